@@ -1,0 +1,95 @@
+# The course's targets. `make` alone lists them.
+
+PYTHON ?= python3
+BIN    := .venv/bin
+PORT   ?= 8888
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help env lab test check notebooks bench up down status docker-up docker-down lock clean
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+# ---- The environment: made again only when a lock changed -----------------------------------
+
+.venv/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
+	  "The course needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1 | cut -d' ' -f2): install one, then 'make PYTHON=python3.12 lab', say." >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo \
+	  "$(PYTHON) cannot make virtual environments: install its venv package (Debian, Ubuntu: apt-get install python3-venv)." >&2; exit 2; }
+	@echo "Making the environment in .venv"
+	@$(PYTHON) -m venv --clear .venv
+	@# So that notebooks, which run in their own folder, find the helpers.
+	@$(BIN)/python -c 'import os, pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "course.pth").write_text(os.getcwd() + "\n", "utf-8")'
+	@touch $@
+
+.venv/.lab: .venv/.made requirements.txt
+	@echo "Installing what the course stands on (a minute or so, once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
+
+.venv/.dev: .venv/.lab requirements-dev.txt
+	@echo "Installing what checks the course"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+env: .venv/.lab  ## make the environment in .venv
+
+# ---- For readers ----------------------------------------------------------------------------
+
+lab: .venv/.lab  ## start the servers, fill the shop, open JupyterLab on the notebooks
+	@$(BIN)/python -m helpers up
+	@$(BIN)/python -m helpers seed --if-empty
+	@$(BIN)/python -m helpers.faces.lab --port $(PORT)
+
+up: .venv/.lab  ## start the servers
+	@$(BIN)/python -m helpers up
+
+down: .venv/.lab  ## stop the servers; data stay
+	@$(BIN)/python -m helpers down
+
+status: .venv/.lab  ## show engine, version and address of every store
+	@$(BIN)/python -m helpers status
+
+docker-up: .env  ## start genuine Citus, MongoDB and Redis with Docker
+	docker compose up --detach
+	@# The service that registers the workers ends when it has done so.
+	@test "$$(docker wait shop-register)" = 0 || { docker logs shop-register; exit 2; }
+	docker compose up --detach --wait mongo redis
+
+docker-down:  ## stop them; data stay
+	docker compose down
+
+# Passwords of its own for every clone; whoever has an .env keeps it.
+.env:
+	@$(PYTHON) -c 'import pathlib, re, secrets; pathlib.Path(".env").touch(0o600); pathlib.Path(".env").write_text(re.sub(r"change-me", lambda _: secrets.token_urlsafe(18), pathlib.Path(".env.example").read_text()))'
+	@echo "Made .env with passwords of its own. While it is there, the course uses the Docker servers."
+
+# ---- For those who write the course ---------------------------------------------------------
+
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadscope --nbval
+
+test: check  ## run everything that must hold
+	@$(PYTEST) tests notebooks
+	@echo "Once more, with the servers given by address"
+	@$(PYTEST) --by-address -m "not servers" tests notebooks
+
+check: .venv/.dev  ## style, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+notebooks: .venv/.dev  ## run every notebook again and store its outputs
+	@$(BIN)/python -m helpers.authoring.store notebooks
+
+bench: .venv/.dev  ## print the figures
+	@$(BIN)/python -m helpers.bench
+
+lock: .venv/.dev  ## resolve requirements.in and requirements-dev.in anew
+	@$(BIN)/python -m helpers.authoring.lock
+
+clean: down  ## stop the servers; delete their data, the environment and all that is generated
+	@$(BIN)/python -m helpers reset
+	rm -rf .venv .shop .pytest_cache .mypy_cache .ruff_cache .hypothesis build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""For those who write the course: running its notebooks, and checking them."""

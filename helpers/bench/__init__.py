@@ -1,0 +1,1 @@
+"""What `make bench` measures: figures, printed; no test depends on a time."""

@@ -1,0 +1,98 @@
+"""``python -m helpers.bench``: print the figures that the course claims.
+
+Times differ from machine to machine, and on a shared one from minute to minute: every figure is
+the median of several runs, and figures that are compared come from the same run.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from helpers.servers import EmbeddedServers
+from helpers.settings import Settings, load_settings
+from helpers.shop.join import batched, per_product
+from helpers.shop.seed import seed
+from helpers.stores import open_shop
+
+_RUNS = 3
+_MEBIBYTE = 1024 * 1024
+
+
+def main() -> None:
+    """Print all figures."""
+    cores = len(psutil.Process().cpu_affinity()) if hasattr(os, "sched_getaffinity") else "?"
+    print(f"{platform.system()} {platform.machine()}, {cores} cores, Python ", end="")
+    print(platform.python_version())
+    with tempfile.TemporaryDirectory(prefix="course-bench-") as folder:
+        settings = Settings(
+            (Path(folder) / "shop").resolve(), pg_bindir=load_settings({}).pg_bindir
+        )
+        servers = EmbeddedServers(settings)
+        try:
+            bench_servers(servers)
+            bench_shop(settings)
+        finally:
+            servers.reset()
+
+
+def bench_servers(servers: EmbeddedServers) -> None:
+    """Print how long the servers take to start, and how much memory they hold."""
+    first, again = [], []
+    for _ in range(_RUNS):
+        servers.reset()
+        first.append(_seconds(lambda: open_shop(servers.settings).close()))
+        servers.down()
+        again.append(_seconds(lambda: open_shop(servers.settings).close()))
+    _print("start, from nothing to all five answering", first, "s")
+    _print("start, on an existing data directory", again, "s")
+    print(f"{'memory of all five (proportional set size)':<58}{memory(servers):8.0f} MiB")
+
+
+def bench_shop(settings: Settings) -> None:
+    """Print how long it takes to fill the shop and to read all of it."""
+    with open_shop(settings) as stores:
+        _print(
+            "seed 10,000 products and 30,000 orders", [_seconds(lambda: seed(stores, 10_000))], "s"
+        )
+        thousand = range(1, 1001)
+        slow = [_seconds(lambda: per_product(stores, thousand)) for _ in range(_RUNS)]
+        fast = [_seconds(lambda: batched(stores)) for _ in range(_RUNS)]
+        _print("join of 1,000 products, one look-up per product and store", slow, "s")
+        _print("join of 10,000 products, one question per store", fast, "s")
+
+
+def memory(servers: EmbeddedServers) -> float:
+    """Return the servers' memory in MiB, each shared page counted once.
+
+    Where the system does not tell (macOS), the sum of what each process holds alone.
+    """
+    total = 0
+    names = [path.name for path in servers.home.path.glob("postgres/*") if path.is_dir()]
+    for name in (*names, "mongo", "redis"):
+        for process in servers.server(name).processes():
+            held = process.memory_full_info()
+            total += getattr(held, "pss", 0) or held.uss
+    return total / _MEBIBYTE
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _print(what: str, values: list[float], unit: str) -> None:
+    spread = f"   ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
+    print(f"{what:<58}{statistics.median(values):8.2f} {unit}{spread}")
+
+
+if __name__ == "__main__":
+    main()

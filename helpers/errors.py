@@ -1,0 +1,67 @@
+"""The project's own errors.
+
+Every error that a person meets is one of these, and its text is one or two sentences that name the
+thing, the likely cause and the way out. No text ever holds a password::
+
+    CourseError
+    ├── SettingsError       an address or a setting is missing, half-set or malformed
+    ├── ServerError         an embedded server cannot be prepared, started or stopped
+    ├── StoreError          a store does not answer, or refuses us
+    └── CatalogError        a catalogue file has bad lines; all of them are in ``problems``
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+StoreName = Literal["PostgreSQL", "MongoDB", "Redis"]
+
+
+class CourseError(Exception):
+    """The base of all errors raised by ``helpers``."""
+
+
+class SettingsError(CourseError):
+    """An address or another setting is missing, half-set or malformed."""
+
+
+class ServerError(CourseError):
+    """An embedded server cannot be prepared, started or stopped."""
+
+
+class StoreError(CourseError):
+    """A store does not answer, or refuses us.
+
+    ``store`` is the store's name, ``address`` where it was looked for, without its password.
+    """
+
+    def __init__(self, store: StoreName, address: str, cause: str, way_out: str) -> None:
+        super().__init__(f"{store} at {address}: {cause}. {way_out}")
+        self.store = store
+        self.address = address
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in a catalogue file: the line (counted from 1), the field and the reason."""
+
+    line: int
+    field: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.field}: {self.reason}"
+
+
+class CatalogError(CourseError):
+    """A catalogue file has bad lines. Nothing was loaded; ``problems`` lists every one."""
+
+    def __init__(self, name: str, problems: list[Problem]) -> None:
+        count = len(problems)
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        super().__init__(
+            f"{name}: {count} problem{'s' if count != 1 else ''}, nothing was loaded. "
+            f"Correct these lines and load the file again:\n{lines}"
+        )
+        self.problems = problems

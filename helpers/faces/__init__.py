@@ -1,0 +1,1 @@
+"""How the shop shows itself: on the command line and in notebooks."""

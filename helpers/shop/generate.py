@@ -1,0 +1,227 @@
+"""The generated catalogue: the same products, orders and stock on every machine.
+
+Product ``n`` is the same whatever the size of the catalogue, since each has a random generator of
+its own. Only ``random()`` is drawn from it, whose sequence Python guarantees for a given seed
+(https://docs.python.org/3/library/random.html#notes-on-reproducibility).
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import random
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from helpers.shop.model import Metadata, Order, Product
+
+T = TypeVar("T")
+
+#: Year of the generated orders.
+YEAR = 2025
+
+_ZIPF_EXPONENT = 1.0
+_ADJECTIVES = ("Slim", "Solid", "Quiet", "Bright", "Swift", "Prime", "Compact", "Classic", "Smart")
+_SERIES = ("Aster", "Birch", "Coral", "Delta", "Ember", "Fjord", "Grove", "Heron", "Ivory", "Juno")
+
+
+class _Draws:
+    """Choices drawn from one seeded generator."""
+
+    def __init__(self, *seed: object) -> None:
+        self._random = random.Random(":".join(str(part) for part in seed)).random
+
+    def fraction(self) -> float:
+        return self._random()
+
+    def integer(self, low: int, high: int) -> int:
+        return low + int(self._random() * (high - low + 1))
+
+    def choice(self, options: Sequence[T]) -> T:
+        return options[int(self._random() * len(options))]
+
+
+def _laptop(draw: _Draws) -> Metadata:
+    return {
+        "ram": f"{draw.choice((8, 16, 32, 64))}GB",
+        "cpu": draw.choice(("Intel i5", "Intel i7", "AMD Ryzen 5", "AMD Ryzen 7", "Apple M3")),
+        "screen": f"{draw.choice((13, 14, 15, 16))} inch",
+    }
+
+
+def _phone(draw: _Draws) -> Metadata:
+    return {
+        "storage": f"{draw.choice((64, 128, 256, 512))}GB",
+        "camera": f"{draw.choice((12, 48, 50, 108))}MP",
+        "dual_sim": draw.fraction() < 0.5,
+    }
+
+
+def _tablet(draw: _Draws) -> Metadata:
+    return {
+        "screen": f"{draw.choice((8, 10, 11, 13))} inch",
+        "battery": f"{draw.integer(10, 24) * 500}mAh",
+        "pen": draw.fraction() < 0.3,
+    }
+
+
+def _headphones(draw: _Draws) -> Metadata:
+    return {
+        "wireless": draw.fraction() < 0.7,
+        "driver": f"{draw.choice((30, 40, 50))}mm",
+        "noise_cancelling": draw.fraction() < 0.4,
+    }
+
+
+def _book(draw: _Draws) -> Metadata:
+    return {
+        "author": f"{draw.choice(('Ada', 'Grace', 'Edsger', 'Barbara', 'Donald'))} "
+        f"{draw.choice(('Vogel', 'Tanaka', 'Okafor', 'Silva', 'Novak'))}",
+        "pages": draw.integer(90, 900),
+        "language": draw.choice(("en", "de", "es", "fr", "tr")),
+    }
+
+
+def _shoe(draw: _Draws) -> Metadata:
+    first = draw.integer(35, 40)
+    return {
+        "sizes": list(range(first, first + draw.integer(2, 6))),
+        "material": draw.choice(("leather", "canvas", "mesh", "suede")),
+    }
+
+
+def _lamp(draw: _Draws) -> Metadata:
+    return {
+        "bulb": {
+            "socket": draw.choice(("E14", "E27", "GU10")),
+            "watts": draw.choice((4, 7, 9, 12)),
+        },
+        "dimmable": draw.fraction() < 0.5,
+    }
+
+
+def _game(draw: _Draws) -> Metadata:
+    fewest = draw.integer(1, 3)
+    return {
+        "players": {"min": fewest, "max": fewest + draw.integer(1, 4)},
+        "minutes": draw.choice((15, 30, 45, 60, 90, 120)),
+        "age": draw.choice((6, 8, 10, 12, 14)),
+    }
+
+
+# Category: department, what it is called, lowest and highest price, its kind of specifications.
+_CATEGORIES: dict[str, tuple[str, str, int, int, Callable[[_Draws], dict[str, Any]]]] = {
+    "laptop": ("electronics", "Laptop", 450, 2600, _laptop),
+    "phone": ("electronics", "Phone", 150, 1400, _phone),
+    "tablet": ("electronics", "Tablet", 120, 1200, _tablet),
+    "headphones": ("audio", "Headphones", 20, 400, _headphones),
+    "book": ("books", "Book", 6, 60, _book),
+    "shoe": ("clothing", "Shoes", 30, 220, _shoe),
+    "lamp": ("home", "Lamp", 15, 180, _lamp),
+    "game": ("toys", "Board Game", 12, 90, _game),
+}
+_MORE_TAGS = ("bestseller", "new", "gift", "refurbished", "eco", "limited", "imported", "sale")
+
+#: The original system's three products, to the letter.
+ORIGINALS = (
+    Product(
+        1,
+        "Laptop A",
+        Decimal(1200),
+        "laptop",
+        {
+            "description": "High-performance laptop",
+            "tags": ["electronics", "laptop"],
+            "specifications": {"ram": "16GB", "cpu": "Intel i7"},
+        },
+        15,
+    ),
+    Product(
+        2,
+        "Phone B",
+        Decimal(800),
+        "phone",
+        {
+            "description": "Smartphone with AMOLED display",
+            "tags": ["electronics", "phone"],
+            "specifications": {"storage": "128GB", "camera": "12MP"},
+        },
+        8,
+    ),
+    Product(
+        3,
+        "Tablet C",
+        Decimal(500),
+        "tablet",
+        {
+            "description": "Affordable tablet",
+            "tags": ["electronics", "tablet"],
+            "specifications": {"screen": "10 inch", "battery": "6000mAh"},
+        },
+        22,
+    ),
+)
+
+
+def products(count: int, *, seed: int = 1) -> Iterator[Product]:
+    """Yield products 1 to ``count``; the first three are the original's.
+
+    Another ``seed`` gives another catalogue, but for those three.
+    """
+    yield from ORIGINALS[:count]
+    for number in range(len(ORIGINALS) + 1, count + 1):
+        yield _product(number, seed)
+
+
+def orders(
+    count: int, *, product_count: int, customer_count: int, seed: int = 1
+) -> Iterator[Order]:
+    """Yield orders 1 to ``count``, in order of time, spread evenly over ``YEAR``.
+
+    Products are chosen by Zipf's law, product 1 being the most popular; so are customers.
+    """
+    draw = _Draws(seed, "orders")
+    choose_product = _zipf(product_count)
+    choose_customer = _zipf(customer_count)
+    start = datetime(YEAR, 1, 1, tzinfo=UTC)
+    step = timedelta(days=365) / max(count, 1)
+    for number in range(1, count + 1):
+        yield Order(
+            number,
+            choose_product(draw.fraction()),
+            choose_customer(draw.fraction()),
+            draw.choice((1, 1, 1, 2, 2, 3)),
+            (start + (number - 1) * step).replace(microsecond=0).isoformat(),
+        )
+
+
+def _product(number: int, seed: int) -> Product:
+    draw = _Draws(seed, "product", number)
+    category = draw.choice(tuple(_CATEGORIES))
+    department, noun, low, high, specify = _CATEGORIES[category]
+    adjective, series = draw.choice(_ADJECTIVES), draw.choice(_SERIES)
+    # Prices crowd at the low end of their range, as they do in a shop.
+    price = Decimal(low) + Decimal(int((high - low) * 100 * draw.fraction() ** 2)) / 100
+    tags = [department, category]
+    tags += [tag for tag in _MORE_TAGS if draw.fraction() < 0.12]
+    return Product(
+        number,
+        f"{noun} {series} {number}",
+        price.quantize(Decimal("0.01")),
+        category,
+        {
+            "description": f"{adjective} {noun.lower()} of the {series} series",
+            "tags": tags,
+            "specifications": specify(draw),
+        },
+        draw.integer(0, 60),
+    )
+
+
+def _zipf(count: int) -> Callable[[float], int]:
+    """Return a function from a fraction in [0, 1) to a rank from 1 to ``count``, by Zipf's law."""
+    weights = (1 / rank**_ZIPF_EXPONENT for rank in range(1, count + 1))
+    cumulative = list(itertools.accumulate(weights))
+    return lambda fraction: bisect.bisect_right(cumulative, fraction * cumulative[-1]) + 1

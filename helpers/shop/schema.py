@@ -1,0 +1,55 @@
+"""What the shop consists of in each store: tables, a collection with its index, keys."""
+
+from __future__ import annotations
+
+from pymongo import ASCENDING
+
+from helpers.shop.model import stock_key
+from helpers.stores import Stores
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS products (
+    id bigint PRIMARY KEY,
+    name text NOT NULL,
+    price numeric NOT NULL CHECK (price >= 0),
+    category text NOT NULL
+);
+CREATE TABLE IF NOT EXISTS orders (
+    id bigint NOT NULL,
+    product_id bigint NOT NULL,
+    customer_id bigint NOT NULL,
+    quantity int NOT NULL CHECK (quantity > 0),
+    order_date timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (product_id, id)
+);
+"""
+
+_TABLE_NAMES = ("orders", "products")
+_BATCH = 1000
+
+
+def create_shop(stores: Stores) -> None:
+    """Create the shop's tables and the unique index on ``product_id``, where they are not there."""
+    with stores.postgres.transaction():
+        # Two that create the same table at once would not both succeed: let them queue.
+        stores.postgres.execute("SELECT pg_advisory_xact_lock(hashtext('create_shop'))")
+        stores.postgres.execute(_TABLES)
+    stores.mongo.productmetas.create_index([("product_id", ASCENDING)], unique=True)
+
+
+def count_products(stores: Stores) -> int:
+    """Return how many products the shop has; 0 where it has not been created."""
+    if stores.postgres.execute("SELECT to_regclass('products')").fetchone() == (None,):
+        return 0
+    row = stores.postgres.execute("SELECT count(*) FROM products").fetchone()
+    return int(row[0]) if row else 0
+
+
+def drop_shop(stores: Stores) -> None:
+    """Drop the shop's tables, its collection and its stock; leave everything else alone."""
+    for name in _TABLE_NAMES:
+        stores.postgres.execute(f"DROP TABLE IF EXISTS {name}")
+    stores.mongo.productmetas.drop()
+    keys = list(stores.redis.scan_iter(match=stock_key("*"), count=_BATCH))
+    for start in range(0, len(keys), _BATCH):
+        stores.redis.unlink(*keys[start : start + _BATCH])

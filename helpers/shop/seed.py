@@ -1,0 +1,228 @@
+"""Seeding: what ought to be there is compared with what is, and the difference is written.
+
+So a second seed writes nothing, and one that was cut short, or whose products somebody changed, is
+completed. Each store gets its data the way it takes them fastest: COPY, bulk writes, a pipeline.
+
+PostgreSQL comes last, in one transaction: a product shows once it is there, so one that shows has
+its metadata and its stock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Generic, TypeVar
+
+from psycopg import Cursor
+from pymongo import DeleteOne, InsertOne, ReplaceOne
+
+from helpers.shop import generate
+from helpers.shop.model import Order, Product, price_text, stock_key
+from helpers.shop.schema import create_shop
+from helpers.stores import Stores
+
+K = TypeVar("K")
+V = TypeVar("V")
+T = TypeVar("T")
+
+#: Told what is filled (``"MongoDB"``, …), how many more records are done, and of how many: as a
+#: rule, a progress bar.
+Progress = Callable[[str, int, int], None]
+
+_BATCH = 1000
+_ORDERS_PER_PRODUCT = 3
+_CUSTOMERS_PER_PRODUCT = 0.5
+
+
+@dataclass
+class Changes:
+    """How many records a seed wrote, of each kind."""
+
+    products: int = 0
+    metadata: int = 0
+    stock: int = 0
+    orders: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.products + self.metadata + self.stock + self.orders
+
+
+def seed(
+    stores: Stores, count: int, *, orders: bool = True, progress: Progress | None = None
+) -> Changes:
+    """Make products 1 to ``count`` the generated ones, with their orders; leave others alone.
+
+    Raises ``psycopg.Error``, ``pymongo.errors.PyMongoError`` or ``redis.RedisError`` when a store
+    fails meanwhile; seeding again completes it.
+    """
+    create_shop(stores)
+    changes = load(stores, list(generate.products(count)), progress=progress)
+    if orders:
+        wanted = generate.orders(
+            count * _ORDERS_PER_PRODUCT,
+            product_count=count,
+            customer_count=max(1, int(count * _CUSTOMERS_PER_PRODUCT)),
+        )
+        changes.orders = _load_orders(stores, list(wanted) if count else [], progress or _silent)
+    return changes
+
+
+def load(
+    stores: Stores, products: Sequence[Product], *, progress: Progress | None = None
+) -> Changes:
+    """Make the shop's products of these ids exactly ``products``; leave others alone.
+
+    Raises the drivers' errors as ``seed`` does.
+    """
+    create_shop(stores)
+    report = progress or _silent
+    return Changes(
+        metadata=_load_metadata(stores, products, report),
+        stock=_load_stock(stores, products, report),
+        products=_load_products(stores, products, report),
+    )
+
+
+@dataclass(frozen=True)
+class _Difference(Generic[K, V]):
+    """What must be written so that what is there becomes what is wanted (``None``: nothing)."""
+
+    missing: dict[K, V]
+    different: dict[K, V]
+    superfluous: list[K]
+
+    @property
+    def total(self) -> int:
+        return len(self.missing) + len(self.different) + len(self.superfluous)
+
+
+def _compare(wanted: Mapping[K, V | None], there: Mapping[K, V]) -> _Difference[K, V]:
+    values = {key: value for key, value in wanted.items() if value is not None}
+    return _Difference(
+        missing={key: value for key, value in values.items() if key not in there},
+        # By their text: Python holds 1, 1.0 and True for equal, the stores do not.
+        different={
+            key: value
+            for key, value in values.items()
+            if key in there and repr(there[key]) != repr(value)
+        },
+        superfluous=[key for key in wanted if key not in values and key in there],
+    )
+
+
+def _load_metadata(stores: Stores, products: Sequence[Product], report: Progress) -> int:
+    collection = stores.mongo.productmetas
+    written = 0
+    for batch in _batches(products):
+        wanted = {p.id: p.metadata for p in batch}
+        ids = [p.id for p in batch]
+        # A range, and not a list of a thousand ids: that is slow on the embedded server.
+        found = collection.find({"product_id": {"$gte": min(ids), "$lte": max(ids)}}, {"_id": 0})
+        there = {document.pop("product_id"): document for document in found}
+        difference = _compare(wanted, there)
+        if difference.total:
+            collection.bulk_write(
+                [
+                    *(InsertOne({"product_id": i, **m}) for i, m in difference.missing.items()),
+                    *(
+                        ReplaceOne({"product_id": i}, {"product_id": i, **m})
+                        for i, m in difference.different.items()
+                    ),
+                    *(DeleteOne({"product_id": i}) for i in difference.superfluous),
+                ],
+                ordered=False,
+            )
+        written += difference.total
+        report("MongoDB", len(batch), len(products))
+    return written
+
+
+def _load_stock(stores: Stores, products: Sequence[Product], report: Progress) -> int:
+    written = 0
+    for batch in _batches(products):
+        keys = [stock_key(p.id) for p in batch]
+        wanted = {
+            key: None if p.stock is None else str(p.stock)
+            for key, p in zip(keys, batch, strict=True)
+        }
+        found: Any = stores.redis.mget(keys)
+        there = {key: text for key, text in zip(keys, found, strict=True) if text is not None}
+        difference = _compare(wanted, there)
+        with stores.redis.pipeline(transaction=False) as pipeline:
+            for key, text in (difference.missing | difference.different).items():
+                pipeline.set(key, text)
+            for key in difference.superfluous:
+                pipeline.delete(key)
+            pipeline.execute()
+        written += difference.total
+        report("Redis", len(batch), len(products))
+    return written
+
+
+def _load_products(stores: Stores, products: Sequence[Product], report: Progress) -> int:
+    written = 0
+    with stores.postgres.transaction(), stores.postgres.cursor() as cursor:
+        for batch in _batches(products):
+            cursor.execute(
+                "SELECT id, name, price, category FROM products WHERE id = ANY(%s)",
+                [[p.id for p in batch]],
+            )
+            there = {row[0]: row[1:] for row in cursor}
+            difference = _compare(
+                {p.id: (p.name, price_text(p.price), p.category) for p in batch},
+                {
+                    key: (name, price_text(price), category)
+                    for key, (name, price, category) in there.items()
+                },
+            )
+            _copy(
+                cursor,
+                "COPY products (id, name, price, category) FROM STDIN",
+                ((key, *row) for key, row in difference.missing.items()),
+            )
+            cursor.executemany(
+                "UPDATE products SET name = %s, price = %s::numeric, category = %s WHERE id = %s",
+                [(*row, key) for key, row in difference.different.items()],
+            )
+            written += difference.total
+            report("PostgreSQL", len(batch), len(products))
+    return written
+
+
+def _load_orders(stores: Stores, orders: Sequence[Order], report: Progress) -> int:
+    written = 0
+    with stores.postgres.transaction(), stores.postgres.cursor() as cursor:
+        for batch in _batches(orders, size=10 * _BATCH):
+            cursor.execute(
+                "SELECT product_id, id FROM orders WHERE product_id = ANY(%s) AND id = ANY(%s)",
+                [sorted({o.product_id for o in batch}), [o.id for o in batch]],
+            )
+            there = set(cursor)
+            missing = [o for o in batch if (o.product_id, o.id) not in there]
+            _copy(
+                cursor,
+                "COPY orders (id, product_id, customer_id, quantity, order_date) FROM STDIN",
+                ((o.id, o.product_id, o.customer_id, o.quantity, o.order_date) for o in missing),
+            )
+            written += len(missing)
+            report("orders", len(batch), len(orders))
+    return written
+
+
+def _silent(_what: str, _done: int, _total: int) -> None:
+    """Report to nobody."""
+
+
+def _copy(cursor: Cursor[Any], statement: str, rows: Iterator[tuple[Any, ...]]) -> None:
+    first = list(islice(rows, 1))
+    if first:
+        with cursor.copy(statement) as copy:
+            for row in (*first, *rows):
+                copy.write_row(row)
+
+
+def _batches(items: Sequence[T], size: int = _BATCH) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,160 @@
+"""Connections to the three stores, and one clear sentence when a store does not answer."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pymongo
+import redis
+from psycopg.conninfo import make_conninfo
+from pymongo.database import Database
+from pymongo.errors import (
+    ConfigurationError,
+    ConnectionFailure,
+    InvalidURI,
+    OperationFailure,
+    PyMongoError,
+)
+
+from helpers.errors import StoreError, StoreName
+from helpers.settings import DATABASE, redact
+
+Document = dict[str, Any]
+
+_TIMEOUT_SECONDS = 5
+
+_START = "Start it, or correct its address"
+_LOG_IN = "Correct the user or the password in its address"
+
+# What a driver says when it cannot connect: the cause in our words, and the way out.
+_CAUSES = (
+    ("password authentication failed", "the user or the password is wrong", _LOG_IN),
+    ("no password supplied", "it wants a password", _LOG_IN),
+    ("no pg_hba.conf entry", "it does not accept this user from here", _LOG_IN),
+    ("AuthenticationFailed", "the user or the password is wrong", _LOG_IN),
+    ("Authentication failed", "the user or the password is wrong", _LOG_IN),
+    ("requires authentication", "it wants a user and a password", _LOG_IN),
+    ("WRONGPASS", "the user or the password is wrong", _LOG_IN),
+    ("invalid username-password pair", "the user or the password is wrong", _LOG_IN),
+    ("invalid password", "the user or the password is wrong", _LOG_IN),
+    ("NOAUTH", "it wants a password", _LOG_IN),
+    ("Authentication required", "it wants a password", _LOG_IN),
+    ("without any password configured", "it has no password, but the address gives one", _LOG_IN),
+    (
+        "DB index is out of range",
+        "it has no logical database of that number",
+        "Name a smaller one at the end of its address, or allow more in its configuration",
+    ),
+    ("the database system is starting up", "it is still starting", "Try again in a moment"),
+    ("too many clients", "it has no free connection", "Close other notebooks or programs"),
+    ("No space left on device", "its disk is full", "Free some space there"),
+    ("Name or service not known", "its host name is not known", "Correct its address"),
+    ("nodename nor servname", "its host name is not known", "Correct its address"),
+    ("name resolution", "its host name cannot be resolved", "Correct its address"),
+    ("failed to resolve host", "its host name is not known", "Correct its address"),
+    ("Connection refused", "nobody listens there", _START),
+    ("timed out", "it did not answer in time", _START),
+    ("timeout", "it did not answer in time", _START),
+    ("Timeout", "it did not answer in time", _START),
+    ("closed the connection unexpectedly", "it closed the connection", _START),
+    ("Connection closed", "it closed the connection", _START),
+    ("Connection reset", "it closed the connection", _START),
+)
+
+
+def connect_postgres(url: str, *, database: str | None = None) -> psycopg.Connection:
+    """Connect to one PostgreSQL node, in autocommit mode.
+
+    ``database`` overrides the one that ``url`` names. Raises ``StoreError``.
+    """
+    with explaining("PostgreSQL", url):
+        conninfo = make_conninfo(url, dbname=database) if database else url
+        return psycopg.connect(conninfo, autocommit=True, connect_timeout=_TIMEOUT_SECONDS)
+
+
+def connect_mongo(url: str, *, database: str | None = None) -> Database[Document]:
+    """Connect to MongoDB and return one of its databases.
+
+    ``database`` defaults to the one that ``url`` names, or else to the shop's. Raises
+    ``StoreError``. Close the connection with ``database.client.close()``.
+    """
+    milliseconds = _TIMEOUT_SECONDS * 1000
+    with explaining("MongoDB", url):
+        client: pymongo.MongoClient[Document] = pymongo.MongoClient(
+            url, serverSelectionTimeoutMS=milliseconds, connectTimeoutMS=milliseconds
+        )
+        try:
+            found = client[database] if database else client.get_default_database(DATABASE)
+            found.command("listCollections", nameOnly=True)
+        except BaseException:
+            client.close()
+            raise
+    return found
+
+
+def connect_redis(url: str, *, database: int | None = None) -> redis.Redis:
+    """Connect to Redis, with texts decoded.
+
+    ``database`` is the number of a logical database and overrides the one that ``url`` names.
+    Raises ``StoreError``.
+    """
+    with explaining("Redis", url):
+        client = redis.Redis.from_url(
+            url, decode_responses=True, socket_connect_timeout=_TIMEOUT_SECONDS
+        )
+        if database is not None:
+            client.connection_pool.connection_kwargs["db"] = database
+        try:
+            client.ping()
+        except BaseException:
+            client.close()
+            raise
+    return client
+
+
+@contextlib.contextmanager
+def explaining(store: StoreName, url: str) -> Iterator[None]:
+    """Turn a driver's failure to reach ``store`` into a ``StoreError``; let other errors pass."""
+    try:
+        yield
+    except (psycopg.OperationalError, ConnectionFailure, redis.RedisError) as error:
+        raise _explained(store, url, error) from None
+    except OperationFailure as error:
+        if error.code not in {13, 18, 8000}:  # not authorised, authentication failed (Atlas: 8000)
+            raise
+        raise _explained(store, url, error) from None
+    except psycopg.errors.InsufficientPrivilege as error:
+        reason = (error.diag.message_primary or "").replace("permission denied", "it has no right")
+        raise StoreError(
+            store, redact(url), reason, "Use a user who may, such as postgres."
+        ) from None
+    except (InvalidURI, ConfigurationError, psycopg.ProgrammingError, ValueError) as error:
+        if isinstance(error, psycopg.Error) and error.sqlstate:
+            raise
+        cause = "its address is malformed"
+        if isinstance(error, PyMongoError) and "DNS" in str(error):
+            cause = "its host name cannot be resolved"
+        raise StoreError(store, redact(url), cause, "Correct its address.") from None
+
+
+def _explained(store: StoreName, url: str, error: Exception) -> StoreError:
+    text = str(error)
+    if isinstance(error, psycopg.OperationalError) and "does not exist" in text:
+        what = "database" if 'database "' in text else "role"
+        missing = text.split(f'{what} "')[-1].split('"')[0]
+        return StoreError(
+            store,
+            redact(url),
+            f"it has no {what} {missing!r}",
+            "Create it, or correct its address.",
+        )
+    for sign, cause, way_out in _CAUSES:
+        if sign in text:
+            return StoreError(store, redact(url), cause, f"{way_out}.")
+    # The driver's words may quote the address, and with it the password: the class name may not.
+    return StoreError(
+        store, redact(url), f"it cannot be used ({type(error).__name__})", f"{_START}."
+    )

@@ -1,0 +1,69 @@
+"""The three stores of one shop, connected: the drivers' own objects, nothing between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import psycopg
+import redis
+from pymongo.database import Database
+
+from helpers.settings import Addresses
+from helpers.stores.connect import Document, connect_mongo, connect_postgres, connect_redis
+
+
+@dataclass(frozen=True)
+class Stores:
+    """One shop's three stores.
+
+    ``postgres`` is a psycopg connection to the coordinator (autocommit), ``mongo`` a PyMongo
+    database, ``redis`` a redis-py client. Use it in a ``with`` statement, or call ``close()``.
+    """
+
+    postgres: psycopg.Connection
+    mongo: Database[Document]
+    redis: redis.Redis
+    addresses: Addresses
+
+    def close(self) -> None:
+        """Close all three connections."""
+        self.postgres.close()
+        self.mongo.client.close()
+        self.redis.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Stores of {self.mongo.name}>"
+
+
+def connect_all(
+    addresses: Addresses, *, database: str | None = None, redis_database: int | None = None
+) -> Stores:
+    """Connect to the three stores: to the databases that the addresses name, or to those given.
+
+    Raises ``StoreError`` for the first store that does not answer; nothing stays open then.
+    """
+    postgres = connect_postgres(addresses.coordinator, database=database)
+    try:
+        mongo = connect_mongo(addresses.mongo, database=database)
+        try:
+            client = connect_redis(addresses.redis, database=redis_database)
+        except BaseException:
+            mongo.client.close()
+            raise
+    except BaseException:
+        postgres.close()
+        raise
+    return Stores(postgres, mongo, client, addresses)

@@ -1,0 +1,125 @@
+"""Where the tests run: on servers of their own, below a folder that is deleted afterwards.
+
+Where POSTGRES_URL, MONGO_URL and REDIS_URL are set, the tests use those servers. Otherwise they
+start some: with ``--by-address`` they are then reached by their addresses, as foreign servers are.
+Either way the tests work in databases of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from helpers.servers import EmbeddedServers
+from helpers.settings import Settings, load_settings
+from helpers.stores import Stores, locate
+from helpers.stores.engines import describe_stores
+from helpers.stores.opening import open_databases
+from helpers.stores.stores import connect_all
+
+_URLS = ("POSTGRES_URL", "MONGO_URL", "REDIS_URL")
+_FIRST_REDIS_DATABASE = 10  # those below belong to the shop and the lessons
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--by-address",
+        action="store_true",
+        help="reach the servers by POSTGRES_URL, MONGO_URL and REDIS_URL",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput") or any(name in os.environ for name in _URLS):
+        return
+    # The process that leads the session starts the servers; its workers inherit where they are.
+    home = Path(tempfile.mkdtemp(prefix="course-tests-"))
+    config.stash[_HOME] = home
+    os.environ["SHOP_HOME"] = str(home / "shop")
+    os.environ["SHOP_DURABILITY"] = "off"
+    addresses = locate(load_settings())
+    if config.getoption("--by-address"):
+        os.environ["POSTGRES_URL"] = addresses.coordinator
+        os.environ["POSTGRES_WORKER_URLS"] = " ".join(addresses.workers)
+        os.environ["MONGO_URL"] = addresses.mongo
+        os.environ["REDIS_URL"] = addresses.redis
+        # Nothing may start servers of its own in this mode: there is no folder to do it in.
+        os.environ["SHOP_HOME"] = os.devnull
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    home = config.stash.get(_HOME, None)
+    if home is not None:
+        EmbeddedServers(Settings(home / "shop")).reset()
+        shutil.rmtree(home)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    with connect_all(locate(load_settings())) as stores:
+        engines = describe_stores(stores)
+    return "stores: " + ", ".join(f"{row['engine']} {row['version']}" for row in engines)
+
+
+@pytest.fixture(scope="session")
+def settings() -> Settings:
+    """The settings of the servers that the tests share."""
+    return load_settings()
+
+
+@pytest.fixture(scope="session")
+def shared(settings: Settings) -> Iterator[Stores]:
+    """Databases that belong to this process of the test run."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    with open_databases(f"test_{number}", _FIRST_REDIS_DATABASE + number, settings) as stores:
+        yield stores
+
+
+@pytest.fixture
+def stores(shared: Stores) -> Stores:
+    """Empty databases: no tables, no collections, no keys."""
+    shared.postgres.execute("DROP SCHEMA public CASCADE")
+    shared.postgres.execute("CREATE SCHEMA public")
+    for name in shared.mongo.list_collection_names():
+        shared.mongo.drop_collection(name)
+    shared.redis.flushdb()
+    return shared
+
+
+@pytest.fixture
+def shop_environ(stores: Stores) -> dict[str, str]:
+    """The environment of a command whose shop is in the databases of ``stores``."""
+    addresses = stores.addresses
+    name = stores.mongo.name
+    environ = {key: value for key, value in os.environ.items() if key not in _URLS}
+    return environ | {
+        "POSTGRES_URL": _with_database(addresses.coordinator, name),
+        "POSTGRES_WORKER_URLS": " ".join(_with_database(url, name) for url in addresses.workers),
+        "MONGO_URL": _with_database(addresses.mongo, name),
+        "REDIS_URL": _with_database(
+            addresses.redis, str(stores.redis.connection_pool.connection_kwargs["db"])
+        ),
+    }
+
+
+@pytest.fixture
+def own_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
+    """Servers of a test's own, not started, whatever the session's servers are."""
+    home = tmp_path_factory.mktemp("own") / "shop"
+    servers = EmbeddedServers(replace(load_settings({}), home=home.resolve(), durable=False))
+    yield servers
+    servers.reset()
+
+
+def _with_database(url: str, name: str) -> str:
+    from urllib.parse import urlsplit, urlunsplit
+
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+_HOME = pytest.StashKey[Path]()

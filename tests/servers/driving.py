@@ -1,0 +1,63 @@
+"""How the tests drive the course's own servers: by command, and by the processes themselves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from helpers.servers import EmbeddedServers
+from helpers.settings import PROJECT
+
+NAMES = ["coordinator", "worker1", "worker2", "mongo", "redis"]
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "helpers", *arguments]
+
+
+def environ(home: Path) -> dict[str, str]:
+    urls = ("POSTGRES_URL", "POSTGRES_WORKER_URLS", "MONGO_URL", "REDIS_URL")
+    kept = {key: value for key, value in os.environ.items() if key not in urls}
+    return kept | {"SHOP_HOME": str(home), "SHOP_DURABILITY": "off"}
+
+
+def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments),
+        cwd=PROJECT,
+        env=environ(home),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def pids(servers: EmbeddedServers) -> dict[str, int]:
+    """Return the main process of each server that runs."""
+    found = {name: servers.server(name).main_process() for name in NAMES}
+    return {name: process.pid for name, process in found.items() if process is not None}
+
+
+def processes_below(home: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()).is_relative_to(home):
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def kill(pids: dict[str, int]) -> None:
+    for pid in pids.values():
+        os.kill(pid, signal.SIGKILL)
+    for pid in pids.values():
+        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)

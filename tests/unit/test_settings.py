@@ -1,0 +1,113 @@
+"""Addresses from the environment and .env: complete, half-set and malformed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from helpers.errors import SettingsError
+from helpers.settings import Addresses, load_settings, redact
+
+POSTGRES = "postgresql://postgres:secret1@db.example:5432/ecommerce"
+MONGO = "mongodb://shop:secret2@db.example:27017/ecommerce?authSource=admin"
+REDIS = "redis://:secret3@db.example:6379/0"
+ALL = {"POSTGRES_URL": POSTGRES, "MONGO_URL": MONGO, "REDIS_URL": REDIS}
+
+
+@pytest.fixture
+def dotenv(tmp_path: Path) -> Path:
+    return tmp_path / ".env"
+
+
+def test_without_addresses_the_course_starts_its_own_servers(dotenv: Path) -> None:
+    assert load_settings({}, dotenv=dotenv).addresses is None
+
+
+def test_three_addresses_are_used_as_they_are(dotenv: Path) -> None:
+    assert load_settings(ALL, dotenv=dotenv).addresses == Addresses(POSTGRES, (), MONGO, REDIS)
+
+
+def test_an_address_without_a_database_names_the_shops(dotenv: Path) -> None:
+    environ = ALL | {"POSTGRES_URL": "postgresql://db.example:5432"}
+    addresses = load_settings(environ, dotenv=dotenv).addresses
+    assert addresses is not None
+    assert addresses.coordinator == "postgresql://db.example:5432/ecommerce"
+
+
+def test_workers_are_separated_by_spaces(dotenv: Path) -> None:
+    environ = ALL | {"POSTGRES_WORKER_URLS": "postgresql://a:1/x postgresql://b:2/x"}
+    addresses = load_settings(environ, dotenv=dotenv).addresses
+    assert addresses is not None
+    assert addresses.workers == ("postgresql://a:1/x", "postgresql://b:2/x")
+
+
+def test_the_dotenv_file_is_read_and_the_environment_wins(dotenv: Path) -> None:
+    dotenv.write_text(
+        "PASSWORD=secret\nPOSTGRES_URL=postgresql://u:${PASSWORD}@file:1/x\n"
+        f"MONGO_URL={MONGO}\nREDIS_URL=redis://file:1/0\n"
+    )
+    addresses = load_settings({"REDIS_URL": REDIS}, dotenv=dotenv).addresses
+    assert addresses == Addresses("postgresql://u:secret@file:1/x", (), MONGO, REDIS)
+
+
+@pytest.mark.parametrize("given", [["POSTGRES_URL"], ["MONGO_URL"], ["POSTGRES_URL", "REDIS_URL"]])
+def test_half_set_addresses_are_refused_naming_what_is_missing(
+    given: list[str], dotenv: Path
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings({name: ALL[name] for name in given}, dotenv=dotenv)
+    for name in ALL:
+        assert name in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_workers_without_addresses_are_refused(dotenv: Path) -> None:
+    with pytest.raises(SettingsError, match="POSTGRES_WORKER_URLS"):
+        load_settings({"POSTGRES_WORKER_URLS": POSTGRES}, dotenv=dotenv)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("POSTGRES_URL", "host=db.example password=secret"),
+        ("POSTGRES_URL", "mysql://u:secret@db.example/x"),
+        ("MONGO_URL", "db.example:27017/secret"),
+        ("REDIS_URL", "redis://:secret@db.example:port/0"),
+        ("REDIS_URL", "redis:///secret"),
+        ("POSTGRES_URL", "postgresql://[::1:5432/secret"),
+    ],
+)
+def test_a_malformed_address_is_refused_without_showing_it(
+    name: str, value: str, dotenv: Path
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(ALL | {name: value}, dotenv=dotenv)
+    assert name in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_bindir_without_postgres_is_refused(dotenv: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="PG_BINDIR"):
+        load_settings({"PG_BINDIR": str(tmp_path)}, dotenv=dotenv)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (POSTGRES, "postgresql://postgres:***@db.example:5432/ecommerce"),
+        (MONGO, "mongodb://shop:***@db.example:27017/ecommerce?authSource=admin"),
+        (REDIS, "redis://:***@db.example:6379/0"),
+        ("redis://db.example:6379/0", "redis://db.example:6379/0"),
+        ("postgresql://u:p%40ss@w@db.example/x", "postgresql://u:***@db.example/x"),
+        ("postgresql://u:secret@[::1/x", "postgresql://…"),
+    ],
+)
+def test_a_password_is_redacted(url: str, shown: str) -> None:
+    assert redact(url) == shown
+
+
+def test_addresses_show_no_password() -> None:
+    shown = repr(Addresses(POSTGRES, (POSTGRES,), MONGO, REDIS))
+    assert "secret" not in shown
+    assert "db.example" in shown
