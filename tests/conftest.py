@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from psycopg import sql
 
 from helpers.servers import EmbeddedServers
 from helpers.settings import Settings, load_settings
@@ -83,8 +84,10 @@ def shared(settings: Settings) -> Iterator[Stores]:
 @pytest.fixture
 def stores(shared: Stores) -> Stores:
     """Empty databases: no tables, no collections, no keys."""
-    shared.postgres.execute("DROP SCHEMA public CASCADE")
-    shared.postgres.execute("CREATE SCHEMA public")
+    tables = shared.postgres.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    for (table,) in tables.fetchall():
+        drop = sql.SQL("DROP TABLE IF EXISTS public.{} CASCADE")
+        shared.postgres.execute(drop.format(sql.Identifier(table)))
     for name in shared.mongo.list_collection_names():
         shared.mongo.drop_collection(name)
     shared.redis.flushdb()

@@ -13,9 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import psycopg
-import redis
-from pymongo.errors import PyMongoError
 from tqdm import tqdm
 
 from helpers.errors import CourseError, SettingsError
@@ -40,14 +37,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except CourseError as error:
         print(error, file=sys.stderr)
-        return _MISTAKE
-    except (psycopg.Error, PyMongoError, redis.RedisError) as error:
-        # The drivers' texts may quote an address, and with it a password.
-        print(
-            f"{_store_of(error)} stopped the command: {type(error).__name__}. Look at `python -m "
-            "helpers status`, and repeat the command: it completes what was begun.",
-            file=sys.stderr,
-        )
         return _MISTAKE
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has read enough
@@ -129,7 +118,7 @@ def _status(options: argparse.Namespace) -> None:
 
 def _seed(options: argparse.Namespace) -> None:
     catalog = None if options.file is None else read_catalog(options.file)
-    with open_shop() as stores:
+    with open_shop() as stores, stores.explaining():
         there = count_products(stores)
         if options.if_empty and there:
             print(f"The shop has {there} products already.")
@@ -176,7 +165,7 @@ def _described(changes: Changes) -> str:
 
 
 def _products(options: argparse.Namespace) -> None:
-    with open_shop() as stores:
+    with open_shop() as stores, stores.explaining():
         if not count_products(stores):
             raise CourseError("The shop has no products: fill it with `python -m helpers seed`.")
         answer = batched(stores)
@@ -202,11 +191,5 @@ def _reset(_: argparse.Namespace) -> None:
     if settings.addresses is None:
         EmbeddedServers(settings).reset()
     else:
-        with open_shop(settings) as stores:
+        with open_shop(settings) as stores, stores.explaining():
             drop_shop(stores)
-
-
-def _store_of(error: Exception) -> str:
-    if isinstance(error, psycopg.Error):
-        return "PostgreSQL"
-    return "MongoDB" if isinstance(error, PyMongoError) else "Redis"

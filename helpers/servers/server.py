@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import signal
 import subprocess
 import time
@@ -17,6 +18,7 @@ from helpers.servers.home import Home, Memory, is_free
 
 _START_SECONDS = 60
 _POLL_SECONDS = 0.02
+_LITTLE_SPACE = 100  # MiB
 
 # What a server's log says, and what it means to the reader.
 _EXPLANATIONS = {
@@ -135,6 +137,12 @@ class Server:
         for sign, meaning in _EXPLANATIONS.items():
             if sign in text:
                 raise ServerError(f"{self.name} {what}: {meaning}. Its log is {self.log}.")
+        free = shutil.disk_usage(self.home.path).free // 2**20
+        if free < _LITTLE_SPACE:  # the log itself may not have been written
+            raise ServerError(
+                f"{self.name} {what}, and only {free} MiB are free on its disk: free some space, "
+                f"or set SHOP_HOME to a folder on another disk. Its log is {self.log}."
+            )
         last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
         said = f" ({last[:200]})" if last else ""
         raise ServerError(

@@ -121,11 +121,11 @@ def explaining(store: StoreName, url: str) -> Iterator[None]:
     try:
         yield
     except (psycopg.OperationalError, ConnectionFailure, redis.RedisError) as error:
-        raise _explained(store, url, error) from None
+        raise explained(store, url, error) from None
     except OperationFailure as error:
         if error.code not in {13, 18, 8000}:  # not authorised, authentication failed (Atlas: 8000)
             raise
-        raise _explained(store, url, error) from None
+        raise explained(store, url, error) from None
     except psycopg.errors.InsufficientPrivilege as error:
         reason = (error.diag.message_primary or "").replace("permission denied", "it has no right")
         raise StoreError(
@@ -140,7 +140,8 @@ def explaining(store: StoreName, url: str) -> Iterator[None]:
         raise StoreError(store, redact(url), cause, "Correct its address.") from None
 
 
-def _explained(store: StoreName, url: str, error: Exception) -> StoreError:
+def explained(store: StoreName, url: str, error: Exception) -> StoreError:
+    """Return a driver's error as one of ours, without a word of the driver's own."""
     text = str(error)
     if isinstance(error, psycopg.OperationalError) and "does not exist" in text:
         what = "database" if 'database "' in text else "role"
@@ -154,7 +155,10 @@ def _explained(store: StoreName, url: str, error: Exception) -> StoreError:
     for sign, cause, way_out in _CAUSES:
         if sign in text:
             return StoreError(store, redact(url), cause, f"{way_out}.")
-    # The driver's words may quote the address, and with it the password: the class name may not.
+    # The driver's words may quote the address, and with it the password: the class name does not.
     return StoreError(
-        store, redact(url), f"it cannot be used ({type(error).__name__})", f"{_START}."
+        store,
+        redact(url),
+        f"it stopped the work ({type(error).__name__})",
+        "Look at `python -m helpers status`, then repeat what you did.",
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -9,9 +11,16 @@ from typing import Self
 import psycopg
 import redis
 from pymongo.database import Database
+from pymongo.errors import PyMongoError
 
 from helpers.settings import Addresses
-from helpers.stores.connect import Document, connect_mongo, connect_postgres, connect_redis
+from helpers.stores.connect import (
+    Document,
+    connect_mongo,
+    connect_postgres,
+    connect_redis,
+    explained,
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,18 @@ class Stores:
         self.postgres.close()
         self.mongo.client.close()
         self.redis.close()
+
+    @contextlib.contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Turn any error of the three drivers into a ``StoreError``, for use at the very top."""
+        try:
+            yield
+        except psycopg.Error as error:
+            raise explained("PostgreSQL", self.addresses.coordinator, error) from error
+        except PyMongoError as error:
+            raise explained("MongoDB", self.addresses.mongo, error) from error
+        except redis.RedisError as error:
+            raise explained("Redis", self.addresses.redis, error) from error
 
     def __enter__(self) -> Self:
         return self

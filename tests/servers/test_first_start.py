@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -115,6 +116,16 @@ def test_a_server_that_fails_is_explained_by_its_log(
     with pytest.raises(ServerError, match=expected):
         server.fail("could not be prepared", 0)
     own_servers.home.write(Memory())
+
+
+def test_a_full_disk_is_named_even_where_no_log_could_be_written(
+    own_servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_servers.settings.home.mkdir()
+    usage = shutil.disk_usage("/")._replace(free=5 * 2**20)
+    monkeypatch.setattr("helpers.servers.server.shutil.disk_usage", lambda _: usage)
+    with pytest.raises(ServerError, match="only 5 MiB are free on its disk"):
+        own_servers.server("redis").fail("could not be prepared", 0)
 
 
 def test_an_unknown_server_is_refused(own_servers: EmbeddedServers) -> None:

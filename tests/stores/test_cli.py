@@ -144,6 +144,19 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_a_store_that_fails_meanwhile_is_named(
+    shop_environ: dict[str, str], stores: Stores
+) -> None:
+    """Whatever a driver raises in the middle of the work, one sentence says which store it was."""
+    stores.postgres.execute("CREATE TABLE products (id text)")
+    failed = _run(shop_environ, "seed", "--products", "3")
+    assert failed.returncode == 2
+    last = failed.stderr.strip().splitlines()[-1]
+    assert last.startswith("PostgreSQL at postgresql://")
+    assert "it stopped the work (UndefinedColumn)" in last
+    assert "Traceback" not in failed.stderr
+
+
 @pytest.mark.parametrize("count", ["-1", "many", "1.5"])
 def test_a_count_that_is_none_is_refused(count: str, shop_environ: dict[str, str]) -> None:
     done = _run(shop_environ, "seed", "--products", count)
