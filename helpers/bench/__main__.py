@@ -39,6 +39,7 @@ def main() -> None:
         try:
             bench_servers(servers)
             bench_shop(settings)
+            _print("memory of all five, after that", [memory(servers)], "MiB")
         finally:
             servers.reset()
 
@@ -53,7 +54,7 @@ def bench_servers(servers: EmbeddedServers) -> None:
         again.append(_seconds(lambda: open_shop(servers.settings).close()))
     _print("start, from nothing to all five answering", first, "s")
     _print("start, on an existing data directory", again, "s")
-    print(f"{'memory of all five (proportional set size)':<58}{memory(servers):8.0f} MiB")
+    _print("memory of all five, just started (proportional set size)", [memory(servers)], "MiB")
 
 
 def bench_shop(settings: Settings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from helpers.settings import PROJECT
 
@@ -16,8 +17,7 @@ def command(port: int) -> list[str]:
         f"--ServerApp.port={port}",
         f"--ServerApp.root_dir={PROJECT / 'notebooks'}",
         # No question about news and no look for updates on a student's first screen.
-        "--LabApp.news_url=None",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        f"--LabApp.app_settings_dir={Path(__file__).parent / 'lab_settings'}",
     ]
     if os.geteuid() == 0:
         options.append("--allow-root")
