@@ -194,7 +194,7 @@ _JSON = st.recursive(
 def test_any_json_is_read_or_reported(tmp_path: Path, records: list[object]) -> None:
     """Whatever the lines hold, the file is either read whole or refused with its problems."""
     try:
-        products = read_catalog(_write(tmp_path, *records))
+        products = read_catalog(_write(tmp_path, *(json.dumps(record) for record in records)))
     except CatalogError as error:
         assert error.problems
         assert all(1 <= problem.line <= len(records) for problem in error.problems)
