@@ -89,7 +89,7 @@ bench: .venv/.dev  ## print the figures
 lock: .venv/.dev  ## resolve requirements.in and requirements-dev.in anew
 	@$(BIN)/python -m helpers.authoring.lock
 
-clean: down  ## stop the servers; delete their data, the environment and all that is generated
-	@$(BIN)/python -m helpers reset
+clean:  ## stop the course's own servers; delete their data, the environment, all that is made
+	@test ! -x $(BIN)/python || $(BIN)/python -m helpers reset --own
 	rm -rf .venv .shop .pytest_cache .mypy_cache .ruff_cache .hypothesis build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,21 +8,28 @@ join) → faces (command line, plots). A notebook needs the names below, and plo
 from helpers.errors import CatalogError, CourseError, ServerError, SettingsError, StoreError
 from helpers.shop.join import batched, per_product
 from helpers.shop.seed import load, seed
-from helpers.stores import Stores, open_lesson, open_shop
+from helpers.stores import Stores, open_lesson, open_shop, start_worker
 from helpers.stores.engines import describe_stores
+from helpers.stores.plans import QueryPlan, explain
+from helpers.stores.shards import Shard, shards_of
 
 __all__ = [
     "CatalogError",
     "CourseError",
+    "QueryPlan",
     "ServerError",
     "SettingsError",
+    "Shard",
     "StoreError",
     "Stores",
     "batched",
     "describe_stores",
+    "explain",
     "load",
     "open_lesson",
     "open_shop",
     "per_product",
     "seed",
+    "shards_of",
+    "start_worker",
 ]

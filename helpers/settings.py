@@ -28,16 +28,22 @@ _SCHEMES = {
     "REDIS_URL": ("redis", "rediss"),
 }
 _WORKERS = "POSTGRES_WORKER_URLS"
+_NAMES = "POSTGRES_WORKER_NAMES"
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the stores answer. Every URL holds its password: print ``redact(url)`` instead."""
+    """Where the stores answer. Every URL holds its password: print ``redact(url)`` instead.
+
+    ``worker_names`` is how the nodes reach the workers (host name and port), where that is not how
+    we reach them.
+    """
 
     coordinator: str
     workers: tuple[str, ...]
     mongo: str
     redis: str
+    worker_names: tuple[tuple[str, int], ...] = ()
 
     def __repr__(self) -> str:
         workers = ", ".join(redact(url) for url in self.workers)
@@ -123,7 +129,20 @@ def _addresses(values: Mapping[str, str]) -> Addresses | None:
         tuple(_with_database(url) for url in workers),
         values["MONGO_URL"],
         values["REDIS_URL"],
+        _worker_names(values.get(_NAMES, "").split(), len(workers)),
     )
+
+
+def _worker_names(texts: list[str], count: int) -> tuple[tuple[str, int], ...]:
+    pairs = [text.rpartition(":") for text in texts]
+    if any(not host or not port.isdecimal() for host, _, port in pairs) or (
+        texts and len(texts) != count
+    ):
+        raise SettingsError(
+            f"{_NAMES} must name as many workers as {_WORKERS}, each as host:port: correct it in "
+            "the environment or in .env."
+        )
+    return tuple((host, int(port)) for host, _, port in pairs)
 
 
 def _check_url(name: str, url: str, schemes: tuple[str, ...]) -> None:

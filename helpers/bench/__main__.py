@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import platform
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
+from helpers.bench.sharding import bench_sharding
+from helpers.bench.timing import print_figure, seconds
 from helpers.servers import EmbeddedServers
 from helpers.settings import Settings, load_settings
 from helpers.shop.join import batched, per_product
@@ -39,7 +38,8 @@ def main() -> None:
         try:
             bench_servers(servers)
             bench_shop(settings)
-            _print("memory of all five, after that", [memory(servers)], "MiB")
+            print_figure("memory of all five, after that", [memory(servers)], "MiB")
+            bench_sharding(settings)
         finally:
             servers.reset()
 
@@ -49,25 +49,27 @@ def bench_servers(servers: EmbeddedServers) -> None:
     first, again = [], []
     for _ in range(_RUNS):
         servers.reset()
-        first.append(_seconds(lambda: open_shop(servers.settings).close()))
+        first.append(seconds(lambda: open_shop(servers.settings).close()))
         servers.down()
-        again.append(_seconds(lambda: open_shop(servers.settings).close()))
-    _print("start, from nothing to all five answering", first, "s")
-    _print("start, on an existing data directory", again, "s")
-    _print("memory of all five, just started (proportional set size)", [memory(servers)], "MiB")
+        again.append(seconds(lambda: open_shop(servers.settings).close()))
+    print_figure("start, from nothing to all five answering", first, "s")
+    print_figure("start, on an existing data directory", again, "s")
+    print_figure(
+        "memory of all five, just started (proportional set size)", [memory(servers)], "MiB"
+    )
 
 
 def bench_shop(settings: Settings) -> None:
     """Print how long it takes to fill the shop and to read all of it."""
     with open_shop(settings) as stores:
-        _print(
-            "seed 10,000 products and 30,000 orders", [_seconds(lambda: seed(stores, 10_000))], "s"
+        print_figure(
+            "seed 10,000 products and 30,000 orders", [seconds(lambda: seed(stores, 10_000))], "s"
         )
         thousand = range(1, 1001)
-        slow = [_seconds(lambda: per_product(stores, thousand)) for _ in range(_RUNS)]
-        fast = [_seconds(lambda: batched(stores)) for _ in range(_RUNS)]
-        _print("join of 1,000 products, one look-up per product and store", slow, "s")
-        _print("join of 10,000 products, one question per store", fast, "s")
+        slow = [seconds(lambda: per_product(stores, thousand)) for _ in range(_RUNS)]
+        fast = [seconds(lambda: batched(stores)) for _ in range(_RUNS)]
+        print_figure("join of 1,000 products, one look-up per product and store", slow, "s")
+        print_figure("join of 10,000 products, one question per store", fast, "s")
 
 
 def memory(servers: EmbeddedServers) -> float:
@@ -82,17 +84,6 @@ def memory(servers: EmbeddedServers) -> float:
             held = process.memory_full_info()
             total += getattr(held, "pss", 0) or held.uss
     return total / _MEBIBYTE
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def _print(what: str, values: list[float], unit: str) -> None:
-    spread = f"   ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
-    print(f"{what:<58}{statistics.median(values):8.2f} {unit}{spread}")
 
 
 if __name__ == "__main__":

@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     url.set_defaults(run=_url)
 
     reset = commands.add_parser("reset", help="delete the shop and all data of its own servers")
+    reset.add_argument("--own", action="store_true", help="those of the course's own servers only")
     reset.set_defaults(run=_reset)
     return parser
 
@@ -186,9 +187,9 @@ def _url(options: argparse.Namespace) -> None:
     print(urls[options.store])
 
 
-def _reset(_: argparse.Namespace) -> None:
+def _reset(options: argparse.Namespace) -> None:
     settings = load_settings()
-    if settings.addresses is None:
+    if settings.addresses is None or options.own:
         EmbeddedServers(settings).reset()
     else:
         with open_shop(settings) as stores, stores.explaining():

@@ -37,7 +37,12 @@ UNFINISHED = "new-"
 
 # Below the range from which systems take the ports of outgoing connections (32768 on Linux,
 # 49152 on macOS), so that a remembered port is not taken by somebody's browser after a reboot.
-_PORTS = range(20000, 32000)
+_PORTS = range(31000, 32000)
+_COORDINATOR_PORTS = range(20000, 22000)
+# Citus deals shards to the workers in order of their ports: so each next worker gets a higher one,
+# and a shard is on the same worker on every machine.
+_FIRST_WORKER_PORT, _PORTS_PER_WORKER = 22000, 300
+_MOST_WORKERS = (31000 - _FIRST_WORKER_PORT) // _PORTS_PER_WORKER
 
 _LOCK_SECONDS = 120
 
@@ -143,11 +148,16 @@ class Home:
         """Return the port remembered for ``server``, choosing a free one the first time."""
         if server not in memory.ports:
             taken = set(memory.ports.values())
-            memory.ports[server] = next(
-                port
-                for port in random.SystemRandom().sample(_PORTS, len(_PORTS))
-                if port not in taken and is_free(port)
-            )
+            range_ = _ports_for(server)
+            candidates = random.SystemRandom().sample(range_, len(range_))
+            free = (port for port in candidates if port not in taken and is_free(port))
+            port = next(free, None)
+            if port is None:
+                raise ServerError(
+                    f"{server} cannot start: every port from {range_[0]} to {range_[-1]} is in "
+                    "use. Stop other programs."
+                )
+            memory.ports[server] = port
         return memory.ports[server]
 
     @staticmethod
@@ -170,6 +180,18 @@ class Home:
                 f"{self.path} holds other files ({', '.join(sorted(others)[:3])}) and was not made "
                 "by this course: set SHOP_HOME to a folder of its own, or empty this one."
             )
+
+
+def _ports_for(server: str) -> range:
+    if server == "coordinator":
+        return _COORDINATOR_PORTS
+    if not server.startswith("worker"):
+        return _PORTS
+    number = int(server.removeprefix("worker"))
+    if number > _MOST_WORKERS:
+        raise ServerError(f"{number} workers are too many: give {_MOST_WORKERS} or fewer.")
+    first = _FIRST_WORKER_PORT + (number - 1) * _PORTS_PER_WORKER
+    return range(first, first + _PORTS_PER_WORKER)
 
 
 def is_free(port: int) -> bool:

@@ -165,6 +165,11 @@ ORIGINALS = (
 )
 
 
+def department(category: str) -> str:
+    """Return the department of a category; ``"other"`` for one that is not generated."""
+    return _CATEGORIES[category][0] if category in _CATEGORIES else "other"
+
+
 def products(count: int, *, seed: int = 1) -> Iterator[Product]:
     """Yield products 1 to ``count``; the first three are the original's.
 

@@ -7,14 +7,17 @@ from pymongo import ASCENDING
 from helpers.shop.model import stock_key
 from helpers.stores import Stores
 
+# Shards of products and of orders: few enough to look at, more than a laptop has nodes.
+SHARDS = 8
+
 _TABLES = """
-CREATE TABLE IF NOT EXISTS products (
+CREATE TABLE products (
     id bigint PRIMARY KEY,
     name text NOT NULL,
     price numeric NOT NULL CHECK (price >= 0),
     category text NOT NULL
 );
-CREATE TABLE IF NOT EXISTS orders (
+CREATE TABLE orders (
     id bigint NOT NULL,
     product_id bigint NOT NULL,
     customer_id bigint NOT NULL,
@@ -22,18 +25,37 @@ CREATE TABLE IF NOT EXISTS orders (
     order_date timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (product_id, id)
 );
+CREATE TABLE categories (
+    category text PRIMARY KEY,
+    department text NOT NULL
+);
 """
 
-_TABLE_NAMES = ("orders", "products")
+# Orders stand on the node of their product, categories on every node: both join without a detour.
+_SPREAD = (
+    f"SELECT create_distributed_table('products', 'id', shard_count => {SHARDS})",
+    "SELECT create_distributed_table('orders', 'product_id', colocate_with => 'products')",
+    "SELECT create_reference_table('categories')",
+)
+
+_TABLE_NAMES = ("orders", "products", "categories")
 _BATCH = 1000
 
 
 def create_shop(stores: Stores) -> None:
-    """Create the shop's tables and the unique index on ``product_id``, where they are not there."""
+    """Create the shop's tables, spread over the workers, and its index, where they are not there.
+
+    Products are distributed by their id, orders by their product; both are colocated. Categories
+    are a reference table.
+    """
     with stores.postgres.transaction():
         # Two that create the same table at once would not both succeed: let them queue.
         stores.postgres.execute("SELECT pg_advisory_xact_lock(hashtext('create_shop'))")
-        stores.postgres.execute(_TABLES)
+        there = stores.postgres.execute("SELECT to_regclass('products')").fetchone()
+        if there == (None,):
+            stores.postgres.execute(_TABLES)
+            for statement in _SPREAD:
+                stores.postgres.execute(statement)
     stores.mongo.productmetas.create_index([("product_id", ASCENDING)], unique=True)
 
 

@@ -163,7 +163,12 @@ def _load_stock(stores: Stores, products: Sequence[Product], report: Progress) -
 
 def _load_products(stores: Stores, products: Sequence[Product], report: Progress) -> int:
     written = 0
+    categories = {product.category for product in products}
     with stores.postgres.transaction(), stores.postgres.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO categories VALUES (%s, %s) ON CONFLICT DO NOTHING",
+            [(category, generate.department(category)) for category in sorted(categories)],
+        )
         for batch in _batches(products):
             cursor.execute(
                 "SELECT id, name, price, category FROM products WHERE id = ANY(%s)",

@@ -13,6 +13,7 @@ from psycopg import sql
 from helpers.errors import StoreError
 from helpers.settings import Addresses, redact
 from helpers.stores.connect import connect_postgres, explaining
+from helpers.stores.scripts import load_scripts, version
 
 #: How many workers a database spreads over, unless it is told otherwise.
 WORKERS = 2
@@ -36,27 +37,43 @@ class Node:
 def create_database(nodes: Sequence[Node], name: str, *, citus: bool) -> None:
     """Make database ``name`` on every node, and a cluster of them; what is there already stays.
 
-    ``nodes`` is the coordinator, then the workers to register. Raises ``StoreError`` when a node
-    does not answer.
+    ``nodes`` is the coordinator, then the workers to register. Where the nodes have no Citus, its
+    SQL interface is loaded from our own scripts.
+
+    Raises ``StoreError`` when a node does not answer, or when the database is there with scripts
+    of another version.
     """
     for node in nodes:
-        with (
-            connect_postgres(node.url, database="postgres") as connection,
-            explaining("PostgreSQL", node.url),
-        ):
-            known = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name])
-            if known.fetchone() is None:
-                connection.execute(_CREATE.format(sql.Identifier(name)))
+        make_ready(node, name, citus=citus, coordinator=node is nodes[0])
+    # In a new session: the scripts' settings belong to the database.
+    with (
+        connect_postgres(nodes[0].url, database=name) as connection,
+        explaining("PostgreSQL", nodes[0].url),
+        connection.transaction(),
+    ):
+        _join(connection, nodes)
+
+
+def make_ready(node: Node, name: str, *, citus: bool, coordinator: bool = False) -> None:
+    """Make database ``name`` on one node, with what it needs to be part of a cluster.
+
+    Raises ``StoreError`` as ``create_database`` does.
+    """
+    with (
+        connect_postgres(node.url, database="postgres") as connection,
+        explaining("PostgreSQL", node.url),
+    ):
+        known = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name])
+        if known.fetchone() is None:
+            connection.execute(_CREATE.format(sql.Identifier(name)))
+    with (
+        connect_postgres(node.url, database=name) as connection,
+        explaining("PostgreSQL", node.url),
+    ):
         if citus:
-            with (
-                connect_postgres(node.url, database=name) as connection,
-                explaining("PostgreSQL", node.url),
-            ):
-                connection.execute("CREATE EXTENSION IF NOT EXISTS citus")
-    with connect_postgres(nodes[0].url, database=name) as connection:
-        join = _join_with_citus if citus else _join_with_fdw
-        with explaining("PostgreSQL", nodes[0].url), connection.transaction():
-            join(connection, nodes)
+            connection.execute("CREATE EXTENSION IF NOT EXISTS citus")
+        else:
+            load_scripts(connection, "coordinator" if coordinator else "worker")
 
 
 def drop_database(nodes: Sequence[Node], name: str) -> None:
@@ -77,43 +94,49 @@ def nodes_of(addresses: Addresses) -> list[Node]:
     return [Node(url, *_host_and_port(url)) for url in urls]
 
 
-def find_nodes(addresses: Addresses) -> list[Node]:
-    """Return the coordinator and its workers, as the coordinator knows them.
+def find_nodes(addresses: Addresses, *, spare: bool = True) -> list[Node]:
+    """Return the coordinator and its workers, in the coordinator's order.
 
     Where the addresses name no workers, those that the coordinator knows are taken at the host
-    names and ports that it uses, with the coordinator's user and password.
+    names and ports that it uses, with the coordinator's user and password. Workers that the
+    addresses name and that it does not know yet come last, or are left out without ``spare``.
+
+    Raises ``StoreError`` when it knows more workers than the addresses name.
     """
     with connect_postgres(addresses.coordinator) as connection:
         known = _registered(connection)
-    registered = [Node("", host, port) for group, host, port in known if group != 0]
+    registered = [(host, port) for group, host, port in known if group != 0]
     if not addresses.workers:
         coordinator = urlsplit(addresses.coordinator)
         user = coordinator.netloc.rpartition("@")[0]
         urls = [
-            coordinator._replace(netloc=f"{user}@{node.host}:{node.port}").geturl()
-            for node in registered
+            coordinator._replace(netloc=f"{user}@{host}:{port}").geturl()
+            for host, port in registered
         ]
         addresses = replace(addresses, workers=tuple(urls))
-    nodes = nodes_of(addresses)
-    if len(registered) > len(nodes) - 1:
+    own, *workers = nodes_of(addresses)
+    if len(registered) > len(workers):
         raise StoreError(
             "PostgreSQL",
             redact(addresses.coordinator),
             f"the coordinator has {len(registered)} workers and POSTGRES_WORKER_URLS names "
-            f"{len(nodes) - 1}",
+            f"{len(workers)}",
             "Name them all there, in the order of SELECT * FROM citus_nodes.",
         )
-    seen = [Node("", host, port) for group, host, port in known if group == 0] or nodes[:1]
-    seen += registered
+    if not spare:
+        workers = workers[: len(registered)]
+    names = [*(addresses.worker_names or registered)][: len(workers)]
+    names += [(node.host, node.port) for node in workers[len(names) :]]
+    own_name = next(((host, port) for group, host, port in known if group == 0), None)
     return [
-        *(replace(node, url=own.url) for node, own in zip(seen, nodes, strict=False)),
-        *nodes[len(seen) :],
+        Node(own.url, *(own_name or (own.host, own.port))),
+        *(Node(node.url, *name) for node, name in zip(workers, names, strict=True)),
     ]
 
 
 def fingerprint(addresses: Addresses) -> str:
     """Return what identifies a prepared cluster: its nodes and our way of joining them."""
-    known = repr((addresses.coordinator, addresses.workers, _CREATE, WORKERS))
+    known = repr((addresses.coordinator, addresses.workers, _CREATE, version()))
     return hashlib.sha256(known.encode()).hexdigest()
 
 
@@ -133,35 +156,16 @@ def _registered(connection: psycopg.Connection) -> list[tuple[int, str, int]]:
     ).fetchall()
 
 
-def _join_with_citus(connection: psycopg.Connection, nodes: Sequence[Node]) -> None:
+def _join(connection: psycopg.Connection, nodes: Sequence[Node]) -> None:
+    """Make the nodes a cluster, by the same SQL whichever engine answers it."""
     coordinator, *workers = nodes
-    if _registered(connection):
-        return
-    connection.execute(
-        "SELECT citus_set_coordinator_host(%s, %s)", [coordinator.host, coordinator.port]
-    )
+    known = {(host, port) for _, host, port in _registered(connection)}
+    if (coordinator.host, coordinator.port) not in known:
+        connection.execute(
+            "SELECT citus_set_coordinator_host(%s, %s)", [coordinator.host, coordinator.port]
+        )
     for node in workers:
         connection.execute("SELECT citus_add_node(%s, %s)", [node.host, node.port])
-
-
-def _join_with_fdw(connection: psycopg.Connection, nodes: Sequence[Node]) -> None:
-    connection.execute("CREATE EXTENSION IF NOT EXISTS postgres_fdw")
-    for number, node in enumerate(nodes[1:], start=1):
-        server = sql.Identifier(f"worker{number}")
-        connection.execute(
-            sql.SQL(
-                "CREATE SERVER IF NOT EXISTS {} FOREIGN DATA WRAPPER postgres_fdw "
-                "OPTIONS (host {}, port {}, dbname {})"
-            ).format(
-                server,
-                sql.Literal(node.host),
-                sql.Literal(str(node.port)),
-                sql.Literal(connection.info.dbname),
-            )
-        )
-        connection.execute(
-            sql.SQL("CREATE USER MAPPING IF NOT EXISTS FOR CURRENT_USER SERVER {}").format(server)
-        )
 
 
 def _host_and_port(url: str) -> tuple[str, int]:

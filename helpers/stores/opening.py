@@ -12,6 +12,7 @@ from helpers.stores.cluster import (
     find_nodes,
     fingerprint,
     has_citus,
+    make_ready,
     nodes_of,
 )
 from helpers.stores.connect import connect_postgres
@@ -78,6 +79,37 @@ def open_databases(name: str, redis_number: int, settings: Settings) -> Stores:
     stores.mongo.client.drop_database(name)
     stores.redis.flushdb()
     return stores
+
+
+def start_worker(stores: Stores) -> tuple[str, int]:
+    """Start one more worker than the database of ``stores`` has, and make that database on it.
+
+    Returns the host name and the port under which the coordinator reaches it; adding it to the
+    cluster is left to the caller. Servers given by address are not started: there, the next
+    worker that the addresses name is taken.
+
+    Raises ``SettingsError`` when the addresses name no further worker.
+    """
+    settings = load_settings()
+    row = stores.postgres.execute("SELECT count(*) FROM pg_dist_node WHERE groupid <> 0").fetchone()
+    have = int(row[0]) if row else 0
+    if settings.addresses is None:
+        running = EmbeddedServers(settings).up(prepare=_prepare)
+        if len(running.workers) <= have:
+            running = EmbeddedServers(settings).up(workers=have + 1, prepare=_prepare)
+        nodes = nodes_of(running)
+    else:
+        nodes = find_nodes(settings.addresses)
+    if len(nodes) <= have + 1:
+        raise SettingsError(
+            f"The cluster has {have} workers, and POSTGRES_WORKER_URLS names no further one: start "
+            "another (with Docker: `docker compose --profile scale-out up -d worker3`) and name it."
+        )
+    node = nodes[have + 1]
+    with connect_postgres(stores.addresses.coordinator) as connection:
+        citus = has_citus(connection)
+    make_ready(node, stores.mongo.name, citus=citus)
+    return node.host, node.port
 
 
 def _prepare(addresses: Addresses, engine: str, prepared: str) -> str:

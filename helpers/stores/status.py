@@ -74,7 +74,7 @@ def read_status(settings: Settings) -> Status:
     addresses = locate(settings)
     workers = addresses.workers
     if settings.addresses is not None:
-        workers = tuple(node.url for node in find_nodes(addresses)[1:])
+        workers = tuple(node.url for node in find_nodes(addresses, spare=False)[1:])
     for url in workers:
         connect_postgres(url).close()
     with connect_all(addresses) as stores:

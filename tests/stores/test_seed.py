@@ -135,7 +135,8 @@ def test_a_load_that_fails_leaves_no_product_half_visible(stores: Stores) -> Non
     seed(stores, 3)
     good = Product(10, "Good", Decimal(1), "c", {"description": "d"}, 1)
     bad = Product(11, "Bad", Decimal(-1), "c", {"description": "d"}, 1)
-    with pytest.raises(psycopg.errors.CheckViolation):
+    # Citus reports what a shard refuses of a COPY as an internal error.
+    with pytest.raises(psycopg.Error, match="violates check constraint"):
         load(stores, [good, bad])
     assert [p["id"] for p in batched(stores)] == [1, 2, 3]
 

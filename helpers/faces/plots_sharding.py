@@ -1,0 +1,97 @@
+"""Drawings of shards: where they are, how full they are, how many of them a query touches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from helpers.faces.palette import INK, PAPER, POSTGRES
+from helpers.stores.shards import Shard
+
+_HATCHES = ("", "///", "...", "xxx")
+_SHADES = ("#0072B2", "#7FB8D8", "#BFDCEC", "#E6F1F7")
+
+
+def draw_shard_maps(maps: Mapping[str, Sequence[Shard]]) -> Figure:
+    """Draw shards against nodes, one map per title; the darker a shard, the more rows it holds."""
+    nodes = sorted({shard.node for shards in maps.values() for shard in shards})
+    most = max(shard.rows for shards in maps.values() for shard in shards)
+    tallest = max(len(shards) for shards in maps.values())
+    figure = Figure(figsize=(1.2 + 1.35 * len(nodes) * len(maps), 0.9 + 0.34 * tallest))
+    all_axes = figure.subplots(1, len(maps), squeeze=False)[0]
+    for axes, (title, shards) in zip(all_axes, maps.items(), strict=True):
+        _draw_shard_map(axes, shards, nodes, most)
+        axes.set_title(title, size=11)
+    all_axes[0].set_ylabel("shard index")
+    figure.tight_layout()
+    return figure
+
+
+def _draw_shard_map(axes: Axes, shards: Sequence[Shard], nodes: Sequence[str], most: int) -> None:
+    grid = np.full((len(shards), len(nodes)), np.nan)
+    for shard in shards:
+        grid[shard.index, nodes.index(shard.node)] = shard.rows
+    axes.imshow(grid, cmap="Blues", vmin=0, vmax=1.25 * most, aspect="auto")
+    for shard in shards:
+        axes.text(
+            nodes.index(shard.node),
+            shard.index,
+            str(shard.rows),
+            ha="center",
+            va="center",
+            size=9,
+            color=PAPER if shard.rows > 0.7 * most else INK,
+        )
+    axes.set_xticks(range(len(nodes)), nodes)
+    axes.set_yticks(range(len(shards)))
+    axes.tick_params(length=0)
+    for edge in axes.spines.values():
+        edge.set_visible(False)
+    axes.set_xticks(np.arange(-0.5, len(nodes)), minor=True)
+    axes.grid(which="minor", axis="x", color="#CCCCCC", linewidth=0.8)
+    axes.tick_params(which="minor", length=0)
+
+
+def draw_touched(
+    lengths: Sequence[int], measured: Sequence[float], expected: Sequence[float], shards: int
+) -> Figure:
+    """Draw how many shards a list of keys touches: as measured, beside the expectation."""
+    figure = Figure(figsize=(6.8, 3.8))
+    axes = figure.subplots()
+    axes.axhline(shards, color="#888888", linestyle=":", label=f"all {shards} shards")
+    axes.plot(lengths, expected, color=INK, linewidth=1.4, label="expected")
+    axes.plot(lengths, measured, "o", color=POSTGRES, markersize=7, label="read from the plans")
+    axes.set(xlabel="keys in the list", ylabel="tasks", ylim=(0, shards * 1.08))
+    axes.legend(frameon=False, loc="lower right")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    return figure
+
+
+def draw_skew(tables: Mapping[str, Sequence[Shard]]) -> Figure:
+    """Draw the rows of each shard, one panel for each table, shaded by the shard's node."""
+    figure = Figure(figsize=(2.9 * len(tables), 3.2))
+    all_axes = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
+    nodes = sorted({shard.node for shards in tables.values() for shard in shards})
+    for axes, (title, shards) in zip(all_axes, tables.items(), strict=True):
+        for number, node in enumerate(nodes):
+            mine = [shard for shard in shards if shard.node == node]
+            axes.bar(
+                [shard.index for shard in mine],
+                [shard.rows for shard in mine],
+                color=_SHADES[number % len(_SHADES)],
+                edgecolor=INK,
+                linewidth=0.6,
+                hatch=_HATCHES[number % len(_HATCHES)],
+                label=node,
+            )
+        axes.set_title(title, size=11)
+        axes.set_xlabel("shard index")
+        axes.spines[["top", "right"]].set_visible(False)
+    all_axes[0].set_ylabel("rows")
+    all_axes[-1].legend(frameon=False)
+    figure.tight_layout()
+    return figure

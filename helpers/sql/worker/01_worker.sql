@@ -1,0 +1,37 @@
+-- What a worker needs: a way to run a command inside the coordinator's own transaction,
+-- two guard triggers, and a connection test. Shards are plain tables; nothing else is installed.
+
+CREATE SCHEMA sharding;
+CREATE EXTENSION dblink SCHEMA sharding;
+
+-- Commands arrive as rows: postgres_fdw sends an INSERT inside the remote half of the coordinator's
+-- transaction, so a CREATE TABLE sent this way commits or rolls back with the statement that wanted it.
+CREATE VIEW sharding.command AS SELECT ''::text AS command, false AS ask, ''::text AS result WHERE false;
+
+CREATE FUNCTION sharding.run_command() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    IF NEW.ask THEN EXECUTE NEW.command INTO NEW.result; ELSE EXECUTE NEW.command; END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER run INSTEAD OF INSERT ON sharding.command FOR EACH ROW EXECUTE FUNCTION sharding.run_command();
+
+-- Hash partitioning sends NULL keys to the first shard; Citus takes none. The guard stands on shard 0 only.
+CREATE FUNCTION sharding.refuse_null_key() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'cannot perform an INSERT with NULL in the partition column' USING ERRCODE = '22004';
+END $$;
+
+-- A changed key would leave its row in the wrong shard. (To set a key to itself is allowed, as with Citus.)
+CREATE FUNCTION sharding.refuse_key_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'modifying the partition value of rows is not allowed' USING ERRCODE = '0A000';
+END $$;
+
+-- Can this node connect to that one?
+CREATE FUNCTION sharding.can_reach(host text, port int) RETURNS boolean LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    PERFORM sharding.dblink_connect('sharding_health', format('host=%L port=%s dbname=%L user=%L connect_timeout=3', host, port, current_database(), current_user));
+    PERFORM sharding.dblink_disconnect('sharding_health');
+    RETURN true;
+EXCEPTION WHEN OTHERS THEN RETURN false;
+END $$;
