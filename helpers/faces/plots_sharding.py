@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.faces.palette import INK, PAPER, POSTGRES
+from helpers.stores.plans import QueryPlan
 from helpers.stores.shards import Shard
 
 _HATCHES = ("", "///", "...", "xxx")
@@ -53,6 +54,35 @@ def _draw_shard_map(axes: Axes, shards: Sequence[Shard], nodes: Sequence[str], m
     axes.set_xticks(np.arange(-0.5, len(nodes)), minor=True)
     axes.grid(which="minor", axis="x", color="#CCCCCC", linewidth=0.8)
     axes.tick_params(which="minor", length=0)
+
+
+def draw_tasks(plans: Mapping[str, QueryPlan], shards: Sequence[Shard]) -> Figure:
+    """Draw which of a table's shards each query touches, and on which node: a panel for each."""
+    nodes = sorted({shard.node for shard in shards})
+    figure = Figure(figsize=(0.6 + 2.5 * len(plans), 0.9 + 0.3 * len(shards)))
+    all_axes = figure.subplots(1, len(plans), squeeze=False, sharey=True)[0]
+    for axes, (title, plan) in zip(all_axes, plans.items(), strict=True):
+        for shard in shards:
+            touched = shard.id in plan.shards
+            axes.barh(
+                shard.index,
+                0.8,
+                left=nodes.index(shard.node) - 0.4,
+                height=0.7,
+                color=POSTGRES if touched else PAPER,
+                edgecolor=POSTGRES if touched else "#BBBBBB",
+                linewidth=1.2,
+            )
+        axes.set_title(f"{title}\n{plan.task_count} of {len(shards)}", size=10)
+        axes.set_xticks(range(len(nodes)), nodes, size=9)
+        axes.set_xlim(-0.6, len(nodes) - 0.4)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+    all_axes[0].set_yticks(range(len(shards)))
+    all_axes[0].set_ylabel("shard index")
+    all_axes[0].invert_yaxis()
+    figure.tight_layout()
+    return figure
 
 
 def draw_touched(
