@@ -73,13 +73,14 @@ def load_settings(
 ) -> Settings:
     """Read the settings from ``environ`` and, below it, from a ``.env`` file.
 
-    ``environ`` defaults to the process's environment, ``dotenv`` to the project's own file.
+    ``environ`` defaults to the process's environment, ``dotenv`` to the file that ``SHOP_DOTENV``
+    names in it, or else to the project's own.
 
     Raises ``SettingsError`` when only some of the three addresses are set, when one is malformed,
     or when ``PG_BINDIR`` holds no PostgreSQL.
     """
     environ = os.environ if environ is None else environ
-    file = PROJECT / ".env" if dotenv is None else dotenv
+    file = dotenv or Path(environ.get("SHOP_DOTENV", PROJECT / ".env"))
     values = {name: value for name, value in dotenv_values(file).items() if value}
     values.update({name: value for name, value in environ.items() if value})
     return Settings(

@@ -24,7 +24,7 @@ def command(*arguments: str) -> list[str]:
 def environ(home: Path) -> dict[str, str]:
     urls = ("POSTGRES_URL", "POSTGRES_WORKER_URLS", "MONGO_URL", "REDIS_URL")
     kept = {key: value for key, value in os.environ.items() if key not in urls}
-    return kept | {"SHOP_HOME": str(home), "SHOP_DURABILITY": "off"}
+    return kept | {"SHOP_HOME": str(home), "SHOP_DURABILITY": "off", "SHOP_DOTENV": os.devnull}
 
 
 def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -35,6 +35,11 @@ def test_an_address_without_a_database_names_the_shops(dotenv: Path) -> None:
     assert addresses.coordinator == "postgresql://db.example:5432/ecommerce"
 
 
+def test_another_dotenv_file_is_named_by_the_environment(dotenv: Path) -> None:
+    dotenv.write_text("SHOP_HOME=/elsewhere\n")
+    assert load_settings({"SHOP_DOTENV": str(dotenv)}).home == Path("/elsewhere")
+
+
 def test_workers_are_separated_by_spaces(dotenv: Path) -> None:
     environ = ALL | {"POSTGRES_WORKER_URLS": "postgresql://a:1/x postgresql://b:2/x"}
     addresses = load_settings(environ, dotenv=dotenv).addresses

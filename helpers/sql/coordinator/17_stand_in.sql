@@ -1,0 +1,289 @@
+-- Keys that PostgreSQL would refuse, and how they can be declared all the same.
+--
+-- A foreign key to or from a distributed table, or a unique key on one, cannot be declared over
+-- foreign tables. So for the length of such a command a plain, empty stand-in takes the table's
+-- name. What the command declared on the stand-in is read from the catalogs afterwards, and given
+-- to the real table and its shards. The command's text is looked at only to see whether all this
+-- is needed, and for which tables.
+
+SET check_function_bodies = off;  -- functions of later files are named here
+
+-- The stand-ins of the command that is running; empty between commands.
+CREATE TABLE sharding.stand_in (
+    real_oid oid,
+    stand_in oid,
+    schemaname name,
+    relname name
+);
+
+-- ---------------------------------------------------------------- before the command
+-- Put plain tables in the place of the distributed ones that the text mentions, and of those that
+-- their foreign keys refer to.
+CREATE FUNCTION sharding.put_stand_ins() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog SET client_min_messages = warning AS $$
+DECLARE
+    named record;
+    object sharding.shard_object;
+    fk sharding.foreign_key;
+    name text;
+    was_busy boolean := sharding.busy(true);
+BEGIN
+    FOR named IN
+        WITH mentioned AS (
+            SELECT relid
+            FROM sharding.table_name
+            WHERE strpos(lower(current_query()), lower(relname)) > 0
+        )
+        SELECT t.*
+        FROM sharding.table_name t
+        WHERE sharding.kind(t.relid) = 'h'
+          AND t.relid IN (
+              SELECT relid
+              FROM mentioned
+              UNION
+              SELECT confrelid
+              FROM sharding.foreign_key
+              WHERE conrelid IN (SELECT relid FROM mentioned))
+    LOOP
+        name := format('%I.%I', named.schemaname, named.relname);
+        EXECUTE format('ALTER TABLE %s SET SCHEMA sharding_aside', named.relid::regclass);
+        EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING GENERATED)',
+            name, named.relid::regclass);
+        FOR object IN
+            SELECT *
+            FROM sharding.shard_object
+            WHERE relid = named.relid
+              AND kind IN ('k', 'i')
+            ORDER BY kind DESC, objid
+        LOOP
+            EXECUTE sharding.add_key(object, object.name::name, name, false);
+        END LOOP;
+        INSERT INTO sharding.stand_in
+        VALUES (named.relid, name::regclass, named.schemaname, named.relname);
+    END LOOP;
+
+    -- Foreign keys on record are declared too: so they can be dropped, and a second one of the
+    -- same name is refused.
+    FOR fk IN
+        SELECT k.conname, mine.stand_in, coalesce(theirs.stand_in, k.confrelid),
+            k.columns, k.refcolumns, k.actions, k.onshards
+        FROM sharding.foreign_key k
+        JOIN sharding.stand_in mine ON mine.real_oid = k.conrelid
+        LEFT JOIN sharding.stand_in theirs ON theirs.real_oid = k.confrelid
+        WHERE theirs.stand_in IS NOT NULL
+           OR sharding.kind(k.confrelid) IS DISTINCT FROM 'h'
+    LOOP
+        EXECUTE sharding.declare_foreign_key(
+            fk, fk.conname, fk.conrelid::regclass::text, fk.confrelid::regclass::text);
+    END LOOP;
+    PERFORM sharding.busy(was_busy);
+END $$;
+
+-- ---------------------------------------------------------------- after the command
+-- The foreign keys that the stand-ins have, or are referred to by, as if the real tables had them.
+-- They are taken off, so that the stand-ins can be dropped.
+CREATE FUNCTION sharding.take_foreign_keys() RETURNS sharding.foreign_key[]
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    declared pg_constraint;
+    fk sharding.foreign_key;
+    taken sharding.foreign_key[] := '{}';
+BEGIN
+    FOR declared IN
+        SELECT *
+        FROM pg_constraint k
+        WHERE contype = 'f'
+          AND conparentid = 0
+          AND EXISTS (
+              SELECT
+              FROM sharding.stand_in s
+              WHERE s.stand_in IN (k.conrelid, k.confrelid))
+    LOOP
+        fk := sharding.read_foreign_key(declared);
+        fk.conrelid := coalesce(
+            (SELECT real_oid FROM sharding.stand_in WHERE stand_in = declared.conrelid),
+            declared.conrelid);
+        fk.confrelid := coalesce(
+            (SELECT real_oid FROM sharding.stand_in WHERE stand_in = declared.confrelid),
+            declared.confrelid);
+        taken := taken || fk;
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I',
+            declared.conrelid::regclass, declared.conname);
+    END LOOP;
+    RETURN taken;
+END $$;
+
+-- A table's columns with their types, to see whether the command changed them.
+CREATE FUNCTION sharding.column_list(rel oid) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT array_agg(attname || ' ' || format_type(atttypid, atttypmod) ORDER BY attnum)
+    FROM pg_attribute
+    WHERE attrelid = rel
+      AND attnum > 0
+      AND NOT attisdropped
+$$;
+
+-- Refuse what a distributed table may not have.
+CREATE FUNCTION sharding.check_stand_in(s sharding.stand_in) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    key int2;
+BEGIN
+    IF sharding.column_list(s.stand_in) <> sharding.column_list(s.real_oid) THEN
+        RAISE EXCEPTION
+            'the teaching part cannot change columns and keys of "%" in one command', s.relname
+            USING ERRCODE = '0A000',
+                  HINT = 'Use two commands.';
+    END IF;
+    -- the distribution column has another number where the real table lost a column
+    SELECT ours.attnum
+    INTO key
+    FROM pg_attribute theirs
+    JOIN pg_attribute ours ON ours.attrelid = s.stand_in
+        AND ours.attname = theirs.attname
+    WHERE theirs.attrelid = s.real_oid
+      AND theirs.attnum = sharding.key_column(s.real_oid);
+    IF EXISTS (
+        SELECT
+        FROM pg_index i
+        WHERE i.indrelid = s.stand_in
+          AND i.indisunique
+          AND NOT key = ANY (i.indkey[0:i.indnkeyatts - 1])
+          AND NOT EXISTS (
+              SELECT
+              FROM pg_constraint
+              WHERE conindid = i.indexrelid
+                AND contype IN ('p', 'u', 'x')))
+    THEN
+        RAISE EXCEPTION
+            'creating unique indexes on non-partition columns is currently unsupported'
+            USING ERRCODE = '0A000';
+    END IF;
+    PERFORM sharding.check_unique(s.stand_in, key);
+END $$;
+
+-- The commands that make the real table's keys what the stand-in's have become: compared by name.
+-- A primary key makes its columns NOT NULL; added with ONLY it would not find them so.
+CREATE FUNCTION sharding.stand_in_changes(s sharding.stand_in) RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT CASE
+        WHEN is_now.name IS NULL AND was.kind = 'k'
+        THEN format('ALTER TABLE %I.%I DROP CONSTRAINT %I', s.schemaname, s.relname, was.name)
+        WHEN is_now.name IS NULL
+        THEN format('DROP INDEX %I.%I', s.schemaname, was.name)
+        ELSE coalesce(
+                (SELECT string_agg(
+                     format('ALTER TABLE %I.%I ALTER COLUMN %I SET NOT NULL; ',
+                         s.schemaname, s.relname, attname), '')
+                 FROM pg_constraint k
+                 JOIN pg_attribute ON attrelid = k.conrelid AND attnum = ANY (k.conkey)
+                 WHERE k.oid = is_now.objid
+                   AND k.contype = 'p'
+                   AND is_now.kind = 'k'),
+                '')
+            || sharding.add_key(is_now.object, is_now.name::name,
+                format('%I.%I', s.schemaname, s.relname), true) END
+    FROM (
+        SELECT kind, name
+        FROM sharding.shard_object
+        WHERE relid = s.real_oid
+          AND kind IN ('k', 'i')
+    ) was
+    FULL JOIN (
+        SELECT o AS object, o.kind, o.objid, o.name
+        FROM sharding.wanted(s.stand_in) o
+        WHERE o.kind IN ('k', 'i')
+    ) is_now ON is_now.name = was.name AND is_now.kind = was.kind
+    WHERE was.name IS NULL
+       OR is_now.name IS NULL
+    ORDER BY was.name IS NULL
+$$;
+
+-- Put the foreign keys that the command declared on record and on the shards, and take away those
+-- that it dropped. To be called while sharding.stand_in still tells which tables it was about.
+CREATE FUNCTION sharding.settle_foreign_keys(declared sharding.foreign_key[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    fk sharding.foreign_key;
+    referencing pg_dist_partition;
+BEGIN
+    FOR fk IN
+        SELECT k.*
+        FROM sharding.foreign_key k
+        JOIN sharding.stand_in s ON s.real_oid = k.conrelid
+        WHERE NOT EXISTS (
+            SELECT
+            FROM unnest(declared) d
+            WHERE d.conrelid = k.conrelid
+              AND d.conname = k.conname)
+    LOOP
+        IF fk.onshards THEN
+            PERFORM sharding.foreign_key_on_shards(fk, false);
+        END IF;
+        DELETE FROM sharding.foreign_key
+        WHERE conrelid = fk.conrelid
+          AND conname = fk.conname;
+    END LOOP;
+
+    FOREACH fk IN ARRAY declared LOOP
+        CONTINUE WHEN EXISTS (
+            SELECT
+            FROM sharding.foreign_key k
+            WHERE k.conrelid = fk.conrelid
+              AND k.conname = fk.conname);
+        SELECT *
+        INTO referencing
+        FROM pg_dist_partition
+        WHERE logicalrelid = fk.conrelid;
+        IF referencing.repmodel = 't' THEN
+            PERFORM sharding.refuse_key_to_distributed();
+        ELSIF referencing.partmethod = 'h' THEN
+            PERFORM sharding.check_foreign_key(
+                fk,
+                column_to_column_name(referencing.logicalrelid, referencing.partkey)::name,
+                referencing.colocationid);
+        END IF;
+        INSERT INTO sharding.foreign_key
+        SELECT fk.*;
+        IF referencing.partmethod = 'h' THEN
+            PERFORM sharding.foreign_key_on_shards(fk, true);
+        END IF;
+    END LOOP;
+END $$;
+
+-- Read what was declared, put the real tables back, and bring the keys to them and their shards.
+CREATE FUNCTION sharding.take_stand_ins() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog SET client_min_messages = warning AS $$
+DECLARE
+    s sharding.stand_in;
+    declared sharding.foreign_key[];
+    commands text[] := '{}';
+    command text;
+    was_busy boolean;
+BEGIN
+    IF NOT EXISTS (SELECT FROM sharding.stand_in) THEN
+        RETURN;
+    END IF;
+    was_busy := sharding.busy(true);
+    declared := sharding.take_foreign_keys();
+    FOR s IN
+        SELECT *
+        FROM sharding.stand_in
+    LOOP
+        PERFORM sharding.check_stand_in(s);
+        commands := commands || ARRAY(SELECT sharding.stand_in_changes(s));
+    END LOOP;
+    FOR s IN
+        SELECT *
+        FROM sharding.stand_in
+    LOOP
+        EXECUTE format('DROP TABLE %s', s.stand_in::regclass);
+        EXECUTE format('ALTER TABLE %s SET SCHEMA %I', s.real_oid::regclass, s.schemaname);
+    END LOOP;
+    FOREACH command IN ARRAY commands LOOP
+        EXECUTE command;
+    END LOOP;
+    PERFORM sharding.settle_foreign_keys(declared);
+    DELETE FROM sharding.stand_in;
+    PERFORM sharding.busy(was_busy);
+END $$;

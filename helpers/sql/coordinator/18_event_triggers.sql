@@ -1,0 +1,148 @@
+-- The event triggers: what happens before a command, after it, and when something was dropped.
+--
+-- Here 16 and 17 are put to work. Every trigger does nothing while this part itself is busy.
+
+SET check_function_bodies = off;  -- functions of later files are named here
+
+-- ---------------------------------------------------------------- before
+-- Commands that may declare or drop a key get their stand-ins.
+CREATE FUNCTION sharding.on_ddl_start() RETURNS event_trigger
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    about_keys text := '\m(references|unique|primary\s+key|exclude|drop\s+constraint)\M';
+BEGIN
+    IF NOT sharding.is_busy() AND current_query() ~* about_keys THEN
+        PERFORM sharding.put_stand_ins();
+    END IF;
+END $$;
+
+CREATE EVENT TRIGGER sharding_ddl_start ON ddl_command_start
+    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE INDEX')
+    EXECUTE FUNCTION sharding.on_ddl_start();
+
+-- ---------------------------------------------------------------- after
+-- A local table with a foreign key to a reference table becomes known to the metadata, as with
+-- Citus: so that the reference table's other half is on record.
+CREATE FUNCTION sharding.know_local_tables() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    rel oid;
+    id bigint;
+BEGIN
+    FOR rel IN
+        SELECT DISTINCT k.conrelid
+        FROM pg_constraint k
+        JOIN pg_dist_partition p ON p.logicalrelid = k.confrelid
+            AND p.repmodel = 't'
+        WHERE k.contype = 'f'
+          AND k.conparentid = 0
+          AND sharding.kind(k.conrelid) IS NULL
+          AND EXISTS (SELECT FROM pg_dist_node WHERE groupid = 0)
+    LOOP
+        id := nextval('pg_dist_shardid_seq');
+        INSERT INTO pg_dist_partition
+        VALUES (rel, 'n', NULL, 0, 's', true);
+        INSERT INTO pg_dist_shard
+        VALUES (rel, id, 't', NULL, NULL);
+        INSERT INTO pg_dist_placement (shardid, shardstate, shardlength, groupid)
+        VALUES (id, 1, 0, 0);
+    END LOOP;
+END $$;
+
+-- Stand-ins give way, then the shards follow what changed.
+CREATE FUNCTION sharding.on_ddl_end() RETURNS event_trigger
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    was_busy boolean;
+BEGIN
+    IF sharding.is_busy() THEN
+        RETURN;
+    END IF;
+    PERFORM sharding.take_stand_ins();
+    IF TG_TAG = 'CREATE TRIGGER' AND EXISTS (
+        SELECT
+        FROM pg_event_trigger_ddl_commands() made
+        JOIN pg_trigger t ON t.oid = made.objid
+        WHERE made.classid = 'pg_trigger'::regclass
+          AND sharding.kind(t.tgrelid) = 'h')
+    THEN
+        RAISE EXCEPTION 'triggers are not supported on distributed tables'
+            USING ERRCODE = 'XX000';
+    END IF;
+    was_busy := sharding.busy(true);
+    PERFORM sharding.sync_shards();
+    PERFORM sharding.know_local_tables();
+    PERFORM sharding.busy(was_busy);
+END $$;
+
+CREATE EVENT TRIGGER sharding_ddl_end ON ddl_command_end
+    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE INDEX', 'ALTER INDEX', 'DROP INDEX',
+                 'CREATE TRIGGER', 'ALTER SCHEMA')
+    EXECUTE FUNCTION sharding.on_ddl_end();
+
+-- ---------------------------------------------------------------- dropped
+-- A foreign key on record stops a DROP without CASCADE, as a declared one would.
+CREATE FUNCTION sharding.check_drop(gone oid[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    blocked record;
+BEGIN
+    IF current_query() ~* '\mcascade\M' THEN
+        RETURN;
+    END IF;
+    WITH dropped AS (
+        SELECT objid,
+            CASE WHEN schema_name = 'public'
+                 THEN quote_ident(object_name)
+                 ELSE object_identity END AS name
+        FROM pg_event_trigger_dropped_objects()
+        WHERE object_type = 'table'
+          AND objsubid = 0
+    )
+    SELECT max(dropped.name) AS name,
+        string_agg(
+            format('constraint %s on table %s depends on table %s',
+                k.conname, k.conrelid::regclass, dropped.name),
+            E'\n' ORDER BY k.conrelid) AS detail
+    INTO blocked
+    FROM dropped
+    JOIN sharding.foreign_key k ON k.confrelid = dropped.objid
+    WHERE NOT k.conrelid = ANY (gone);
+    IF blocked.detail IS NOT NULL THEN
+        RAISE EXCEPTION 'cannot drop table % because other objects depend on it', blocked.name
+            USING ERRCODE = '2BP01',
+                  DETAIL = regexp_replace(blocked.detail, 'on table public\.', 'on table ', 'g'),
+                  HINT = 'Use DROP ... CASCADE to drop the dependent objects too.';
+    END IF;
+END $$;
+
+-- The shards go with the table.
+CREATE FUNCTION sharding.on_drop() RETURNS event_trigger
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    gone oid[];
+    rel oid;
+    was_busy boolean;
+BEGIN
+    IF sharding.is_busy() THEN
+        RETURN;
+    END IF;
+    was_busy := sharding.busy(true);
+    gone := ARRAY(
+        SELECT objid
+        FROM pg_event_trigger_dropped_objects()
+        WHERE object_type = 'table'
+          AND objsubid = 0);
+    PERFORM sharding.check_drop(gone);
+    FOREACH rel IN ARRAY gone LOOP
+        DELETE FROM sharding.foreign_key
+        WHERE rel IN (conrelid, confrelid);
+        IF sharding.kind(rel) IS NOT NULL THEN
+            PERFORM sharding.drop_shards(rel);
+        END IF;
+    END LOOP;
+    PERFORM sharding.busy(was_busy);
+END $$;
+
+CREATE EVENT TRIGGER sharding_drop ON sql_drop
+    EXECUTE FUNCTION sharding.on_drop();
