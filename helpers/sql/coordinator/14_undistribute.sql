@@ -45,6 +45,9 @@ BEGIN
             END LOOP;
             RETURN;
         EXCEPTION WHEN lock_not_available THEN
+            IF rel IS NOT DISTINCT FROM waited_for THEN
+                RAISE;                      -- waited for as long as lock_timeout allows
+            END IF;
             waited_for := rel;
         END;
     END LOOP;

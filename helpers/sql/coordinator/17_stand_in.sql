@@ -17,6 +17,12 @@ CREATE TABLE sharding.stand_in (
 );
 
 -- ---------------------------------------------------------------- before the command
+-- The schema in which a table waits while its stand-in has its name.
+CREATE FUNCTION sharding.aside(relid oid) RETURNS name
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
+    SELECT 'sharding_aside_' || relid
+$$;
+
 -- Put plain tables in the place of the distributed ones that the text mentions, and of those that
 -- their foreign keys refer to.
 CREATE FUNCTION sharding.put_stand_ins() RETURNS void
@@ -46,7 +52,10 @@ BEGIN
               WHERE conrelid IN (SELECT relid FROM mentioned))
     LOOP
         name := format('%I.%I', named.schemaname, named.relname);
-        EXECUTE format('ALTER TABLE %s SET SCHEMA sharding_aside', named.relid::regclass);
+        -- A schema for each: two tables of one name may be set aside at once, with their indexes.
+        EXECUTE format('CREATE SCHEMA %I', sharding.aside(named.relid));
+        EXECUTE format('ALTER TABLE %s SET SCHEMA %I',
+            named.relid::regclass, sharding.aside(named.relid));
         EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING GENERATED)',
             name, named.relid::regclass);
         FOR object IN
@@ -279,6 +288,7 @@ BEGIN
     LOOP
         EXECUTE format('DROP TABLE %s', s.stand_in::regclass);
         EXECUTE format('ALTER TABLE %s SET SCHEMA %I', s.real_oid::regclass, s.schemaname);
+        EXECUTE format('DROP SCHEMA %I', sharding.aside(s.real_oid));
     END LOOP;
     FOREACH command IN ARRAY commands LOOP
         EXECUTE command;
