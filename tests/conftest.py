@@ -23,6 +23,7 @@ from helpers.stores import Stores, locate
 from helpers.stores.engines import describe_stores
 from helpers.stores.opening import open_databases
 from helpers.stores.stores import connect_all
+from tests.servers.driving import temporary_home
 
 _URLS = ("POSTGRES_URL", "MONGO_URL", "REDIS_URL")
 _FIRST_REDIS_DATABASE = 10  # those below belong to the shop and the lessons
@@ -113,12 +114,12 @@ def shop_environ(stores: Stores) -> dict[str, str]:
 
 
 @pytest.fixture
-def own_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
+def own_servers() -> Iterator[EmbeddedServers]:
     """Servers of a test's own, not started, whatever the session's servers are."""
-    home = tmp_path_factory.mktemp("own") / "shop"
-    servers = EmbeddedServers(replace(load_settings({}), home=home.resolve(), durable=False))
-    yield servers
-    servers.reset()
+    with temporary_home() as home:
+        servers = EmbeddedServers(replace(load_settings({}), home=home, durable=False))
+        yield servers
+        servers.reset()
 
 
 def _with_database(url: str, name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 import psycopg
@@ -29,7 +29,7 @@ _CREATE = sql.SQL(
 class Node:
     """One PostgreSQL node: ``url`` is how we reach it, ``host`` and ``port`` how other nodes do."""
 
-    url: str
+    url: str = field(repr=False)
     host: str
     port: int
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -15,6 +18,17 @@ from helpers.servers import EmbeddedServers
 from helpers.settings import PROJECT
 
 NAMES = ["coordinator", "worker1", "worker2", "mongo", "redis"]
+
+
+@contextlib.contextmanager
+def temporary_home() -> Iterator[Path]:
+    """Yield a place for a data directory that is not there yet.
+
+    Not below pytest's own folders: each run of pytest closes them to others, and where we are root
+    PostgreSQL's processes are others.
+    """
+    with tempfile.TemporaryDirectory(prefix="course-tests-") as folder:
+        yield (Path(folder) / "shop").resolve()
 
 
 def command(*arguments: str) -> list[str]:

@@ -18,7 +18,7 @@ from helpers.servers.postgres import PostgresNode
 from helpers.settings import Settings
 from helpers.stores import open_shop
 from helpers.stores.stores import Stores
-from tests.servers.driving import NAMES, kill, pids, processes_below, run
+from tests.servers.driving import NAMES, kill, pids, processes_below, run, temporary_home
 
 pytestmark = pytest.mark.servers
 
@@ -39,13 +39,13 @@ def _read(stores: Stores) -> dict[str, list[Any]]:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
+def running() -> Iterator[EmbeddedServers]:
     """Servers that the tests of this module share; each test leaves them so that they can heal."""
-    home = tmp_path_factory.mktemp("running") / "shop"
-    servers = EmbeddedServers(Settings(home.resolve(), durable=False))
-    open_shop(servers.settings).close()
-    yield servers
-    servers.reset()
+    with temporary_home() as home:
+        servers = EmbeddedServers(Settings(home, durable=False))
+        open_shop(servers.settings).close()
+        yield servers
+        servers.reset()
 
 
 def test_a_first_connection_starts_everything(running: EmbeddedServers) -> None:

@@ -1,0 +1,178 @@
+"""From value to hash, from hash to shard, from shard to worker: as in Citus, for every key type."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.conformance.arithmetic import placements, ranges, shard_index
+from tests.conformance.databases import Cluster, Connection, Database, rows, value
+from tests.conformance.keys import KEYS
+from tests.conformance.replaying import DATA
+
+pytestmark = pytest.mark.servers
+
+_VECTORS: list[dict[str, Any]] = json.loads((DATA / "shard_vectors.json").read_text("utf-8"))
+
+
+class Nodes:
+    """A database with some workers registered, and a session on each of its nodes."""
+
+    def __init__(self, database: Database, workers: int) -> None:
+        self.workers = workers
+        self.ports = database.ports
+        self.sessions = [database.connect(node) for node in range(workers + 1)]
+        self.coordinator = self.sessions[0]
+        self.coordinator.execute("CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy')")
+
+    def on(self, port: int) -> Connection:
+        return self.sessions[self.ports.index(port)]
+
+    def close(self) -> None:
+        for session in self.sessions:
+            session.close()
+
+
+@pytest.fixture(scope="module")
+def by_workers(cluster: Cluster) -> Iterator[dict[int, Nodes]]:
+    """Databases with one, two and three workers."""
+    with contextlib.ExitStack() as stack:
+        given = {}
+        for workers in (1, 2, 3):
+            database = stack.enter_context(cluster.database(workers=workers))
+            given[workers] = Nodes(database, workers)
+            stack.callback(given[workers].close)
+        yield given
+
+
+@pytest.mark.parametrize("key", sorted({vector["type"] for vector in _VECTORS}))
+def test_recorded_values_have_the_recorded_hash_and_shard(
+    key: str, by_workers: dict[int, Nodes]
+) -> None:
+    """Every vector of ``shard_vectors.json`` is answered by the functions and kept by the rows."""
+    chosen = [vector for vector in _VECTORS if vector["type"] == key]
+    assert len({vector["shard_count"] for vector in chosen}) == 5
+    for shards, group in groupby(chosen, key=lambda vector: int(vector["shard_count"])):
+        vectors = list(group)
+        values = [str(vector["value"]) for vector in vectors]
+        with _table(by_workers[2], key, shards) as first:
+            answered = _hash_and_shard(by_workers[2].coordinator, key, values)
+            assert answered == [
+                (vector["hash"], first + vector["shard_index"]) for vector in vectors
+            ]
+            _fill(by_workers[2].coordinator, key, values)
+            expected = [vector["shard_index"] for vector in vectors]
+            assert _where(by_workers[2], first, expected) == expected
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_a_row_is_where_the_arithmetic_says(
+    data: st.DataObject, by_workers: dict[int, Nodes]
+) -> None:
+    """For any key type, values, shard count and number of workers."""
+    key = data.draw(st.sampled_from(sorted(KEYS)), label="key")
+    shards = data.draw(st.integers(1, 64), label="shards")
+    workers = data.draw(st.integers(1, 3), label="workers")
+    values = data.draw(st.lists(KEYS[key], min_size=1, max_size=12), label="values")
+    _check(by_workers[workers], key, shards, values)
+
+
+@pytest.mark.parametrize("key", sorted(KEYS))
+def test_each_key_type_spreads_as_the_arithmetic_says(
+    key: str, by_workers: dict[int, Nodes]
+) -> None:
+    """No key type is left to chance: each is tried with seven shards, whose ranges are uneven."""
+
+    @settings(max_examples=1, deadline=None, derandomize=True)
+    @given(st.lists(KEYS[key], min_size=20, max_size=20))
+    def check(values: list[str]) -> None:
+        _check(by_workers[3], key, 7, values)
+
+    check()
+
+
+def test_a_thousand_shards_spread_as_the_arithmetic_says(by_workers: dict[int, Nodes]) -> None:
+    """The same holds for 1024 shards on three workers."""
+    _check(by_workers[3], "bigint", 1024, [str(7 * number) for number in range(500)])
+
+
+def _check(nodes: Nodes, key: str, shards: int, values: list[str]) -> None:
+    with _table(nodes, key, shards) as first:
+        kept = rows(
+            nodes.coordinator,
+            "SELECT shardid, shardminvalue::int, shardmaxvalue::int, nodeport "
+            "FROM pg_dist_shard JOIN pg_dist_shard_placement USING (shardid) ORDER BY shardid",
+        )
+        ids = range(first, first + shards)
+        ports = placements(shards, nodes.ports[1 : nodes.workers + 1])
+        assert kept == [
+            (shard, *limits, port)
+            for shard, limits, port in zip(ids, ranges(shards), ports, strict=True)
+        ]
+        answered = _hash_and_shard(nodes.coordinator, key, values)
+        expected = [shard_index(hashed, shards) for hashed, _ in answered]
+        assert [shard - first for _, shard in answered] == expected
+        _fill(nodes.coordinator, key, values)
+        assert _where(nodes, first, expected) == expected
+
+
+@contextlib.contextmanager
+def _table(nodes: Nodes, key: str, shards: int) -> Iterator[int]:
+    """Have a distributed table ``spread`` for a while; give the id of its first shard."""
+    nodes.coordinator.execute(f"CREATE TABLE spread (k {key}, n int)")
+    try:
+        nodes.coordinator.execute(
+            "SELECT create_distributed_table('spread', 'k', colocate_with => 'none', "
+            f"shard_count => {shards})"
+        )
+        [(first, count)] = rows(
+            nodes.coordinator, "SELECT min(shardid), count(*) FROM pg_dist_shard"
+        )
+        assert count == shards
+        yield first
+    finally:
+        nodes.coordinator.execute("DROP TABLE spread")
+
+
+def _hash_and_shard(connection: Connection, key: str, values: list[str]) -> list[tuple[Any, ...]]:
+    kind = key.split(" COLLATE")[0]
+    return rows(
+        connection,
+        f"SELECT worker_hash(v::{kind}), get_shard_id_for_distribution_column('spread', v::{kind}) "
+        "FROM unnest(%s::text[]) WITH ORDINALITY AS given (v, n) ORDER BY n",
+        values,
+    )
+
+
+def _fill(connection: Connection, key: str, values: list[str]) -> None:
+    """Insert the values, each with its number in the list."""
+    kind = key.split(" COLLATE")[0]
+    connection.execute(
+        f"INSERT INTO spread SELECT v::{kind}, n - 1 "
+        "FROM unnest(%s::text[]) WITH ORDINALITY AS given (v, n)",
+        [values],
+    )
+
+
+def _where(nodes: Nodes, first: int, expected: list[int]) -> list[int | None]:
+    """Return the index of the shard table that really holds each row, asking the workers.
+
+    Only the tables at which a row is expected are asked: together they must hold all rows.
+    """
+    assert value(nodes.coordinator, "SELECT count(*) FROM spread") == len(expected)
+    found: list[int | None] = [None] * len(expected)
+    ports = placements(max(expected) + 1, nodes.ports[1 : nodes.workers + 1])
+    for index in set(expected):
+        held = rows(nodes.on(ports[index]), f"SELECT n FROM public.spread_{first + index}")
+        for (number,) in held:
+            assert found[number] is None, "a row is there once"
+            found[number] = index
+    return found
