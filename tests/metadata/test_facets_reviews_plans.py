@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
-import pymongo
 import pytest
 from pymongo.errors import DuplicateKeyError
 
@@ -25,6 +23,7 @@ from helpers.shop.metadata_reviews import (
 from helpers.shop.metadata_schema import prepare_metadata
 from helpers.shop.metadata_versions import upgraded
 from helpers.stores import Document, Stores
+from helpers.stores.commands import count_commands
 from helpers.stores.document_plans import DocumentPlan, explain_find, read_explain
 
 
@@ -62,24 +61,8 @@ def test_facets_of_a_filter_count_only_its_documents(
 
 
 def test_facets_take_one_round_trip(filled: list[Document], stores: Stores) -> None:
-    commands: list[str] = []
-
-    class _Listener(pymongo.monitoring.CommandListener):
-        def started(self, event: Any) -> None:
-            commands.append(event.command_name)
-
-        def succeeded(self, event: Any) -> None: ...
-
-        def failed(self, event: Any) -> None: ...
-
-    client: pymongo.MongoClient[Document] = pymongo.MongoClient(
-        stores.addresses.mongo, event_listeners=[_Listener()]
-    )
-    with client:
-        collection = client[stores.mongo.name].productmetas
-        collection.find_one()
-        commands.clear()
-        facets(collection, specifications=["ram_gb"])
+    with count_commands(stores) as (database, commands):
+        facets(database.productmetas, specifications=["ram_gb"])
         assert commands == ["aggregate"]
 
 
