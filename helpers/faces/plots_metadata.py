@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from helpers.faces.palette import INK, MONGO
 from helpers.stores.document_plans import DocumentPlan
@@ -37,12 +38,19 @@ def draw_plans(plans: Mapping[str, DocumentPlan]) -> Figure:
             size=8.5,
             color=INK,
         )
-    axes.barh([], [], color=MONGO, edgecolor=INK, label="returned")
-    axes.barh([], [], color=_IDLE, edgecolor=INK, hatch="///", label="examined in vain")
     axes.set_yticks(range(len(plans)), list(plans))
     axes.invert_yaxis()
     axes.set(xlabel="documents examined", xlim=(0, 1.45 * most))
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(
+        handles=[
+            Patch(facecolor=MONGO, edgecolor=INK, label="returned"),
+            Patch(facecolor=_IDLE, edgecolor=INK, hatch="///", label="examined in vain"),
+        ],
+        frameon=False,
+        ncols=2,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+    )
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     figure.tight_layout()
