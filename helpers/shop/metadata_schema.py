@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pymongo import ASCENDING, IndexModel
 from pymongo.database import Database
-from pymongo.errors import CollectionInvalid
+from pymongo.errors import CollectionInvalid, OperationFailure
 
 from helpers.shop.categories import CATEGORIES, WHOLE, Category, Rule
 from helpers.stores import Document
@@ -24,6 +24,7 @@ CURRENT = 2
 RECENT_REVIEWS = 3
 
 _MOST_TAGS = 30
+_EXISTS = 48  # MongoDB's code of a collection that is there already
 
 #: What the shop asks: the document of a product, and a page of those that have a tag. Each index
 #: has to be kept up to date by every write, so there is none that no question needs.
@@ -86,9 +87,12 @@ def prepare_metadata(database: Database[Document]) -> None:
     if COLLECTION not in database.list_collection_names():
         try:
             database.create_collection(COLLECTION, validator=rule)
-        except CollectionInvalid:  # somebody else was faster
-            database.command("collMod", COLLECTION, validator=rule)
-    elif database[COLLECTION].options().get("validator") != rule:
+        except CollectionInvalid:
+            pass  # somebody else was faster
+        except OperationFailure as error:
+            if error.code != _EXISTS:
+                raise
+    if database[COLLECTION].options().get("validator") != rule:
         database.command("collMod", COLLECTION, validator=rule)
     database[COLLECTION].create_indexes(list(INDEXES))
 

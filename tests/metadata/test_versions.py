@@ -49,6 +49,8 @@ def _meaning(document: Document) -> Document:
     return {**said, "specifications": specifications}
 
 
+PRODUCTS = list(products(200))
+
 _numbers = st.one_of(
     st.integers(1, 10**12 - 1).map(str),
     st.decimals(Decimal("0.1"), 10**6, places=2).map(str),
@@ -78,7 +80,7 @@ def _measures(draw: st.DrawFn) -> Document:
 
 @st.composite
 def _version_1(draw: st.DrawFn) -> Document:
-    """A document that the validator accepts, of a category that requires nothing."""
+    """A document that the validator accepts: of a category of the table, or of none."""
     document: Document = {"product_id": draw(st.integers(1, 2**63 - 1))}
     document["tags"] = draw(
         st.lists(_names.filter(lambda name: name not in CATEGORIES), max_size=5)
@@ -87,9 +89,13 @@ def _version_1(draw: st.DrawFn) -> Document:
         document["description"] = draw(st.text(max_size=20))
     if draw(st.booleans()):
         document["schema_version"] = 1
-    document["specifications"] = draw(_measures()) | draw(
-        st.dictionaries(_other_names, _values, max_size=4)
-    )
+    known = draw(_measures())
+    if draw(st.booleans()):
+        # Of a category, with what it requires and more besides.
+        generated = PRODUCTS[draw(st.integers(0, len(PRODUCTS) - 1))]
+        known = dict((generated.metadata or {})["specifications"])
+        document["tags"].insert(0, generated.category)
+    document["specifications"] = known | draw(st.dictionaries(_other_names, _values, max_size=4))
     own = {"product_id", "tags", "description", "specifications", "category", "rating"}
     return document | draw(
         st.dictionaries(_other_names.filter(lambda name: name not in own), _values, max_size=2)
