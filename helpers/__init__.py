@@ -5,10 +5,19 @@ join) → faces (command line, plots). A notebook needs the names below, and plo
 ``helpers.faces.plots``.
 """
 
-from helpers.errors import CatalogError, CourseError, ServerError, SettingsError, StoreError
+from helpers.errors import (
+    CatalogError,
+    CourseError,
+    MetadataError,
+    ServerError,
+    SettingsError,
+    StoreError,
+)
 from helpers.shop.join import batched, per_product
 from helpers.shop.seed import load, seed
 from helpers.stores import Stores, open_lesson, open_shop, start_worker
+from helpers.stores.commands import count_commands
+from helpers.stores.document_plans import DocumentPlan, explain_find
 from helpers.stores.engines import describe_stores
 from helpers.stores.plans import QueryPlan, explain
 from helpers.stores.shards import Shard, shards_of
@@ -16,6 +25,8 @@ from helpers.stores.shards import Shard, shards_of
 __all__ = [
     "CatalogError",
     "CourseError",
+    "DocumentPlan",
+    "MetadataError",
     "QueryPlan",
     "ServerError",
     "SettingsError",
@@ -23,8 +34,10 @@ __all__ = [
     "StoreError",
     "Stores",
     "batched",
+    "count_commands",
     "describe_stores",
     "explain",
+    "explain_find",
     "load",
     "open_lesson",
     "open_shop",

@@ -7,7 +7,8 @@ thing, the likely cause and the way out. No text ever holds a password::
     ├── SettingsError       an address or a setting is missing, half-set or malformed
     ├── ServerError         an embedded server cannot be prepared, started or stopped
     ├── StoreError          a store does not answer, or refuses us
-    └── CatalogError        a catalogue file has bad lines; all of them are in ``problems``
+    ├── CatalogError        a catalogue file has bad lines; all of them are in ``problems``
+    └── MetadataError       a document or a filter of product metadata is not what it must be
 """
 
 from __future__ import annotations
@@ -65,3 +66,15 @@ class CatalogError(CourseError):
             f"Correct these lines and load the file again:\n{lines}"
         )
         self.problems = problems
+
+
+class MetadataError(CourseError):
+    """A document of product metadata, or a filter for it, is not what it must be.
+
+    ``field`` is the part that is wrong, ``reason`` what is wrong with it.
+    """
+
+    def __init__(self, field: str, reason: str, way_out: str) -> None:
+        super().__init__(f"{field}: {reason}. {way_out}")
+        self.field = field
+        self.reason = reason

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from helpers.bench.metadata import bench_metadata
 from helpers.bench.sharding import bench_sharding
 from helpers.bench.timing import print_figure, seconds
 from helpers.servers import EmbeddedServers
@@ -39,6 +40,7 @@ def main() -> None:
             bench_servers(servers)
             bench_shop(settings)
             print_figure("memory of all five, after that", [memory(servers)], "MiB")
+            bench_metadata(settings)
             bench_sharding(settings)
         finally:
             servers.reset()

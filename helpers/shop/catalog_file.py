@@ -18,10 +18,8 @@ import bson
 from bson.errors import BSONError
 
 from helpers.errors import CatalogError, CourseError, Problem
+from helpers.shop.categories import UNCATEGORISED
 from helpers.shop.model import Product
-
-#: Category of a product whose line names none.
-UNCATEGORISED = "uncategorised"
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _LARGEST_ID = 2**63 - 1
@@ -30,7 +28,7 @@ _LARGEST_PRICE = Decimal(10) ** 15
 _MOST_DECIMALS = 10
 _DEEPEST = 90  # MongoDB stores 100 levels, some of which are ours
 _LARGEST_DOCUMENT = 16 * 1024 * 1024 - 1024  # MongoDB stores 16 MiB, some of which are ours
-_RESERVED = ("_id", "product_id")
+_RESERVED = ("_id", "product_id", "schema_version")
 
 
 def read_catalog(path: Path) -> list[Product]:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from helpers.shop.categories import CATEGORIES
 from helpers.shop.model import Metadata, Order, Product
 
 T = TypeVar("T")
@@ -111,16 +112,16 @@ def _game(draw: _Draws) -> Metadata:
     }
 
 
-# Category: department, what it is called, lowest and highest price, its kind of specifications.
-_CATEGORIES: dict[str, tuple[str, str, int, int, Callable[[_Draws], dict[str, Any]]]] = {
-    "laptop": ("electronics", "Laptop", 450, 2600, _laptop),
-    "phone": ("electronics", "Phone", 150, 1400, _phone),
-    "tablet": ("electronics", "Tablet", 120, 1200, _tablet),
-    "headphones": ("audio", "Headphones", 20, 400, _headphones),
-    "book": ("books", "Book", 6, 60, _book),
-    "shoe": ("clothing", "Shoes", 30, 220, _shoe),
-    "lamp": ("home", "Lamp", 15, 180, _lamp),
-    "game": ("toys", "Board Game", 12, 90, _game),
+# How the specifications of each category are drawn, in the words of schema version 1.
+_SPECIFY: dict[str, Callable[[_Draws], dict[str, Any]]] = {
+    "laptop": _laptop,
+    "phone": _phone,
+    "tablet": _tablet,
+    "headphones": _headphones,
+    "book": _book,
+    "shoe": _shoe,
+    "lamp": _lamp,
+    "game": _game,
 }
 _MORE_TAGS = ("bestseller", "new", "gift", "refurbished", "eco", "limited", "imported", "sale")
 
@@ -165,11 +166,6 @@ ORIGINALS = (
 )
 
 
-def department(category: str) -> str:
-    """Return the department of a category; ``"other"`` for one that is not generated."""
-    return _CATEGORIES[category][0] if category in _CATEGORIES else "other"
-
-
 def products(count: int, *, seed: int = 1) -> Iterator[Product]:
     """Yield products 1 to ``count``; the first three are the original's.
 
@@ -204,22 +200,23 @@ def orders(
 
 def _product(number: int, seed: int) -> Product:
     draw = _Draws(seed, "product", number)
-    category = draw.choice(tuple(_CATEGORIES))
-    department, noun, low, high, specify = _CATEGORIES[category]
+    category = draw.choice(tuple(_SPECIFY))
+    kind = CATEGORIES[category]
     adjective, series = draw.choice(_ADJECTIVES), draw.choice(_SERIES)
     # Prices crowd at the low end of their range, as they do in a shop.
-    price = Decimal(low) + Decimal(int((high - low) * 100 * draw.fraction() ** 2)) / 100
-    tags = [department, category]
+    span = kind.highest - kind.lowest
+    price = Decimal(kind.lowest) + Decimal(int(span * 100 * draw.fraction() ** 2)) / 100
+    tags = [kind.department, category]
     tags += [tag for tag in _MORE_TAGS if draw.fraction() < 0.12]
     return Product(
         number,
-        f"{noun} {series} {number}",
+        f"{kind.noun} {series} {number}",
         price.quantize(Decimal("0.01")),
         category,
         {
-            "description": f"{adjective} {noun.lower()} of the {series} series",
+            "description": f"{adjective} {kind.noun.lower()} of the {series} series",
             "tags": tags,
-            "specifications": specify(draw),
+            "specifications": _SPECIFY[category](draw),
         },
         draw.integer(0, 60),
     )

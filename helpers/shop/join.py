@@ -64,6 +64,15 @@ def _product(
         "id": product_id,
         "name": name,
         "price": price_text(price),
-        "metadata": metadata,
+        "metadata": metadata and _shown(metadata),
         "stock": stock,
     }
+
+
+def _shown(metadata: Document) -> Document:
+    """Return metadata without what the collection keeps for itself, as the original's API had it.
+
+    Documents of schema version 2 repeat the category, which is PostgreSQL's to tell.
+    """
+    hidden = {"schema_version", "category"} if "schema_version" in metadata else set()
+    return {name: value for name, value in metadata.items() if name not in hidden}

@@ -1,9 +1,8 @@
-"""What the shop consists of in each store: tables, a collection with its index, keys."""
+"""What the shop consists of in each store: tables, a collection, keys."""
 
 from __future__ import annotations
 
-from pymongo import ASCENDING
-
+from helpers.shop.metadata_schema import prepare_metadata
 from helpers.shop.model import stock_key
 from helpers.stores import Stores
 
@@ -43,7 +42,7 @@ _BATCH = 1000
 
 
 def create_shop(stores: Stores) -> None:
-    """Create the shop's tables, spread over the workers, and its index, where they are not there.
+    """Create the shop's tables, spread over the workers, and its collection, where they are not.
 
     Products are distributed by their id, orders by their product; both are colocated. Categories
     are a reference table.
@@ -56,7 +55,7 @@ def create_shop(stores: Stores) -> None:
             stores.postgres.execute(_TABLES)
             for statement in _SPREAD:
                 stores.postgres.execute(statement)
-    stores.mongo.productmetas.create_index([("product_id", ASCENDING)], unique=True)
+    prepare_metadata(stores.mongo)
 
 
 def count_products(stores: Stores) -> int:

@@ -18,6 +18,7 @@ from psycopg import Cursor
 from pymongo import DeleteOne, InsertOne, ReplaceOne
 
 from helpers.shop import generate
+from helpers.shop.categories import department
 from helpers.shop.model import Order, Product, price_text, stock_key
 from helpers.shop.schema import create_shop
 from helpers.stores import Stores
@@ -167,7 +168,7 @@ def _load_products(stores: Stores, products: Sequence[Product], report: Progress
     with stores.postgres.transaction(), stores.postgres.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO categories VALUES (%s, %s) ON CONFLICT DO NOTHING",
-            [(category, generate.department(category)) for category in sorted(categories)],
+            [(category, department(category)) for category in sorted(categories)],
         )
         for batch in _batches(products):
             cursor.execute(

@@ -117,6 +117,7 @@ def test_missing_metadata_and_stock_are_read_as_null(tmp_path: Path) -> None:
         (GOOD | {"metadata": "x"}, "metadata", "must be an object"),
         (GOOD | {"metadata": {"_id": 1}}, "metadata._id", "keeps for itself"),
         (GOOD | {"metadata": {"product_id": 1}}, "metadata.product_id", "keeps for itself"),
+        (GOOD | {"metadata": {"schema_version": 1}}, "metadata.schema_version", "keeps for itself"),
         (GOOD | {"metadata": {"description": 5}}, "metadata.description", "must be a text"),
         (GOOD | {"metadata": {"tags": "x"}}, "metadata.tags", "must be a list"),
         (GOOD | {"metadata": {"tags": [1]}}, "metadata.tags", "must be a list"),

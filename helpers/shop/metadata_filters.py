@@ -1,0 +1,137 @@
+"""Filters from outside, by tags and specifications, made into a condition for MongoDB.
+
+What comes from outside is a value or it is refused. A JSON body can hold ``{"$gt": ""}`` where a
+text was expected, and a query that takes it over as it is asks another question than the one
+written in the program: so nothing but plain values, and names of a known form, get in.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pymongo import ASCENDING
+from pymongo.collection import Collection
+
+from helpers.errors import MetadataError
+from helpers.stores import Document
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}(\.[a-z][a-z0-9_]{0,39}){0,3}", re.ASCII)
+_LARGEST = 2**63 - 1
+_MOST = 20
+_LONGEST = 200
+_WAY_OUT = "Give a text, a number, or true or false"
+
+
+@dataclass(frozen=True)
+class Between:
+    """A range of numbers, both ends included; an end that is ``None`` is open."""
+
+    low: float | None = None
+    high: float | None = None
+
+
+def metadata_filter(
+    *,
+    category: object = None,
+    tags: object = (),
+    specifications: object = None,
+    after: object = None,
+) -> Document:
+    """Return the condition for documents with all of these; whatever is left out is not asked for.
+
+    ``specifications`` maps names (``"ram_gb"``, ``"bulb.socket"``) to a value or to a ``Between``;
+    ``after`` is the last ``product_id`` of the page before. The arguments may be anything that
+    came from outside.
+
+    Raises ``MetadataError`` for everything that is not a plain value.
+    """
+    condition: Document = {}
+    if category is not None:
+        condition["category"] = _text("category", category)
+    if wanted := _tags(tags):
+        condition["tags"] = wanted[0] if len(wanted) == 1 else {"$all": wanted}
+    for name, value in _specifications(specifications):
+        condition[f"specifications.{name}"] = value
+    if after is not None:
+        condition["product_id"] = {"$gt": _whole("after", after)}
+    return condition
+
+
+def find_page(
+    collection: Collection[Document], condition: Document, *, size: int = 24
+) -> list[Document]:
+    """Return the first ``size`` documents that meet ``condition``, in order of ``product_id``."""
+    cursor = collection.find(condition, {"_id": 0}).sort("product_id", ASCENDING)
+    return list(cursor.limit(size))
+
+
+def _tags(tags: object) -> list[str]:
+    if isinstance(tags, str) or not isinstance(tags, Sequence):
+        raise MetadataError("tags", "is not a list", "Give a list of texts")
+    if len(tags) > _MOST:
+        raise MetadataError("tags", f"has more than {_MOST}", "Ask for fewer at a time")
+    return [_text(f"tags.{index}", tag) for index, tag in enumerate(tags)]
+
+
+def _specifications(specifications: object) -> list[tuple[str, object]]:
+    if specifications is None:
+        return []
+    if not isinstance(specifications, Mapping):
+        raise MetadataError("specifications", "is not an object", "Give names and values")
+    if len(specifications) > _MOST:
+        raise MetadataError("specifications", f"has more than {_MOST}", "Ask for fewer at a time")
+    conditions: list[tuple[str, object]] = []
+    for name, value in specifications.items():
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise MetadataError(
+                "specifications",
+                f"has the name {str(name)[:40]!r}, which no specification has",
+                "Names are small letters, digits and underscores, with a dot between levels",
+            )
+        conditions.append((name, _condition(f"specifications.{name}", value)))
+    return conditions
+
+
+def _condition(field: str, value: object) -> object:
+    if isinstance(value, Between):
+        ends = {"$gte": value.low, "$lte": value.high}
+        kept = {sign: _number(field, end) for sign, end in ends.items() if end is not None}
+        if not kept:
+            raise MetadataError(field, "is a range without ends", "Give one of its ends, or both")
+        return kept
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        return _number(field, value)
+    return _text(field, value)
+
+
+def _text(field: str, value: object) -> str:
+    # Of the type itself: a subclass might be encoded as something else.
+    if type(value) is not str:
+        raise MetadataError(field, f"is a {type(value).__name__}, and not a plain value", _WAY_OUT)
+    if not value or len(value) > _LONGEST:
+        raise MetadataError(field, f"is empty or longer than {_LONGEST}", _WAY_OUT)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise MetadataError(field, "has half of a surrogate pair", _WAY_OUT) from None
+    return value
+
+
+def _number(field: str, value: object) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise MetadataError(field, f"is a {type(value).__name__}, and not a number", _WAY_OUT)
+    if not math.isfinite(value) or abs(value) > _LARGEST:
+        raise MetadataError(field, "is not a number that can be stored", _WAY_OUT)
+    return value
+
+
+def _whole(field: str, value: object) -> int:
+    number = _number(field, value)
+    if not isinstance(number, int):
+        raise MetadataError(field, "is not a whole number", "Give the last product_id")
+    return number

@@ -1,0 +1,214 @@
+"""Facets, reviews and the explain reader."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from pymongo.errors import DuplicateKeyError
+
+from helpers.errors import MetadataError
+from helpers.shop.generate import products
+from helpers.shop.metadata_facets import facets
+from helpers.shop.metadata_reviews import (
+    Review,
+    add_review,
+    add_tags,
+    newest_reviews,
+    prepare_reviews,
+    recompute_ratings,
+    remove_tags,
+)
+from helpers.shop.metadata_schema import prepare_metadata
+from helpers.shop.metadata_versions import upgraded
+from helpers.stores import Document, Stores
+from helpers.stores.commands import count_commands
+from helpers.stores.document_plans import DocumentPlan, explain_find, read_explain
+
+
+@pytest.fixture
+def filled(stores: Stores) -> list[Document]:
+    """A collection of 300 products at version 2; its documents."""
+    documents = [upgraded({"product_id": p.id, **(p.metadata or {})}) for p in products(300)]
+    prepare_metadata(stores.mongo)
+    prepare_reviews(stores.mongo)
+    stores.mongo.productmetas.insert_many([dict(d) for d in documents])
+    return documents
+
+
+def test_facets_count_what_a_loop_counts(filled: list[Document], stores: Stores) -> None:
+    answer = facets(stores.mongo.productmetas, specifications=["ram_gb", "sizes", "bulb.socket"])
+    assert dict(answer["category"]) == Counter(d["category"] for d in filled)
+    assert dict(answer["tags"]) == Counter(tag for d in filled for tag in d["tags"])
+    sizes = Counter(size for d in filled for size in d["specifications"].get("sizes", []))
+    assert dict(answer["sizes"]) == sizes
+    bulbs = Counter(
+        d["specifications"]["bulb"]["socket"] for d in filled if "bulb" in d["specifications"]
+    )
+    assert dict(answer["bulb_socket"]) == bulbs
+    counts = [count for _, count in answer["tags"]]
+    assert counts == sorted(counts, reverse=True)
+
+
+def test_facets_of_a_filter_count_only_its_documents(
+    filled: list[Document], stores: Stores
+) -> None:
+    answer = facets(stores.mongo.productmetas, {"category": "book"}, most=3)
+    assert answer["category"] == [("book", sum(d["category"] == "book" for d in filled))]
+    assert len(answer["tags"]) == 3
+    assert facets(stores.mongo.productmetas, {"category": "none"})["tags"] == []
+
+
+def test_facets_take_one_round_trip(filled: list[Document], stores: Stores) -> None:
+    with count_commands(stores) as (database, commands):
+        facets(database.productmetas, specifications=["ram_gb"])
+        assert commands == ["aggregate"]
+
+
+def test_the_rating_and_the_newest_reviews_stand_with_the_product(
+    filled: list[Document], stores: Stores
+) -> None:
+    for customer, stars in enumerate([5, 3, 4, 2], start=1):
+        document = add_review(stores.mongo, 7, Review(customer, stars, f"text {customer}"))
+    assert document["rating"] == {"count": 4, "sum": 14, "average": 3.5}
+    assert [one["customer_id"] for one in document["recent_reviews"]] == [4, 3, 2]
+    assert stores.mongo.reviews.count_documents({"product_id": 7}) == 4
+    page = newest_reviews(stores.mongo, 7, skip=2, size=2)
+    assert [one["customer_id"] for one in page] == [2, 1]
+
+
+def test_a_customer_reviews_a_product_once(filled: list[Document], stores: Stores) -> None:
+    add_review(stores.mongo, 7, Review(1, 5, "good"))
+    with pytest.raises(DuplicateKeyError):
+        add_review(stores.mongo, 7, Review(1, 1, "bad"))
+    document = stores.mongo.productmetas.find_one({"product_id": 7})
+    assert document is not None
+    assert document["rating"]["count"] == 1
+
+
+@pytest.mark.parametrize("text", ["$rating.sum", "$$ROOT", "$", "{$gt: 1}"])
+def test_a_customers_text_stays_a_text(text: str, filled: list[Document], stores: Stores) -> None:
+    document = add_review(stores.mongo, 7, Review(1, 5, text))
+    assert document["recent_reviews"][0]["text"] == text
+
+
+@pytest.mark.parametrize(
+    "review",
+    [
+        Review(1, 0, ""),
+        Review(1, 6, ""),
+        Review(1, True, ""),
+        Review(1, {"$gt": 0}, ""),  # type: ignore[arg-type]
+        Review(1, 5, {"$gt": ""}),  # type: ignore[arg-type]
+        Review({"$gt": 0}, 5, ""),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_review_is_refused(
+    review: Review, filled: list[Document], stores: Stores
+) -> None:
+    with pytest.raises(MetadataError):
+        add_review(stores.mongo, 7, review)
+    assert stores.mongo.reviews.count_documents({}) == 0
+
+
+def test_a_product_without_document_cannot_be_reviewed(stores: Stores) -> None:
+    with pytest.raises(MetadataError, match="999 has no document"):
+        add_review(stores.mongo, 999, Review(1, 5, ""))
+    assert stores.mongo.reviews.count_documents({}) == 0
+
+
+def test_reviews_written_at_once_are_all_counted(filled: list[Document], stores: Stores) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        reviews = [Review(customer, 1 + customer % 5, "") for customer in range(40)]
+        list(pool.map(lambda review: add_review(stores.mongo, 9, review), reviews))
+    document = stores.mongo.productmetas.find_one({"product_id": 9})
+    assert document is not None
+    assert document["rating"] == {"count": 40, "sum": 120, "average": 3.0}
+    assert len(document["recent_reviews"]) == 3
+
+
+def test_a_rating_that_was_cut_off_is_completed(filled: list[Document], stores: Stores) -> None:
+    add_review(stores.mongo, 7, Review(1, 5, "a"))
+    stores.mongo.reviews.insert_one({"product_id": 7, "customer_id": 2, "stars": 2, "text": "b"})
+    assert recompute_ratings(stores.mongo) == 1
+    document = stores.mongo.productmetas.find_one({"product_id": 7})
+    assert document is not None
+    assert document["rating"] == {"count": 2, "sum": 7, "average": 3.5}
+    assert [one["text"] for one in document["recent_reviews"]] == ["b", "a"]
+    assert recompute_ratings(stores.mongo) == 0
+
+
+def test_tags_are_added_once_and_removed(filled: list[Document], stores: Stores) -> None:
+    collection = stores.mongo.productmetas
+    assert add_tags(collection, 1, ["sale-x", "laptop"])
+    assert not add_tags(collection, 1, ["sale-x"])
+    assert remove_tags(collection, 1, ["sale-x"])
+    assert not remove_tags(collection, 1, ["sale-x"])
+
+
+@pytest.mark.parametrize(
+    ("condition", "index"),
+    [
+        ({"product_id": 42}, "product_id_1"),
+        ({"tags": "gift"}, "tags_1_product_id_1"),
+        ({"tags": "gift", "product_id": {"$gt": 100}}, "tags_1_product_id_1"),
+    ],
+)
+def test_the_shops_own_questions_examine_only_what_they_return(
+    condition: Document, index: str, filled: list[Document], stores: Stores
+) -> None:
+    plan = explain_find(stores.mongo.productmetas, condition)
+    assert (plan.stage, plan.index) == ("IXSCAN", index)
+    assert plan.returned > 0
+    assert plan.examined_per_returned <= 1.2
+    assert plan.returned == len(list(stores.mongo.productmetas.find(condition)))
+
+
+def test_a_question_without_index_examines_everything(
+    filled: list[Document], stores: Stores
+) -> None:
+    plan = explain_find(stores.mongo.productmetas, {"specifications.ram_gb": 16})
+    assert (plan.stage, plan.index, plan.keys_examined) == ("COLLSCAN", None, 0)
+    assert plan.documents_examined == 300
+    assert plan.row() == {
+        "stage": "COLLSCAN",
+        "index": "",
+        "keys examined": 0,
+        "documents examined": 300,
+        "returned": sum(d["specifications"].get("ram_gb") == 16 for d in filled),
+    }
+
+
+_SCAN = {"stage": "IXSCAN", "indexName": "tags_1"}
+_SHAPES = {
+    "fetch": {"stage": "FETCH", "inputStage": _SCAN},
+    "sorted and projected": {
+        "stage": "PROJECTION_SIMPLE",
+        "inputStage": {"stage": "SORT", "inputStage": {"stage": "FETCH", "inputStage": _SCAN}},
+    },
+    "the slot-based engine": {
+        "queryPlan": {"stage": "FETCH", "inputStage": _SCAN},
+        "slotBasedPlan": {"stages": "…"},
+    },
+    "a single key in 8.0": {"stage": "EXPRESS_IXSCAN", "indexName": "tags_1"},
+    "a union": {
+        "stage": "FETCH",
+        "inputStage": {"stage": "OR", "inputStages": [_SCAN, _SCAN]},
+    },
+    "two shards": {
+        "stage": "SHARD_MERGE",
+        "shards": [{"shardName": name, "winningPlan": _SCAN} for name in "ab"],
+    },
+}
+
+
+@pytest.mark.parametrize("name", _SHAPES)
+def test_mongodbs_shapes_of_a_plan_are_read(name: str) -> None:
+    output = {
+        "queryPlanner": {"winningPlan": _SHAPES[name]},
+        "executionStats": {"nReturned": 4, "totalKeysExamined": 6, "totalDocsExamined": 5},
+    }
+    plan = read_explain(output)
+    assert plan == DocumentPlan("IXSCAN", "tags_1", 6, 5, 4)
+    assert plan.examined_per_returned == 1.25

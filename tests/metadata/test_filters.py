@@ -1,0 +1,151 @@
+"""Filters from outside: values get in, operators never do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from bson import Regex
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.errors import MetadataError
+from helpers.shop.generate import products
+from helpers.shop.metadata_filters import Between, find_page, metadata_filter
+from helpers.shop.metadata_schema import prepare_metadata
+from helpers.shop.metadata_versions import upgraded
+from helpers.stores import Stores
+
+INJECTED: list[Any] = [
+    {"$gt": ""},
+    {"$ne": None},
+    {"$where": "true"},
+    {"$regex": ".*"},
+    {"$exists": True},
+    {"a": {"$gt": ""}},
+    [{"$gt": ""}],
+    [],
+    None,
+    b"laptop",
+    Regex(".*"),
+    type("Sly", (str,), {})("laptop"),
+    float("nan"),
+    float("inf"),
+    2**64,
+    "",
+    "x" * 201,
+    "\ud800",
+]
+
+
+@pytest.mark.parametrize("value", INJECTED, ids=lambda value: repr(value)[:20])
+def test_what_is_no_plain_value_is_refused(value: Any) -> None:
+    with pytest.raises(MetadataError):
+        metadata_filter(specifications={"ram_gb": value})
+    with pytest.raises(MetadataError):
+        metadata_filter(tags=[value])
+    if value is not None:
+        with pytest.raises(MetadataError):
+            metadata_filter(category=value)
+        with pytest.raises(MetadataError):
+            metadata_filter(after=value)
+
+
+@pytest.mark.parametrize("tags", ["gift", {"$gt": ""}, {"gift"}, 5, None, ["a"] * 21])
+def test_tags_are_a_list(tags: Any) -> None:
+    with pytest.raises(MetadataError, match="tags"):
+        metadata_filter(tags=tags)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["$where", "$or", "ram.$gt", "a.b.$c", "", ".", "a..b", "a.", "A", "a b", "a\0", "ram_gb\n", 5],
+)
+def test_names_that_no_specification_has_are_refused(name: Any) -> None:
+    with pytest.raises(MetadataError, match="specifications"):
+        metadata_filter(specifications={name: 1})
+
+
+@pytest.mark.parametrize(
+    "between", [Between(), Between({"$gt": ""}), Between(None, "9"), Between(True), Between(1e999)]  # type: ignore[arg-type]
+)  # fmt: skip
+def test_the_ends_of_a_range_are_numbers(between: Between) -> None:
+    with pytest.raises(MetadataError, match="ram_gb"):
+        metadata_filter(specifications={"ram_gb": between})
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=6)
+    | st.sampled_from(["$gt", "$where"]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.text(max_size=4) | st.sampled_from(["$gt", "$ne", "$where"]), inner),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@given(
+    category=_json,
+    tags=_json,
+    specifications=st.dictionaries(st.text(max_size=4) | st.just("ram_gb"), _json) | _json,
+    after=_json,
+)
+def test_no_operator_from_outside_reaches_a_condition(
+    category: Any, tags: Any, specifications: Any, after: Any
+) -> None:
+    try:
+        condition = metadata_filter(
+            category=category, tags=tags, specifications=specifications, after=after
+        )
+    except MetadataError:
+        return
+    for name, value in condition.items():
+        assert not name.startswith("$")
+        assert ".$" not in name
+        if isinstance(value, dict):
+            assert (name, set(value)) in (("tags", {"$all"}), ("product_id", {"$gt"}))
+            assert all(isinstance(one, str | int | list) for one in value.values())
+
+
+def test_a_text_that_looks_like_an_operator_is_only_a_text(stores: Stores) -> None:
+    prepare_metadata(stores.mongo)
+    stores.mongo.productmetas.insert_one({"product_id": 1, "tags": ["$gt"]})
+    assert len(find_page(stores.mongo.productmetas, metadata_filter(tags=["$gt"]))) == 1
+    assert find_page(stores.mongo.productmetas, metadata_filter(tags=["$ne"])) == []
+
+
+def test_filters_find_what_a_loop_finds(stores: Stores) -> None:
+    documents = [upgraded({"product_id": p.id, **(p.metadata or {})}) for p in products(400)]
+    prepare_metadata(stores.mongo)
+    collection = stores.mongo.productmetas
+    collection.insert_many([dict(d) for d in documents])
+
+    def ids(**wanted: Any) -> list[int]:
+        return [d["product_id"] for d in find_page(collection, metadata_filter(**wanted), size=500)]
+
+    def loop(keep: Any) -> list[int]:
+        return [d["product_id"] for d in documents if keep(d)]
+
+    assert ids() == [d["product_id"] for d in documents]
+    assert ids(tags=["gift"]) == loop(lambda d: "gift" in d["tags"])
+    assert ids(tags=["gift", "book"]) == loop(lambda d: {"gift", "book"} <= set(d["tags"]))
+    assert ids(category="lamp", specifications={"bulb.socket": "E27"}) == loop(
+        lambda d: d["category"] == "lamp" and d["specifications"]["bulb"]["socket"] == "E27"
+    )
+    assert ids(specifications={"ram_gb": Between(16, 32)}) == loop(
+        lambda d: 16 <= d["specifications"].get("ram_gb", 0) <= 32
+    )
+    assert ids(specifications={"dimmable": True}, after=100) == loop(
+        lambda d: d["specifications"].get("dimmable") is True and d["product_id"] > 100
+    )
+
+
+def test_pages_follow_one_another_without_gap(stores: Stores) -> None:
+    prepare_metadata(stores.mongo)
+    collection = stores.mongo.productmetas
+    collection.insert_many([{"product_id": n, "tags": ["t"]} for n in range(1, 31)])
+    seen: list[int] = []
+    while page := find_page(
+        collection, metadata_filter(tags=["t"], after=seen[-1] if seen else None), size=7
+    ):
+        seen += [document["product_id"] for document in page]
+    assert seen == list(range(1, 31))
