@@ -26,12 +26,12 @@ help:  ## list these targets
 
 .venv/.lab: .venv/.made requirements.txt
 	@echo "Installing what the course stands on (a minute or so, once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
 
 .venv/.dev: .venv/.lab requirements-dev.txt
 	@echo "Installing what checks the course"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
 env: .venv/.lab  ## make the environment in .venv
@@ -73,7 +73,7 @@ PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadscope --nbval
 test: check  ## run everything that must hold
 	@$(PYTEST) tests notebooks
 	@echo "Once more, with the servers given by address"
-	@$(PYTEST) --by-address -m "not servers" tests notebooks
+	@$(PYTEST) --by-address -m "not servers" tests/stores tests/metadata notebooks
 
 check: .venv/.dev  ## style, format and types
 	@$(BIN)/ruff check .
