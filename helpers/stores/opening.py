@@ -7,6 +7,7 @@ from helpers.servers import EmbeddedServers
 from helpers.settings import DATABASE, Addresses, Settings, load_settings
 from helpers.stores.cluster import (
     WORKERS,
+    Node,
     create_database,
     drop_database,
     find_nodes,
@@ -70,7 +71,7 @@ def open_databases(name: str, redis_number: int, settings: Settings) -> Stores:
     Raises ``SettingsError``, ``ServerError`` or ``StoreError``.
     """
     addresses = locate(settings)
-    nodes = nodes_of(addresses) if settings.addresses is None else find_nodes(addresses)
+    nodes = _nodes(settings, addresses)
     with connect_postgres(addresses.coordinator) as connection:
         citus = has_citus(connection)
     drop_database(nodes, name)
@@ -93,23 +94,23 @@ def start_worker(stores: Stores) -> tuple[str, int]:
     settings = load_settings()
     row = stores.postgres.execute("SELECT count(*) FROM pg_dist_node WHERE groupid <> 0").fetchone()
     have = int(row[0]) if row else 0
-    if settings.addresses is None:
-        running = EmbeddedServers(settings).up(prepare=_prepare)
-        if len(running.workers) <= have:
-            running = EmbeddedServers(settings).up(workers=have + 1, prepare=_prepare)
-        nodes = nodes_of(running)
-    else:
-        nodes = find_nodes(settings.addresses)
+    addresses = locate(settings)
+    if settings.addresses is None and len(addresses.workers) <= have:
+        addresses = locate(settings, workers=have + 1)
+    nodes = _nodes(settings, addresses)
     if len(nodes) <= have + 1:
         raise SettingsError(
             f"The cluster has {have} workers, and POSTGRES_WORKER_URLS names no further one: start "
             "another (with Docker: `docker compose --profile scale-out up -d worker3`) and name it."
         )
     node = nodes[have + 1]
-    with connect_postgres(stores.addresses.coordinator) as connection:
-        citus = has_citus(connection)
-    make_ready(node, stores.mongo.name, citus=citus)
+    make_ready(node, stores.mongo.name, citus=has_citus(stores.postgres))
     return node.host, node.port
+
+
+def _nodes(settings: Settings, addresses: Addresses) -> list[Node]:
+    """Return the cluster's nodes: ours as they are, others as their coordinator knows them."""
+    return nodes_of(addresses) if settings.addresses is None else find_nodes(addresses)
 
 
 def _prepare(addresses: Addresses, engine: str, prepared: str) -> str:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -19,6 +16,7 @@ from helpers.servers.server import Server
 from helpers.settings import Settings, load_settings
 from helpers.stores.cluster import Node, drop_database, has_citus, make_ready, nodes_of
 from helpers.stores.connect import connect_postgres
+from tests.servers.driving import temporary_home
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -94,21 +92,18 @@ class Cluster:
 @contextlib.contextmanager
 def running_cluster() -> Iterator[Cluster]:
     """Run a coordinator and three workers for a while, with Citus if PG_BINDIR has it."""
-    # Not below pytest's own folder: where root runs the tests, each new run closes it to others,
-    # and the servers, which run as another user, no longer find their passwords.
-    folder = Path(tempfile.mkdtemp(prefix="course-conformance-")).resolve()
-    settings = Settings(folder / "shop", pg_bindir=load_settings().pg_bindir, durable=False)
-    servers = EmbeddedServers(settings)
-    try:
-        addresses = servers.up(workers=3)
-        # Each of them can be the coordinator of a database, so the order is ours to choose.
-        nodes = sorted(nodes_of(addresses), key=lambda node: node.port)
-        with connect_postgres(nodes[0].url, database="postgres") as connection:
-            citus = has_citus(connection)
-        yield Cluster(servers, tuple(nodes), citus)
-    finally:
-        servers.reset()
-        shutil.rmtree(folder)
+    with temporary_home() as home:
+        settings = Settings(home, pg_bindir=load_settings().pg_bindir, durable=False)
+        servers = EmbeddedServers(settings)
+        try:
+            addresses = servers.up(workers=3)
+            # Each of them can be the coordinator of a database, so the order is ours to choose.
+            nodes = sorted(nodes_of(addresses), key=lambda node: node.port)
+            with connect_postgres(nodes[0].url, database="postgres") as connection:
+                citus = has_citus(connection)
+            yield Cluster(servers, tuple(nodes), citus)
+        finally:
+            servers.reset()
 
 
 def value(connection: Connection, query: str, *arguments: object) -> Any:
