@@ -8,7 +8,11 @@ thing, the likely cause and the way out. No text ever holds a password::
     ├── ServerError         an embedded server cannot be prepared, started or stopped
     ├── StoreError          a store does not answer, or refuses us
     ├── CatalogError        a catalogue file has bad lines; all of them are in ``problems``
-    └── MetadataError       a document or a filter of product metadata is not what it must be
+    ├── MetadataError       a document or a filter of product metadata is not what it must be
+    └── StockError          a quantity, a product id or a reservation is not what it must be
+        ├── MissingCountError   Redis has no count of a product
+        ├── SoldOutError        fewer units are available than were asked for
+        └── ReservationError    a reservation is in a state in which this cannot be done
 """
 
 from __future__ import annotations
@@ -78,3 +82,47 @@ class MetadataError(CourseError):
         super().__init__(f"{field}: {reason}. {way_out}")
         self.field = field
         self.reason = reason
+
+
+class StockError(CourseError):
+    """A quantity, a product id, a token or a length of time is not what it must be."""
+
+
+class MissingCountError(StockError):
+    """Redis has no count of some products, ``product_ids``. Nothing was reserved."""
+
+    def __init__(self, product_ids: list[int]) -> None:
+        super().__init__(
+            f"Redis has no count of product {', '.join(map(str, product_ids))}: refresh it from "
+            "the ledger, then reserve again."
+        )
+        self.product_ids = product_ids
+
+
+class SoldOutError(StockError):
+    """Fewer units are available than were asked for. Nothing was reserved.
+
+    ``available`` has the units available of each product that there are too few of, ``overdue``
+    the number of reservations that are past their deadline and were not swept yet.
+    """
+
+    def __init__(self, available: dict[int, int], overdue: int = 0) -> None:
+        counts = ", ".join(f"product {one} has {units}" for one, units in available.items())
+        super().__init__(
+            f"There are too few units: {counts} available. Ask for fewer, or try again when "
+            "reservations have ended."
+        )
+        self.available = available
+        self.overdue = overdue
+
+
+class ReservationError(StockError):
+    """A reservation is in a state in which this cannot be done.
+
+    ``token`` is the reservation's name, ``state`` the state it is in.
+    """
+
+    def __init__(self, token: str, state: str, way_out: str) -> None:
+        super().__init__(f"Reservation {token} is {state}. {way_out}")
+        self.token = token
+        self.state = state

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from helpers.shop.metadata_schema import prepare_metadata
 from helpers.shop.model import stock_key
+from helpers.shop.stock import ledger
+from helpers.shop.stock.keys import OWN_KEYS
 from helpers.stores import Stores
 
 # Shards of products and of orders: few enough to look at, more than a laptop has nodes.
@@ -37,30 +39,32 @@ _SPREAD = (
     "SELECT create_reference_table('categories')",
 )
 
-_TABLE_NAMES = ("orders", "products", "categories")
+_TABLE_NAMES = ("stock_movements", "orders", "products", "categories")
 _BATCH = 1000
 
 
 def create_shop(stores: Stores) -> None:
     """Create the shop's tables, spread over the workers, and its collection, where they are not.
 
-    Products are distributed by their id, orders by their product; both are colocated. Categories
-    are a reference table.
+    Products are distributed by their id, orders and the movements of the stock by their product;
+    all are colocated. Categories are a reference table.
     """
     with stores.postgres.transaction():
         # Two that create the same table at once would not both succeed: let them queue.
         stores.postgres.execute("SELECT pg_advisory_xact_lock(hashtext('create_shop'))")
-        there = stores.postgres.execute("SELECT to_regclass('products')").fetchone()
-        if there == (None,):
+        if not _has_table(stores, "products"):
             stores.postgres.execute(_TABLES)
             for statement in _SPREAD:
                 stores.postgres.execute(statement)
+        if not _has_table(stores, "stock_movements"):
+            stores.postgres.execute(ledger.TABLE)
+            stores.postgres.execute(ledger.SPREAD)
     prepare_metadata(stores.mongo)
 
 
 def count_products(stores: Stores) -> int:
     """Return how many products the shop has; 0 where it has not been created."""
-    if stores.postgres.execute("SELECT to_regclass('products')").fetchone() == (None,):
+    if not _has_table(stores, "products"):
         return 0
     row = stores.postgres.execute("SELECT count(*) FROM products").fetchone()
     return int(row[0]) if row else 0
@@ -71,6 +75,11 @@ def drop_shop(stores: Stores) -> None:
     for name in _TABLE_NAMES:
         stores.postgres.execute(f"DROP TABLE IF EXISTS {name}")
     stores.mongo.productmetas.drop()
-    keys = list(stores.redis.scan_iter(match=stock_key("*"), count=_BATCH))
-    for start in range(0, len(keys), _BATCH):
-        stores.redis.unlink(*keys[start : start + _BATCH])
+    for pattern in (stock_key("*"), OWN_KEYS):
+        keys = list(stores.redis.scan_iter(match=pattern, count=_BATCH))
+        for start in range(0, len(keys), _BATCH):
+            stores.redis.unlink(*keys[start : start + _BATCH])
+
+
+def _has_table(stores: Stores, name: str) -> bool:
+    return stores.postgres.execute("SELECT to_regclass(%s)", [name]).fetchone() != (None,)

@@ -1,7 +1,7 @@
 """Seeding: what ought to be there is compared with what is, and the difference is written.
 
 So a second seed writes nothing, and one that was cut short, or whose products somebody changed, is
-completed. Each store gets its data the way it takes them fastest: COPY, bulk writes, a pipeline.
+completed. Each store gets its data the way it takes them fastest: COPY, bulk writes, scripts.
 
 PostgreSQL comes last, in one transaction: a product shows once it is there, so one that shows has
 its metadata and its stock.
@@ -19,8 +19,9 @@ from pymongo import DeleteOne, InsertOne, ReplaceOne
 
 from helpers.shop import generate
 from helpers.shop.categories import department
-from helpers.shop.model import Order, Product, price_text, stock_key
+from helpers.shop.model import Order, Product, price_text
 from helpers.shop.schema import create_shop
+from helpers.shop.stock import Stock
 from helpers.stores import Stores
 
 K = TypeVar("K")
@@ -141,23 +142,14 @@ def _load_metadata(stores: Stores, products: Sequence[Product], report: Progress
 
 
 def _load_stock(stores: Stores, products: Sequence[Product], report: Progress) -> int:
+    """Make the ledger say what is wanted, and Redis what the ledger then bears out."""
+    stock = Stock.of(stores)
     written = 0
-    for batch in _batches(products):
-        keys = [stock_key(p.id) for p in batch]
-        wanted = {
-            key: None if p.stock is None else str(p.stock)
-            for key, p in zip(keys, batch, strict=True)
-        }
-        found: Any = stores.redis.mget(keys)
-        there = {key: text for key, text in zip(keys, found, strict=True) if text is not None}
-        difference = _compare(wanted, there)
-        with stores.redis.pipeline(transaction=False) as pipeline:
-            for key, text in (difference.missing | difference.different).items():
-                pipeline.set(key, text)
-            for key in difference.superfluous:
-                pipeline.delete(key)
-            pipeline.execute()
-        written += difference.total
+    for batch in _batches(products, size=10 * _BATCH):
+        wanted = {product.id: product.stock for product in batch}
+        changed = stock.ledger.set_on_hand(wanted)
+        changed |= {one.product_id for one in stock.refresh(wanted)}
+        written += len(changed)
         report("Redis", len(batch), len(products))
     return written
 

@@ -1,0 +1,120 @@
+"""The stream of changes: which counts changed, for whoever keeps a copy of his own.
+
+A reader remembers in Redis how far it has come, and goes on from there: after a pause, a crash or
+a lost connection. What pub/sub would have thrown away is still in the stream. The stream keeps a
+limited number of entries, and a server that lost its data starts anew: where that may have cost a
+reader an entry, it is told to read everything again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from helpers.shop.stock import checks
+from helpers.shop.stock.keys import CHANGES, position_key
+
+_BEGINNING = "0-0"
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a reader has not handled yet.
+
+    ``product_ids`` have changed, each named once. Where ``complete`` is false, others may have
+    changed as well: read everything again. ``position`` is the last entry that this covers.
+    """
+
+    product_ids: tuple[int, ...]
+    complete: bool
+    position: str
+
+
+class ChangeReader:
+    """One reader of the stream, known by its ``name``. Methods raise ``redis.RedisError``.
+
+    A new reader begins with what changes from now on.
+    """
+
+    def __init__(self, client: redis.Redis, name: str) -> None:
+        self._redis = client
+        self._position_key = position_key(checks.token(name))
+        self.position = self._stored() or self._start()
+
+    def read(self, *, most: int = 1000, wait_seconds: float | None = None) -> Changes:
+        """Return up to ``most`` entries' changes after the last that was handled.
+
+        Where there are none, waits up to ``wait_seconds`` for one. Until ``done`` is called, the
+        next call answers the same and what came since: so a reader that crashes misses nothing.
+        """
+        first, last, trimmed = self._info()
+        if not self._follows(first, last, trimmed):
+            return Changes((), complete=False, position=last)
+        wait = None if wait_seconds is None else max(1, round(1000 * wait_seconds))
+        answer: Any = self._redis.xread({CHANGES: self.position}, count=most, block=wait)
+        entries = _entries(answer)
+        products = dict.fromkeys(
+            int(product) for _, ids in entries for product in ids.split(",") if product
+        )
+        position = entries[-1][0] if entries else self.position
+        return Changes(tuple(products), complete=True, position=position)
+
+    def done(self, changes: Changes) -> None:
+        """Remember that ``changes`` are handled."""
+        self._redis.set(self._position_key, changes.position)
+        self.position = changes.position
+
+    def _stored(self) -> str | None:
+        found = self._redis.get(self._position_key)
+        return None if found is None else _text(found)
+
+    def _start(self) -> str:
+        position = self._last()
+        self._redis.set(self._position_key, position)
+        return position
+
+    def _last(self) -> str:
+        return self._info()[1]
+
+    def _follows(self, first: str | None, last: str, trimmed: int) -> bool:
+        """Tell whether the stream still has everything after our position."""
+        mine = _order(self.position)
+        if self._stored() != self.position or mine > _order(last):
+            return False  # the server has lost data
+        return mine == _order(last) or trimmed == 0 or (first is not None and _order(first) <= mine)
+
+    def _info(self) -> tuple[str | None, str, int]:
+        """Return the oldest entry that is left, the newest ever, and how many there are no more."""
+        try:
+            info: Any = self._redis.xinfo_stream(CHANGES)
+        except redis.ResponseError:  # there is no stream yet
+            return None, _BEGINNING, 0
+        found = {_text(name): value for name, value in info.items()}
+        first = found["first-entry"]
+        trimmed = found["entries-added"] - found["length"]
+        oldest = None if first is None else _text(first[0])
+        return oldest, _text(found["last-generated-id"]), trimmed
+
+
+def _entries(answer: Any) -> list[tuple[str, str]]:
+    """Return pairs of an entry's id and its product ids, from either protocol's answer."""
+    streams = list(answer.values()) if isinstance(answer, dict) else [s[1] for s in answer or ()]
+    entries: list[tuple[str, str]] = []
+    for stream in streams:
+        # RESP3 puts the entries of a stream into one more list.
+        flat = stream[0] if stream and isinstance(stream[0], list) else stream
+        for entry, fields in flat:
+            found = {_text(name): _text(value) for name, value in fields.items()}
+            entries.append((_text(entry), found.get("products", "")))
+    return entries
+
+
+def _order(entry: str) -> tuple[int, int]:
+    milliseconds, _, number = entry.partition("-")
+    return int(milliseconds), int(number)
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,292 @@
+"""Reserving: all or nothing, until a deadline, each step once however often it is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from helpers.errors import ReservationError, SoldOutError, StockError
+from helpers.shop.stock import TRANSITIONS, Ledger, Stock
+from helpers.shop.stock.checks import LARGEST_ID, MOST_UNITS
+from helpers.stores import Stores
+from tests.stock.agreement import assert_agreement, on_hand, sold
+from tests.stock.conftest import Clock
+from tests.stock.test_reading import Untouchable
+
+
+def test_what_is_reserved_is_no_longer_available(stock: Stock, shop: Stores) -> None:
+    reservation = stock.reserve({1: 3, 2: 1})
+    assert reservation.items == ((1, 3), (2, 1))
+    assert stock.read([1, 2, 3]) == {1: 7, 2: 9, 3: 10}
+    assert on_hand(shop.postgres)[1] == 10
+    assert_agreement_of_read(stock, shop)
+
+
+def assert_agreement_of_read(stock: Stock, shop: Stores) -> None:
+    stock.read(range(1, 6))
+    assert_agreement(shop.postgres, shop.redis)
+
+
+def test_a_confirmed_reservation_is_sold_once(stock: Stock, shop: Stores) -> None:
+    reservation = stock.reserve({1: 3, 2: 1})
+    stock.confirm(reservation)
+    stock.confirm(reservation)
+    stock.confirm(reservation.token)
+    assert sold(shop.postgres) == {1: 3, 2: 1}
+    assert stock.read([1, 2]) == {1: 7, 2: 9}
+    assert stock.reservations.state(reservation.token) == "confirmed"
+    assert_agreement_of_read(stock, shop)
+    with pytest.raises(ReservationError, match="is confirmed"):
+        stock.release(reservation)
+
+
+def test_a_released_reservation_gives_its_units_back_once(stock: Stock, shop: Stores) -> None:
+    reservation = stock.reserve({1: 3})
+    stock.release(reservation)
+    stock.release(reservation.token)
+    assert stock.read([1]) == {1: 10}
+    with pytest.raises(ReservationError, match="is released"):
+        stock.confirm(reservation)
+    assert sold(shop.postgres) == {}
+    assert_agreement_of_read(stock, shop)
+
+
+def test_several_products_are_reserved_all_or_none(stock: Stock, shop: Stores) -> None:
+    with pytest.raises(SoldOutError) as caught:
+        stock.reserve({1: 3, 2: 11, 5: 1})
+    assert caught.value.available == {2: 10, 5: 0}
+    assert stock.read([1, 2, 5]) == {1: 10, 2: 10, 5: 0}
+    assert_agreement_of_read(stock, shop)
+
+
+def test_the_last_unit_can_be_had_and_no_more(stock: Stock) -> None:
+    stock.reserve({1: 10})
+    with pytest.raises(SoldOutError, match="product 1 has 0 available"):
+        stock.reserve({1: 1})
+
+
+def test_a_product_that_the_ledger_does_not_know_is_refused(stock: Stock) -> None:
+    with pytest.raises(StockError, match="The ledger does not know product 77"):
+        stock.reserve({1: 1, 77: 1})
+    assert stock.read([1]) == {1: 10}
+
+
+def test_the_same_token_reserves_once(stock: Stock) -> None:
+    first = stock.reserve({1: 4}, token="cart-1")
+    assert stock.reserve({1: 4}, token="cart-1") == first
+    assert stock.read([1]) == {1: 6}
+    with pytest.raises(ReservationError, match="for other items"):
+        stock.reserve({1: 5}, token="cart-1")
+    stock.confirm(first)
+    assert stock.reserve({1: 4}, token="cart-1") == first
+    assert stock.read([1]) == {1: 6}
+
+
+def test_a_token_whose_reservation_has_ended_reserves_no_more(stock: Stock) -> None:
+    stock.release(stock.reserve({1: 4}, token="cart-1"))
+    with pytest.raises(ReservationError, match="is released"):
+        stock.reserve({1: 4}, token="cart-1")
+    assert stock.read([1]) == {1: 10}
+
+
+def test_a_token_asked_for_again_is_answered_when_all_else_is_sold_out(stock: Stock) -> None:
+    first = stock.reserve({1: 10}, token="all")
+    assert stock.reserve({1: 10}, token="all") == first
+
+
+def test_past_its_deadline_it_cannot_be_confirmed(stock: Stock, shop: Stores, clock: Clock) -> None:
+    reservation = stock.reserve({1: 3}, hold_seconds=60)
+    clock.move(60)
+    with pytest.raises(ReservationError, match="is expired"):
+        stock.confirm(reservation)
+    assert stock.read([1]) == {1: 10}
+    assert sold(shop.postgres) == {}
+
+
+def test_until_its_deadline_it_can(stock: Stock, clock: Clock) -> None:
+    reservation = stock.reserve({1: 3}, hold_seconds=60)
+    clock.move(59.999)
+    assert stock.sweep() == []
+    stock.confirm(reservation)
+    clock.move(1000)
+    assert stock.sweep() == []
+    assert stock.read([1]) == {1: 7}
+
+
+def test_the_sweeper_ends_what_is_past_its_deadline(
+    stock: Stock, shop: Stores, clock: Clock
+) -> None:
+    early = [stock.reserve({1: 1}, hold_seconds=10).token for _ in range(5)]
+    late = stock.reserve({1: 1}, hold_seconds=100)
+    clock.move(10)
+    assert sorted(stock.sweep()) == sorted(early)
+    assert stock.sweep() == []
+    assert stock.read([1]) == {1: 9}
+    assert {stock.reservations.state(token) for token in early} == {"expired"}
+    assert stock.reservations.state(late.token) == "held"
+    stock.release(early[0])  # too late, and nothing happens
+    assert stock.read([1]) == {1: 9}
+    assert_agreement_of_read(stock, shop)
+
+
+def test_whoever_finds_nothing_left_sweeps_first(stock: Stock, clock: Clock) -> None:
+    stock.reserve({1: 10}, hold_seconds=10)
+    with pytest.raises(SoldOutError):
+        stock.reserve({1: 1})
+    clock.move(10)
+    assert stock.reserve({1: 10}).items == ((1, 10),)
+
+
+def test_units_come_back_to_a_count_that_was_lost_meanwhile(stock: Stock, shop: Stores) -> None:
+    reservation = stock.reserve({1: 3})
+    shop.redis.delete("stock:1")
+    stock.release(reservation)
+    assert shop.redis.exists("stock:1") == 0
+    assert stock.read([1]) == {1: 10}
+
+
+def test_a_lost_count_is_made_anew_less_what_is_reserved(stock: Stock, shop: Stores) -> None:
+    stock.reserve({1: 3})
+    stock.confirm(stock.reserve({1: 2}))
+    shop.redis.delete("stock:1")
+    assert stock.read([1]) == {1: 5}
+    assert_agreement_of_read(stock, shop)
+
+
+def test_a_claim_is_counted_once_whether_the_ledger_has_its_sale_or_not(
+    stock: Stock, shop: Stores
+) -> None:
+    reservation = stock.reserve({1: 3})
+    assert stock.reservations.claim(reservation) == "confirming"
+    shop.redis.delete("stock:1")
+    assert stock.read([1]) == {1: 7}
+    stock.ledger.record_sale(reservation.token, reservation.items)
+    shop.redis.delete("stock:1")
+    assert stock.read([1]) == {1: 7}
+    stock.reservations.settle(reservation)
+    shop.redis.delete("stock:1")
+    assert stock.read([1]) == {1: 7}
+
+
+@pytest.mark.parametrize("step", ["claim", "settle"])
+def test_a_count_read_before_a_sale_is_not_stored_after_it(
+    stock: Stock, shop: Stores, step: str
+) -> None:
+    """Whoever began to read the ledger must begin again when a sale begins or ends."""
+    reservation = stock.reserve({1: 3})
+    if step == "settle":
+        stock.reservations.claim(reservation)
+        stock.ledger.record_sale(reservation.token, reservation.items)
+    shop.redis.set("shop:lease:1", "reader")
+    getattr(stock.reservations, step)(reservation)
+    assert stock.counts._store([1], {1: 10}, "reader") == []
+
+
+def test_redis_ahead_of_the_ledger_sells_nothing_that_is_not_there(
+    stock: Stock, shop: Stores
+) -> None:
+    """The last word is the ledger's: a count that is too high costs an apology, not a unit."""
+    stock.read([1])
+    shop.redis.set("stock:1", 1000)
+    first, second = stock.reserve({1: 8}), stock.reserve({1: 8})
+    stock.confirm(first)
+    with pytest.raises(ReservationError, match="the ledger has too few units"):
+        stock.confirm(second)
+    with pytest.raises(ReservationError, match="is released"):
+        stock.confirm(second)
+    assert sold(shop.postgres) == {1: 8}
+    assert_agreement_of_read(stock, shop)
+    assert stock.read([1]) == {1: 2}
+
+
+def test_a_sale_that_redis_forgot_is_still_confirmed(stock: Stock, shop: Stores) -> None:
+    reservation = stock.reserve({1: 3})
+    stock.confirm(reservation)
+    shop.redis.flushdb()
+    stock.confirm(reservation)
+    assert sold(shop.postgres) == {1: 3}
+
+
+def test_a_reservation_that_redis_lost_cannot_be_confirmed(stock: Stock, shop: Stores) -> None:
+    reservation = stock.reserve({1: 3})
+    shop.redis.flushdb()
+    for which in (reservation, reservation.token):
+        with pytest.raises(ReservationError, match="is unknown"):
+            stock.confirm(which)
+    assert stock.read([1]) == {1: 10}
+
+
+def test_a_server_that_loses_all_in_the_middle_of_a_sale_forgets_the_count_too(
+    stock: Stock, shop: Stores
+) -> None:
+    reservation = stock.reserve({1: 3})
+    stock.reservations.claim(reservation)
+    shop.redis.flushdb()
+    assert stock.read([1]) == {1: 10}  # the sale is not in the ledger yet
+    stock.ledger.record_sale(reservation.token, reservation.items)
+    assert stock.reservations.settle(reservation) == "unknown"
+    assert stock.read([1]) == {1: 7}
+
+
+def test_a_delivery_counts_once(stock: Stock) -> None:
+    stock.restock(1, 5, delivery="lorry-1")
+    stock.restock(1, 5, delivery="lorry-1")
+    assert stock.read([1]) == {1: 15}
+
+
+def test_no_token_can_pass_for_another_movement(stock: Stock, shop: Stores) -> None:
+    for token in ("opening", "delivery", "recount"):
+        stock.confirm(stock.reserve({1: 1}, token=token))
+    stock.restock(1, 1, delivery="opening")
+    assert sold(shop.postgres) == {1: 3}
+    assert stock.read([1]) == {1: 8}
+
+
+NOT_QUANTITIES = [0, -1, True, 1.0, 1.5, "1", None, MOST_UNITS + 1, 10**30, float("nan")]
+
+
+@pytest.mark.parametrize("quantity", NOT_QUANTITIES)
+def test_what_is_no_quantity_is_refused_before_anything_is_sent(quantity: Any) -> None:
+    stock = Stock(Untouchable(), Untouchable())  # type: ignore[arg-type]
+    with pytest.raises(StockError, match="is no number of units"):
+        stock.reserve({1: 1, 2: quantity})
+    with pytest.raises(StockError, match="is no number of units"):
+        Ledger(Untouchable()).deliver(1, quantity, "x")
+
+
+@pytest.mark.parametrize("product_id", [0, -1, "1", True, 1.5, LARGEST_ID + 1, None])
+def test_what_is_no_id_is_refused_before_anything_is_sent(product_id: Any) -> None:
+    stock = Stock(Untouchable(), Untouchable())  # type: ignore[arg-type]
+    with pytest.raises(StockError, match="is no product id"):
+        stock.reserve({product_id: 1, 5: 1})
+
+
+@pytest.mark.parametrize("token", ["", "a b", "x" * 65, "a:b", "é", 7, b"x", "a\n"])
+def test_what_cannot_name_a_reservation_is_refused_before_anything_is_sent(token: Any) -> None:
+    stock = Stock(Untouchable(), Untouchable())  # type: ignore[arg-type]
+    for call in (lambda: stock.reserve({1: 1}, token=token), lambda: stock.confirm(token)):
+        with pytest.raises(StockError, match="cannot name a reservation"):
+            call()
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), "9", True, 10**9])
+def test_senseless_deadlines_are_refused_before_anything_is_sent(seconds: Any) -> None:
+    stock = Stock(Untouchable(), Untouchable())  # type: ignore[arg-type]
+    with pytest.raises(StockError, match="time to hold"):
+        stock.reserve({1: 1}, hold_seconds=seconds)
+
+
+@pytest.mark.parametrize("count", [0, 101])
+def test_no_products_or_too_many_are_refused(stock: Stock, count: int) -> None:
+    with pytest.raises(StockError, match="cannot be reserved together"):
+        stock.reserve(dict.fromkeys(range(1, count + 1), 1))
+
+
+def test_every_state_is_reached_from_held_and_ends(stock: Stock) -> None:
+    ends = {after for _, _, after in TRANSITIONS} - {before for before, _, _ in TRANSITIONS}
+    assert ends == {"confirmed", "released", "expired"}
+    reached = {"held"}
+    for _ in TRANSITIONS:
+        reached |= {after for before, _, after in TRANSITIONS if before in reached}
+    assert reached == {state for step in TRANSITIONS for state in (step[0], step[2])}
