@@ -35,9 +35,14 @@ FORMAT = 1
 #: How the names of data directories begin while they are being filled.
 UNFINISHED = "new-"
 
+#: Name of a server that is thrown away after use, in a home of its own.
+SPARE = "spare"
+
 # Below the range from which systems take the ports of outgoing connections (32768 on Linux,
 # 49152 on macOS), so that a remembered port is not taken by somebody's browser after a reboot.
 _PORTS = range(31000, 32000)
+# Not among those that are remembered: a spare server must not take the port of one that is down.
+_SPARE_PORTS = range(32000, 32768)
 _COORDINATOR_PORTS = range(20000, 22000)
 # Citus deals shards to the workers in order of their ports: so each next worker gets a higher one,
 # and a shard is on the same worker on every machine.
@@ -185,6 +190,8 @@ class Home:
 def _ports_for(server: str) -> range:
     if server == "coordinator":
         return _COORDINATOR_PORTS
+    if server == SPARE:
+        return _SPARE_PORTS
     if not server.startswith("worker"):
         return _PORTS
     number = int(server.removeprefix("worker"))

@@ -23,8 +23,8 @@ class ValkeyServer(Server):
     program = "valkey"
     main_mark = "valkey-server"
 
-    def __init__(self, home: Home, memory: Memory, *, durable: bool) -> None:
-        super().__init__(home, memory, "redis", home.path / "redis")
+    def __init__(self, home: Home, memory: Memory, *, durable: bool, name: str = "redis") -> None:
+        super().__init__(home, memory, name, home.path / name)
         self.durable = durable
         self._password = home.password(memory, "redis")
 
@@ -37,10 +37,11 @@ class ValkeyServer(Server):
         with explaining_os_errors(self.home.path):
             self.directory.mkdir(mode=0o700)
 
-    def spawn(self) -> subprocess.Popen[bytes]:
+    def settings(self) -> dict[str, object]:
+        """Return the lines of the server's configuration by their names."""
         # The append-only file is written before a command is answered, so an acknowledged write
         # survives the death of the server; it is forced to disk once a second.
-        settings = {
+        return {
             "bind": "127.0.0.1",
             "port": self.port,
             "requirepass": self._password,
@@ -52,12 +53,14 @@ class ValkeyServer(Server):
             "daemonize": "no",
             "loglevel": "warning",
         }
+
+    def spawn(self) -> subprocess.Popen[bytes]:
         # Read from the input, so that neither a file nor a command line holds the password.
         return launch(
             [_binary(), "-"],
             directory=self.directory,
             log=self.log,
-            stdin="".join(f"{name} {value}\n" for name, value in settings.items()),
+            stdin="".join(f"{name} {value}\n" for name, value in self.settings().items()),
         )
 
     def answers(self) -> bool:

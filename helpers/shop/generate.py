@@ -7,8 +7,6 @@ its own. Only ``random()`` is drawn from it, whose sequence Python guarantees fo
 
 from __future__ import annotations
 
-import bisect
-import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,13 +15,13 @@ from typing import Any, TypeVar
 
 from helpers.shop.categories import CATEGORIES
 from helpers.shop.model import Metadata, Order, Product
+from helpers.shop.workload import zipf_ranks
 
 T = TypeVar("T")
 
 #: Year of the generated orders.
 YEAR = 2025
 
-_ZIPF_EXPONENT = 1.0
 _ADJECTIVES = ("Slim", "Solid", "Quiet", "Bright", "Swift", "Prime", "Compact", "Classic", "Smart")
 _SERIES = ("Aster", "Birch", "Coral", "Delta", "Ember", "Fjord", "Grove", "Heron", "Ivory", "Juno")
 
@@ -184,8 +182,8 @@ def orders(
     Products are chosen by Zipf's law, product 1 being the most popular; so are customers.
     """
     draw = _Draws(seed, "orders")
-    choose_product = _zipf(product_count)
-    choose_customer = _zipf(customer_count)
+    choose_product = zipf_ranks(product_count)
+    choose_customer = zipf_ranks(customer_count)
     start = datetime(YEAR, 1, 1, tzinfo=UTC)
     step = timedelta(days=365) / max(count, 1)
     for number in range(1, count + 1):
@@ -220,10 +218,3 @@ def _product(number: int, seed: int) -> Product:
         },
         draw.integer(0, 60),
     )
-
-
-def _zipf(count: int) -> Callable[[float], int]:
-    """Return a function from a fraction in [0, 1) to a rank from 1 to ``count``, by Zipf's law."""
-    weights = (1 / rank**_ZIPF_EXPONENT for rank in range(1, count + 1))
-    cumulative = list(itertools.accumulate(weights))
-    return lambda fraction: bisect.bisect_right(cumulative, fraction * cumulative[-1]) + 1
