@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-import redis
 
 from helpers.errors import StockError
 from helpers.shop.stock import ChangeReader, Stock
 from helpers.stores import Stores
+from tests.stock.another import another
 
 
 @pytest.fixture
@@ -122,12 +122,7 @@ def test_a_reader_waits_for_a_change(stock: Stock, shop: Stores) -> None:
 def test_both_protocols_and_raw_answers_are_understood(
     stock: Stock, shop: Stores, protocol: int
 ) -> None:
-    options = {
-        key: value
-        for key, value in shop.redis.connection_pool.connection_kwargs.items()
-        if key in ("host", "port", "username", "password", "db", "path")
-    }
-    with redis.Redis(**options, protocol=protocol) as client:
+    with another(shop.redis, protocol=protocol, decode_responses=False) as client:
         reader = ChangeReader(client, "page")
         assert seen(reader) == []
         stock.restock(1, 5)

@@ -14,6 +14,7 @@ from helpers.errors import StockError
 from helpers.shop.stock import Freshness, Ledger, Stock
 from helpers.shop.stock.checks import LARGEST_ID
 from helpers.stores import Stores
+from tests.stock.another import another
 
 NOT_IDS = [0, -1, True, "1", 1.0, None, LARGEST_ID + 1, b"1", (1,)]
 
@@ -144,14 +145,8 @@ def test_a_reader_that_dies_with_the_lease_holds_up_nobody_for_long(shop: Stores
 @pytest.fixture(params=["RESP2", "RESP3"])
 def client(request: pytest.FixtureRequest, shop: Stores) -> Iterator[redis.Redis]:
     """The same database by each protocol, with texts not decoded."""
-    options = {
-        key: value
-        for key, value in shop.redis.connection_pool.connection_kwargs.items()
-        if key in ("host", "port", "username", "password", "db", "path")
-    }
-    found = redis.Redis(**options, protocol=int(request.param[-1]), decode_responses=False)
-    yield found
-    found.close()
+    with another(shop.redis, protocol=int(request.param[-1]), decode_responses=False) as found:
+        yield found
 
 
 def test_both_protocols_and_raw_answers_are_understood(client: redis.Redis, shop: Stores) -> None:

@@ -9,6 +9,7 @@ So Redis answers how many there are and holds units for buyers, thousands of tim
 nothing is sold that the ledger does not have, whatever Redis has lost.
 """
 
+from helpers.shop.stock.buying import buying
 from helpers.shop.stock.changes import ChangeReader, Changes
 from helpers.shop.stock.counts import Difference, Freshness
 from helpers.shop.stock.ledger import Ledger
@@ -27,5 +28,6 @@ __all__ = [
     "Reconciliation",
     "Reservation",
     "Stock",
+    "buying",
     "reconcile",
 ]
