@@ -49,12 +49,15 @@ class Relay:
 
     def accept(self, client: End) -> None:
         """Connect the store to a client that has just come."""
-        if self.mode == "cut" or len(self.tasks) + len(self.ends) / 2 > CONNECTIONS:
+        if self.mode == "cut" or self._connections() > CONNECTIONS:
             client.abort()
             return
         task = self.loop.create_task(self._reach_store(client))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+
+    def _connections(self) -> int:
+        return sum(1 for end in self.ends if end.is_client)
 
     async def _reach_store(self, client: End) -> None:
         kind, *where = self.target
@@ -65,7 +68,8 @@ class Relay:
                 await self.loop.create_connection(
                     lambda: End(self, client), where[0], int(where[1])
                 )
-        except OSError:
+        except OSError as e:
+            sys.stderr.write(repr(e) + "\n")
             client.abort()
 
     def obey(self, order: dict[str, Any]) -> dict[str, int]:
@@ -75,7 +79,7 @@ class Relay:
             self.delay = float(order["seconds"])
         elif what == "state":
             return {
-                "connections": sum(1 for end in self.ends if end.is_client),
+                "connections": self._connections(),
                 "held_bytes": sum(end.held_bytes for end in self.ends),
             }
         else:
