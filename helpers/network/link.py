@@ -51,6 +51,7 @@ class Link:
         self._target = find_target(url)
         self._round_trip = _checked(round_trip)
         self._lock = threading.Lock()
+        self._orders = 0
         target = self._target
         where = ["unix", target.path] if target.path else ["tcp", target.host, str(target.port)]
         try:
@@ -115,12 +116,17 @@ class Link:
             if not self._end.alive:
                 raise LinkError(f"The link to {self._target} is closed: make another one.")
             assert self._process.stdin is not None
+            self._orders += 1
+            order = {"number": self._orders, "do": what, **more}
             try:
-                self._process.stdin.write(json.dumps({"do": what, **more}).encode() + b"\n")
+                self._process.stdin.write(json.dumps(order).encode() + b"\n")
                 self._process.stdin.flush()
             except BrokenPipeError:
                 raise self._lost() from None
-            return self._read()
+            # An interrupted call leaves its answer behind.
+            while (answer := self._read()).pop("number") != self._orders:
+                continue
+            return answer
 
     def _read(self) -> dict[str, int]:
         assert self._process.stdout is not None

@@ -4,7 +4,8 @@
 measurement does not share an interpreter with it. It uses the standard library alone and nothing
 of the project. Arguments: ``tcp HOST PORT`` or ``unix PATH``, where the store answers.
 
-It writes ``{"port": …}`` to its output, then one line for each line of JSON that it reads::
+It writes ``{"port": …}`` to its output, then one line for each line of JSON that it reads, with
+the same ``number``::
 
     {"do": "delay", "seconds": 0.0025}   deliver later by so much, in each direction
     {"do": "cut"}                        close every connection, and every new one at once
@@ -220,7 +221,8 @@ def main() -> None:
             loop.stop()
         *lines, pending = (pending + text).split(b"\n")
         for line in lines:
-            _answer(relay.obey(json.loads(line)))
+            order = json.loads(line)
+            _answer({"number": order["number"], **relay.obey(order)})
 
     parent = os.getppid()
 

@@ -23,4 +23,7 @@ def count_commands(stores: Stores) -> Iterator[tuple[Database[Document], list[st
     database = connect_mongo(stores.addresses.mongo, database=stores.mongo.name, listeners=[watch])
     with database.client:
         names.clear()
-        yield database, names
+        try:
+            yield database, names
+        finally:
+            watch.listening = False  # closing may send commands of its own

@@ -82,7 +82,7 @@ def linked(stores: Stores, round_trip: float = 0.0) -> Iterator[LinkedStores]:
         opened.callback(postgres.close)
         mongo = connect_mongo(far.mongo, database=stores.mongo.name)
         opened.callback(mongo.client.close)
-        number = stores.redis.connection_pool.connection_kwargs["db"]
+        number = stores.redis.connection_pool.connection_kwargs.get("db")
         client = connect_redis(far.redis, database=number)
         opened.callback(client.close)
         # PyMongo says goodbye when it is closed, and waits for the answer.

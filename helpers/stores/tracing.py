@@ -3,22 +3,22 @@
 A round trip is a wait for a store's answer. What is counted:
 
 - PostgreSQL: each wait of psycopg, whatever it is for. ``execute`` is one, and one more where the
-  driver first begins a transaction or prepares the statement, or afterwards lets prepared ones
-  go; ``executemany`` is one, however many
-  rows (with ``returning=True`` two); ``COPY … FROM STDIN`` two, to begin and to end; ``COPY … TO``
-  and ``stream`` one; ``transaction()`` two beside what is in it; a pipeline one for each time that
-  the driver waits for its results, named after its first statement.
+  driver first begins a transaction or prepares the statement, or afterwards lets prepared ones go;
+  ``executemany`` is one, however many rows (with ``returning=True`` two); ``COPY … FROM STDIN``
+  two, to begin and to end; ``COPY … TO`` and ``stream`` one; ``transaction()`` two beside what is
+  in it; a pipeline one for each time that the driver waits for its results, named after its first
+  statement.
 - MongoDB: each command that PyMongo sends and that is answered, so a ``find`` is one, and each
   ``getMore`` after it another.
 - Redis: all that redis-py sends at once, so a pipeline of any length is one, and so are ``MGET``
   and a script. A command that is sent anew after a failure counts again.
 
-Making and closing connections is not counted. Nothing in the drivers is replaced: the
-connections that are counted are new ones, of classes of their own.
+Making and closing connections is not counted. Nothing in the drivers is replaced: the connections
+that are counted are new ones, of classes of their own.
 
 OpenTelemetry's instrumentations count calls of methods instead: they see neither ``COPY`` nor the
-driver's ``BEGIN``, count each statement of a psycopg pipeline and a redis-py pipeline that
-is empty, and PyMongo's can only be registered for the whole process.
+driver's ``BEGIN``, count each statement of a psycopg pipeline and a redis-py pipeline that is
+empty, and PyMongo's can only be registered for the whole process.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def traced(stores: Stores) -> Iterator[tuple[Stores, Trace]]:
         watch = CommandWatch(lambda name: trace.begin("MongoDB", name))
         mongo = connect_mongo(addresses.mongo, database=stores.mongo.name, listeners=[watch])
         opened.callback(mongo.client.close)
-        number = stores.redis.connection_pool.connection_kwargs["db"]
+        number = stores.redis.connection_pool.connection_kwargs.get("db")
         client = connect_redis(addresses.redis, database=number)
         opened.callback(client.close)
         watch_redis(client, trace)

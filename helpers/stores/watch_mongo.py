@@ -20,19 +20,21 @@ _Event = CommandStartedEvent | CommandSucceededEvent | CommandFailedEvent
 
 
 class CommandWatch(CommandListener):
-    """Calls ``begin`` with the name of each command when it is sent.
+    """Calls ``begin`` with the name of each command when it is sent, while ``listening`` is set.
 
     What belongs to making a connection and closing it is left out, and so are writes that nobody
     acknowledges (``w=0``): they are not waited for.
     """
 
     def __init__(self, begin: Callable[[str], Exchange | None]) -> None:
+        self.listening = True
         self._begin = begin
         self._exchanges: dict[object, Exchange] = {}
 
     def started(self, event: CommandStartedEvent) -> None:
         concern = event.command.get("writeConcern") or {}
-        if event.command_name in _NOT_ASKED or concern.get("w") == 0:
+        unasked = event.command_name in _NOT_ASKED or concern.get("w") == 0
+        if unasked or not self.listening:
             return
         exchange = self._begin(event.command_name)
         if exchange is not None:

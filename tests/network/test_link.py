@@ -302,6 +302,19 @@ def test_a_relay_that_was_killed_is_noticed() -> None:
         assert "secret" not in str(caught.value)
 
 
+def test_an_interrupted_order_does_not_shift_the_answers(
+    link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: Link) -> dict[str, int]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Link, "_read", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            link.freeze()
+    assert link.state() == LinkState(0, 0)
+
+
 def test_the_relay_ends_when_the_body_fails() -> None:
     with pytest.raises(ZeroDivisionError), Link("redis://127.0.0.1:1") as link:
         raise ZeroDivisionError

@@ -6,6 +6,8 @@ import hashlib
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -15,6 +17,8 @@ from pymongo.errors import PyMongoError
 from helpers.errors import SettingsError
 from helpers.stores import Stores
 from helpers.stores.linked import LinkedStores, linked
+from helpers.stores.stores import connect_all
+from helpers.stores.tracing import traced
 from tests.network.servers import wait_until
 
 ASK: list[Callable[[Stores], object]] = [
@@ -151,6 +155,13 @@ def test_the_end_comes_in_any_state(stores: Stores, order: str) -> None:
 def test_a_bad_round_trip_leaves_nothing_behind(stores: Stores) -> None:
     with pytest.raises(SettingsError, match="from 0 to 60"), linked(stores, round_trip=-1):
         pass
+
+
+def test_an_address_of_redis_needs_no_number(stores: Stores) -> None:
+    parts = urlsplit(stores.addresses.redis)
+    addresses = replace(stores.addresses, redis=parts._replace(path="").geturl())
+    with connect_all(addresses) as near, linked(near) as far, traced(far) as (counted, _):
+        assert counted.redis.ping()
 
 
 def test_nothing_shows_a_password(stores: Stores) -> None:
