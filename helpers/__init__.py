@@ -1,13 +1,14 @@
 """The tested module behind the notebooks: a shop whose data live in three stores at once.
 
-Inside, the arrows run one way: settings → servers (our own) → stores (connections) → shop (seed,
-join) → faces (command line, plots). A notebook needs the names below, and plots from
+Inside, the arrows run one way: settings → servers (our own), network (links) → stores (connections)
+→ shop (seed, join) → faces (command line, plots). A notebook needs the names below, and plots from
 ``helpers.faces.plots``.
 """
 
 from helpers.errors import (
     CatalogError,
     CourseError,
+    LinkError,
     MetadataError,
     ServerError,
     SettingsError,
@@ -19,13 +20,16 @@ from helpers.stores import Stores, open_lesson, open_shop, start_worker
 from helpers.stores.commands import count_commands
 from helpers.stores.document_plans import DocumentPlan, explain_find
 from helpers.stores.engines import describe_stores
+from helpers.stores.linked import linked
 from helpers.stores.plans import QueryPlan, explain
 from helpers.stores.shards import Shard, shards_of
+from helpers.stores.tracing import traced
 
 __all__ = [
     "CatalogError",
     "CourseError",
     "DocumentPlan",
+    "LinkError",
     "MetadataError",
     "QueryPlan",
     "ServerError",
@@ -38,6 +42,7 @@ __all__ = [
     "describe_stores",
     "explain",
     "explain_find",
+    "linked",
     "load",
     "open_lesson",
     "open_shop",
@@ -45,4 +50,5 @@ __all__ = [
     "seed",
     "shards_of",
     "start_worker",
+    "traced",
 ]

@@ -7,6 +7,7 @@ thing, the likely cause and the way out. No text ever holds a password::
     ├── SettingsError       an address or a setting is missing, half-set or malformed
     ├── ServerError         an embedded server cannot be prepared, started or stopped
     ├── StoreError          a store does not answer, or refuses us
+    ├── LinkError           the relay between us and a store cannot be started, or has ended
     ├── CatalogError        a catalogue file has bad lines; all of them are in ``problems``
     ├── MetadataError       a document or a filter of product metadata is not what it must be
     └── StockError          a quantity, a product id or a reservation is not what it must be
@@ -33,6 +34,10 @@ class SettingsError(CourseError):
 
 class ServerError(CourseError):
     """An embedded server cannot be prepared, started or stopped."""
+
+
+class LinkError(CourseError):
+    """The relay between us and a store cannot be started, or has ended."""
 
 
 class StoreError(CourseError):

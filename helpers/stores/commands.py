@@ -5,35 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-import pymongo
 from pymongo.database import Database
-from pymongo.monitoring import (
-    CommandFailedEvent,
-    CommandListener,
-    CommandStartedEvent,
-    CommandSucceededEvent,
-)
 
-from helpers.stores.connect import Document
+from helpers.stores.connect import Document, connect_mongo
 from helpers.stores.stores import Stores
-
-
-class _Names(CommandListener):
-    """Writes down the name of each command when it is sent."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.counting = True
-
-    def started(self, event: CommandStartedEvent) -> None:
-        if self.counting:
-            self.names.append(event.command_name)
-
-    def succeeded(self, event: CommandSucceededEvent) -> None:
-        """Nothing to do: a command is counted when it is sent."""
-
-    def failed(self, event: CommandFailedEvent) -> None:
-        """Nothing to do: a command is counted when it is sent."""
+from helpers.stores.watch_mongo import CommandWatch
 
 
 @contextlib.contextmanager
@@ -42,14 +18,12 @@ def count_commands(stores: Stores) -> Iterator[tuple[Database[Document], list[st
 
     Each command is one round trip. Clear the list to count anew.
     """
-    listener = _Names()
-    client: pymongo.MongoClient[Document] = pymongo.MongoClient(
-        stores.addresses.mongo, event_listeners=[listener]
-    )
-    with client:
-        client.admin.command("ping")
-        listener.names.clear()
+    names: list[str] = []
+    watch = CommandWatch(names.append)
+    database = connect_mongo(stores.addresses.mongo, database=stores.mongo.name, listeners=[watch])
+    with database.client:
+        names.clear()
         try:
-            yield client[stores.mongo.name], listener.names
+            yield database, names
         finally:
-            listener.counting = False  # closing sends a command of its own
+            watch.listening = False  # closing may send commands of its own

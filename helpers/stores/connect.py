@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar, overload
 
 import psycopg
 import pymongo
@@ -18,11 +18,13 @@ from pymongo.errors import (
     OperationFailure,
     PyMongoError,
 )
+from pymongo.monitoring import CommandListener
 
 from helpers.errors import StoreError, StoreName
 from helpers.settings import DATABASE, redact
 
 Document = dict[str, Any]
+Kind = TypeVar("Kind", bound=psycopg.Connection)
 
 _TIMEOUT_SECONDS = 5
 
@@ -65,26 +67,46 @@ _CAUSES = (
 )
 
 
-def connect_postgres(url: str, *, database: str | None = None) -> psycopg.Connection:
+@overload
+def connect_postgres(url: str, *, database: str | None = None) -> psycopg.Connection: ...
+
+
+@overload
+def connect_postgres(url: str, *, database: str | None = None, kind: type[Kind]) -> Kind: ...
+
+
+def connect_postgres(
+    url: str,
+    *,
+    database: str | None = None,
+    kind: type[psycopg.Connection[Any]] = psycopg.Connection,
+) -> psycopg.Connection[Any]:
     """Connect to one PostgreSQL node, in autocommit mode.
 
-    ``database`` overrides the one that ``url`` names. Raises ``StoreError``.
+    ``database`` overrides the one that ``url`` names; ``kind`` is the class of the connection.
+    Raises ``StoreError``.
     """
     with explaining("PostgreSQL", url):
         conninfo = make_conninfo(url, dbname=database) if database else url
-        return psycopg.connect(conninfo, autocommit=True, connect_timeout=_TIMEOUT_SECONDS)
+        return kind.connect(conninfo, autocommit=True, connect_timeout=_TIMEOUT_SECONDS)
 
 
-def connect_mongo(url: str, *, database: str | None = None) -> Database[Document]:
+def connect_mongo(
+    url: str, *, database: str | None = None, listeners: Sequence[CommandListener] = ()
+) -> Database[Document]:
     """Connect to MongoDB and return one of its databases.
 
-    ``database`` defaults to the one that ``url`` names, or else to the shop's. Raises
-    ``StoreError``. Close the connection with ``database.client.close()``.
+    ``database`` defaults to the one that ``url`` names, or else to the shop's; ``listeners`` are
+    told of each command. Raises ``StoreError``. Close the connection with
+    ``database.client.close()``.
     """
     milliseconds = _TIMEOUT_SECONDS * 1000
     with explaining("MongoDB", url):
         client: pymongo.MongoClient[Document] = pymongo.MongoClient(
-            url, serverSelectionTimeoutMS=milliseconds, connectTimeoutMS=milliseconds
+            url,
+            serverSelectionTimeoutMS=milliseconds,
+            connectTimeoutMS=milliseconds,
+            event_listeners=listeners,
         )
         try:
             found = client[database] if database else client.get_default_database(DATABASE)

@@ -1,0 +1,85 @@
+"""Small servers that the tests put behind a link, and waiting for what must come."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+_PATIENCE_SECONDS = 60.0
+
+
+@contextlib.contextmanager
+def serving(handle: Callable[[socket.socket], None], path: Path | None = None) -> Iterator[str]:
+    """Answer each connection with ``handle`` in a thread; yield an address of a Redis there.
+
+    With ``path``, listen on that Unix socket instead.
+    """
+    listener = socket.socket(socket.AF_INET if path is None else socket.AF_UNIX)
+    listener.bind(("127.0.0.1", 0) if path is None else str(path))
+    listener.listen(512)
+    threads = []
+    stopping = False
+
+    def one(connection: socket.socket) -> None:
+        connection.settimeout(_PATIENCE_SECONDS)
+        with connection, contextlib.suppress(ConnectionError):
+            handle(connection)
+
+    def accept() -> None:
+        while True:
+            connection, _ = listener.accept()
+            if stopping:
+                connection.close()
+                return
+            threads.append(threading.Thread(target=one, args=[connection]))
+            threads[-1].start()
+
+    acceptor = threading.Thread(target=accept)
+    acceptor.start()
+    try:
+        yield "redis://127.0.0.1:1" if path else f"redis://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        stopping = True
+        with socket.socket(listener.family) as last:
+            last.connect(listener.getsockname())
+        acceptor.join()
+        listener.close()
+        for thread in threads:
+            thread.join()
+
+
+def echo(connection: socket.socket) -> None:
+    """Send back whatever comes, to the end."""
+    while data := connection.recv(65536):
+        connection.sendall(data)
+
+
+def port_of(url: str) -> int:
+    return int(url.rpartition(":")[2].split("/")[0].split("?")[0])
+
+
+def connect(url: str) -> socket.socket:
+    """Connect to the relay that ``url`` leads through."""
+    connection = socket.create_connection(("127.0.0.1", port_of(url)))
+    connection.settimeout(_PATIENCE_SECONDS)
+    return connection
+
+
+def receive(connection: socket.socket, count: int) -> bytes:
+    """Read ``count`` bytes, or fewer where the connection ends before."""
+    parts = b""
+    while len(parts) < count and (part := connection.recv(count - len(parts))):
+        parts += part
+    return parts
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait until ``holds()``; fail after a minute."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to hold"
+        time.sleep(0.01)
