@@ -69,8 +69,7 @@ class Relay:
                 await self.loop.create_connection(
                     lambda: End(self, client), where[0], int(where[1])
                 )
-        except OSError as e:
-            sys.stderr.write(repr(e) + "\n")
+        except OSError:
             client.abort()
 
     def obey(self, order: dict[str, Any]) -> dict[str, int]:
