@@ -15,6 +15,7 @@ import psutil
 
 from helpers.bench.metadata import bench_metadata
 from helpers.bench.sharding import bench_sharding
+from helpers.bench.stock import bench_stock
 from helpers.bench.timing import print_figure, seconds
 from helpers.servers import EmbeddedServers
 from helpers.settings import Settings, load_settings
@@ -42,6 +43,7 @@ def main() -> None:
             print_figure("memory of all five, after that", [memory(servers)], "MiB")
             bench_metadata(settings)
             bench_sharding(settings)
+            bench_stock(settings)
         finally:
             servers.reset()
 

@@ -1,4 +1,4 @@
-"""The command line: ``python -m helpers up · down · status · seed · products · url · reset``.
+"""The command line: ``python -m helpers up · down · status · seed · products · reconcile · …``.
 
 Exit code 0 when all went well, 2 when something must be corrected first: then one sentence on
 standard error says what, and nothing was changed half-way.
@@ -22,6 +22,7 @@ from helpers.shop.catalog_file import read_catalog
 from helpers.shop.join import batched
 from helpers.shop.schema import count_products, drop_shop
 from helpers.shop.seed import Changes, load, seed
+from helpers.shop.stock import Stock, reconcile
 from helpers.stores import locate, open_shop
 from helpers.stores.status import read_status
 
@@ -80,6 +81,11 @@ def _parser() -> argparse.ArgumentParser:
     products = commands.add_parser("products", help="list the products, joined from three stores")
     products.add_argument("--json", action="store_true", help="as GET /api/products answers")
     products.set_defaults(run=_products)
+
+    reconciling = commands.add_parser(
+        "reconcile", help="make the stock in Redis what the ledger bears out; say what was wrong"
+    )
+    reconciling.set_defaults(run=_reconcile)
 
     url = commands.add_parser("url", help="print a store's address, password included")
     url.add_argument("store", help="coordinator, worker1, worker2, …, mongo or redis")
@@ -178,6 +184,13 @@ def _products(options: argparse.Namespace) -> None:
         stock = "unknown" if product["stock"] is None else product["stock"]
         columns = (f"{product['id']:>6}", f"{product['name']:<32}", f"{product['price']:>10}")
         print("  ".join((*columns, f"{stock:>7}", tags)))
+
+
+def _reconcile(_: argparse.Namespace) -> None:
+    with open_shop() as stores, stores.explaining():
+        if not count_products(stores):
+            raise CourseError("The shop has no products: fill it with `python -m helpers seed`.")
+        print(reconcile(Stock.of(stores)))
 
 
 def _url(options: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypedDict
@@ -54,6 +55,11 @@ class ProductJSON(TypedDict):
 def stock_key(product_id: int | str) -> str:
     """Return the Redis key of a product's stock, as the original named it (``"*"``: of all)."""
     return f"stock:{product_id}"
+
+
+def stock_keys(product_ids: Iterable[int]) -> list[str]:
+    """Return the Redis keys of the stock of several products."""
+    return [f"stock:{product_id}" for product_id in product_ids]
 
 
 def price_text(price: Decimal) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from helpers.settings import PROJECT
 from helpers.shop.join import batched
+from helpers.shop.seed import seed
 from helpers.stores import Stores
 from tests.stores.test_join import ORIGINALS
 
@@ -87,6 +88,20 @@ def test_a_bad_catalogue_file_loads_nothing(
     assert "line 3: line: is not JSON" in loaded.stderr
     assert stores.redis.keys("*") == []
     assert stores.mongo.list_collection_names() == []
+
+
+def test_reconcile_says_what_it_repaired(shop_environ: dict[str, str], stores: Stores) -> None:
+    empty = _run(shop_environ, "reconcile")
+    assert empty.returncode == 2
+    assert "The shop has no products" in empty.stderr
+    seed(stores, 3)
+    stores.redis.set("stock:1", 99)
+    assert "product 1: was 99, set to 15" in _run(shop_environ, "reconcile").stdout
+    again = _run(shop_environ, "reconcile").stdout
+    assert again == (
+        "3 products and 0 reservations examined: ledger, stock and reservations agree.\n"
+    )
+    assert stores.redis.get("stock:1") == "15"
 
 
 def test_status_shows_every_store(shop_environ: dict[str, str], stores: Stores) -> None:

@@ -29,7 +29,7 @@ def product_ids(values: Iterable[Any]) -> list[int]:
         raise StockError(
             f"{wrong!r:.60} is no product id: give a whole number from 1 to {LARGEST_ID}."
         )
-    return list(dict.fromkeys(ids))
+    return ids if len(set(ids)) == len(ids) else list(dict.fromkeys(ids))
 
 
 def quantity(value: Any, *, least: int = 1) -> int:

@@ -23,7 +23,7 @@ from typing import Any, Literal
 import redis
 
 from helpers.errors import StockError
-from helpers.shop.model import stock_key
+from helpers.shop.model import stock_key, stock_keys
 from helpers.shop.stock import checks
 from helpers.shop.stock.keys import CHANGES, claimed_key, held_key, lease_key
 from helpers.shop.stock.ledger import Ledger
@@ -108,7 +108,7 @@ class Counts:
         if not ids:
             return {}
         if self._freshness.life_seconds is None or not self._freshness.eagerness:
-            texts: Any = self._redis.mget([stock_key(one) for one in ids])
+            texts: Any = self._redis.mget(stock_keys(ids))
         else:
             texts = self._read_renewing(ids)
         try:
@@ -148,7 +148,7 @@ class Counts:
 
     def _read_renewing(self, ids: list[int]) -> list[str | None]:
         """Read counts with what is left of their life, and renew some of those near its end."""
-        answer = _READ.run(self._redis, [stock_key(one) for one in ids], [])
+        answer = _READ.run(self._redis, stock_keys(ids), [])
         texts: list[str | None] = answer[::2]
         lives = answer[1::2]
         near = [
