@@ -130,6 +130,19 @@ def test_the_sweeper_ends_what_is_past_its_deadline(
     assert_agreement_of_read(stock, shop)
 
 
+def test_the_sweeper_is_not_held_up_by_what_is_listed_and_not_held(
+    stock: Stock, shop: Stores, clock: Clock
+) -> None:
+    sold_one = stock.reserve({1: 1}, token="sold", hold_seconds=10)
+    stock.confirm(sold_one)
+    late = stock.reserve({1: 1}, token="late", hold_seconds=10)
+    shop.redis.zadd("shop:reservations:deadlines", {"sold": clock(), "nobody": clock()})
+    clock.move(10)
+    assert stock.sweep() == [late.token]
+    assert stock.reservations.overdue() == []
+    assert stock.read([1]) == {1: 9}
+
+
 def test_whoever_finds_nothing_left_sweeps_first(stock: Stock, clock: Clock) -> None:
     stock.reserve({1: 10}, hold_seconds=10)
     with pytest.raises(SoldOutError):

@@ -136,11 +136,16 @@ class Stock:
         expired: list[str] = []
         while tokens := self.reservations.overdue():
             found = [one for one in self.reservations.find_many(tokens) if one is not None]
-            states = self.reservations.expire(found)
-            expired += [
-                one.token for one, state in zip(found, states, strict=True) if state == "expired"
-            ]
-            self.reservations.forget(sorted({*tokens} - {one.token for one in found}))
+            states: dict[str, str] = dict.fromkeys(tokens, "unknown")
+            for one, state in zip(found, self.reservations.expire(found), strict=True):
+                states[one.token] = state
+            ended = [token for token, state in states.items() if state == "expired"]
+            # What is listed and not held was left behind by a server that lost some of its keys.
+            strays = [token for token, state in states.items() if state not in ("held", "expired")]
+            self.reservations.forget(strays)
+            expired += ended
+            if not ended and not strays:
+                break
         return expired
 
     def decide(self, token: str) -> Outcome | None:
