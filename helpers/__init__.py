@@ -17,7 +17,7 @@ from helpers.errors import (
     StockError,
     StoreError,
 )
-from helpers.shop.join import batched, per_product
+from helpers.shop.joins import batched, per_product
 from helpers.shop.seed import load, seed
 from helpers.stores import Stores, open_lesson, open_shop, start_worker
 from helpers.stores.commands import count_commands

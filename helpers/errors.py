@@ -9,6 +9,7 @@ thing, the likely cause and the way out. No text ever holds a password::
     ├── StoreError          a store does not answer, or refuses us
     ├── LinkError           the relay between us and a store cannot be started, or has ended
     ├── CatalogError        a catalogue file has bad lines; all of them are in ``problems``
+    ├── QueryError          what is asked of the shop is not what it must be
     ├── MetadataError       a document or a filter of product metadata is not what it must be
     └── StockError          a quantity, a product id or a reservation is not what it must be
         ├── MissingCountError   Redis has no count of a product
@@ -85,6 +86,18 @@ class MetadataError(CourseError):
 
     def __init__(self, field: str, reason: str, way_out: str) -> None:
         super().__init__(f"{field}: {reason}. {way_out}")
+        self.field = field
+        self.reason = reason
+
+
+class QueryError(CourseError):
+    """A page of products is asked for in a way that cannot be answered.
+
+    ``field`` is the part that is wrong, ``reason`` what is wrong with it.
+    """
+
+    def __init__(self, field: str, reason: str, way_out: str) -> None:
+        super().__init__(f"{field} {reason}. {way_out.removesuffix('.')}.")
         self.field = field
         self.reason = reason
 

@@ -19,7 +19,7 @@ from helpers.bench.stock import bench_stock
 from helpers.bench.timing import print_figure, seconds
 from helpers.servers import EmbeddedServers
 from helpers.settings import Settings, load_settings
-from helpers.shop.join import batched, per_product
+from helpers.shop.joins import batched, per_product
 from helpers.shop.seed import seed
 from helpers.stores import open_shop
 

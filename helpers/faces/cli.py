@@ -19,7 +19,7 @@ from helpers.errors import CourseError, SettingsError
 from helpers.servers import EmbeddedServers
 from helpers.settings import load_settings
 from helpers.shop.catalog_file import read_catalog
-from helpers.shop.join import batched
+from helpers.shop.joins import batched
 from helpers.shop.schema import count_products, drop_shop
 from helpers.shop.seed import Changes, load, seed
 from helpers.shop.stock import Stock, reconcile

@@ -21,14 +21,17 @@ from pymongo.errors import (
 from pymongo.monitoring import CommandListener
 
 from helpers.errors import StoreError, StoreName
-from helpers.settings import DATABASE, redact
+from helpers.settings import DATABASE, Addresses, redact
+from helpers.stores.document_lists import slow_at_lists
 
 Document = dict[str, Any]
 Kind = TypeVar("Kind", bound=psycopg.Connection)
 
-_TIMEOUT_SECONDS = 5
+#: How long a server may take to accept a connection.
+TIMEOUT_SECONDS = 5
 
 _START = "Start it, or correct its address"
+_WAIT = "Try again in a moment, or allow more of them"
 _LOG_IN = "Correct the user or the password in its address"
 
 # What a driver says when it cannot connect: the cause in our words, and the way out.
@@ -51,6 +54,9 @@ _CAUSES = (
         "Name a smaller one at the end of its address, or allow more in its configuration",
     ),
     ("the database system is starting up", "it is still starting", "Try again in a moment"),
+    ("couldn't get a connection", "all our connections to it are in use", _WAIT),
+    ("Timed out while checking out a connection", "all our connections to it are in use", _WAIT),
+    ("No connection available", "all our connections to it are in use", _WAIT),
     ("too many clients", "it has no free connection", "Close other notebooks or programs"),
     ("No space left on device", "its disk is full", "Free some space there"),
     ("Name or service not known", "its host name is not known", "Correct its address"),
@@ -88,7 +94,7 @@ def connect_postgres(
     """
     with explaining("PostgreSQL", url):
         conninfo = make_conninfo(url, dbname=database) if database else url
-        return kind.connect(conninfo, autocommit=True, connect_timeout=_TIMEOUT_SECONDS)
+        return kind.connect(conninfo, autocommit=True, connect_timeout=TIMEOUT_SECONDS)
 
 
 def connect_mongo(
@@ -100,7 +106,7 @@ def connect_mongo(
     told of each command. Raises ``StoreError``. Close the connection with
     ``database.client.close()``.
     """
-    milliseconds = _TIMEOUT_SECONDS * 1000
+    milliseconds = TIMEOUT_SECONDS * 1000
     with explaining("MongoDB", url):
         client: pymongo.MongoClient[Document] = pymongo.MongoClient(
             url,
@@ -111,6 +117,7 @@ def connect_mongo(
         try:
             found = client[database] if database else client.get_default_database(DATABASE)
             found.command("listCollections", nameOnly=True)
+            slow_at_lists(client)  # asked here, once, and not within somebody's question
         except BaseException:
             client.close()
             raise
@@ -125,7 +132,7 @@ def connect_redis(url: str, *, database: int | None = None) -> redis.Redis:
     """
     with explaining("Redis", url):
         client = redis.Redis.from_url(
-            url, decode_responses=True, socket_connect_timeout=_TIMEOUT_SECONDS
+            url, decode_responses=True, socket_connect_timeout=TIMEOUT_SECONDS
         )
         if database is not None:
             client.connection_pool.connection_kwargs["db"] = database
@@ -160,6 +167,19 @@ def explaining(store: StoreName, url: str) -> Iterator[None]:
         if isinstance(error, PyMongoError) and "DNS" in str(error):
             cause = "its host name cannot be resolved"
         raise StoreError(store, redact(url), cause, "Correct its address.") from None
+
+
+@contextlib.contextmanager
+def explaining_all(addresses: Addresses) -> Iterator[None]:
+    """Turn any error of the three drivers into a ``StoreError``, for use at the very top."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise explained("PostgreSQL", addresses.coordinator, error) from error
+    except PyMongoError as error:
+        raise explained("MongoDB", addresses.mongo, error) from error
+    except redis.RedisError as error:
+        raise explained("Redis", addresses.redis, error) from error
 
 
 def explained(store: StoreName, url: str, error: Exception) -> StoreError:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -11,7 +10,6 @@ from typing import Self
 import psycopg
 import redis
 from pymongo.database import Database
-from pymongo.errors import PyMongoError
 
 from helpers.settings import Addresses
 from helpers.stores.connect import (
@@ -19,7 +17,7 @@ from helpers.stores.connect import (
     connect_mongo,
     connect_postgres,
     connect_redis,
-    explained,
+    explaining_all,
 )
 
 
@@ -42,17 +40,9 @@ class Stores:
         self.mongo.client.close()
         self.redis.close()
 
-    @contextlib.contextmanager
-    def explaining(self) -> Iterator[None]:
+    def explaining(self) -> AbstractContextManager[None]:
         """Turn any error of the three drivers into a ``StoreError``, for use at the very top."""
-        try:
-            yield
-        except psycopg.Error as error:
-            raise explained("PostgreSQL", self.addresses.coordinator, error) from error
-        except PyMongoError as error:
-            raise explained("MongoDB", self.addresses.mongo, error) from error
-        except redis.RedisError as error:
-            raise explained("Redis", self.addresses.redis, error) from error
+        return explaining_all(self.addresses)
 
     def __enter__(self) -> Self:
         return self

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from helpers.errors import MetadataError
 from helpers.shop.categories import CATEGORIES, MEASURED
 from helpers.shop.generate import products
-from helpers.shop.join import batched, per_product
+from helpers.shop.joins import batched, per_product
 from helpers.shop.metadata_schema import prepare_metadata
 from helpers.shop.metadata_versions import Unmigrated, migrate, plan_change, read_current, upgraded
 from helpers.shop.seed import seed

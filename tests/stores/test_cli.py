@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from helpers.settings import PROJECT
-from helpers.shop.join import batched
+from helpers.shop.joins import batched
 from helpers.shop.seed import seed
 from helpers.stores import Stores
 from tests.stores.test_join import ORIGINALS

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from helpers.shop.join import batched, per_product
+from helpers.shop.joins import batched, per_product
 from helpers.shop.model import Product, ProductJSON
 from helpers.shop.seed import load, seed
 from helpers.stores import Stores

@@ -10,7 +10,7 @@ import pytest
 from pymongo.errors import DuplicateKeyError
 
 from helpers.shop.generate import products
-from helpers.shop.join import batched
+from helpers.shop.joins import batched
 from helpers.shop.model import Product
 from helpers.shop.schema import count_products, create_shop, drop_shop
 from helpers.shop.seed import Changes, load, seed

@@ -1,0 +1,37 @@
+"""The join of the three stores, in the application.
+
+Strategies (``strategies``, ``pages``) say what is asked in which order, and nothing of how:
+``run`` and ``run_async`` answer them, with the drivers that wait and those that are awaited. The
+functions here run them as they are taught; ``served`` has what serves many at a time.
+"""
+
+from helpers.shop.joins.as_json import page_json, products_json
+from helpers.shop.joins.explanation import JoinPlan, Step, explain_page
+from helpers.shop.joins.joins import at_once, batched, per_product, read_page
+from helpers.shop.joins.loader import DataLoader
+from helpers.shop.joins.query import Choice, Page, Query
+from helpers.shop.joins.run import run
+from helpers.shop.joins.run_async import run_async
+from helpers.shop.joins.served import Pages, product_loader
+from helpers.shop.joins.single_flight import SingleFlight
+
+__all__ = [
+    "Choice",
+    "DataLoader",
+    "JoinPlan",
+    "Page",
+    "Pages",
+    "Query",
+    "SingleFlight",
+    "Step",
+    "at_once",
+    "batched",
+    "explain_page",
+    "page_json",
+    "per_product",
+    "product_loader",
+    "products_json",
+    "read_page",
+    "run",
+    "run_async",
+]

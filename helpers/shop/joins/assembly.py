@@ -1,0 +1,98 @@
+"""Rows, documents and counts put together: what each store said, as the API shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from bson import Int64
+
+from helpers.errors import MetadataError
+from helpers.shop.joins.requests import FillStock, Row, Strategy, ask
+from helpers.shop.model import Metadata, ProductJSON
+from helpers.stores import Document
+
+
+def assemble(
+    rows: Sequence[Row], documents: Iterable[Document], counts: Sequence[bytes | None]
+) -> Strategy[list[ProductJSON]]:
+    """Return a product for each row, in their order. ``counts`` belong to the rows one by one.
+
+    What has no row is left out. The documents become the products' metadata, and lose what is not
+    shown. The ledger is asked for the counts that are missing.
+
+    Raises ``MetadataError`` where a product has two documents.
+    """
+    metadata = by_product(documents, {row[0] for row in rows})
+    stocks = yield from stock_of([row[0] for row in rows], counts)
+    return [
+        {"id": one, "name": name, "price": price, "metadata": metadata.get(one), "stock": stock}
+        for (one, name, price), stock in zip(rows, stocks, strict=True)
+    ]
+
+
+def by_product(documents: Iterable[Document], wanted: set[int]) -> dict[int, Metadata]:
+    """Return the metadata that is shown, by product, of the products that are wanted.
+
+    Hidden is what the collection keeps for itself. Documents of schema version 2 repeat the
+    category, which is PostgreSQL's to tell.
+
+    Raises ``MetadataError`` where a product has two documents.
+    """
+    metadata: dict[int, Metadata] = {}
+    for document in documents:
+        product_id = document.pop("product_id", None)
+        # What is no number is no product's; True would be taken for product 1, a list has no hash.
+        if type(product_id) not in _NUMBERS or product_id not in wanted:
+            continue
+        if product_id in metadata:
+            raise MetadataError(
+                "productmetas",
+                f"has two documents of product {int(product_id)}",
+                "Delete one of them, and make the unique index on product_id",
+            )
+        document.pop("_id", None)
+        if "schema_version" in document:
+            del document["schema_version"]
+            document.pop("category", None)
+        metadata[product_id] = document
+    return metadata
+
+
+def stock_of(ids: Sequence[int], counts: Sequence[bytes | None]) -> Strategy[list[str | None]]:
+    """Return the stock to show of each product; the ledger is asked for those that have none."""
+    shown = [
+        # The usual count, as it is: everything else is looked at more closely.
+        count.decode() if count and count.isdigit() and count[0] != _ZERO else stock_text(count)
+        for count in counts
+    ]
+    missing = [one for one, text in zip(ids, shown, strict=True) if text is None]
+    if not missing:
+        return shown
+    filled = yield from ask(FillStock(missing))
+    return [
+        _units_text(filled.get(one)) if text is None else text
+        for one, text in zip(ids, shown, strict=True)
+    ]
+
+
+def stock_text(count: bytes | None) -> str | None:
+    """Return a count of Redis as it is shown; ``None`` where it is none, or no whole number.
+
+    Below zero there are more units reserved than on hand: none can be had.
+    """
+    if count is None:
+        return None
+    digits = count.removeprefix(b"-")
+    if not digits.isdigit():
+        return None
+    if digits != count:
+        return "0"
+    return digits.lstrip(b"0").decode() or "0"
+
+
+def _units_text(units: int | None) -> str | None:
+    return None if units is None else str(max(units, 0))
+
+
+_NUMBERS = {int, Int64, float}
+_ZERO = ord("0")

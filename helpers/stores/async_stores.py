@@ -1,0 +1,161 @@
+"""The three stores for many requests at a time: the drivers' awaited clients, in pools."""
+
+from __future__ import annotations
+
+import contextlib
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import psycopg
+import pymongo
+from psycopg.conninfo import make_conninfo
+from psycopg_pool import AsyncConnectionPool
+from pymongo.asynchronous.database import AsyncDatabase
+from redis import asyncio as aioredis
+
+from helpers.settings import DATABASE, Addresses
+from helpers.stores.connect import TIMEOUT_SECONDS, Document, explaining, explaining_all
+from helpers.stores.document_lists import is_slow_at_lists
+from helpers.stores.stores import Stores
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many connections each store gets, and how long anybody waits, in seconds.
+
+    ``wait_seconds`` is for a free connection, ``answer_seconds`` for an answer.
+    """
+
+    connections: int = 10
+    wait_seconds: float = 5.0
+    answer_seconds: float = 10.0
+
+
+@dataclass(frozen=True)
+class AsyncStores:
+    """One shop's three stores, for an event loop.
+
+    ``postgres`` is a pool of psycopg connections to the coordinator (autocommit), ``mongo`` a
+    PyMongo database, ``redis`` a redis-py client; the latter two have pools of their own.
+    ``slow_at_lists`` says that the document server is slow at ``$in``. Use it in an ``async with``
+    statement, or call ``aclose()``.
+    """
+
+    postgres: AsyncConnectionPool
+    mongo: AsyncDatabase[Document]
+    redis: aioredis.Redis
+    addresses: Addresses
+    slow_at_lists: bool
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        async with contextlib.AsyncExitStack() as closing:
+            closing.push_async_callback(self.redis.aclose)
+            closing.push_async_callback(self.mongo.client.close)
+            closing.push_async_callback(self.postgres.close)
+
+    def explaining(self) -> AbstractContextManager[None]:
+        """Turn any error of the three drivers into a ``StoreError``, for use at the very top."""
+        return explaining_all(self.addresses)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<AsyncStores of {self.mongo.name}>"
+
+
+async def connect_async(
+    addresses: Addresses,
+    *,
+    database: str | None = None,
+    redis_database: int | None = None,
+    limits: Limits | None = None,
+) -> AsyncStores:
+    """Connect to the three stores: to the databases that the addresses name, or to those given.
+
+    Raises ``StoreError`` for the first store that does not answer; nothing stays open then.
+    """
+    limits = limits or Limits()
+    async with contextlib.AsyncExitStack() as opened:
+        postgres = await _open_postgres(addresses.coordinator, database, limits)
+        opened.push_async_callback(postgres.close)
+        with explaining("MongoDB", addresses.mongo):
+            client: pymongo.AsyncMongoClient[Document] = pymongo.AsyncMongoClient(
+                addresses.mongo,
+                maxPoolSize=limits.connections,
+                waitQueueTimeoutMS=round(1000 * limits.wait_seconds),
+                serverSelectionTimeoutMS=1000 * TIMEOUT_SECONDS,
+                connectTimeoutMS=1000 * TIMEOUT_SECONDS,
+                socketTimeoutMS=round(1000 * limits.answer_seconds),
+            )
+            opened.push_async_callback(client.close)
+            mongo = client[database] if database else client.get_default_database(DATABASE)
+            await mongo.command("listCollections", nameOnly=True)
+            slow = is_slow_at_lists(await client.server_info())
+        with explaining("Redis", addresses.redis):
+            redis = _redis(addresses.redis, redis_database, limits)
+            opened.push_async_callback(redis.aclose)
+            await redis.ping()
+        opened.pop_all()
+    return AsyncStores(postgres, mongo, redis, addresses, slow)
+
+
+async def connect_beside(stores: Stores, *, limits: Limits | None = None) -> AsyncStores:
+    """Connect to the databases of ``stores`` once more, for an event loop.
+
+    Where it is reached through links, the new connections are too. Raises ``StoreError``.
+    """
+    number = stores.redis.connection_pool.connection_kwargs.get("db")
+    return await connect_async(
+        stores.addresses, database=stores.mongo.name, redis_database=number, limits=limits
+    )
+
+
+async def _open_postgres(url: str, database: str | None, limits: Limits) -> AsyncConnectionPool:
+    async def configure(connection: psycopg.AsyncConnection) -> None:
+        milliseconds = round(1000 * limits.answer_seconds)
+        await connection.execute(
+            "SELECT set_config('statement_timeout', %s, false)", [str(milliseconds)]
+        )
+
+    with explaining("PostgreSQL", url):
+        conninfo = make_conninfo(url, **({"dbname": database} if database else {}))
+        # The pool says only that it got no connection; one made by hand says why.
+        probe = await psycopg.AsyncConnection.connect(conninfo, connect_timeout=TIMEOUT_SECONDS)
+        await probe.close()
+        pool = AsyncConnectionPool(
+            conninfo,
+            kwargs={"autocommit": True, "connect_timeout": TIMEOUT_SECONDS},
+            configure=configure,
+            min_size=1,
+            max_size=limits.connections,
+            timeout=limits.wait_seconds,
+            open=False,
+        )
+        await pool.open()
+    return pool
+
+
+def _redis(url: str, database: int | None, limits: Limits) -> aioredis.Redis:
+    pool = aioredis.BlockingConnectionPool.from_url(
+        url,
+        max_connections=limits.connections,
+        timeout=limits.wait_seconds,
+        socket_connect_timeout=TIMEOUT_SECONDS,
+        socket_timeout=limits.answer_seconds,
+        decode_responses=True,
+    )
+    if database is not None:
+        pool.connection_kwargs["db"] = database
+    return aioredis.Redis.from_pool(pool)
