@@ -10,6 +10,7 @@ thing, the likely cause and the way out. No text ever holds a password::
     ├── LinkError           the relay between us and a store cannot be started, or has ended
     ├── CatalogError        a catalogue file has bad lines; all of them are in ``problems``
     ├── QueryError          what is asked of the shop is not what it must be
+    ├── ReadModelError      the views of the read model are being made by somebody else
     ├── MetadataError       a document or a filter of product metadata is not what it must be
     └── StockError          a quantity, a product id or a reservation is not what it must be
         ├── MissingCountError   Redis has no count of a product
@@ -100,6 +101,10 @@ class QueryError(CourseError):
         super().__init__(f"{field} {reason}. {way_out.removesuffix('.')}.")
         self.field = field
         self.reason = reason
+
+
+class ReadModelError(CourseError):
+    """The views of the read model are being made by somebody else. Nothing was changed."""
 
 
 class StockError(CourseError):
