@@ -8,19 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
-from helpers.faces.palette import INK, MONGO, POSTGRES, REDIS
+from helpers.faces.lines import STYLES, legend_above, open_axes, plain_numbers, plot_line
+from helpers.faces.palette import INK, POSTGRES, REDIS
 
-# Lines that stay apart in grey too: by colour, marker and dashes.
-_PURPLE = "#CC79A7"
-_STYLES = (
-    (REDIS, "o", "-"),
-    (INK, "s", "--"),
-    (POSTGRES, "^", "-."),
-    (MONGO, "D", ":"),
-    (_PURPLE, "v", (0, (5, 1, 1, 1, 1, 1))),
-)
 _GREY = "#888888"
 _IDLE = "#DDDDDD"
 
@@ -37,32 +29,18 @@ def draw_round_trips(
     figure = Figure(figsize=(0.8 + 2.5 * len(trips), 3.6))
     all_axes = figure.subplots(1, len(trips), sharey=True, squeeze=False)[0]
     for axes, trip in zip(all_axes, trips, strict=True):
-        for (way, lines), (colour, marker, dashes) in zip(latency.items(), _STYLES, strict=False):
-            points = sorted(lines.get(trip, ()))
-            axes.plot(
-                [count for count, _ in points],
-                [1000 * seconds for _, seconds in points],
-                color=colour,
-                marker=marker,
-                markersize=6,
-                markeredgecolor=INK,
-                markeredgewidth=0.5,
-                linestyle=dashes,
-                linewidth=1.8,
-                label=way,
-            )
+        for style, (way, lines) in enumerate(latency.items()):
+            points = [(count, 1000 * seconds) for count, seconds in sorted(lines.get(trip, ()))]
+            plot_line(axes, points, style, way)
         if trip > 0:
             axes.axhline(trip, color=_GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
         axes.set(xscale="log", yscale="log", xlabel="products")
         axes.set_title(f"{trip:g} ms a round trip" if trip else "no delay", size=11)
-        axes.xaxis.set_major_formatter(FuncFormatter(_plain))
-        axes.yaxis.set_major_formatter(FuncFormatter(_plain))
-        axes.grid(axis="y", color="#E5E5E5", linewidth=0.7)
-        axes.set_axisbelow(True)
-        _open(axes)
+        plain_numbers(axes)
+        open_axes(axes)
     all_axes[0].set_ylabel("latency in ms")
     figure.tight_layout()
-    _legend_above(figure, all_axes[0])
+    legend_above(figure, all_axes[0])
     return figure
 
 
@@ -77,7 +55,7 @@ def draw_oversold(units: Mapping[str, Sequence[tuple[int, int]]]) -> Figure:
     most = max((sold for line in units.values() for _, sold in line), default=0)
     zero = [way for way, line in units.items() if not any(sold for _, sold in line)]
     labels: list[_Label] = []
-    for (way, line), (colour, marker, dashes) in zip(units.items(), _STYLES, strict=False):
+    for (way, line), (colour, marker, dashes) in zip(units.items(), STYLES, strict=False):
         # Shifted sideways, by a part of the step between two numbers of buyers.
         shift = 0.16 * (zero.index(way) - (len(zero) - 1) / 2) if way in zero else 0.0
         points = sorted(line)
@@ -107,7 +85,7 @@ def draw_oversold(units: Mapping[str, Sequence[tuple[int, int]]]) -> Figure:
         xlim=(-0.5, len(counts) - 0.6),
         ylim=(-0.03 * top, top),
     )
-    _open(axes)
+    open_axes(axes)
     figure.tight_layout()
     return figure
 
@@ -133,7 +111,7 @@ def draw_origin_calls(calls: Mapping[str, Mapping[str, float]]) -> Figure:
             axes.text(value + 0.02 * most, row, f"{value:g}", va="center", size=9.5, color=INK)
         axes.set(xlabel=thing, xlim=(0, 1.16 * most))
         axes.tick_params(axis="y", length=0)
-        _open(axes)
+        open_axes(axes)
     all_axes[0].set_yticks(range(len(calls)), list(calls))
     all_axes[0].set_ylabel("protection")
     all_axes[0].invert_yaxis()
@@ -159,7 +137,7 @@ def draw_expiries(without: Sequence[float], with_jitter: Sequence[float]) -> Fig
         tallest = max(np.atleast_1d(np.asarray(heights, dtype=float)).tolist(), default=0.0)
         axes.set_title(f"{title}: {tallest:.0f} at most in {width:.2g} s", size=10, loc="left")
         axes.set_ylabel("keys")
-        _open(axes)
+        open_axes(axes)
     all_axes[1].set_xlabel("seconds until they expire")
     figure.tight_layout()
     return figure
@@ -185,7 +163,7 @@ def draw_hit_ratios(
             alpha=0.6,
             label="ideal: always the most popular",
         )
-    for (policy, line), (colour, marker, dashes) in zip(ratios.items(), _STYLES, strict=False):
+    for (policy, line), (colour, marker, dashes) in zip(ratios.items(), STYLES, strict=False):
         points = sorted(line)
         axes.plot(
             *zip(*points, strict=True),
@@ -206,10 +184,8 @@ def draw_hit_ratios(
     )
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.grid(color="#E5E5E5", linewidth=0.7)
-    axes.set_axisbelow(True)
     axes.legend(frameon=False, loc="lower right")
-    _open(axes)
+    open_axes(axes)
     figure.tight_layout()
     return figure
 
@@ -248,24 +224,3 @@ def _label_ends(axes: Axes, labels: Sequence[_Label], x: float, top: float) -> N
             annotation_clip=False,
         )
         free = at + 0.075 * top
-
-
-def _legend_above(figure: Figure, axes: Axes) -> None:
-    handles, names = axes.get_legend_handles_labels()
-    figure.legend(
-        handles,
-        names,
-        frameon=False,
-        ncols=len(names),
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1.0),
-        handlelength=3.5,
-    )
-
-
-def _plain(value: float, _: object) -> str:
-    return f"{value:g}"
-
-
-def _open(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
