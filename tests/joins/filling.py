@@ -12,6 +12,7 @@ from tests.joins.memory import MemoryStores
 
 def make_tables(stores: Stores, *, unique: bool = True) -> None:
     """Create the tables, and a collection that takes any document (``unique``: one a product)."""
+    stores.mongo.productmetas.drop()
     create_shop(stores)
     stores.mongo.productmetas.drop()
     if unique:

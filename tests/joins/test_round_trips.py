@@ -89,18 +89,22 @@ def test_one_and_two_more_for_each_product_where_each_is_asked_for(
             assert trace.round_trips == _counts(1, count, count)
 
 
-# Batches have 6, 12, 24, 48 and 96 products; the sixth in stock is the 120th.
+# In a batch are one more than the page holds, then twice as many each time: 6, 12, 24, 48, 96 for
+# a page of 5, whose sixth in stock is product 120; 25 and 50 for one of 24.
 PAGES = [
     pytest.param(Query(), (1, 1, 1), id="all"),
     pytest.param(Query(after=190), (1, 1, 1), id="the last page"),
     pytest.param(Query(ids=[5, 20, 999]), (1, 1, 1), id="ids"),
     pytest.param(Query(ids=[]), (0, 0, 0), id="no ids"),
-    pytest.param(Query(ids=range(1, 31), category="lamp", tags=["gift"]), (1, 1, 1), id="ids, all"),
+    pytest.param(
+        Query(ids=range(1, 31), category="lamp", tags=["gift"]), (2, 2, 2), id="ids, both"
+    ),
     pytest.param(Query(category="lamp"), (1, 1, 1), id="category"),
     pytest.param(Query(category="none"), (1, 0, 0), id="no such category"),
     pytest.param(Query(tags=["gift"]), (1, 1, 1), id="tags"),
     pytest.param(Query(tags=["none"]), (0, 1, 0), id="no such tag"),
-    pytest.param(Query(category="lamp", tags=["gift"]), (2, 2, 1), id="both, MongoDB first"),
+    pytest.param(Query(category="lamp", tags=["gift"]), (3, 3, 2), id="both, MongoDB first"),
+    pytest.param(Query(category="lamp", tags=["gift"], limit=40), (2, 2, 1), id="both, one batch"),
     pytest.param(Query(category="lamp", tags=["new"], limit=100), (2, 2, 1), id="both, PG first"),
     pytest.param(Query(in_stock=True, limit=5), (5, 5, 5), id="in stock"),
     pytest.param(Query(tags=["new"], in_stock=True, limit=5), (5, 5, 5), id="tags, in stock"),

@@ -1,0 +1,205 @@
+"""Whoever leaves leaves nothing behind, whoever fails takes the others along, and nothing is old."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from helpers.errors import StoreError, StoreName
+from helpers.network.link import Link
+from helpers.shop.joins import Pages, Query, product_loader, run_async, strategies
+from helpers.shop.joins.pages import find_page
+from helpers.stores import Stores
+from helpers.stores.async_stores import AsyncStores, Limits, connect_beside
+from helpers.stores.linked import Links, linked
+from tests.joins.conftest import Both
+from tests.joins.filling import put
+from tests.joins.memory import MemoryStores
+
+# One connection to each store: where one is not given back, the next request gets none.
+ONE = Limits(connections=1, wait_seconds=5)
+
+Ask = Callable[[AsyncStores], Coroutine[Any, Any, Any]]
+
+
+async def _load(stores: AsyncStores) -> object:
+    async with product_loader(stores) as loader:
+        return await loader.load_many([1, 2, 3])
+
+
+REQUESTS: dict[str, Ask] = {
+    "per_product": lambda stores: run_async(stores, strategies.per_product()),
+    "batched": lambda stores: run_async(stores, strategies.batched()),
+    "rows_first": lambda stores: run_async(stores, strategies.rows_first()),
+    "at_once": lambda stores: run_async(stores, strategies.at_once([1, 2, 3])),
+    "page": lambda stores: run_async(stores, find_page(Query(category="c", tags=["gift"]))),
+    "Pages": lambda stores: Pages(stores).read(Query(ids=[1, 2, 3])),
+    "loader": _load,
+}
+EACH = pytest.mark.parametrize("request_name", REQUESTS)
+STORES: tuple[StoreName, ...] = ("PostgreSQL", "MongoDB", "Redis")
+
+
+@pytest.fixture(scope="module")
+def shop(both: Both) -> Stores:
+    put(
+        both.waiting,
+        MemoryStores(
+            dict.fromkeys((1, 2, 3), ("A", "1", "c")),
+            [{"product_id": one, "tags": ["gift"]} for one in (1, 2, 3)],
+            dict.fromkeys((1, 2, 3), b"5"),
+        ),
+    )
+    return both.waiting
+
+
+@contextlib.asynccontextmanager
+async def _connected(stores: Stores) -> AsyncIterator[AsyncStores]:
+    """Connect with one connection to each store, all of which are open at the beginning."""
+    async with await connect_beside(stores, limits=ONE) as found:
+        await found.postgres.wait()
+        await _serve(found)
+        yield found
+
+
+@pytest.fixture
+def links(shop: Stores) -> Iterator[tuple[Stores, Links]]:
+    with linked(shop) as far:
+        yield far, far.links
+
+
+def _link(links: Links, store: StoreName) -> Link:
+    return {"PostgreSQL": links.postgres, "MongoDB": links.mongo, "Redis": links.redis}[store]
+
+
+async def _serve(stores: AsyncStores) -> None:
+    """Ask all three stores in every way; each lends its one connection."""
+    for ask in REQUESTS.values():
+        await ask(stores)
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    while not holds():  # noqa: ASYNC110  # what is waited for is in another process
+        await asyncio.sleep(0)
+
+
+def _joining() -> set[asyncio.Task[Any]]:
+    """Return the tasks that run the join: the drivers have some of their own."""
+    found = set()
+    for task in asyncio.all_tasks():
+        code = getattr(task.get_coro(), "cr_code", None)
+        if code is not None and "helpers/shop/joins" in code.co_filename:
+            found.add(task)
+    return found
+
+
+async def _assert_nothing_left(stores: AsyncStores) -> None:
+    assert _joining() == set()
+    assert stores.redis.connection_pool._in_use_connections == set()  # type: ignore[attr-defined]
+    # A connection that cannot be used again is made anew; none is lent out.
+    await stores.postgres.wait()
+    await _until(lambda: _free(stores))
+    await _serve(stores)
+    assert _joining() == set()
+    assert _free(stores)
+
+
+def _free(stores: AsyncStores) -> bool:
+    stats = stores.postgres.get_stats()
+    return stats["pool_available"] == stats["pool_size"] == 1
+
+
+async def _cancelled(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=60)
+    assert done, "it ends"
+    assert task.cancelled()
+
+
+@EACH
+def test_a_request_cancelled_while_postgresql_waits_for_a_lock(
+    shop: Stores, request_name: str
+) -> None:
+    async def main() -> None:
+        async with _connected(shop) as stores:
+            with _locked(shop):
+                task = asyncio.create_task(REQUESTS[request_name](stores))
+                await _until(lambda: _waits_for_lock(shop))
+                await _cancelled(task)
+                assert _joining() == set()
+                # The server has been told: nobody waits for the lock any more.
+                await _until(lambda: not _waits_for_lock(shop))
+            await _assert_nothing_left(stores)
+
+    asyncio.run(main())
+
+
+@contextlib.contextmanager
+def _locked(stores: Stores) -> Iterator[None]:
+    """Let nobody read products meanwhile."""
+    with (
+        psycopg.connect(stores.addresses.coordinator, dbname=stores.postgres.info.dbname) as other,
+        other.transaction(),
+    ):
+        other.execute("LOCK TABLE products IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+def _waits_for_lock(stores: Stores) -> bool:
+    row = stores.postgres.execute(
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation' AND database = "
+        "(SELECT oid FROM pg_database WHERE datname = current_database())"
+    ).fetchone()
+    return row is not None and row[0] > 0
+
+
+@EACH
+@pytest.mark.parametrize("store", STORES)
+def test_a_request_cancelled_while_a_store_is_silent(
+    links: tuple[Stores, Links], request_name: str, store: StoreName
+) -> None:
+    async def main() -> None:
+        far, all_links = links
+        link = _link(all_links, store)
+        async with _connected(far) as stores:
+            link.freeze()
+            task = asyncio.create_task(REQUESTS[request_name](stores))
+            await _until(lambda: _asked(stores, store) and link.state().held_bytes > 0)
+            await _cancelled(task)
+            assert _joining() == set()
+            link.restore()
+            await _assert_nothing_left(stores)
+
+    asyncio.run(main())
+
+
+def _asked(stores: AsyncStores, store: StoreName) -> bool:
+    """Say whether a question to the store is on its way, as far as its pool tells."""
+    if store == "PostgreSQL":
+        return stores.postgres.get_stats()["pool_available"] == 0
+    if store == "Redis":
+        return bool(stores.redis.connection_pool._in_use_connections)  # type: ignore[attr-defined]
+    return bool(_joining()) or True
+
+
+@EACH
+def test_a_request_cancelled_after_any_number_of_turns(shop: Stores, request_name: str) -> None:
+    async def main() -> None:
+        async with _connected(shop) as stores:
+            for turns in [*range(30), *(round(30 * 1.15**power) for power in range(40))]:
+                task = asyncio.create_task(REQUESTS[request_name](stores))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.wait([task])
+                assert task.cancelled() or task.exception() is None
+                assert _joining() == set()
+            await _assert_nothing_left(stores)
+
+    asyncio.run(main())
