@@ -1,10 +1,9 @@
-"""Whoever leaves leaves nothing behind, whoever fails takes the others along, and nothing is old."""
+"""Whoever is cancelled leaves nothing behind; whoever fails ends the others; nothing is old."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
@@ -85,7 +84,7 @@ async def _serve(stores: AsyncStores) -> None:
 
 
 async def _until(holds: Callable[[], bool]) -> None:
-    while not holds():  # noqa: ASYNC110  # what is waited for is in another process
+    while not holds():
         await asyncio.sleep(0)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 
 import pytest
+from bson import Decimal128
 
 from helpers.shop.joins import Page, Pages, Query, read_page, run_async
 from helpers.shop.joins.pages import find_page
@@ -158,7 +160,7 @@ def test_what_is_there_throughout_is_neither_repeated_nor_lost_while_others_come
     )
     seen: list[int] = []
     deleted: set[int] = set()
-    added = 0
+    added: set[int] = set()
     for page in _walk(
         lambda asked: read_page(both.waiting, asked), dataclasses.replace(query, limit=limit)
     ):
@@ -170,10 +172,10 @@ def test_what_is_there_throughout_is_neither_repeated_nor_lost_while_others_come
         for gone in {page.next, page.next + 40} & set(old):
             delete_product(both.waiting, gone)
             deleted.add(gone)
-        for new in (page.next - 1 - added % 7, page.next + 1 + added % 7):
-            if new not in seen and added < 30:
+        for new in (page.next - 1 - len(added) % 7, page.next + 1 + len(added) % 7):
+            if new not in added | set(old) and len(added) < 30:
                 insert_product(both.waiting, new, "lamp", ["gift"])
-                added += 1
+                added.add(new)
     assert seen == sorted(set(seen))
     assert set(old) - deleted <= set(seen)
     assert any(one % 20 for one in seen), "what was added further on is seen"
@@ -206,7 +208,11 @@ def test_the_page_is_the_same_whichever_store_goes_first(
     assert _ids(pages["MongoDB"]) == [one for one in meant if one % 30 or not in_stock]
 
 
-@pytest.mark.parametrize("strange", [[None], [None, float("nan")], ["a", "b", "c"]])
+@pytest.mark.parametrize(
+    "strange",
+    [[None], [None, math.nan], ["a", "b", "c"], [Decimal128("5.5")], [2.5, -1]],
+    ids=["null", "before numbers", "behind numbers", "between, as a decimal", "as numbers"],
+)
 def test_documents_of_no_product_do_not_end_the_pages(both: Both, strange: list[object]) -> None:
     ids = list(range(1, 10))
     put(
