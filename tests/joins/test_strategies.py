@@ -191,3 +191,27 @@ def test_an_error_of_a_store_comes_out_as_it_is_and_ends_the_strategy() -> None:
         assert strategy.gi_frame is None  # type: ignore[attr-defined]
     with pytest.raises(ConnectionError, match="gone"):
         asyncio.run(drive_async(strategies.at_once([1]), fail_awaited))
+
+
+@EACH
+def test_who_is_cancelled_is_cancelled_although_a_driver_raises_an_error_of_its_own(
+    strategy: Any,
+) -> None:
+    async def main() -> None:
+        asked = asyncio.Event()
+
+        async def answer(request: Any) -> Any:
+            asked.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise ConnectionError("operation cancelled") from None
+
+        task = asyncio.create_task(drive_async(strategy([1]), answer))
+        await asked.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())

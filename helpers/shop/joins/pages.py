@@ -8,6 +8,7 @@ added or deleted meanwhile.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -105,10 +106,15 @@ def _from_products(query: Query, after: Any, size: int) -> Strategy[_Batch]:
 def _from_metadata(query: Query, after: Any, size: int) -> Strategy[_Batch]:
     """MongoDB says which products; PostgreSQL and Redis are asked for these."""
     documents = yield from ask(FindMetadata(None, query.condition(), after, size))
-    ids = sorted({int(one) for one in map(_product_id, documents) if one is not None})
+    numbers = [one for one in map(_product_id, documents) if one is not None]
+    last: float | None = None
+    if len(documents) == size:
+        # Documents that name no product may come before all numbers, or between: go on behind
+        # those at the beginning, and behind the last number otherwise.
+        last = numbers[-1] if numbers else -math.inf if after is None else None
+    ids = sorted({int(one) for one in numbers})
     if not ids:
-        return [], None
-    last = _product_id(documents[-1]) if len(documents) == size else None
+        return [], last
     rows, counts = yield from ask_at_once(SelectProducts(ids, query.category), ReadStock(ids))
     products = yield from _matching(query, rows, documents, dict(zip(ids, counts, strict=True)))
     return products, last

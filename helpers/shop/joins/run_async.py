@@ -50,7 +50,7 @@ async def drive_async(strategy: Strategy[T], asking: AsyncAnswer) -> T:
     async def one(asked: Any) -> Any:
         if isinstance(asked, Generator):
             return await drive_async(asked, asking)
-        return await asking(asked)
+        return await _cancellable(asking(asked))
 
     try:
         group = next(strategy)
@@ -93,6 +93,22 @@ async def _all(awaited: Sequence[Awaitable[Any]]) -> list[Any]:
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+async def _cancellable(asking: Awaitable[T]) -> T:
+    """Await an answer; whoever is cancelled meanwhile is cancelled, whatever the driver says.
+
+    A driver may raise an error of its own in place of the cancellation: PyMongo does.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    try:
+        return await asking
+    except Exception:
+        if task.cancelling() > before:
+            raise asyncio.CancelledError from None
+        raise
 
 
 async def _await(one: Awaitable[T]) -> T:
