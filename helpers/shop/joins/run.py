@@ -57,8 +57,10 @@ def drive(strategy: Strategy[T], asking: Answer, *, threads: bool = False) -> T:
         group = next(strategy)
         while True:
             if threads and len(group) > 1:
-                with ThreadPoolExecutor(len(group)) as pool:
-                    answers = list(pool.map(one, group))
+                # This thread waits for the first itself: a thread less to start and to join.
+                with ThreadPoolExecutor(len(group) - 1) as pool:
+                    others = [pool.submit(one, asked) for asked in group[1:]]
+                    answers = [one(group[0]), *(other.result() for other in others)]
             else:
                 answers = [one(asked) for asked in group]
             group = strategy.send(answers)

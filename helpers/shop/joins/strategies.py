@@ -62,7 +62,7 @@ def at_once(ids: Ids = None) -> Strategy[list[ProductJSON]]:
 
     Which counts there are to read, only the rows tell; the documents need not wait for them.
     """
-    products, documents = yield from ask_at_once(_without_metadata(ids), FindMetadata(ids))
+    documents, products = yield from ask_at_once(FindMetadata(ids), _without_metadata(ids))
     return add_metadata(products, documents)
 
 
