@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from helpers.errors import StoreName
 from helpers.faces.palette import INK, MONGO, POSTGRES, REDIS
@@ -54,10 +54,11 @@ def draw_waterfall(spans: Sequence[Span]) -> Figure:
     Of more than 40 the first and the last are drawn, and between them how many are left out.
     """
     first = min((span.start_seconds for span in spans), default=0.0)
-    rows: list[Span | int] = sorted(spans, key=lambda span: span.start_seconds)
-    if len(rows) > _MOST_ROWS:
-        head, tail = _MOST_ROWS - 8, 7
-        rows = [*rows[:head], len(rows) - head - tail, *rows[-tail:]]
+    ordered = sorted(spans, key=lambda span: span.start_seconds)
+    rows: list[Span | int] = [*ordered]
+    if len(ordered) > _MOST_ROWS:
+        head, tail = ordered[: _MOST_ROWS - 8], ordered[-7:]
+        rows = [*head, len(ordered) - len(head) - len(tail), *tail]
     figure = Figure(figsize=(8.2, 1.1 + 0.24 * max(3, len(rows))))
     axes = figure.subplots()
     end = max((1000 * (span.end_seconds - first) for span in spans), default=1.0) or 1.0
@@ -310,9 +311,12 @@ def _dash(
 
 
 def _plain_scales(axes: Axes) -> None:
-    for axis in (axes.xaxis, axes.yaxis):
+    """Write plain numbers at logarithmic scales: powers of ten, and 2 and 5 where these are few."""
+    for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        parts = (1.0,) if high > 100 * low else (1.0, 2.0, 5.0)
+        axis.set_major_locator(LogLocator(subs=parts))
         axis.set_major_formatter(FuncFormatter(_plain))
-        axis.set_minor_formatter(FuncFormatter(lambda value, position: ""))
+        axis.set_minor_formatter(NullFormatter())
     axes.set_axisbelow(True)
     _open(axes)
 
