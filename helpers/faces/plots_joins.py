@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -85,6 +85,7 @@ def draw_waterfall(spans: Sequence[Span]) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.set(xlabel="time in ms", xlim=(-0.01 * end, 1.03 * end), ylim=(len(rows) - 0.4, -0.6))
     axes.grid(axis="x", color=_GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
     stores = [store for store in STORES if any(span.store == store for span in spans)]
     patches = [
         Patch(facecolor=_COLOURS[one], hatch=_HATCHES[one], edgecolor=INK, linewidth=0.5, label=one)
@@ -101,12 +102,14 @@ def draw_waterfall(spans: Sequence[Span]) -> Figure:
 def draw_latency(
     latency: Mapping[str, Mapping[float, Sequence[tuple[int, float]]]],
     fits: Mapping[str, Mapping[float, tuple[float, float]]] | None = None,
+    round_trips: Mapping[str, Callable[[float], float]] | None = None,
 ) -> Figure:
     """Draw how long each strategy takes, by the number of products: a panel per round-trip time.
 
     ``latency`` holds for each strategy, by round-trip time in ms, pairs of the number of products
     and seconds: these are the points. ``fits`` holds the seconds (a, b) of the dashed line
-    a + b · n.
+    a + b · r, where ``round_trips`` says for each strategy how many round trips r it takes for n
+    products; without it, the line is a + b · n.
     """
     trips = sorted({trip for lines in latency.values() for trip in lines})
     figure = Figure(figsize=(0.8 + 2.8 * len(trips), 3.6))
@@ -117,14 +120,15 @@ def draw_latency(
             fit = (fits or {}).get(strategy, {}).get(trip)
             _plot(axes, points, index, strategy, joined=fits is None)
             if fit is not None and points:
-                _dash(axes, points, fit, index)
+                _dash(axes, points, fit, index, (round_trips or {}).get(strategy, float))
         axes.set(xscale="log", yscale="log", xlabel="products")
         axes.set_title(f"{trip:g} ms a round trip" if trip else "no delay", size=11)
         _plain_scales(axes)
         axes.grid(axis="y", color=_GRID, linewidth=0.7)
     all_axes[0].set_ylabel("time in ms")
     if fits is not None:
-        all_axes[0].plot([], [], color=_GREY, linestyle="--", label="fitted: a + b · n")
+        label = "fitted: a + b · " + ("round trips" if round_trips else "products")
+        all_axes[0].plot([], [], color=_GREY, linestyle="--", label=label)
     figure.tight_layout()
     handles, names = all_axes[0].get_legend_handles_labels()
     figure.legend(
@@ -244,6 +248,7 @@ def draw_staleness(points: Mapping[str, tuple[float, float]]) -> Figure:
             )
         axes.set(xlabel=title, xlim=(0, 1.2 * most))
         axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(FuncFormatter(_plain))
         axes.tick_params(axis="y", length=0)
         _open(axes)
     all_axes[0].set_yticks(range(len(points)), list(points))
@@ -296,13 +301,17 @@ def _plot(
 
 
 def _dash(
-    axes: Axes, points: Sequence[tuple[float, float]], fit: tuple[float, float], index: int
+    axes: Axes,
+    points: Sequence[tuple[float, float]],
+    fit: tuple[float, float],
+    index: int,
+    factor: Callable[[float], float],
 ) -> None:
-    """Draw the line a + b · n, in seconds, over the width of ``points``."""
+    """Draw the line a + b · factor(n), in seconds, over the width of ``points``."""
     (low, _), (high, _) = points[0], points[-1]
     steps = [low * (high / low) ** (step / 50) for step in range(51)]
     axes.plot(
-        *(steps, [1000 * (fit[0] + fit[1] * n) for n in steps]),
+        *(steps, [1000 * (fit[0] + fit[1] * factor(n)) for n in steps]),
         color=_STYLES[index % len(_STYLES)][0],
         linestyle="--",
         linewidth=1.3,
