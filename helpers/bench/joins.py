@@ -17,7 +17,7 @@ from helpers.faces.palette import PAPER
 from helpers.faces.plots_joins import draw_growth
 from helpers.settings import PROJECT, Settings
 from helpers.shop.alternatives import duckdb_json, flat_json, join_with_pandas, make_flat
-from helpers.shop.joins import products_json, run, strategies
+from helpers.shop.joins import join_json, products_json, strategies
 from helpers.shop.joins.requests import Strategy
 from helpers.shop.model import ProductJSON, stock_keys
 from helpers.shop.seed import seed
@@ -95,7 +95,7 @@ def _alternatives(stores: Stores) -> dict[str, Work]:
 
 
 def _with_json(stores: Stores, strategy: Callable[[], Strategy[list[ProductJSON]]]) -> Work:
-    return lambda: products_json(run(stores, strategy(), threads=True))
+    return lambda: join_json(stores, strategy(), threads=True)
 
 
 def _print_times(size: int, times: Mapping[str, list[float]]) -> None:
