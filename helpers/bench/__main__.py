@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from helpers.bench.joins import bench_joins
 from helpers.bench.metadata import bench_metadata
 from helpers.bench.sharding import bench_sharding
 from helpers.bench.stock import bench_stock
@@ -44,6 +45,7 @@ def main() -> None:
             bench_metadata(settings)
             bench_sharding(settings)
             bench_stock(settings)
+            bench_joins(settings)
         finally:
             servers.reset()
 

@@ -13,6 +13,8 @@ from helpers.faces.palette import INK, MONGO, POSTGRES, REDIS
 
 _PURPLE = "#CC79A7"
 _VERMILION = "#D55E00"
+_SKY = "#56B4E9"
+_GREY = "#888888"
 
 #: Colour, marker and dashes of the first line, the second, ….
 STYLES: tuple[tuple[str, str, Any], ...] = (
@@ -22,13 +24,20 @@ STYLES: tuple[tuple[str, str, Any], ...] = (
     (MONGO, "D", ":"),
     (_PURPLE, "v", (0, (5, 1, 1, 1, 1, 1))),
     (_VERMILION, "P", (0, (6, 2))),
+    (_SKY, "X", (0, (1, 1))),
+    (_GREY, "*", (0, (3, 1, 1, 1))),
 )
 
 
 def plot_line(
-    axes: Axes, points: Sequence[tuple[float, float]], style: int, label: str | None
+    axes: Axes,
+    points: Sequence[tuple[float, float]],
+    style: int,
+    label: str,
+    *,
+    joined: bool = True,
 ) -> None:
-    """Plot ``points`` in the style of that number, counted from 0."""
+    """Plot ``points`` in the style of that number, counted from 0; unjoined, without the line."""
     colour, marker, dashes = STYLES[style % len(STYLES)]
     axes.plot(
         [x for x, _ in points],
@@ -38,7 +47,7 @@ def plot_line(
         markersize=6,
         markeredgecolor=INK,
         markeredgewidth=0.5,
-        linestyle=dashes,
+        linestyle=dashes if joined else "none",
         linewidth=1.8,
         label=label,
     )

@@ -1,194 +1,309 @@
-"""Drawings of the join: one request as it happens, and what latency depends on."""
+"""Drawings of a join in the application: what it costs, where the time goes, how old it may be."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from helpers.errors import StoreName
-from helpers.faces.lines import STYLES, legend_above, open_axes, plain_numbers, plot_line
+from helpers.faces.lines import STYLES, plot_line
 from helpers.faces.palette import INK, MONGO, POSTGRES, REDIS
-from helpers.stores.trace import Span
+from helpers.stores.trace import STORES, Span
 
-_COLOURS: dict[StoreName, str] = {"PostgreSQL": POSTGRES, "MongoDB": MONGO, "Redis": REDIS}
-_HATCHES: dict[StoreName, str] = {"PostgreSQL": "", "MongoDB": "//", "Redis": ".."}
-_MOST_SPANS = 40
+_COLOURS: Mapping[StoreName, str] = {"PostgreSQL": POSTGRES, "MongoDB": MONGO, "Redis": REDIS}
+_HATCHES: Mapping[StoreName, str] = {"PostgreSQL": "", "MongoDB": "///", "Redis": "..."}
 _GREY = "#888888"
+_GRID = "#E5E5E5"
+_MOST_ROWS = 40
 
-#: Pairs of a number of products and the seconds that it took.
-Line = Sequence[tuple[int, float]]
+
+def draw_growth(times: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
+    """Draw how long each way to the answer takes, by the number of products.
+
+    ``times`` holds for each way pairs of the number of products and seconds.
+    """
+    figure = Figure(figsize=(7.4, 4.4))
+    axes = figure.subplots()
+    for index, (way, line) in enumerate(times.items()):
+        plot_line(axes, [(count, 1000 * seconds) for count, seconds in sorted(line)], index, way)
+    axes.set(xscale="log", yscale="log", xlabel="products", ylabel="time in ms")
+    _plain_scales(axes)
+    axes.grid(color=_GRID, linewidth=0.7)
+    _legend_beside(axes)
+    figure.tight_layout()
+    return figure
 
 
 def draw_waterfall(spans: Sequence[Span]) -> Figure:
-    """Draw one request: a row for each round trip, from its beginning to its end.
+    """Draw each round trip as a bar in time, one below the other, in the colour of its store.
 
-    Of more than 40 round trips, the first 40 are drawn and the rest is counted.
+    Of more than 40 the first and the last are drawn, and between them how many are left out.
     """
-    shown = spans[:_MOST_SPANS]
-    figure = Figure(figsize=(8.4, 0.9 + 0.26 * len(shown)))
+    first = min((span.start_seconds for span in spans), default=0.0)
+    ordered = sorted(spans, key=lambda span: span.start_seconds)
+    rows: list[Span | int] = [*ordered]
+    if len(ordered) > _MOST_ROWS:
+        head, tail = ordered[: _MOST_ROWS - 8], ordered[-7:]
+        rows = [*head, len(ordered) - len(head) - len(tail), *tail]
+    figure = Figure(figsize=(8.2, 1.1 + 0.24 * max(3, len(rows))))
     axes = figure.subplots()
-    end = 1000 * max(span.end_seconds for span in shown)
-    for row, span in enumerate(shown):
-        begin = 1000 * span.start_seconds
-        length = 1000 * (span.end_seconds - span.start_seconds)
+    end = max((1000 * (span.end_seconds - first) for span in spans), default=1.0) or 1.0
+    labels = []
+    for row, span in enumerate(rows):
+        if isinstance(span, int):
+            labels.append("⋮")
+            axes.text(0, row, f"  {span:,} more round trips", va="center", size=9, color=INK)
+            continue
+        labels.append(f"{span.store} {span.name}")
+        start = 1000 * (span.start_seconds - first)
+        width = 1000 * (span.end_seconds - span.start_seconds)
         axes.barh(
-            *(row, length),
-            left=begin,
-            height=0.7,
+            row,
+            max(width, 0.003 * end),
+            left=start,
+            height=0.72,
             color=_COLOURS[span.store],
-            edgecolor=INK,
-            linewidth=0.6,
             hatch=_HATCHES[span.store],
+            edgecolor=INK,
+            linewidth=0.5,
         )
-        axes.text(
-            begin + length + 0.008 * end, row, f"{length:.1f} ms", va="center", size=8, color=INK
-        )
-    axes.set_yticks(range(len(shown)), [f"{span.store} {span.name}" for span in shown], size=8.5)
-    axes.invert_yaxis()
-    hidden = len(spans) - len(shown)
-    axes.set(
-        xlabel=f"ms{f', and {hidden} more round trips' if hidden else ''}", xlim=(0, 1.1 * end)
-    )
-    axes.grid(axis="x", color="#E5E5E5", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_yticks(range(len(rows)), labels, size=9)
     axes.tick_params(axis="y", length=0)
+    axes.set(xlabel="time in ms", xlim=(-0.01 * end, 1.03 * end), ylim=(len(rows) - 0.4, -0.6))
+    axes.grid(axis="x", color=_GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    stores = [store for store in STORES if any(span.store == store for span in spans)]
+    patches = [
+        Patch(facecolor=_COLOURS[one], hatch=_HATCHES[one], edgecolor=INK, linewidth=0.5, label=one)
+        for one in stores
+    ]
+    axes.legend(
+        handles=patches, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0)
+    )
+    _open(axes)
     figure.tight_layout()
     return figure
 
 
 def draw_latency(
-    latency: Mapping[str, Mapping[float, Line]],
-    predicted: Mapping[str, Mapping[float, Line]],
+    latency: Mapping[str, Mapping[float, Sequence[tuple[int, float]]]],
+    fits: Mapping[str, Mapping[float, tuple[float, float]]] | None = None,
+    round_trips: Mapping[str, Callable[[float], float]] | None = None,
 ) -> Figure:
-    """Draw latency against the number of products: a panel for each round-trip time in ms.
+    """Draw how long each strategy takes, by the number of products: a panel per round-trip time.
 
-    Of each strategy, what was measured has markers; what a model predicts is a grey line.
+    ``latency`` holds for each strategy, by round-trip time in ms, pairs of the number of products
+    and seconds: these are the points. ``fits`` holds the seconds (a, b) of the dashed line
+    a + b · r, where ``round_trips`` says for each strategy how many round trips r it takes for n
+    products; without it, the line is a + b · n.
     """
     trips = sorted({trip for lines in latency.values() for trip in lines})
-    figure = Figure(figsize=(0.8 + 2.5 * len(trips), 3.6))
-    panels = figure.subplots(1, len(trips), sharey=True, squeeze=False)[0]
-    for axes, trip in zip(panels, trips, strict=True):
-        for lines in predicted.values():
-            points = lines.get(trip, ())
-            axes.plot(
-                [n for n, _ in points],
-                [1000 * seconds for _, seconds in points],
-                color=_GREY,
-                linewidth=5,
-                alpha=0.5,
-                label="a + b · round trips" if lines is next(iter(predicted.values())) else None,
-            )
-        for style, (name, measured) in enumerate(latency.items()):
-            points = [(n, 1000 * seconds) for n, seconds in measured.get(trip, ())]
-            plot_line(axes, points, style, name)
+    figure = Figure(figsize=(0.8 + 2.8 * len(trips), 3.6))
+    all_axes = figure.subplots(1, len(trips), sharey=True, squeeze=False)[0]
+    for axes, trip in zip(all_axes, trips, strict=True):
+        for index, (strategy, lines) in enumerate(latency.items()):
+            points = [(n, 1000 * seconds) for n, seconds in sorted(lines.get(trip, ()))]
+            fit = (fits or {}).get(strategy, {}).get(trip)
+            plot_line(axes, points, index, strategy, joined=fits is None)
+            if fit is not None and points:
+                _dash(axes, points, fit, index, (round_trips or {}).get(strategy, float))
         axes.set(xscale="log", yscale="log", xlabel="products")
         axes.set_title(f"{trip:g} ms a round trip" if trip else "no delay", size=11)
-        plain_numbers(axes)
-        open_axes(axes)
-    panels[0].set_ylabel("latency in ms")
+        _plain_scales(axes)
+        axes.grid(axis="y", color=_GRID, linewidth=0.7)
+    all_axes[0].set_ylabel("time in ms")
+    if fits is not None:
+        label = "fitted: a + b · " + ("round trips" if round_trips else "products")
+        all_axes[0].plot([], [], color=_GREY, linestyle="--", label=label)
     figure.tight_layout()
-    legend_above(figure, panels[0])
+    handles, names = all_axes[0].get_legend_handles_labels()
+    figure.legend(
+        *(handles, names),
+        frameon=False,
+        ncols=len(names),
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+    )
     return figure
 
 
 def draw_crossover(
-    lines: Mapping[str, Sequence[tuple[float, float]]], crossover: float | None
+    lines: Mapping[str, Sequence[tuple[float, float]]], crossover: float | None = None
 ) -> Figure:
-    """Draw the time of each order against selectivity, the share of rows that meet a condition.
+    """Draw what each order of the semi-join costs, by the share of products that the first keeps.
 
-    ``crossover`` is the share at which the orders change places, where there is one.
+    ``lines`` holds for each order pairs of the selectivity, from 0 to 1, and seconds; at
+    ``crossover`` the cheaper order changes.
     """
-    figure = Figure(figsize=(6.8, 3.6))
+    figure = Figure(figsize=(7.2, 4.0))
     axes = figure.subplots()
-    for style, (name, line) in enumerate(lines.items()):
-        plot_line(axes, [(share, 1000 * seconds) for share, seconds in line], style + 1, name)
+    for index, (order, line) in enumerate(lines.items()):
+        points = [(100 * share, 1000 * seconds) for share, seconds in sorted(line)]
+        plot_line(axes, points, index, order)
     axes.set(
         xscale="log",
         yscale="log",
-        xlabel="share of the products that meet PostgreSQL's condition",
-        ylabel="ms",
+        xlabel="products that meet the condition, in %",
+        ylabel="time in ms",
     )
-    plain_numbers(axes)
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    _plain_scales(axes)
+    axes.grid(color=_GRID, linewidth=0.7)
     if crossover is not None:
-        axes.axvline(crossover, color=_GREY, linewidth=1, linestyle=(0, (1, 2)))
-        axes.annotate(
-            f" tips at {100 * crossover:g} %",
-            (crossover, 0.96),
-            xycoords=("data", "axes fraction"),
-            size=9,
+        axes.axvline(100 * crossover, color=INK, linewidth=1, linestyle=(0, (1, 2)), zorder=0)
+        axes.text(
+            *(100 * crossover, 1.01, f"equal at {100 * crossover:.2g} %"),
+            transform=axes.get_xaxis_transform(),
+            ha="center",
+            va="bottom",
+            size=10,
             color=INK,
         )
-    axes.legend(frameon=False)
-    open_axes(axes)
+    axes.legend(frameon=False, handlelength=3.5)
+    _open(axes)
     figure.tight_layout()
     return figure
 
 
 def draw_tasks(points: Sequence[tuple[int, float]], shards: int) -> Figure:
-    """Draw how many shards a list of ids touches, beside what is expected of random ids."""
-    figure = Figure(figsize=(6.4, 3.4))
+    """Draw how many Citus tasks a list of ids takes, by its length, beside what is expected.
+
+    Of ``shards`` shards, a list of n ids spread evenly meets s · (1 - (1 - 1/s)ⁿ).
+    """
+    figure = Figure(figsize=(7.2, 3.8))
     axes = figure.subplots()
-    longest = max(length for length, _ in points)
-    lengths = list(range(1, longest + 1))
+    ordered = sorted(points)
+    lengths = [length for length, _ in ordered] or [1]
+    low, high = max(1, lengths[0]), max(2, lengths[-1])
+    across = [low * (high / low) ** (step / 100) for step in range(101)]
     axes.plot(
-        lengths,
-        [shards * (1 - (1 - 1 / shards) ** n) for n in lengths],
-        color=_GREY,
-        linewidth=5,
-        alpha=0.5,
-        label="expected",
+        across,
+        [shards * (1 - (1 - 1 / shards) ** n) for n in across],
+        color=INK,
+        linestyle="--",
+        linewidth=1.6,
+        label=f"expected: {shards} · (1 - (1 - 1/{shards})ⁿ)",
     )
-    colour, _, _ = STYLES[2]
     axes.plot(
-        [length for length, _ in points],
-        [tasks for _, tasks in points],
-        "^",
-        color=colour,
-        markeredgecolor=INK,
+        *([length for length, _ in ordered], [tasks for _, tasks in ordered]),
+        color=POSTGRES,
+        marker="o",
         markersize=8,
-        label="from the plans",
+        markeredgecolor=INK,
+        markeredgewidth=0.6,
+        linestyle="none",
+        label="counted",
     )
-    axes.axhline(shards, color=_GREY, linewidth=0.8, linestyle=(0, (1, 2)))
-    axes.set(xlabel="ids in the list", ylabel="Citus tasks (mean)", ylim=(0, 1.08 * shards))
+    axes.axhline(shards, color=_GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
+    axes.set(
+        xscale="log", xlabel="ids in the list (n)", ylabel="Citus tasks", ylim=(0, 1.1 * shards)
+    )
+    axes.xaxis.set_major_formatter(FuncFormatter(_plain))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, loc="lower right")
-    open_axes(axes)
-    figure.tight_layout()
-    return figure
-
-
-def draw_pages(times: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
-    """Draw the time of a page against its number: a line for each way of turning pages."""
-    figure = Figure(figsize=(6.4, 3.2))
-    axes = figure.subplots()
-    for style, (name, line) in enumerate(times.items()):
-        plot_line(axes, [(page, 1000 * seconds) for page, seconds in line], style + 1, name)
-    axes.set(xlabel="page", ylabel="ms", ylim=(0, None))
-    axes.legend(frameon=False)
-    open_axes(axes)
+    _open(axes)
     figure.tight_layout()
     return figure
 
 
 def draw_staleness(points: Mapping[str, tuple[float, float]]) -> Figure:
-    """Draw latency beside staleness, both in seconds, a row for each way of answering."""
-    figure = Figure(figsize=(8.6, 0.9 + 0.42 * len(points)))
-    left, right = figure.subplots(1, 2, sharey=True)
-    for axes, part, label, colour in (
-        (left, 0, "latency in ms", POSTGRES),
-        (right, 1, "staleness in ms", REDIS),
-    ):
-        values = [1000 * pair[part] for pair in points.values()]
-        axes.barh(range(len(values)), values, color=colour, edgecolor=INK, linewidth=0.6)
+    """Draw for each way how long a reader waits and how old the answer may be: two bars each.
+
+    ``points`` holds for each way the seconds of both. They differ by orders of magnitude, and one
+    may be zero: each has a panel and a scale of its own, and its figures beside the bars.
+    """
+    figure = Figure(figsize=(8.6, 1.2 + 0.5 * len(points)))
+    all_axes = figure.subplots(1, 2, sharey=True)
+    looks = (
+        ("time until the answer, in ms", POSTGRES, ""),
+        ("age of the answer, in ms", REDIS, "///"),
+    )
+    for number, (axes, (title, colour, hatch)) in enumerate(zip(all_axes, looks, strict=True)):
+        values = [1000 * point[number] for point in points.values()]
+        most = max([*values, 1e-9])
+        axes.barh(
+            range(len(values)), values, color=colour, hatch=hatch, edgecolor=INK, linewidth=0.6
+        )
         for row, value in enumerate(values):
-            axes.text(value, row, f" {value:.0f}", va="center", size=9, color=INK)
-        axes.set(xlabel=label, xlim=(0, 1.18 * max(values)))
-        axes.spines[["top", "right"]].set_visible(False)
+            axes.text(
+                value + 0.02 * most,
+                row,
+                f"{value:,.3g}" if value < 1000 else f"{value:,.0f}",
+                va="center",
+                size=9.5,
+                color=INK,
+            )
+        axes.set(xlabel=title, xlim=(0, 1.2 * most))
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(FuncFormatter(_plain))
         axes.tick_params(axis="y", length=0)
-    left.set_yticks(range(len(points)), list(points))
-    left.invert_yaxis()
+        _open(axes)
+    all_axes[0].set_yticks(range(len(points)), list(points))
+    all_axes[0].invert_yaxis()
     figure.tight_layout()
     return figure
+
+
+def draw_pages(times: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
+    """Draw how long a page takes, by its number: a line for each way of finding where it begins.
+
+    ``times`` holds for each way, such as "after the last id" and "OFFSET", pairs of the number of
+    the page and seconds.
+    """
+    figure = Figure(figsize=(7.2, 3.8))
+    axes = figure.subplots()
+    for index, (way, line) in enumerate(times.items()):
+        plot_line(axes, [(page, 1000 * seconds) for page, seconds in sorted(line)], index, way)
+    axes.set(xlabel="page", ylabel="time in ms")
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="y", color=_GRID, linewidth=0.7)
+    axes.legend(frameon=False, handlelength=3.5)
+    _open(axes)
+    figure.tight_layout()
+    return figure
+
+
+def _dash(
+    axes: Axes,
+    points: Sequence[tuple[float, float]],
+    fit: tuple[float, float],
+    index: int,
+    factor: Callable[[float], float],
+) -> None:
+    """Draw the line a + b · factor(n), in seconds, over the width of ``points``."""
+    (low, _), (high, _) = points[0], points[-1]
+    steps = [low * (high / low) ** (step / 50) for step in range(51)]
+    axes.plot(
+        *(steps, [1000 * (fit[0] + fit[1] * factor(n)) for n in steps]),
+        color=STYLES[index % len(STYLES)][0],
+        linestyle="--",
+        linewidth=1.3,
+        zorder=1,
+    )
+
+
+def _plain_scales(axes: Axes) -> None:
+    """Write plain numbers at logarithmic scales: powers of ten, and 2 and 5 where these are few."""
+    for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        parts = (1.0,) if high > 100 * low else (1.0, 2.0, 5.0)
+        axis.set_major_locator(LogLocator(subs=parts))
+        axis.set_major_formatter(FuncFormatter(_plain))
+        axis.set_minor_formatter(NullFormatter())
+    axes.set_axisbelow(True)
+    _open(axes)
+
+
+def _legend_beside(axes: Axes) -> None:
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=4)
+
+
+def _plain(value: float, _: object) -> str:
+    return f"{value:,.10g}"
+
+
+def _open(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)

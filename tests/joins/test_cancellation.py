@@ -190,8 +190,8 @@ def test_a_request_cancelled_while_a_store_is_silent(
     asyncio.run(main())
 
 
-# Cancelled while it connects, MongoDB's driver leaves the socket to Python, which closes it and says
-# so.
+# Cancelled while it connects, MongoDB's driver leaves the socket to Python, which closes it and
+# says so.
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <socket.socket")
 @EACH
 def test_a_request_cancelled_after_any_number_of_turns(shop: Stores, request_name: str) -> None:

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from helpers.shop.joins import batched, per_product
+from helpers.shop.joins import batched, join_json, per_product, products_json, strategies
 from helpers.shop.model import Product, ProductJSON
 from helpers.shop.seed import load, seed
 from helpers.stores import Stores
@@ -102,3 +102,11 @@ def test_unknown_keys_in_metadata_are_kept(join: Join, stores: Stores) -> None:
     metadata = {"description": "d", "reviews": [{"stars": 5, "text": "Çok iyi"}], "x": {"y": None}}
     load(stores, [Product(1, "A", Decimal(1), "c", metadata, 1)])
     assert join(stores, None)[0]["metadata"] == metadata
+
+
+def test_the_json_is_that_of_the_answer(stores: Stores) -> None:
+    seed(stores, 20, orders=False)
+    expected = products_json(batched(stores))
+    for strategy in (strategies.batched, strategies.rows_first, strategies.at_once):
+        assert join_json(stores, strategy(), threads=True) == expected
+        assert join_json(stores, strategy()) == expected

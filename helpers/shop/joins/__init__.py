@@ -5,7 +5,7 @@ Strategies (``strategies``, ``pages``) say what is asked in which order, and not
 functions here run them as they are taught; ``served`` has what serves many at a time.
 """
 
-from helpers.shop.joins.as_json import page_json, products_json
+from helpers.shop.joins.as_json import join_json, page_json, products_json
 from helpers.shop.joins.explanation import JoinPlan, Step, explain_page
 from helpers.shop.joins.joins import at_once, batched, per_product, read_page
 from helpers.shop.joins.loader import DataLoader
@@ -27,6 +27,7 @@ __all__ = [
     "at_once",
     "batched",
     "explain_page",
+    "join_json",
     "page_json",
     "per_product",
     "product_loader",

@@ -6,8 +6,12 @@ from collections.abc import Sequence
 
 import orjson
 
+from helpers.shop.joins.collector import rare_collections
 from helpers.shop.joins.query import Page
+from helpers.shop.joins.requests import Strategy
+from helpers.shop.joins.run import Fill, run
 from helpers.shop.model import ProductJSON
+from helpers.stores import Stores
 
 
 def products_json(products: Sequence[ProductJSON]) -> bytes:
@@ -18,3 +22,21 @@ def products_json(products: Sequence[ProductJSON]) -> bytes:
 def page_json(page: Page) -> bytes:
     """Return a page as JSON, in UTF-8: ``{"products": […], "next": id or null}``."""
     return orjson.dumps({"products": page.products, "next": page.next})
+
+
+def join_json(
+    stores: Stores,
+    strategy: Strategy[list[ProductJSON]],
+    *,
+    threads: bool = False,
+    fill: Fill | None = None,
+) -> bytes:
+    """Run a strategy as ``run`` does, and return the original's JSON of what it returns.
+
+    The products are given back before the garbage collector is let at them: with 20,000, looking
+    at them would take it 17 ms.
+
+    Raises what ``run`` raises.
+    """
+    with rare_collections():
+        return products_json(run(stores, strategy, threads=threads, fill=fill))

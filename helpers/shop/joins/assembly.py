@@ -22,56 +22,68 @@ def assemble(
 
     Raises ``MetadataError`` where a product has two documents.
     """
-    metadata = by_product(documents, {row[0] for row in rows})
+    products = yield from with_stock(rows, counts)
+    return add_metadata(products, documents)
+
+
+def with_stock(rows: Sequence[Row], counts: Sequence[bytes | None]) -> Strategy[list[ProductJSON]]:
+    """Return a product for each row, with its stock and without metadata."""
     stocks = yield from stock_of([row[0] for row in rows], counts)
     return [
-        {"id": one, "name": name, "price": price, "metadata": metadata.get(one), "stock": stock}
+        {"id": one, "name": name, "price": price, "metadata": None, "stock": stock}
         for (one, name, price), stock in zip(rows, stocks, strict=True)
     ]
 
 
-def by_product(documents: Iterable[Document], wanted: set[int]) -> dict[int, Metadata]:
-    """Return the metadata that is shown, by product, of the products that are wanted.
-
-    Hidden is what the collection keeps for itself. Documents of schema version 2 repeat the
-    category, which is PostgreSQL's to tell.
+def add_metadata(products: list[ProductJSON], documents: Iterable[Document]) -> list[ProductJSON]:
+    """Return the products, now with their metadata; documents of no product are left out.
 
     Raises ``MetadataError`` where a product has two documents.
     """
-    metadata: dict[int, Metadata] = {}
+    by_id = {product["id"]: product for product in products}
     for document in documents:
-        product_id = document.pop("product_id", None)
+        product_id = document.get("product_id")
         # What is no number is no product's; True would be taken for product 1, a list has no hash.
-        if type(product_id) not in _NUMBERS or product_id not in wanted:
+        if type(product_id) not in _NUMBERS or product_id not in by_id:
             continue
-        if product_id in metadata:
+        product = by_id[product_id]
+        if product["metadata"] is not None:
             raise MetadataError(
                 "productmetas",
                 f"has two documents of product {int(product_id)}",
                 "Delete one of them, and make the unique index on product_id",
             )
-        document.pop("_id", None)
-        if "schema_version" in document:
-            del document["schema_version"]
-            document.pop("category", None)
-        metadata[product_id] = document
-    return metadata
+        product["metadata"] = shown(document)
+    return products
+
+
+def shown(document: Document) -> Metadata:
+    """Return a document without its product and what the collection keeps for itself.
+
+    Documents of schema version 2 repeat the category, which is PostgreSQL's to tell.
+    """
+    document.pop("_id", None)
+    document.pop("product_id", None)
+    if "schema_version" in document:
+        del document["schema_version"]
+        document.pop("category", None)
+    return document
 
 
 def stock_of(ids: Sequence[int], counts: Sequence[bytes | None]) -> Strategy[list[str | None]]:
     """Return the stock to show of each product; the ledger is asked for those that have none."""
-    shown = [
+    texts = [
         # The usual count, as it is: everything else is looked at more closely.
         count.decode() if count and count.isdigit() and count[0] != _ZERO else stock_text(count)
         for count in counts
     ]
-    missing = [one for one, text in zip(ids, shown, strict=True) if text is None]
+    missing = [one for one, text in zip(ids, texts, strict=True) if text is None]
     if not missing:
-        return shown
+        return texts
     filled = yield from ask(FillStock(missing))
     return [
         _units_text(filled.get(one)) if text is None else text
-        for one, text in zip(ids, shown, strict=True)
+        for one, text in zip(ids, texts, strict=True)
     ]
 
 

@@ -18,7 +18,7 @@ from helpers.shop.joins.requests import (
     Strategy,
 )
 from helpers.shop.joins.translation import ONE_ANSWER, condition, statement, stock_keys
-from helpers.shop.joins.values import JSON_VALUES
+from helpers.shop.joins.values import decode_batches
 from helpers.stores import Document
 from helpers.stores.async_stores import AsyncStores
 
@@ -123,13 +123,12 @@ async def _ask_postgres(stores: AsyncStores, request: SelectProducts | CountProd
 
 
 async def _find(stores: AsyncStores, request: FindMetadata) -> list[Document]:
-    collection = stores.mongo.productmetas.with_options(JSON_VALUES)
-    cursor = collection.find(
+    cursor = stores.mongo.productmetas.find_raw_batches(
         condition(request, slow_lists=stores.slow_at_lists), batch_size=ONE_ANSWER
     )
     if request.limit is not None:
         cursor = cursor.sort("product_id").limit(request.limit)
-    return await cursor.to_list()
+    return decode_batches([batch async for batch in cursor])
 
 
 async def _read_stock(stores: AsyncStores, request: ReadStock) -> Any:

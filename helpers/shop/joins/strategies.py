@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from helpers.shop.joins.assembly import assemble
+from helpers.shop.joins.assembly import add_metadata, assemble, with_stock
 from helpers.shop.joins.requests import (
     FindMetadata,
     ReadStock,
-    Row,
     SelectProducts,
     Strategy,
     ask,
@@ -63,11 +62,11 @@ def at_once(ids: Ids = None) -> Strategy[list[ProductJSON]]:
 
     Which counts there are to read, only the rows tell; the documents need not wait for them.
     """
-    (rows, counts), documents = yield from ask_at_once(_rows_and_counts(ids), FindMetadata(ids))
-    return (yield from assemble(rows, documents, counts))
+    documents, products = yield from ask_at_once(FindMetadata(ids), _without_metadata(ids))
+    return add_metadata(products, documents)
 
 
-def _rows_and_counts(ids: Ids) -> Strategy[tuple[list[Row], list[bytes | None]]]:
+def _without_metadata(ids: Ids) -> Strategy[list[ProductJSON]]:
     rows = yield from ask(SelectProducts(ids))
     counts = (yield from ask(ReadStock([row[0] for row in rows]))) if rows else []
-    return rows, counts
+    return (yield from with_stock(rows, counts))

@@ -24,13 +24,15 @@ from __future__ import annotations
 import base64
 import datetime
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import bson
 from bson import Binary, Code, DBRef, Decimal128, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.binary import UUID_SUBTYPE
 from bson.codec_options import CodecOptions, DatetimeConversion, TypeDecoder, TypeRegistry
 from bson.datetime_ms import DatetimeMS
+from bson.errors import InvalidBSON
 
 from helpers.stores import Document
 
@@ -81,20 +83,17 @@ def _plain(value: Any) -> Any:
 
 
 def _decoder(kind: type, convert: Callable[[Any], Any]) -> TypeDecoder:
-    class Decoder(TypeDecoder):
-        bson_type = kind
-
-        def transform_bson(self, value: Any) -> Any:
-            return convert(value)
-
-    return Decoder()
+    # The decoder calls the conversion itself: one call for each value instead of two.
+    names = {"bson_type": kind, "transform_bson": staticmethod(convert)}
+    decoder: TypeDecoder = type("Decoder", (TypeDecoder,), names)()
+    return decoder
 
 
 _CONVERSIONS: dict[type, Callable[[Any], Any]] = {
     datetime.datetime: _moment,
     DatetimeMS: lambda value: str(int(value)),
     Decimal128: str,
-    ObjectId: str,
+    ObjectId: ObjectId.__str__,
     bytes: _base64,
     Binary: _binary,
     float: _number,
@@ -112,3 +111,22 @@ JSON_VALUES: CodecOptions[Document] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
     unicode_decode_error_handler="replace",
 )
+
+# The same, but a text that is no UTF-8 is an error: without a handler, texts are decoded faster.
+_STRICT = JSON_VALUES.with_options(unicode_decode_error_handler="strict")
+
+
+def decode_batches(batches: Iterable[Any]) -> list[Document]:
+    """Return the documents of raw batches, as ``JSON_VALUES`` decodes them.
+
+    A whole batch is decoded in C. The driver itself, where values are to be converted, decodes
+    one document after the other, which takes a third longer.
+    """
+    return [document for batch in batches for document in _decode(batch)]
+
+
+def _decode(batch: bytes) -> list[Document]:
+    try:
+        return bson.decode_all(batch, _STRICT)
+    except InvalidBSON:
+        return bson.decode_all(batch, JSON_VALUES)
