@@ -159,7 +159,7 @@ def _waits_for_lock(stores: Stores) -> bool:
     return row is not None and row[0] > 0
 
 
-# The drivers of PostgreSQL and Redis wait some seconds before they let go of a server that is silent:
+# The drivers wait some seconds before they let go of a server that is silent:
 # a few requests are enough to see that they end.
 SILENT: list[tuple[str, StoreName]] = [
     *((name, "MongoDB") for name in ("batched", "at_once", "Pages", "loader")),
