@@ -60,9 +60,9 @@ def shop(both: Both) -> Stores:
 
 
 @contextlib.asynccontextmanager
-async def _connected(stores: Stores) -> AsyncIterator[AsyncStores]:
+async def _connected(stores: Stores, limits: Limits = ONE) -> AsyncIterator[AsyncStores]:
     """Connect with one connection to each store, all of which are open at the beginning."""
-    async with await connect_beside(stores, limits=ONE) as found:
+    async with await connect_beside(stores, limits=limits) as found:
         await found.postgres.wait()
         await _serve(found)
         yield found
@@ -216,7 +216,7 @@ def test_a_store_that_fails_says_so_and_the_others_are_asked_no_longer(
     async def main() -> None:
         far, all_links = links
         silent = all_links.postgres if store == "MongoDB" else all_links.mongo
-        async with _connected(far) as stores:
+        async with _connected(far, Limits(connections=1, answer_seconds=60)) as stores:
             with contextlib.ExitStack() as held:
                 if store == "MongoDB":
                     held.enter_context(_locked(shop))
