@@ -31,6 +31,10 @@ from helpers.stores import Document
 _Batch = tuple[list[ProductJSON], Any]
 
 
+# As many ids cost the other stores hardly more than a few.
+_LOOKED_AT = 100
+
+
 def find_page(query: Query) -> Strategy[Page]:
     """Fill a page with batches of products that may be meant, until it is full or there are none.
 
@@ -41,9 +45,11 @@ def find_page(query: Query) -> Strategy[Page]:
     find_batch = batch_of[choice.first]
     products: list[ProductJSON] = []
     after: Any = query.after
-    # Where others say what stays, more have to be looked at than are shown: twice as many each
-    # time, so that even a page that stays empty does not take many batches.
+    # Where others say what stays, more have to be looked at than are shown: some hundred at first,
+    # then twice as many each time, so that even a page that stays empty takes few batches.
     size = query.limit + 1
+    if _others_say(query, choice):
+        size = max(size, _LOOKED_AT)
     while len(products) <= query.limit:
         found, after = yield from find_batch(query, after, size)
         products += found
@@ -54,6 +60,16 @@ def find_page(query: Query) -> Strategy[Page]:
         return Page(products, None, choice)
     shown = products[: query.limit]
     return Page(shown, shown[-1]["id"], choice)
+
+
+def _others_say(query: Query, choice: Choice) -> bool:
+    """Tell whether stores that are not asked first have a condition, too."""
+    conditions = {
+        "PostgreSQL": query.category is not None,
+        "MongoDB": bool(query.condition()),
+        "Redis": query.in_stock,
+    }
+    return any(has for store, has in conditions.items() if store != choice.first)
 
 
 def choose(query: Query) -> Strategy[Choice]:
