@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from helpers.errors import StoreName
-from helpers.faces.lines import STYLES, plot_line
+from helpers.faces.lines import STYLES, legend_above, plot_line
 from helpers.faces.palette import INK, MONGO, POSTGRES, REDIS
 from helpers.stores.trace import STORES, Span
 
@@ -120,14 +120,7 @@ def draw_latency(
         label = "fitted: a + b · " + ("round trips" if round_trips else "products")
         all_axes[0].plot([], [], color=_GREY, linestyle="--", label=label)
     figure.tight_layout()
-    handles, names = all_axes[0].get_legend_handles_labels()
-    figure.legend(
-        *(handles, names),
-        frameon=False,
-        ncols=len(names),
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1.0),
-    )
+    legend_above(figure, all_axes[0])
     return figure
 
 

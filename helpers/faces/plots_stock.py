@@ -163,19 +163,8 @@ def draw_hit_ratios(
             alpha=0.6,
             label="ideal: always the most popular",
         )
-    for (policy, line), (colour, marker, dashes) in zip(ratios.items(), STYLES, strict=False):
-        points = sorted(line)
-        axes.plot(
-            *zip(*points, strict=True),
-            color=colour,
-            marker=marker,
-            markersize=7,
-            markeredgecolor=INK,
-            markeredgewidth=0.6,
-            linestyle=dashes,
-            linewidth=1.8,
-            label=policy,
-        )
+    for style, (policy, line) in enumerate(ratios.items()):
+        plot_line(axes, sorted(line), style, policy)
     axes.set(
         xlabel="keys that the cache holds, as a share of the catalogue",
         ylabel="requests that hit",

@@ -17,8 +17,9 @@ from helpers.shop.joins.requests import (
     SelectProducts,
     Strategy,
 )
-from helpers.shop.joins.translation import ONE_ANSWER, condition, statement, stock_keys
+from helpers.shop.joins.translation import ONE_ANSWER, condition, statement
 from helpers.shop.joins.values import decode_batches
+from helpers.shop.model import stock_keys
 from helpers.stores import Document, Stores
 from helpers.stores.document_lists import slow_at_lists
 

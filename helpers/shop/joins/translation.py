@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from helpers.shop.joins.requests import CountMetadata, CountProducts, FindMetadata, SelectProducts
-from helpers.shop.model import stock_key
 from helpers.stores import Document
 
 #: Documents of a find that PyMongo lets come in one answer, as far as MongoDB's 16 MiB reach: some
@@ -37,12 +36,6 @@ def condition(request: FindMetadata | CountMetadata, *, slow_lists: bool = False
     if request.after is not None:
         return {**request.condition, "product_id": {"$gt": request.after}}
     return request.condition
-
-
-def stock_keys(ids: Sequence[int]) -> list[str]:
-    """Return the keys of the counts of these products, in their order."""
-    prefix = stock_key("")
-    return [f"{prefix}{one}" for one in ids]
 
 
 def _where(request: SelectProducts | CountProducts) -> tuple[list[str], list[object]]:

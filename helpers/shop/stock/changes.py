@@ -15,6 +15,7 @@ import redis
 
 from helpers.shop.stock import checks
 from helpers.shop.stock.keys import CHANGES, position_key
+from helpers.shop.stock.texts import text_of
 
 _BEGINNING = "0-0"
 
@@ -68,7 +69,7 @@ class ChangeReader:
 
     def _stored(self) -> str | None:
         found = self._redis.get(self._position_key)
-        return None if found is None else _text(found)
+        return None if found is None else text_of(found)
 
     def _start(self) -> str:
         position = self._last()
@@ -91,11 +92,11 @@ class ChangeReader:
             info: Any = self._redis.xinfo_stream(CHANGES)
         except redis.ResponseError:  # there is no stream yet
             return None, _BEGINNING, 0
-        found = {_text(name): value for name, value in info.items()}
+        found = {text_of(name): value for name, value in info.items()}
         first = found["first-entry"]
         trimmed = found["entries-added"] - found["length"]
-        oldest = None if first is None else _text(first[0])
-        return oldest, _text(found["last-generated-id"]), trimmed
+        oldest = None if first is None else text_of(first[0])
+        return oldest, text_of(found["last-generated-id"]), trimmed
 
 
 def _entries(answer: Any) -> list[tuple[str, str]]:
@@ -106,15 +107,11 @@ def _entries(answer: Any) -> list[tuple[str, str]]:
         # RESP3 puts the entries of a stream into one more list.
         flat = stream[0] if stream and isinstance(stream[0], list) else stream
         for entry, fields in flat:
-            found = {_text(name): _text(value) for name, value in fields.items()}
-            entries.append((_text(entry), found.get("products", "")))
+            found = {text_of(name): text_of(value) for name, value in fields.items()}
+            entries.append((text_of(entry), found.get("products", "")))
     return entries
 
 
 def _order(entry: str) -> tuple[int, int]:
     milliseconds, _, number = entry.partition("-")
     return int(milliseconds), int(number)
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

@@ -30,6 +30,7 @@ from helpers.shop.stock.keys import (
 )
 from helpers.shop.stock.reservations import Reservation
 from helpers.shop.stock.stock import Stock
+from helpers.shop.stock.texts import text_of
 
 _BATCH = 500
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -108,7 +109,7 @@ def _all_tokens(stock: Stock) -> dict[str, dict[int, int]]:
     for key in (DEADLINES, CLAIMS):
         members: Any = stock.redis.zrange(key, 0, -1)
         for token in members:
-            tokens.setdefault(_text(token), {})
+            tokens.setdefault(text_of(token), {})
     for name in (held_key, claimed_key):
         start = name(0).removesuffix("0")
         for batch in _batches(_scan(stock, f"{start}*")):
@@ -119,7 +120,7 @@ def _all_tokens(stock: Stock) -> dict[str, dict[int, int]]:
             for key, entries in zip(batch, answers, strict=True):
                 for token, quantity in entries.items():
                     product = int(key.removeprefix(start))
-                    tokens.setdefault(_text(token), {})[product] = int(quantity)
+                    tokens.setdefault(text_of(token), {})[product] = int(quantity)
     return tokens
 
 
@@ -159,14 +160,10 @@ def _scan(stock: Stock, pattern: str) -> Iterator[str]:
     """Yield the keys that fit, each once, without stopping the server as KEYS would."""
     seen = set()
     for key in stock.redis.scan_iter(match=pattern, count=1000):
-        text = _text(key)
+        text = text_of(key)
         if text not in seen:
             seen.add(text)
             yield text
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _batches(items: Iterator[str]) -> Iterator[list[str]]:

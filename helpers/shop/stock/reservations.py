@@ -28,6 +28,7 @@ from helpers.shop.stock.keys import (
     reservation_key,
 )
 from helpers.shop.stock.scripts import Argument, Script
+from helpers.shop.stock.texts import text_of
 
 State = Literal["held", "confirming", "confirmed", "released", "expired", "unknown"]
 
@@ -171,14 +172,14 @@ class Reservations:
             offset=0,
             num=most,
         )
-        return [_decoded(token) for token in found]
+        return [text_of(token) for token in found]
 
     def claimed(self, *, older_than_seconds: float) -> list[str]:
         """Return the tokens of those whose confirmation began that long ago and has not ended."""
         now = self._clock() or self._server_time()
         latest = now - round(1000 * older_than_seconds)
         found: Any = self._redis.zrange(CLAIMS, "-inf", latest, byscore=True)
-        return [_decoded(token) for token in found]
+        return [text_of(token) for token in found]
 
     def mend(self, reservations: Sequence[Reservation]) -> list[int]:
         """Make what is written elsewhere of reservations follow from them; count what was wrong."""
@@ -216,7 +217,7 @@ class Reservations:
 
     def _texts(self, tokens: Sequence[str]) -> list[str | None]:
         answer: Any = self._redis.mget([reservation_key(token) for token in tokens])
-        return [None if text is None else _decoded(text) for text in answer]
+        return [None if text is None else text_of(text) for text in answer]
 
     def _server_time(self) -> int:
         seconds, microseconds = self._redis.time()
@@ -246,7 +247,3 @@ def _items(text: str) -> tuple[tuple[int, int], ...]:
 
 def _moment(milliseconds: Any) -> datetime:
     return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
-
-
-def _decoded(text: Any) -> str:
-    return text.decode() if isinstance(text, bytes) else str(text)
