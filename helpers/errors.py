@@ -82,13 +82,14 @@ class CatalogError(CourseError):
 class MetadataError(CourseError):
     """A document of product metadata, or a filter for it, is not what it must be.
 
-    ``field`` is the part that is wrong, ``reason`` what is wrong with it.
+    ``field`` is the part that is wrong, ``reason`` what is wrong with it, ``way_out`` what to do.
     """
 
     def __init__(self, field: str, reason: str, way_out: str) -> None:
         super().__init__(f"{field}: {reason}. {way_out}")
         self.field = field
         self.reason = reason
+        self.way_out = way_out
 
 
 class QueryError(CourseError):
