@@ -7,17 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
-from helpers.errors import StoreName
-from helpers.faces.lines import STYLES, legend_above, plot_line
-from helpers.faces.palette import INK, MONGO, POSTGRES, REDIS
+from helpers.faces.lines import (
+    STYLES,
+    legend_above,
+    legend_beside,
+    open_axes,
+    plain_numbers,
+    plain_scales,
+    plot_line,
+)
+from helpers.faces.palette import GREY, INK, POSTGRES, REDIS, STORE_COLOURS, STORE_HATCHES
 from helpers.stores.trace import STORES, Span
 
-_COLOURS: Mapping[StoreName, str] = {"PostgreSQL": POSTGRES, "MongoDB": MONGO, "Redis": REDIS}
-_HATCHES: Mapping[StoreName, str] = {"PostgreSQL": "", "MongoDB": "///", "Redis": "..."}
-_GREY = "#888888"
-_GRID = "#E5E5E5"
 _MOST_ROWS = 40
 
 
@@ -31,9 +34,9 @@ def draw_growth(times: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
     for index, (way, line) in enumerate(times.items()):
         plot_line(axes, [(count, 1000 * seconds) for count, seconds in sorted(line)], index, way)
     axes.set(xscale="log", yscale="log", xlabel="products", ylabel="time in ms")
-    _plain_scales(axes)
-    axes.grid(color=_GRID, linewidth=0.7)
-    _legend_beside(axes)
+    plain_scales(axes)
+    open_axes(axes, "both")
+    legend_beside(axes)
     figure.tight_layout()
     return figure
 
@@ -66,25 +69,29 @@ def draw_waterfall(spans: Sequence[Span]) -> Figure:
             max(width, 0.003 * end),
             left=start,
             height=0.72,
-            color=_COLOURS[span.store],
-            hatch=_HATCHES[span.store],
+            color=STORE_COLOURS[span.store],
+            hatch=STORE_HATCHES[span.store],
             edgecolor=INK,
             linewidth=0.5,
         )
     axes.set_yticks(range(len(rows)), labels, size=9)
     axes.tick_params(axis="y", length=0)
     axes.set(xlabel="time in ms", xlim=(-0.01 * end, 1.03 * end), ylim=(len(rows) - 0.4, -0.6))
-    axes.grid(axis="x", color=_GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
+    open_axes(axes, "x")
     stores = [store for store in STORES if any(span.store == store for span in spans)]
     patches = [
-        Patch(facecolor=_COLOURS[one], hatch=_HATCHES[one], edgecolor=INK, linewidth=0.5, label=one)
+        Patch(
+            facecolor=STORE_COLOURS[one],
+            hatch=STORE_HATCHES[one],
+            edgecolor=INK,
+            linewidth=0.5,
+            label=one,
+        )
         for one in stores
     ]
     axes.legend(
         handles=patches, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0)
     )
-    _open(axes)
     figure.tight_layout()
     return figure
 
@@ -113,12 +120,12 @@ def draw_latency(
                 _dash(axes, points, fit, index, (round_trips or {}).get(strategy, float))
         axes.set(xscale="log", yscale="log", xlabel="products")
         axes.set_title(f"{trip:g} ms a round trip" if trip else "no delay", size=11)
-        _plain_scales(axes)
-        axes.grid(axis="y", color=_GRID, linewidth=0.7)
+        plain_scales(axes)
+        open_axes(axes)
     all_axes[0].set_ylabel("time in ms")
     if fits is not None:
         label = "fitted: a + b · " + ("round trips" if round_trips else "products")
-        all_axes[0].plot([], [], color=_GREY, linestyle="--", label=label)
+        all_axes[0].plot([], [], color=GREY, linestyle="--", label=label)
     figure.tight_layout()
     legend_above(figure, all_axes[0])
     return figure
@@ -143,8 +150,8 @@ def draw_crossover(
         xlabel="products that meet the condition, in %",
         ylabel="time in ms",
     )
-    _plain_scales(axes)
-    axes.grid(color=_GRID, linewidth=0.7)
+    plain_scales(axes)
+    open_axes(axes, "both")
     if crossover is not None:
         axes.axvline(100 * crossover, color=INK, linewidth=1, linestyle=(0, (1, 2)), zorder=0)
         axes.text(
@@ -156,7 +163,6 @@ def draw_crossover(
             color=INK,
         )
     axes.legend(frameon=False, handlelength=3.5)
-    _open(axes)
     figure.tight_layout()
     return figure
 
@@ -190,14 +196,14 @@ def draw_tasks(points: Sequence[tuple[int, float]], shards: int) -> Figure:
         linestyle="none",
         label="counted",
     )
-    axes.axhline(shards, color=_GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
+    axes.axhline(shards, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
     axes.set(
         xscale="log", xlabel="ids in the list (n)", ylabel="Citus tasks", ylim=(0, 1.1 * shards)
     )
-    axes.xaxis.set_major_formatter(FuncFormatter(_plain))
+    plain_numbers(axes.xaxis)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, loc="lower right")
-    _open(axes)
+    open_axes(axes, None)
     figure.tight_layout()
     return figure
 
@@ -231,9 +237,9 @@ def draw_staleness(points: Mapping[str, tuple[float, float]]) -> Figure:
             )
         axes.set(xlabel=title, xlim=(0, 1.2 * most))
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(FuncFormatter(_plain))
+        plain_numbers(axes.xaxis)
         axes.tick_params(axis="y", length=0)
-        _open(axes)
+        open_axes(axes, None)
     all_axes[0].set_yticks(range(len(points)), list(points))
     all_axes[0].invert_yaxis()
     figure.tight_layout()
@@ -253,9 +259,8 @@ def draw_pages(times: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
     axes.set(xlabel="page", ylabel="time in ms")
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(axis="y", color=_GRID, linewidth=0.7)
     axes.legend(frameon=False, handlelength=3.5)
-    _open(axes)
+    open_axes(axes)
     figure.tight_layout()
     return figure
 
@@ -277,26 +282,3 @@ def _dash(
         linewidth=1.3,
         zorder=1,
     )
-
-
-def _plain_scales(axes: Axes) -> None:
-    """Write plain numbers at logarithmic scales: powers of ten, and 2 and 5 where these are few."""
-    for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-        parts = (1.0,) if high > 100 * low else (1.0, 2.0, 5.0)
-        axis.set_major_locator(LogLocator(subs=parts))
-        axis.set_major_formatter(FuncFormatter(_plain))
-        axis.set_minor_formatter(NullFormatter())
-    axes.set_axisbelow(True)
-    _open(axes)
-
-
-def _legend_beside(axes: Axes) -> None:
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=4)
-
-
-def _plain(value: float, _: object) -> str:
-    return f"{value:,.10g}"
-
-
-def _open(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
