@@ -59,6 +59,11 @@ def plain_numbers(*scales: Axis) -> None:
         scale.set_major_formatter(FuncFormatter(_plain))
 
 
+def plain_figure(value: float) -> str:
+    """Return ``value`` as it is written beside what it belongs to: three digits, or all of more."""
+    return f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
+
+
 def plain_scales(axes: Axes) -> None:
     """Write plain numbers at logarithmic scales: powers of ten, and 2 and 5 where these are few."""
     for scale, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):

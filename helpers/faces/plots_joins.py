@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -14,6 +15,7 @@ from helpers.faces.lines import (
     legend_above,
     legend_beside,
     open_axes,
+    plain_figure,
     plain_numbers,
     plain_scales,
     plot_line,
@@ -41,27 +43,32 @@ def draw_growth(times: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
     return figure
 
 
-def draw_waterfall(spans: Sequence[Span]) -> Figure:
+def draw_waterfall(
+    spans: Sequence[Span], *, total_seconds: float | None = None, unlisted: int = 0
+) -> Figure:
     """Draw each round trip as a bar in time, one below the other, in the colour of its store.
 
     Of more than 40 the first and the last are drawn, and between them how many are left out.
+    Time begins with the first; or, with ``total_seconds``, with the request that they were for,
+    which took so long: a line stands where it ends. ``unlisted`` is how many round trips came after
+    ``spans``: then these have the width, and the end is told in words.
     """
     first = min((span.start_seconds for span in spans), default=0.0)
-    ordered = sorted(spans, key=lambda span: span.start_seconds)
-    rows: list[Span | int] = [*ordered]
-    if len(ordered) > _MOST_ROWS:
-        head, tail = ordered[: _MOST_ROWS - 8], ordered[-7:]
-        rows = [*head, len(ordered) - len(head) - len(tail), *tail]
+    if total_seconds is not None:
+        first = 0.0
+    until = None if unlisted else total_seconds
+    rows = _waterfall_rows(spans, unlisted)
     figure = Figure(figsize=(8.2, 1.1 + 0.24 * max(3, len(rows))))
     axes = figure.subplots()
-    end = max((1000 * (span.end_seconds - first) for span in spans), default=1.0) or 1.0
-    labels = []
+    last = max([*(span.end_seconds for span in spans), until or first])
+    end = 1000 * (last - first) or 1.0
     for row, span in enumerate(rows):
         if isinstance(span, int):
-            labels.append("⋮")
-            axes.text(0, row, f"  {span:,} more round trips", va="center", size=9, color=INK)
+            text = f"  {span:,} more round trip{'s' if span != 1 else ''}"
+            if unlisted and total_seconds is not None and row == len(rows) - 1:
+                text += f"; answered after {plain_figure(1000 * total_seconds)} ms"
+            axes.text(0, row, text, va="center", size=9, color=INK)
             continue
-        labels.append(f"{span.store} {span.name}")
         start = 1000 * (span.start_seconds - first)
         width = 1000 * (span.end_seconds - span.start_seconds)
         axes.barh(
@@ -74,24 +81,12 @@ def draw_waterfall(spans: Sequence[Span]) -> Figure:
             edgecolor=INK,
             linewidth=0.5,
         )
+    labels = ["⋮" if isinstance(span, int) else f"{span.store} {span.name}" for span in rows]
     axes.set_yticks(range(len(rows)), labels, size=9)
     axes.tick_params(axis="y", length=0)
     axes.set(xlabel="time in ms", xlim=(-0.01 * end, 1.03 * end), ylim=(len(rows) - 0.4, -0.6))
     open_axes(axes, "x")
-    stores = [store for store in STORES if any(span.store == store for span in spans)]
-    patches = [
-        Patch(
-            facecolor=STORE_COLOURS[one],
-            hatch=STORE_HATCHES[one],
-            edgecolor=INK,
-            linewidth=0.5,
-            label=one,
-        )
-        for one in stores
-    ]
-    axes.legend(
-        handles=patches, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0)
-    )
+    _waterfall_legend(axes, spans, until)
     figure.tight_layout()
     return figure
 
@@ -230,7 +225,7 @@ def draw_staleness(points: Mapping[str, tuple[float, float]]) -> Figure:
             axes.text(
                 value + 0.02 * most,
                 row,
-                f"{value:,.3g}" if value < 1000 else f"{value:,.0f}",
+                plain_figure(value),
                 va="center",
                 size=9.5,
                 color=INK,
@@ -281,4 +276,34 @@ def _dash(
         linestyle="--",
         linewidth=1.3,
         zorder=1,
+    )
+
+
+def _waterfall_rows(spans: Sequence[Span], unlisted: int) -> list[Span | int]:
+    """Return what stands in each row: a round trip, or how many of them are left out there."""
+    ordered = sorted(spans, key=lambda span: span.start_seconds)
+    rows: list[Span | int] = [*ordered]
+    if len(ordered) > _MOST_ROWS:
+        head, tail = ordered[: _MOST_ROWS - 8], ordered[-7:]
+        rows = [*head, len(ordered) - len(head) - len(tail), *tail]
+    return [*rows, unlisted] if unlisted > 0 else rows
+
+
+def _waterfall_legend(axes: Axes, spans: Sequence[Span], until: float | None) -> None:
+    stores = [store for store in STORES if any(span.store == store for span in spans)]
+    handles: list[Artist] = [
+        Patch(
+            facecolor=STORE_COLOURS[store],
+            hatch=STORE_HATCHES[store],
+            edgecolor=INK,
+            linewidth=0.5,
+            label=store,
+        )
+        for store in stores
+    ]
+    if until is not None:
+        label = f"answered after {plain_figure(1000 * until)} ms"
+        handles.append(axes.axvline(1000 * until, color=INK, linestyle="--", label=label))
+    axes.legend(
+        handles=handles, frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0)
     )
