@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
@@ -189,6 +190,18 @@ def test_where_nothing_listens_the_error_says_so() -> None:
         port = listener.getsockname()[1]
     with pytest.raises(LoadError, match=f"127.0.0.1:{port}: Connection refused"):
         measure(f"http://127.0.0.1:{port}", callers=2)
+
+
+def test_callers_that_were_killed_are_noticed(served: Served) -> None:
+    app, url = served
+    with ThreadPoolExecutor(1) as pool:
+        load = pool.submit(measure, f"{url}/never", callers=2)
+        wait_until(lambda: app.paths["/never"] == 2)
+        for child in psutil.Process().children():
+            if "callers.py" in " ".join(child.cmdline()):
+                child.kill()
+        with pytest.raises(LoadError, match="ended before its time"):
+            load.result()
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
