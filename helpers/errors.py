@@ -8,6 +8,7 @@ thing, the likely cause and the way out. No text ever holds a password::
     ├── ServerError         an embedded server cannot be prepared, started or stopped
     ├── StoreError          a store does not answer, or refuses us
     ├── LinkError           the relay between us and a store cannot be started, or has ended
+    ├── LoadError           a server cannot be measured: it does not listen, or the callers ended
     ├── CatalogError        a catalogue file has bad lines; all of them are in ``problems``
     ├── QueryError          what is asked of the shop is not what it must be
     ├── ReadModelError      the views of the read model are being made by somebody else
@@ -40,6 +41,10 @@ class ServerError(CourseError):
 
 class LinkError(CourseError):
     """The relay between us and a store cannot be started, or has ended."""
+
+
+class LoadError(CourseError):
+    """A server cannot be put under load: nothing listens, or the callers' process has ended."""
 
 
 class StoreError(CourseError):
