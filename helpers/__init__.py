@@ -18,6 +18,7 @@ from helpers.errors import (
     SoldOutError,
     StockError,
     StoreError,
+    UnknownProductError,
 )
 from helpers.shop.joins import batched, per_product
 from helpers.shop.seed import load, seed
@@ -47,6 +48,7 @@ __all__ = [
     "StockError",
     "StoreError",
     "Stores",
+    "UnknownProductError",
     "batched",
     "count_commands",
     "describe_stores",
