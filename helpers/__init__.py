@@ -19,6 +19,7 @@ from helpers.errors import (
     SoldOutError,
     StockError,
     StoreError,
+    UnknownProductError,
 )
 from helpers.shop.joins import batched, per_product
 from helpers.shop.seed import load, seed
@@ -49,6 +50,7 @@ __all__ = [
     "StockError",
     "StoreError",
     "Stores",
+    "UnknownProductError",
     "batched",
     "count_commands",
     "describe_stores",

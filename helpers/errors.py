@@ -13,10 +13,11 @@ thing, the likely cause and the way out. No text ever holds a password::
     ├── QueryError          what is asked of the shop is not what it must be
     ├── ReadModelError      the views of the read model are being made by somebody else
     ├── MetadataError       a document or a filter of product metadata is not what it must be
-    └── StockError          a quantity, a product id or a reservation is not what it must be
-        ├── MissingCountError   Redis has no count of a product
-        ├── SoldOutError        fewer units are available than were asked for
-        └── ReservationError    a reservation is in a state in which this cannot be done
+    └── StockError          a quantity, an id or a reservation is not what it must be
+        ├── UnknownProductError  the shop, or its ledger, has no such product
+        ├── MissingCountError    Redis has no count of a product
+        ├── SoldOutError         fewer units are available than were asked for
+        └── ReservationError     a reservation is in a state in which this cannot be done
 """
 
 from __future__ import annotations
@@ -114,7 +115,19 @@ class ReadModelError(CourseError):
 
 
 class StockError(CourseError):
-    """A quantity, a product id, a token or a length of time is not what it must be."""
+    """A quantity, an id, a token or a length of time is not what it must be."""
+
+
+class UnknownProductError(StockError):
+    """Somebody, such as the ledger, does not know some products. Nothing was changed.
+
+    ``product_ids`` are those that are not known.
+    """
+
+    def __init__(self, who: str, product_ids: list[int], way_out: str) -> None:
+        ids = ", ".join(map(str, product_ids))
+        super().__init__(f"{who} does not know product {ids}: {way_out}")
+        self.product_ids = product_ids
 
 
 class MissingCountError(StockError):
