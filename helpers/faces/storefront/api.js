@@ -53,7 +53,9 @@ export async function ask(path, { kind, etag = null, signal = null }) {
     }
   } finally {
     exchange.ms = performance.now() - began;
-    if (!signal?.aborted) exchanges.dispatchEvent(new CustomEvent("exchange", { detail: exchange }));
+    if (!signal?.aborted) {
+      exchanges.dispatchEvent(new CustomEvent("exchange", { detail: exchange }));
+    }
   }
   if (exchange.status >= 400) throw new ProblemError(exchange.body, exchange);
   return exchange;

@@ -140,7 +140,7 @@ function update(card, one) {
   });
   card.toggleAttribute("data-gone", one.isGone);
   const button = card.querySelector(".apart");
-  const text = `Take apart: ${clip(title(one.product), LONGEST_NAME)}`;
+  const text = `Take apart ${clip(title(one.product), LONGEST_NAME)}`;
   if (button.getAttribute("aria-label") !== text) {
     button.setAttribute("aria-label", text);
     setText(button, "Take apart");
@@ -191,7 +191,8 @@ function showMetadata({ product, missing }) {
     tags.length === 0 ? null : tagList(tags),
     first.length === 0 ? null : rowList(first, "specifications"),
     rest.length === 0 ? null : element("details", { class: "rest" },
-      element("summary", {}, `${rest.length} more`, unseen(` of ${clip(title(product), LONGEST_NAME)}`)),
+      element("summary", {}, `${rest.length} more`,
+        unseen(` of ${clip(title(product), LONGEST_NAME)}`)),
       rowList(rest.slice(0, MOST_UNFOLDED), "more"),
       rest.length > MOST_UNFOLDED ? absent(`and ${rest.length - MOST_UNFOLDED} others`) : null,
     ),
@@ -220,7 +221,7 @@ function showStock({ product, missing }) {
 /** Return how a count is to be taken ("some", "none", "unknown" or "odd"), and its words. */
 export function stockText(stock, isAway) {
   if (isAway) return ["unknown", "Redis does not answer: stock unknown"];
-  if (stock === null || stock === undefined) return ["unknown", "Stock unknown: Redis has no count"];
+  if (stock === null) return ["unknown", "Stock unknown: Redis has no count"];
   if (/^0+$/.test(stock)) return ["none", "Sold out"];
   if (/^\d{1,15}$/.test(stock)) return ["some", `${stock} in stock`];
   return ["odd", `Redis says “${clip(String(stock), 40)}”, which is no count`];

@@ -159,7 +159,8 @@ function facts(exchange) {
 function sizeText({ status, bytes, transferred, encoding }) {
   if (status === 304) return "no body: nothing changed since the ETag that was sent";
   const whole = bytesText(bytes ?? 0);
-  return encoding && transferred ? `${whole}, sent as ${bytesText(transferred)} (${encoding})` : whole;
+  if (!encoding || !transferred) return whole;
+  return `${whole}, sent as ${bytesText(transferred)} (${encoding})`;
 }
 
 function bytesText(bytes) {

@@ -36,7 +36,7 @@ export class Facets {
     const groups = this.#groups();
     keepChildren(this.#form, groups, {
       keyOf: (group) => group.key,
-      make: (group) => (group.makeIn ?? makeGroup)(group),
+      make: makeGroup,
       update: (node, group) => group.updateIn(node, group),
     });
   }
@@ -81,7 +81,7 @@ export class Facets {
       },
       {
         key: "specifications", title: "Specifications", store: "MongoDB",
-        makeIn: makeSpecifications,
+        kind: "specifications",
         updateIn: (node) => this.#updateSpecifications(node),
       },
     ];
@@ -146,7 +146,8 @@ export class Facets {
     const isUnfolded = this.#unfolded.has(group.key);
     button.hidden = hidden === 0 && !isUnfolded;
     button.setAttribute("aria-expanded", String(isUnfolded));
-    button.replaceChildren(isUnfolded ? "Fewer" : `${hidden} more`, unseen(`: ${group.title}`));
+    const what = unseen(` ${group.what ?? "values"} of ${group.title}`);
+    button.replaceChildren(isUnfolded ? "Fewer" : `${hidden} more`, what);
     button.onclick = () => {
       if (!this.#unfolded.delete(group.key)) this.#unfolded.add(group.key);
       this.render(this.#query);
@@ -169,7 +170,7 @@ export class Facets {
       make: (one) => this.#makeSpecification(one),
       update: (item, one) => this.#updateSpecification(item, one),
     });
-    const group = { key: "specifications", title: "specifications" };
+    const group = { key: "specifications", title: "Specifications", what: "names" };
     this.#updateUnfold(node, group, names.length - shown.length);
   }
 
@@ -189,7 +190,7 @@ export class Facets {
   }
 
   #makeSpecification({ name, isChosen }) {
-    const node = makeGroup({ title: readable(name), isInner: true });
+    const node = makeInnerGroup(readable(name));
     return element("li", {}, element("details", { class: "specification", open: isChosen },
       element("summary", {}, clip(readable(name), 40)), node,
     ));
@@ -226,21 +227,25 @@ export class Facets {
   }
 }
 
-function makeGroup({ title, store, isInner = false }) {
-  return element("fieldset", { class: isInner ? "inner" : "group field", dataset: store ? { store } : {} },
-    element("legend", { class: isInner ? "visually-hidden" : null },
-      title, store ? element("span", { class: "source" }, element("b", {}, store)) : null),
-    element("p", { class: "absent", hidden: true }),
-    element("ul", { class: "options" }),
-    element("button", { type: "button", class: "unfold", hidden: true }),
+function makeGroup({ title, store, kind = "options" }) {
+  return makeFieldset(
+    { class: "group field", dataset: { store } },
+    element("legend", {}, title, element("span", { class: "source" }, element("b", {}, store))),
+    kind,
   );
 }
 
-function makeSpecifications({ title, store }) {
-  return element("fieldset", { class: "group field", dataset: { store } },
-    element("legend", {}, title, element("span", { class: "source" }, element("b", {}, store))),
+/** Make the values of one specification; its name stands in the summary that unfolds them. */
+function makeInnerGroup(title) {
+  const legend = element("legend", { class: "visually-hidden" }, title);
+  return makeFieldset({ class: "inner" }, legend, "options");
+}
+
+function makeFieldset(properties, legend, kind) {
+  return element("fieldset", properties,
+    legend,
     element("p", { class: "absent", hidden: true }),
-    element("ul", { class: "specifications" }),
+    element("ul", { class: kind }),
     element("button", { type: "button", class: "unfold", hidden: true }),
   );
 }

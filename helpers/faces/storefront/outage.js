@@ -39,7 +39,8 @@ export class Outage {
     this.#failed.set(task, { error, retry });
     this.#say();
     const passing = this.#passing();
-    if (passing.length > 0) this.#wait(Math.max(...passing.map((one) => one.error.retryAfter ?? 0)));
+    const atLeast = passing.map((one) => one.error.retryAfter ?? 0);
+    if (passing.length > 0) this.#wait(Math.max(...atLeast));
     else this.#stopWaiting();
   }
 
@@ -76,10 +77,15 @@ export class Outage {
     this.#banner.hidden = false;
     document.body.setAttribute("data-outage", "");
     this.#button.hidden = !isPassing(worst);
-    if (this.#said === title + text) return;
-    this.#said = title + text;
+    // An alert that is written again is read out again: not for another number in the log.
+    const said = title + worst.message;
+    if (this.#said === said) return;
+    this.#said = said;
     this.#banner.dataset.store = worst.store ?? "";
-    this.#text.replaceChildren(element("p", { class: "outage-title" }, title), element("p", {}, text));
+    this.#text.replaceChildren(
+      element("p", { class: "outage-title" }, title),
+      element("p", {}, text),
+    );
     this.#actions.replaceChildren(...this.#wayOut(worst).map((one) =>
       element("button", { type: "button", class: "button", click: one.act }, one.text)));
   }

@@ -6,6 +6,7 @@
 
 import { readable } from "./values.js";
 
+const KNOWN = ["category", "tag", "in_stock"];
 const SPECIFICATION = "spec.";
 const NAME = /^[a-z][a-z0-9_]{0,39}(\.[a-z][a-z0-9_]{0,39}){0,3}$/;
 const LONGEST = 200;
@@ -15,7 +16,7 @@ const NUMBER = /^-?(0|[1-9]\d{0,17})(\.\d{1,17})?$/;
 export function readFilters(search) {
   const filters = new URLSearchParams();
   for (const [name, value] of new URLSearchParams(search)) {
-    const isKnown = ["category", "tag", "in_stock"].includes(name) || name.startsWith(SPECIFICATION);
+    const isKnown = KNOWN.includes(name) || name.startsWith(SPECIFICATION);
     if (isKnown && !filters.has(name, value)) filters.append(name, value);
   }
   return filters;

@@ -171,7 +171,9 @@ class Shop {
     const isRefused = error.status < 500;
     if (isRefused) this.#isShown = false;
     at("more").hidden = true;
-    if (this.#isShown) return void setText(at("count"), "Those of before: the new list is not here");
+    if (this.#isShown) {
+      return void setText(at("count"), "Those of before: the new list is not here yet");
+    }
     this.#cards.showPlaceholders(0);
     at("products").removeAttribute("aria-busy");
     setText(at("count"), isRefused ? "None" : "None could be loaded yet");
@@ -232,10 +234,10 @@ class Shop {
     const { store, status } = error;
     const needs = store && store !== "PostgreSQL"
       && [...this.#query.keys()].some((name) => storeOf(name) === store);
-    const act = (query) => () => this.#choose(query);
-    if (needs) return [{ text: `Go on without ${store}’s filters`, act: act(without(this.#query, store)) }];
-    const isRefused = status >= 400 && status < 500 && this.#query.size > 0;
-    return isRefused ? [{ text: "Remove all filters", act: act(new URLSearchParams()) }] : [];
+    const way = (text, query) => [{ text, act: () => this.#choose(query) }];
+    if (needs) return way(`Go on without ${store}’s filters`, without(this.#query, store));
+    const isRefused = status < 500 && this.#query.size > 0;
+    return isRefused ? way("Remove all filters", new URLSearchParams()) : [];
   }
 
   #pause() {

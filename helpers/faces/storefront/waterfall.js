@@ -20,9 +20,8 @@ export function waterfall(timing) {
       )),
       element("tbody", {}, rows.map((row) => tableRow(row, scale))),
     ),
-    timing.unlisted > 0
-      ? element("p", { class: "absent" }, `${counted(timing.unlisted, "more question")}, not listed`)
-      : null,
+    timing.unlisted > 0 ? element("p", { class: "absent" },
+      `${counted(timing.unlisted, "more question")}, not listed`) : null,
     timing.notes.map((note) => element("p", { class: "note" }, note)),
   );
 }
