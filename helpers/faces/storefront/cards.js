@@ -232,9 +232,10 @@ function absent(text) {
 }
 
 function sourceLine(store, one) {
+  const since = note(store, one);
   return element("p", { class: "source" },
-    element("b", {}, store), ` · ${place(store, one.product.id)}`,
-    note(store, one) === "" ? null : element("span", { class: "as-of" }, ` · ${note(store, one)}`),
+    element("b", {}, store), ` · ${place(store, one.product.id)} `,
+    since === "" ? null : element("span", { class: "as-of" }, since),
   );
 }
 

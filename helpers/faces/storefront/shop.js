@@ -139,6 +139,7 @@ class Shop {
   /** Take a page of the list, whichever: what comes next, what is away, how many are shown. */
   #took(exchange) {
     this.#next = exchange.next;
+    this.#lastAnswer = exchange;
     at("more").hidden = this.#next === null;
     this.#tookMissing(exchange.missing);
     const count = this.#cards.ids.length;
@@ -224,7 +225,7 @@ class Shop {
 
   #failed(task, error, retry) {
     if (error instanceof UnreachableError && this.#isShown) {
-      this.#cards.setStale(this.#lastAnswer?.at ?? new Date());
+      this.#cards.setStale(this.#lastAnswer.at);
     }
     this.#outage.report(task, error, retry);
   }
