@@ -158,9 +158,7 @@ def test_numbers_are_filtered_by_their_ends(open_page: Opening, service: Served)
         assert 100 <= int(found[1]) <= 400
 
 
-def test_filters_that_nothing_meets_can_be_taken_away(
-    open_page: Opening, service: Served
-) -> None:
+def test_filters_that_nothing_meets_can_be_taken_away(open_page: Opening, service: Served) -> None:
     page = open_page(f"{service.url}/?category=lamp&spec.ram=16GB")
     page.get_by_text("No product meets all of these filters").wait_for()
     page.locator("#empty").get_by_role("button", name="Remove all filters").click()

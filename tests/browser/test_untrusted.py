@@ -59,7 +59,9 @@ def odd_shop(shop: Stores) -> Iterator[Stores]:
     shop.mongo.command("collMod", "productmetas", validationLevel="off")
     try:
         for number, metadata in enumerate(OLD):
-            shop.mongo.productmetas.insert_one({"product_id": FIRST + len(ODD) + number, **metadata})
+            shop.mongo.productmetas.insert_one(
+                {"product_id": FIRST + len(ODD) + number, **metadata}
+            )
         yield shop
     finally:
         shop.mongo.productmetas.delete_many({"product_id": {"$gte": FIRST}})
@@ -118,9 +120,7 @@ def test_whole_numbers_are_shown_to_the_digit(odd: Page) -> None:
         (3, '1 none yes {"a":2} 3'),
     ],
 )
-def test_values_of_the_wrong_type_are_shown_as_they_are(
-    odd: Page, number: int, shown: str
-) -> None:
+def test_values_of_the_wrong_type_are_shown_as_they_are(odd: Page, number: int, shown: str) -> None:
     metadata = card(odd, FIRST + len(ODD) + number).locator('[data-store="MongoDB"]')
     text = re.sub(r"\s+", " ", metadata.inner_text()).strip()
     assert text == f"{shown} MongoDB · productmetas".strip()

@@ -52,5 +52,7 @@ def test_every_file_that_is_named_is_there_and_every_file_is_named() -> None:
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.js")), ids=lambda file: file.name)
 def test_texts_never_become_markup(file: Path) -> None:
-    sinks = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|DOMParser"
+    sinks = (
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|DOMParser"
+    )
     assert not re.search(sinks, file.read_text("utf-8"))

@@ -45,5 +45,5 @@ export class Legend {
 
 function costsOf({ timing }) {
   return new Map(timing.stores.map(({ store, ms, roundTrips }) =>
-    [store, `${counted(roundTrips, "round trip")}, ${msText(ms)}`]));
+    [store, `${counted(roundTrips, "round trip")}, ${msText(ms < 10 ? ms : Math.round(ms))}`]));
 }

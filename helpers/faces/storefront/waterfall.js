@@ -75,5 +75,5 @@ export function msText(ms) {
 }
 
 function number(ms) {
-  return ms >= 100 ? ms.toFixed(0) : String(Number(ms.toFixed(ms < 0.1 ? 2 : 1)));
+  return String(Number(ms.toFixed(ms < 0.1 ? 2 : ms < 100 ? 1 : 0)));
 }
