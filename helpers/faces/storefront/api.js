@@ -1,0 +1,91 @@
+/** The shop's API: one request, its answer or what went wrong, and a record of both. */
+
+import { readTiming } from "./timing.js";
+import { parseJSON } from "./values.js";
+
+const PATIENCE_MS = 20_000;
+
+/** The shop answered that it cannot: a problem as of RFC 9457. */
+export class ProblemError extends Error {
+  constructor(body, exchange) {
+    super(body?.detail ?? body?.title ?? `The service answered ${exchange.status}.`);
+    this.status = exchange.status;
+    this.store = body?.store ?? null;
+    this.requestId = exchange.requestId;
+    this.retryAfter = exchange.retryAfter;
+  }
+}
+
+/** No answer came: the service was stopped, or the network is gone. */
+export class UnreachableError extends Error {
+  constructor() {
+    super("The service does not answer.");
+  }
+}
+
+/** Told of every exchange, whatever its end: `detail` is what `ask` has returned, or would have. */
+export const exchanges = new EventTarget();
+
+/**
+ * Ask the API for `path`. `kind` says what for ("list", "facets", "refresh", "product"), `etag`
+ * is what is known already: where nothing changed, the answer's status is 304 and its body `null`.
+ *
+ * Throws `ProblemError`, `UnreachableError`, and the signal's reason where it is aborted.
+ */
+export async function ask(path, { kind, etag = null, signal = null }) {
+  const began = performance.now();
+  const exchange = { kind, path, sent: etag, at: new Date(), status: 0, missing: new Set() };
+  try {
+    const response = await fetch(path, {
+      headers: { Accept: "application/json", ...(etag === null ? {} : { "If-None-Match": etag }) },
+      signal: AbortSignal.any([AbortSignal.timeout(PATIENCE_MS), ...(signal ? [signal] : [])]),
+    });
+    readHeaders(response, exchange);
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    exchange.bytes = bytes.length;
+    exchange.body = bytes.length === 0 ? null : parseJSON(new TextDecoder().decode(bytes));
+  } catch (error) {
+    if (signal?.aborted) throw signal.reason;
+    // Half an answer, or one that is no JSON, is none.
+    if (exchange.status < 400) {
+      exchange.status = 0;
+      throw new UnreachableError();
+    }
+  } finally {
+    exchange.ms = performance.now() - began;
+    if (!signal?.aborted) {
+      exchanges.dispatchEvent(new CustomEvent("exchange", { detail: exchange }));
+    }
+  }
+  if (exchange.status >= 400) throw new ProblemError(exchange.body, exchange);
+  return exchange;
+}
+
+function readHeaders(response, exchange) {
+  const { headers } = response;
+  exchange.status = response.status;
+  exchange.etag = headers.get("ETag");
+  exchange.requestId = headers.get("X-Request-ID");
+  exchange.missing = new Set(listed(headers.get("X-Missing-Stores")));
+  exchange.next = nextLink(headers.get("Link"));
+  exchange.timing = readTiming(headers.get("Server-Timing"));
+  exchange.cacheControl = headers.get("Cache-Control");
+  exchange.encoding = headers.get("Content-Encoding");
+  exchange.transferred = Number.parseInt(headers.get("Content-Length"), 10) || null;
+  exchange.retryAfter = Number.parseInt(headers.get("Retry-After"), 10) || 0;
+}
+
+function listed(header) {
+  return (header ?? "").split(",").map((one) => one.trim()).filter(Boolean);
+}
+
+/** Return the address of the next page, as the API gave it; `null` where this is the last one. */
+function nextLink(header) {
+  for (const [, address, parameters] of (header ?? "").matchAll(/<([^>]*)>([^<]*)/g)) {
+    if (/;\s*rel="?next"?/i.test(parameters)) {
+      const url = new URL(address, location.href);
+      return url.origin === location.origin ? url.pathname + url.search : null;
+    }
+  }
+  return null;
+}

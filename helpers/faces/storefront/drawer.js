@@ -1,0 +1,188 @@
+/** The drawer: what a request was, what was answered, and what it cost. */
+
+import { timeText } from "./cards.js";
+import { counted, element, keepChildren, setText } from "./dom.js";
+import { STORE_OF } from "./stores.js";
+import { msText, waterfall } from "./waterfall.js";
+
+const KEPT = 12;
+const LONGEST_JSON = 4000;
+const WIDE = "(min-width: 70rem)";
+const NEWEST = "newest";
+const WORDS = { 200: "OK", 304: "Not Modified", 400: "Bad Request", 404: "Not Found",
+  503: "Service Unavailable" };
+
+export class Drawer {
+  #dialog = document.getElementById("drawer");
+  #body = document.getElementById("drawer-body");
+  #choice = document.getElementById("drawer-requests");
+  #toggle = document.getElementById("drawer-toggle");
+  #opener = null;
+  #kept = [];
+  #number = 0;
+  #shown = null;
+
+  constructor() {
+    this.#toggle.addEventListener("click", () =>
+      this.#dialog.open ? this.close() : this.open(this.#toggle));
+    document.getElementById("drawer-close").addEventListener("click", () => this.close());
+    this.#dialog.addEventListener("close", () => this.#closed());
+    this.#choice.addEventListener("change", () => this.#render());
+    document.addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && this.#dialog.open && !event.defaultPrevented) this.close();
+    });
+    this.#render();
+  }
+
+  /** Keep an exchange, and show it where the newest is to be shown. */
+  add(exchange) {
+    const kept = { ...exchange, number: (this.#number += 1), times: 1 };
+    const last = this.#kept.findLast((one) => one.kind === "refresh");
+    if (exchange.kind === "refresh" && last) {
+      // One of many that are alike: the newest stands for all.
+      kept.number = last.number;
+      kept.times = last.times + 1;
+      this.#kept[this.#kept.indexOf(last)] = kept;
+    } else {
+      this.#kept.push(kept);
+      if (this.#kept.length > KEPT) this.#kept.shift();
+    }
+    this.#render();
+  }
+
+  /** Open the drawer; when it closes, the focus returns to `opener`. */
+  open(opener, { newest = false } = {}) {
+    if (newest) this.#choice.value = NEWEST;
+    this.#opener = opener;
+    this.#render();
+    // Beside the products where there is room, so that both are seen; else over them.
+    if (!this.#dialog.open) {
+      if (matchMedia(WIDE).matches) this.#dialog.show();
+      else this.#dialog.showModal();
+    }
+    document.getElementById("drawer-title").focus();
+    this.#setToggle(true);
+  }
+
+  close() {
+    this.#dialog.close();
+  }
+
+  #closed() {
+    this.#setToggle(false);
+    const focused = document.activeElement;
+    // Who went on to something else meanwhile stays there.
+    if (focused !== document.body && !this.#dialog.contains(focused)) return;
+    const target = this.#opener?.isConnected ? this.#opener : this.#toggle;
+    target.focus({ preventScroll: true });
+  }
+
+  #setToggle(isOpen) {
+    this.#toggle.setAttribute("aria-expanded", String(isOpen));
+    setText(this.#toggle, isOpen ? "Hide the request" : "Show the request");
+  }
+
+  #render() {
+    const choices = [{ number: NEWEST }, ...this.#kept.toReversed()];
+    keepChildren(this.#choice, choices, {
+      keyOf: ({ number }) => number,
+      make: ({ number }) => element("option", { value: number }),
+      update: (option, one) => setText(option, choiceText(one)),
+    });
+    const exchange = this.#chosen();
+    if (exchange === this.#shown && exchange !== undefined) return;
+    this.#shown = exchange;
+    this.#body.replaceChildren(
+      ...(exchange ? describeExchange(exchange) : [element("p", {}, "No request was made yet.")]),
+    );
+  }
+
+  /** The chosen exchange; else the newest that was made for somebody, or the newest of all. */
+  #chosen() {
+    const chosen = this.#kept.find(({ number }) => String(number) === this.#choice.value);
+    const forSomebody = this.#kept.findLast(({ kind }) => kind === "list" || kind === "product");
+    return chosen ?? forSomebody ?? this.#kept.at(-1);
+  }
+}
+
+function choiceText({ number, kind, status, path, at, times }) {
+  if (number === NEWEST) return "The newest list or product";
+  const name = { list: "List", facets: "Filters’ counts", product: "One product",
+    refresh: `Stock, refreshed ${counted(times, "time")}` }[kind];
+  const what = kind === "product" ? ` (${path.split("/").at(-1)})` : "";
+  return `${timeText(at)} · ${name}${what} · ${status || "no answer"}`;
+}
+
+function describeExchange(exchange) {
+  const { path, status, timing, body, kind } = exchange;
+  const sections = [
+    element("p", { class: "request-line" }, element("b", {}, "GET "), decoded(path)),
+    element("p", { class: "status-line", dataset: { level: level(status) } },
+      status === 0 ? "No answer came" : `${status} ${WORDS[status] ?? ""}`.trim(),
+      ` after ${msText(exchange.ms)} in the browser`),
+  ];
+  if (status >= 400) sections.push(element("p", { class: "note" }, body?.detail ?? ""));
+  if (timing && status < 400) sections.push(waterfall(timing));
+  if (status !== 0) sections.push(facts(exchange));
+  if (status === 200 && (kind === "list" || kind === "product")) sections.push(...answer(body));
+  return sections;
+}
+
+function level(status) {
+  if (status === 0 || status >= 400) return "bad";
+  return status === 304 ? "same" : "good";
+}
+
+/** Return a path as a person reads it; what cannot be decoded stays as it is. */
+function decoded(path) {
+  try {
+    return decodeURIComponent(path);
+  } catch {
+    return path;
+  }
+}
+
+function facts(exchange) {
+  const pairs = [
+    ["X-Request-ID", exchange.requestId],
+    ["If-None-Match", exchange.sent],
+    ["ETag", exchange.etag],
+    ["Size", sizeText(exchange)],
+    ["Cache-Control", exchange.cacheControl],
+    ["X-Missing-Stores", [...exchange.missing].join(", ")],
+    ["Link, next", exchange.next],
+  ];
+  return element("dl", { class: "facts" }, pairs.filter(([, value]) => value).map(
+    ([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
+}
+
+function sizeText({ status, bytes, transferred, encoding }) {
+  if (status === 304) return "no body: nothing changed since the ETag that was sent";
+  const whole = bytesText(bytes ?? 0);
+  if (!encoding || !transferred) return whole;
+  return `${whole}, sent as ${bytesText(transferred)} (${encoding})`;
+}
+
+function bytesText(bytes) {
+  return bytes < 1000 ? counted(bytes, "byte") : `${(bytes / 1000).toFixed(1)} kB`;
+}
+
+/** Show one product's JSON, each member in the colour of its store. */
+function answer(body) {
+  const product = Array.isArray(body) ? body[0] : body;
+  if (typeof product !== "object" || product === null) return [];
+  const title = Array.isArray(body) ? `The answer: the first of ${counted(body.length, "product")}`
+    : "The answer";
+  return [
+    element("h3", {}, title),
+    element("div", { class: "answer", role: "group", "aria-label": title },
+      Object.entries(product).map(([name, value]) =>
+        element("pre", { class: "field", dataset: { store: STORE_OF[name] ?? "" } },
+          `${JSON.stringify(name)}: ${json(value)}`))),
+  ];
+}
+
+function json(value) {
+  const text = JSON.stringify(value, null, 2);
+  return text.length > LONGEST_JSON ? `${text.slice(0, LONGEST_JSON)} …` : text;
+}

@@ -1,0 +1,281 @@
+/**
+ * The filters at the side: categories from PostgreSQL, tags and specifications from MongoDB with
+ * their counts, "in stock only" from Redis. What is chosen is in the query; see `query.js`.
+ */
+
+import { element, keepChildren, setText, unseen } from "./dom.js";
+import {
+  rangeText, readRange, replaced, specification, toggled, valueText,
+} from "./query.js";
+import { clip, plain, readable } from "./values.js";
+
+const SHORT = 6;
+const FEW_SPECIFICATIONS = 8;
+const MANY_NUMBERS = 6;
+
+/** The form of filters. `change(query)` is called with what somebody chose. */
+export class Facets {
+  #form;
+  #change;
+  #query = new URLSearchParams();
+  #unfolded = new Set();
+  #last = { category: [], tags: [], specifications: {} };
+  #countsAway = new Set();
+  #fieldsAway = new Set();
+
+  constructor(form, change) {
+    this.#form = form;
+    this.#change = change;
+    form.addEventListener("submit", (event) => event.preventDefault());
+  }
+
+  /** Show what `query` has chosen, and the counts of `exchange` where there are new ones. */
+  render(query, exchange = null) {
+    this.#query = query;
+    if (exchange !== null) this.#take(exchange);
+    const groups = this.#groups();
+    keepChildren(this.#form, groups, {
+      keyOf: (group) => group.key,
+      make: makeGroup,
+      update: (node, group) => group.updateIn(node, group),
+    });
+  }
+
+  /** Take which stores do not answer now: what they would have to say cannot be chosen. */
+  setAway(stores) {
+    if ([...stores].join() === [...this.#fieldsAway].join()) return;
+    this.#fieldsAway = stores;
+    this.render(this.#query);
+  }
+
+  #isAway(store) {
+    return this.#countsAway.has(store) || this.#fieldsAway.has(store);
+  }
+
+  #take({ body, missing }) {
+    this.#form.removeAttribute("data-waiting");
+    this.#countsAway = missing;
+    // Where a store is away its part is null: what it said last is kept.
+    if (body.category !== null) this.#last.category = body.category;
+    if (body.tags !== null) this.#last.tags = body.tags;
+    if (body.specifications !== null) this.#last.specifications = body.specifications;
+  }
+
+  #groups() {
+    return [
+      {
+        key: "category", name: "category", title: "Category", store: "PostgreSQL", isSingle: true,
+        options: this.#options("category", this.#last.category, (value) => value),
+        updateIn: (node, group) => this.#updateGroup(node, group),
+      },
+      {
+        key: "in_stock", name: "in_stock", title: "Availability", store: "Redis",
+        options: [{ text: "In stock only", value: "true", count: null,
+          isChosen: this.#query.get("in_stock") === "true" }],
+        updateIn: (node, group) => this.#updateGroup(node, group),
+      },
+      {
+        key: "tag", name: "tag", title: "Tags", store: "MongoDB",
+        options: this.#options("tag", this.#last.tags, (value) => value),
+        updateIn: (node, group) => this.#updateGroup(node, group),
+      },
+      {
+        key: "specifications", title: "Specifications", store: "MongoDB",
+        kind: "specifications",
+        updateIn: (node) => this.#updateSpecifications(node),
+      },
+    ];
+  }
+
+  /** Return a facet's values as options; those that are chosen are there in any case. */
+  #options(name, values, textOf) {
+    const options = [];
+    for (const { value, count } of values ?? []) {
+      const text = textOf(value);
+      if (text === null || typeof text !== "string" || text === "" || text.length > 200) continue;
+      const isChosen = this.#query.has(name, text);
+      options.push({ text: plain(value), value: text, count, isChosen });
+    }
+    for (const value of this.#query.getAll(name)) {
+      const isThere = options.some((one) => one.value === value) || readRange(value) !== null;
+      if (!isThere) options.unshift({ text: value, value, count: 0, isChosen: true });
+    }
+    return options;
+  }
+
+  #updateGroup(node, group) {
+    const isAway = this.#isAway(group.store);
+    const list = node.querySelector(".options");
+    const note = node.querySelector(".absent");
+    const what = group.name === "in_stock" ? "stock is unknown" : "no counts now";
+    setText(note, isAway ? `${group.store} does not answer: ${what}` : "");
+    note.hidden = !isAway;
+    const isUnfolded = this.#unfolded.has(group.key) || group.options.length <= SHORT + 1;
+    const shown = group.options.filter((one, index) =>
+      isUnfolded || index < SHORT || one.isChosen);
+    const options = group.isSingle && shown.some((one) => one.isChosen)
+      ? [{ text: "Any", value: "", count: null, isChosen: false }, ...shown]
+      : shown;
+    keepChildren(list, options, {
+      keyOf: (one) => one.value,
+      make: (one) => this.#makeOption(group, one),
+      update: (item, one) => updateOption(item, one, isAway),
+    });
+    this.#updateUnfold(node, group, group.options.length - shown.length);
+  }
+
+  #makeOption(group, { value }) {
+    const choose = () => {
+      if (value === "") this.#change(replaced(this.#query, group.name, null));
+      else if (group.name === "tag") this.#change(toggled(this.#query, "tag", value));
+      else {
+        const isChosen = this.#query.has(group.name, value);
+        this.#change(replaced(this.#query, group.name, isChosen ? null : value));
+      }
+    };
+    const type = group.isSingle ? "radio" : "checkbox";
+    return element("li", {}, element("label", { class: "option" },
+      element("input", { type, name: group.name, value, change: choose }),
+      element("span", { class: "option-text" }),
+      element("span", { class: "option-count" }),
+    ));
+  }
+
+  #updateUnfold(node, group, hidden) {
+    const button = node.querySelector(":scope > .unfold");
+    const isUnfolded = this.#unfolded.has(group.key);
+    button.hidden = hidden === 0 && !isUnfolded;
+    button.setAttribute("aria-expanded", String(isUnfolded));
+    const what = unseen(` ${group.what ?? "values"} of ${group.title}`);
+    button.replaceChildren(isUnfolded ? "Fewer" : `${hidden} more`, what);
+    button.onclick = () => {
+      if (!this.#unfolded.delete(group.key)) this.#unfolded.add(group.key);
+      this.render(this.#query);
+    };
+  }
+
+  #updateSpecifications(node) {
+    const isAway = this.#isAway("MongoDB");
+    const names = this.#specificationNames();
+    const isUnfolded = this.#unfolded.has("specifications");
+    const isShort = names.length <= FEW_SPECIFICATIONS + 1;
+    const shown = names.filter(({ isChosen }, index) =>
+      isUnfolded || isShort || isChosen || index < FEW_SPECIFICATIONS);
+    const note = node.querySelector(":scope > .absent");
+    setText(note, isAway ? "MongoDB does not answer: no counts now" : "");
+    note.hidden = !isAway;
+    node.hidden = names.length === 0 && !isAway;
+    keepChildren(node.querySelector(".specifications"), shown, {
+      keyOf: ({ name }) => name,
+      make: (one) => this.#makeSpecification(one),
+      update: (item, one) => this.#updateSpecification(item, one),
+    });
+    const group = { key: "specifications", title: "Specifications", what: "names" };
+    this.#updateUnfold(node, group, names.length - shown.length);
+  }
+
+  #specificationNames() {
+    const names = new Map();
+    for (const [name, values] of Object.entries(this.#last.specifications ?? {})) {
+      const parameter = specification(name);
+      if (parameter !== null && Array.isArray(values)) names.set(parameter, { name, values });
+    }
+    for (const parameter of this.#query.keys()) {
+      const isMissing = parameter.startsWith("spec.") && !names.has(parameter);
+      if (isMissing) names.set(parameter, { name: parameter.slice(5), values: [] });
+    }
+    return [...names].map(([parameter, { name, values }]) => ({
+      name, parameter, values, isChosen: this.#query.has(parameter),
+    }));
+  }
+
+  #makeSpecification({ name, isChosen }) {
+    const node = makeInnerGroup(readable(name));
+    return element("li", {}, element("details", { class: "specification", open: isChosen },
+      element("summary", {}, clip(readable(name), 40)), node,
+    ));
+  }
+
+  #updateSpecification(item, { name, parameter, values }) {
+    const group = {
+      key: parameter, name: parameter, title: readable(name), store: "MongoDB",
+      options: this.#options(parameter, values, valueText),
+    };
+    const node = item.querySelector("fieldset");
+    this.#updateGroup(node, group);
+    node.querySelector(".absent").hidden = true;
+    const isNumeric = values.length > 0 && values.every(({ value }) => typeof value === "number");
+    const hasRange = readRange(this.#query.get(parameter)) !== null;
+    this.#updateRange(node, group, hasRange || (isNumeric && values.length >= MANY_NUMBERS));
+  }
+
+  #updateRange(node, { name, title }, isWanted) {
+    let range = node.querySelector(".range");
+    if (!isWanted) return range?.remove();
+    if (range === null) {
+      range = makeRange(title, (low, high) =>
+        this.#change(replaced(this.#query, name, rangeText(low, high))));
+      node.querySelector(".options").before(range);
+    }
+    const [low, high] = readRange(this.#query.get(name)) ?? ["", ""];
+    const inputs = range.querySelectorAll("input");
+    [low, high].forEach((end, index) => {
+      if (inputs[index].dataset.was !== end) inputs[index].value = end;
+      inputs[index].dataset.was = end;
+    });
+    return undefined;
+  }
+}
+
+function makeGroup({ title, store, kind = "options" }) {
+  return makeFieldset(
+    { class: "group field", dataset: { store } },
+    element("legend", {}, title, element("span", { class: "source" }, element("b", {}, store))),
+    kind,
+  );
+}
+
+/** Make the values of one specification; its name stands in the summary that unfolds them. */
+function makeInnerGroup(title) {
+  const legend = element("legend", { class: "visually-hidden" }, title);
+  return makeFieldset({ class: "inner" }, legend, "options");
+}
+
+function makeFieldset(properties, legend, kind) {
+  return element("fieldset", properties,
+    legend,
+    element("p", { class: "absent", hidden: true }),
+    element("ul", { class: kind }),
+    element("button", { type: "button", class: "unfold", hidden: true }),
+  );
+}
+
+function updateOption(item, one, isAway) {
+  const input = item.querySelector("input");
+  input.checked = one.isChosen;
+  // What is chosen can be given up, even where its store is away.
+  input.disabled = isAway && !one.isChosen && one.value !== "";
+  setText(item.querySelector(".option-text"), clip(one.text, 80));
+  const count = item.querySelector(".option-count");
+  setText(count, one.count === null ? "" : String(one.count));
+}
+
+/** Return both ends as plain numbers, the lower one first; an end that is empty is open. */
+function ordered(low, high) {
+  const ends = [low, high].map((end) => (end === "" ? "" : String(Number(end))));
+  return ends.includes("") || Number(ends[0]) <= Number(ends[1]) ? ends : ends.toReversed();
+}
+
+function makeRange(title, apply) {
+  const low = element("input", { type: "number", step: "any", inputmode: "decimal" });
+  const high = element("input", { type: "number", step: "any", inputmode: "decimal" });
+  const go = () => apply(...ordered(low.value, high.value));
+  const onEnter = (event) => event.key === "Enter" && (event.preventDefault(), go());
+  for (const input of [low, high]) input.addEventListener("keydown", onEnter);
+  return element("div", { class: "range" },
+    element("label", {}, "from", unseen(` (${title})`), low),
+    element("label", {}, "to", unseen(` (${title})`), high),
+    element("button", { type: "button", class: "button small", click: go }, "Apply",
+      unseen(` (${title})`)),
+  );
+}

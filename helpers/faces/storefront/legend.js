@@ -1,0 +1,49 @@
+/** The legend: which store holds what, whether it answers, and what the last list cost it. */
+
+import { counted, setText } from "./dom.js";
+import { STORES } from "./stores.js";
+import { msText } from "./waterfall.js";
+
+export class Legend {
+  #parts = new Map();
+  #costs = new Map();
+
+  constructor(list) {
+    for (const item of list.children) {
+      this.#parts.set(item.dataset.store, item.querySelector(".legend-state"));
+    }
+  }
+
+  /** Take the news of an exchange: who answered, who did not. */
+  add(exchange) {
+    if (exchange.status === 0) return this.#sayAll("", "not known: the service is away");
+    if (exchange.status === 503) {
+      const store = exchange.body?.store;
+      if (STORES.includes(store)) this.#say(store, "away", "does not answer");
+      return undefined;
+    }
+    if (exchange.status >= 400) return undefined;
+    if (exchange.kind === "list") this.#costs = costsOf(exchange);
+    const isAskedOfAll = exchange.kind !== "facets";
+    for (const store of STORES) {
+      if (exchange.missing.has(store)) this.#say(store, "away", "does not answer");
+      else if (isAskedOfAll) this.#say(store, "there", this.#costs.get(store) ?? "not asked");
+    }
+    return undefined;
+  }
+
+  #sayAll(state, text) {
+    for (const store of STORES) this.#say(store, state, text);
+  }
+
+  #say(store, state, text) {
+    const part = this.#parts.get(store);
+    part.dataset.state = state;
+    setText(part, text);
+  }
+}
+
+function costsOf({ timing }) {
+  return new Map(timing.stores.map(({ store, ms, roundTrips }) =>
+    [store, `${counted(roundTrips, "round trip")}, ${msText(ms < 10 ? ms : Math.round(ms))}`]));
+}

@@ -1,0 +1,144 @@
+/**
+ * What does not answer: said once, in a banner, and tried again, each time a little later, until
+ * it answers. What can be corrected by the reader alone is said, and not tried again.
+ */
+
+import { ProblemError, UnreachableError } from "./api.js";
+import { element } from "./dom.js";
+
+const FIRST_S = 1;
+const LONGEST_S = 15;
+
+export class Outage {
+  #banner = document.getElementById("outage");
+  #text = document.getElementById("outage-text");
+  #countdown = document.getElementById("outage-countdown");
+  #actions = document.getElementById("outage-actions");
+  #button = document.getElementById("outage-retry");
+  #failed = new Map();
+  #said = "";
+  #attempts = 0;
+  #due = 0;
+  #timer = null;
+  #wayOut;
+  #over;
+
+  /**
+   * `wayOut(error)` returns buttons, each `{ text, act }`, that do without what is away;
+   * `over()` is called when everything answers again.
+   */
+  constructor({ wayOut, over }) {
+    this.#wayOut = wayOut;
+    this.#over = over;
+    this.#button.addEventListener("click", () => this.#retry());
+    window.addEventListener("online", () => this.#failed.size > 0 && this.#retry());
+  }
+
+  /** Say that `task` went wrong; `retry()` does it again, and reports or settles it. */
+  report(task, error, retry) {
+    this.#failed.set(task, { error, retry });
+    this.#say();
+    const passing = this.#passing();
+    const atLeast = passing.map((one) => one.error.retryAfter ?? 0);
+    if (passing.length > 0) this.#wait(Math.max(...atLeast));
+    else this.#stopWaiting();
+  }
+
+  /** Say that `task` went well. */
+  settle(task) {
+    if (!this.#failed.delete(task)) return;
+    if (this.#failed.size > 0) return void this.#say();
+    this.forget();
+    this.#over();
+  }
+
+  /** Forget what went wrong: it is not wanted any more. */
+  forget() {
+    const hadFocus = this.#banner.contains(document.activeElement);
+    this.#failed.clear();
+    this.#stopWaiting();
+    this.#attempts = 0;
+    this.#said = "";
+    this.#banner.hidden = true;
+    this.#text.replaceChildren();
+    document.body.removeAttribute("data-outage");
+    if (hadFocus) document.getElementById("products-title").focus({ preventScroll: true });
+  }
+
+  #passing() {
+    return [...this.#failed.values()].filter(({ error }) => isPassing(error));
+  }
+
+  #say() {
+    const errors = [...this.#failed.values()].map(({ error }) => error);
+    // One cause shows in several ways: say the gravest.
+    const worst = errors.find((one) => one instanceof UnreachableError) ?? errors[0];
+    const [title, text] = words(worst);
+    this.#banner.hidden = false;
+    document.body.setAttribute("data-outage", "");
+    this.#button.hidden = !isPassing(worst);
+    // An alert that is written again is read out again: not for another number in the log.
+    const said = title + worst.message;
+    if (this.#said === said) return;
+    this.#said = said;
+    this.#banner.dataset.store = worst.store ?? "";
+    this.#text.replaceChildren(
+      element("p", { class: "outage-title" }, title),
+      element("p", {}, text),
+    );
+    this.#actions.replaceChildren(...this.#wayOut(worst).map((one) =>
+      element("button", { type: "button", class: "button", click: one.act }, one.text)));
+  }
+
+  #wait(atLeast) {
+    const seconds = Math.max(atLeast, Math.min(LONGEST_S, FIRST_S * 2 ** this.#attempts));
+    this.#due = Date.now() + seconds * 1000;
+    clearInterval(this.#timer);
+    this.#timer = setInterval(() => this.#tick(), 250);
+    this.#tick();
+  }
+
+  #tick() {
+    const left = Math.ceil((this.#due - Date.now()) / 1000);
+    if (left <= 0) this.#retry();
+    else this.#countdown.textContent = `Tries again in ${left} s`;
+  }
+
+  #stopWaiting() {
+    clearInterval(this.#timer);
+    this.#countdown.textContent = "";
+  }
+
+  #retry() {
+    this.#stopWaiting();
+    this.#attempts += 1;
+    this.#countdown.textContent = "Trying …";
+    for (const { retry } of this.#passing()) retry();
+  }
+}
+
+/** Tell whether what went wrong may be right the next time. */
+function isPassing(error) {
+  return error instanceof UnreachableError || (error.status ?? 500) >= 500;
+}
+
+function words(error) {
+  if (error instanceof UnreachableError) {
+    return ["The service does not answer.", "It may have been stopped: python -m helpers serve "
+      + "starts it. What is shown is what it said last."];
+  }
+  if (!(error instanceof ProblemError)) return ["This page has failed.", String(error.message)];
+  const inLog = error.requestId ? ` In the service’s log, this is ${error.requestId}.` : "";
+  if (error.status === 503 && error.store) {
+    return [`${error.store} does not answer.`, STILL_WORKS[error.store] ?? error.message];
+  }
+  if (error.status >= 500) return ["The service has failed.", `${error.message}${inLog}`];
+  return ["The shop cannot answer what this page’s address asks for.", error.message];
+}
+
+const STILL_WORKS = {
+  PostgreSQL: "It holds names, prices and categories, and says which products there are: without "
+    + "it there is no new list. What is shown stays.",
+  MongoDB: "Filters by tags and specifications need it; lists without them still work.",
+  Redis: "“In stock only” needs it; lists without it still work, with the stock unknown.",
+};

@@ -1,0 +1,100 @@
+/**
+ * What is asked of the shop, in the API's own words: `category=laptop&tag=gift&spec.ram=16GB`.
+ *
+ * The page's address holds the same words, so that a link can be shared and "back" works.
+ */
+
+import { readable } from "./values.js";
+
+const KNOWN = ["category", "tag", "in_stock"];
+const SPECIFICATION = "spec.";
+const NAME = /^[a-z][a-z0-9_]{0,39}(\.[a-z][a-z0-9_]{0,39}){0,3}$/;
+const LONGEST = 200;
+const NUMBER = /^-?(0|[1-9]\d{0,17})(\.\d{1,17})?$/;
+
+/** The filters of the page's address; whatever else stands there is left out. */
+export function readFilters(search) {
+  const filters = new URLSearchParams();
+  for (const [name, value] of new URLSearchParams(search)) {
+    const isKnown = KNOWN.includes(name) || name.startsWith(SPECIFICATION);
+    if (isKnown && !filters.has(name, value)) filters.append(name, value);
+  }
+  return filters;
+}
+
+/** Return the filters with `name` set to `value` alone; with `null`, without it. */
+export function replaced(filters, name, value) {
+  const changed = new URLSearchParams(filters);
+  if (value === null) changed.delete(name);
+  else changed.set(name, value);
+  return changed;
+}
+
+/** Return the filters with `name=value` added, or taken away where it is there. */
+export function toggled(filters, name, value) {
+  const changed = new URLSearchParams();
+  for (const [one, its] of filters) if (one !== name || its !== value) changed.append(one, its);
+  if (!filters.has(name, value)) changed.append(name, value);
+  return changed;
+}
+
+/** Return the filters without those that only `store` can answer. */
+export function without(filters, store) {
+  const changed = new URLSearchParams();
+  for (const [name, value] of filters) if (storeOf(name) !== store) changed.append(name, value);
+  return changed;
+}
+
+/** Return the store that answers a filter. */
+export function storeOf(name) {
+  return { category: "PostgreSQL", in_stock: "Redis" }[name] ?? "MongoDB";
+}
+
+/** Return the parameter of a specification; `null` where the API takes no such name. */
+export function specification(name) {
+  return NAME.test(name) ? SPECIFICATION + name : null;
+}
+
+/**
+ * Return a value as the API reads it: a text that looks like something else stands in quotation
+ * marks. `null` where it cannot be asked for.
+ */
+export function valueText(value) {
+  if (typeof value === "boolean") return String(value);
+  if (typeof value === "number") return NUMBER.test(value) ? String(value) : null;
+  if (typeof value !== "string" || value === "" || value.length > LONGEST) return null;
+  const looksElse =
+    NUMBER.test(value) || /^(true|false|".*")$/s.test(value) || value.includes("..");
+  return looksElse ? `"${value}"` : value;
+}
+
+/** Return a range as the API reads it; an end that is empty is open. */
+export function rangeText(low, high) {
+  return low === "" && high === "" ? null : `${low}..${high}`;
+}
+
+/** Return the ends of a range, or `null` where `text` is none. */
+export function readRange(text) {
+  const [low, high, ...more] = (text ?? "").split("..");
+  const isEnd = (end) => end === "" || NUMBER.test(end);
+  return high !== undefined && more.length === 0 && isEnd(low) && isEnd(high) ? [low, high] : null;
+}
+
+/** Return what a filter says, to be read: "ram: 16GB", "pages: 100 to 300". */
+export function filterText(name, value) {
+  if (name === "in_stock") return "in stock only";
+  if (!name.startsWith(SPECIFICATION)) return `${name}: ${value}`;
+  return `${readable(name.slice(SPECIFICATION.length))}: ${specificationText(value)}`;
+}
+
+function specificationText(value) {
+  const range = readRange(value);
+  if (range !== null) {
+    const [low, high] = range;
+    if (low === "") return `up to ${high}`;
+    return high === "" ? `from ${low}` : `${low} to ${high}`;
+  }
+  if (value === "true") return "yes";
+  if (value === "false") return "no";
+  return /^".+"$/s.test(value) ? value.slice(1, -1) : value;
+}

@@ -1,0 +1,83 @@
+"""What the tests look for on the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from playwright.sync_api import Locator, Page
+
+from helpers.settings import PROJECT
+
+#: So many products does the shop have.
+COUNT = 120
+
+#: So many products does a page show at first, and more at each wish.
+PAGE = 24
+
+#: What a browser says of an answer with a status of 400 or more, and of one that did not come.
+FAILED_REQUEST = r"^Failed to load resource: .*(status of [45]\d\d|net::ERR_)"
+
+SCREENSHOTS = PROJECT / "build" / "screenshots"
+
+
+def cards(page: Page) -> Locator:
+    """Return the cards of products, without those that only keep a place."""
+    return page.locator("#products > .card:not(.placeholder)")
+
+
+def card(page: Page, number: int) -> Locator:
+    """Return the card of one product."""
+    return page.locator(f'#products > [data-key="{number}"]')
+
+
+def shown_ids(page: Page) -> list[int]:
+    """Return the products that are shown, in their order."""
+    return [int(key) for key in cards(page).evaluate_all("all => all.map((c) => c.dataset.key)")]
+
+
+def keep_screenshot(page: Page, name: str) -> Path:
+    """Save what is seen below ``build/screenshots``."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    file = SCREENSHOTS / f"{name}.png"
+    page.screenshot(path=file, animations="disabled")
+    return file
+
+
+def field(product: Locator, name: str) -> Locator:
+    """Return a field of a card: ``"name"``, ``"price"``, …, ``"stock"``."""
+    return product.locator(f'[data-field="{name}"]')
+
+
+def store_of(part: Locator) -> tuple[str, str]:
+    """Return the store whose field a part stands in, and the colour of that field's rail."""
+    store, colour = part.evaluate(
+        """(part) => {
+            const field = part.closest("[data-store]");
+            return [field.dataset.store, getComputedStyle(field, "::before").backgroundColor];
+        }"""
+    )
+    return store, _hexadecimal(colour)
+
+
+def _hexadecimal(colour: str) -> str:
+    red, green, blue = (int(part) for part in colour.removeprefix("rgb(").rstrip(")").split(","))
+    return f"#{red:02X}{green:02X}{blue:02X}"
+
+
+def focused(page: Page) -> str:
+    """Return what has the focus, in a word: its id, its classes or its element's name."""
+    found: str = page.evaluate(
+        """() => {
+            const at = document.activeElement;
+            return at.id || at.className || at.localName;
+        }"""
+    )
+    return found
+
+
+def overflow(page: Page) -> int:
+    """Return by how many pixels the page is wider than its window."""
+    wider: int = page.evaluate(
+        "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    return wider
