@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from helpers.shop.joined_views import JoinedViews, Lives
@@ -42,14 +42,16 @@ class LiveList:
     """All products of which there is a view, in order of id, each with its stock.
 
     ``body`` is the original's JSON, in UTF-8, ``etag`` its entity tag, as the header has it;
-    ``count`` is the number of products. ``behind`` is how many announced versions the views may be
-    behind. Where ``complete`` is false, no keeper has made all views, or Redis has lost them.
+    ``count`` is the number of products. All announced changes up to the version ``applied`` are in
+    it, and it may be ``behind`` by so many. Where ``complete`` is false, no keeper has made all
+    views, or Redis has lost them.
     """
 
     body: bytes
     etag: str
-    behind: int
     count: int
+    applied: int
+    behind: int
     complete: bool
 
     def __repr__(self) -> str:
@@ -190,15 +192,21 @@ class ViewCopy:
         return values
 
     def _listed(self) -> LiveList:
-        version, applied = self._numbers
-        behind, complete = int(version or 0) - int(applied or 0), applied != b""
+        version, applied = (int(number or 0) for number in self._numbers)
         body, before = self._joined.body(), self._list
-        if before is None or body is not before.body:
+        if before is not None and before.body is body:
+            etag = before.etag
+        else:
             etag = f'"{self._joined.digest()}"'  # with the quotation marks that belong to it
-            return LiveList(body, etag, behind, len(self._joined), complete)
-        if (behind, complete) != (before.behind, before.complete):
-            return replace(before, behind=behind, complete=complete)
-        return before
+        found = LiveList(
+            body=body,
+            etag=etag,
+            count=len(self._joined),
+            applied=applied,
+            behind=version - applied,
+            complete=self._numbers[1] != b"",
+        )
+        return before if before is not None and before == found else found
 
 
 def _product(name: bytes, prefix: bytes) -> int | None:

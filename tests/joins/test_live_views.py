@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -25,6 +26,7 @@ from helpers.shop.read_model import ReadModel
 from helpers.shop.stock import Stock
 from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores
+from helpers.stores.key_changes import Answered, KeyChanges
 from tests.joins.conftest import Both
 from tests.joins.filling import delete_product, insert_product, put
 from tests.joins.memory import MemoryStores
@@ -196,9 +198,44 @@ def test_it_says_how_far_the_views_are_behind_and_no_less(shop: Shop) -> None:
     set_price(shop.waiting, 2, Decimal(8))
     behind = shop.read()
     assert behind == replace(found, behind=2)
+    assert (behind.applied, found.applied) == (0, 0)
     assert behind.body is found.body
     shop.model.catch_up()
-    shop.assert_current()
+    assert shop.assert_current().applied == 2
+
+
+@pytest.mark.parametrize("anew", [False, True], ids=["what was named", "everything"])
+def test_whenever_the_keeper_works_the_views_are_as_new_as_is_said_of_them(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, anew: bool
+) -> None:
+    send = KeyChanges._send
+    sent = moment = 0
+    version: float = 0
+
+    def hooked(keys: KeyChanges, command: bytes, answered: Answered) -> None:
+        """Change a price and make its view just before a certain command is sent."""
+        nonlocal sent, version
+        if sent == moment:
+            version = set_price(shop.waiting, 1, Decimal(1000 + moment))
+            shop.model.catch_up()
+        sent += 1
+        send(keys, command, answered)
+
+    while sent >= moment:  # as long as there were so many commands
+        shop.read()
+        if anew:
+            shop.waiting.redis.flushdb()
+        set_price(shop.waiting, 2, Decimal(1000 + moment))
+        shop.model.catch_up()
+        sent, version = 0, math.inf
+        with monkeypatch.context() as patched:
+            patched.setattr(KeyChanges, "_send", hooked)
+            found = shop.read()
+        price = orjson.loads(found.body)[0]["price"]
+        assert found.applied < version or price == str(1000 + moment)
+        shop.assert_current()
+        moment += 1
+    assert moment > 4
 
 
 def test_a_count_that_expires_is_gone_when_its_life_is_over(shop: Shop) -> None:
