@@ -99,12 +99,12 @@ class ViewCopy:
         self._note()
         if self._is_whole and not self._stale.isdisjoint(_NUMBERS):
             await self._read_numbers()
-            # Now all is named that the keeper had written by then.
-            await self.keys.check()
-            self._note()
-        while not self._is_whole:
-            await self._read_all()
-        await self._read(self._stale.difference(_NUMBERS))
+            await self._check()  # then all is named that the keeper had written by then
+        await self._make_whole()
+        if await self._read(self._stale.difference(_NUMBERS)):
+            # Views are gone. They may be all of them, since a database was emptied meanwhile.
+            await self._check()
+            await self._make_whole()
         self._list = self._listed()
         return self._list
 
@@ -117,23 +117,30 @@ class ViewCopy:
             self._stale |= named
         self._stale |= self._lives.take(self._time())
 
-    async def _read_all(self) -> None:
-        self._joined, self._lives = JoinedViews(), Lives()
-        self._stale.clear()
-        await self._read_numbers()
-        await self._read({key async for key in self._view_keys()})
+    async def _check(self) -> None:
         await self.keys.check()
-        self._is_whole = True
-        self._note()  # which says otherwise where a database was emptied meanwhile
+        self._note()
+
+    async def _make_whole(self) -> None:
+        while not self._is_whole:
+            self._joined, self._lives = JoinedViews(), Lives()
+            self._stale.clear()
+            await self._read_numbers()
+            await self._read({key async for key in self._view_keys()})
+            self._is_whole = True
+            await self._check()  # which says otherwise where a database was emptied meanwhile
 
     async def _read_numbers(self) -> None:
         self._numbers = await self._values(_NUMBERS)
         self._stale.difference_update(_NUMBERS)
 
-    async def _read(self, names: set[bytes]) -> None:
-        """Read the views and counts of these keys; those of no product are passed over."""
+    async def _read(self, names: set[bytes]) -> bool:
+        """Read the views and counts of these keys, and tell whether a view is gone.
+
+        Keys of no product are passed over.
+        """
         if not names:
-            return
+            return False
         joined = self._joined
         viewed = {one: name for name in names if (one := _product(name, _VIEW)) is not None}
         counted = {one: name for name in names if (one := _product(name, _STOCK)) is not None}
@@ -153,6 +160,7 @@ class ViewCopy:
         for one, stock in stocks.items():
             joined.put_stock(one, stock)
         self._stale -= names
+        return not all(views.values())
 
     async def _stocks(self, counts: dict[int, bytes]) -> dict[int, str | None]:
         """Return counts as they are shown; the ledger says those that Redis does not have."""

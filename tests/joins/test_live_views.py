@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import psycopg
@@ -21,7 +20,7 @@ from helpers.network.link import Link
 from helpers.servers.spare import SpareValkey, spare_valkey
 from helpers.shop.joins import batched, products_json
 from helpers.shop.live_views import LiveList, LiveViews
-from helpers.shop.product_changes import announce, set_price
+from helpers.shop.product_changes import VERSION, announce, set_price
 from helpers.shop.read_model import ReadModel
 from helpers.shop.stock import Stock
 from helpers.stores import Stores
@@ -30,6 +29,8 @@ from helpers.stores.key_changes import Answered, KeyChanges
 from tests.joins.conftest import Both
 from tests.joins.filling import delete_product, insert_product, put
 from tests.joins.memory import MemoryStores
+
+T = TypeVar("T")
 
 # On a server of our own: what it tells and counts is of our doing alone.
 pytestmark = pytest.mark.servers
@@ -58,7 +59,8 @@ class Shop:
         """Assert that the list is byte for byte what the join answers, and return it."""
         found = self.read()
         assert found.body == products_json(batched(self.waiting))
-        assert (found.behind, found.complete) == (0, True)
+        version = int(self.waiting.redis.get(VERSION) or 0)
+        assert (found.applied, found.behind, found.complete) == (version, 0, True)
         assert found.count == len(orjson.loads(found.body))
         return found
 
@@ -95,6 +97,41 @@ def shop(both: Both, stores: tuple[Stores, AsyncStores]) -> Iterator[Shop]:
         model.rebuild()
         yield Shop(waiting, awaited, model, views, both.runner)
     both.runner.run(views.aclose())
+
+
+class Moments:
+    """One moment of a read after the other: just before each command that it sends."""
+
+    def __init__(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._shop = shop
+        self._monkeypatch = monkeypatch
+        self._sent = 0
+        self.moment = 0
+
+    def __iter__(self) -> Iterator[int]:
+        """Go on as long as a read sends so many commands."""
+        while self._sent >= self.moment:
+            self._shop.read()
+            yield self.moment
+            self.moment += 1
+        assert self.moment > 4
+
+    def read(self, change: Callable[[], T]) -> tuple[LiveList, T | None]:
+        """Read, with a change in this moment; return both answers (``None``: there was none)."""
+        send = KeyChanges._send
+        changed: list[T] = []
+        self._sent = 0
+
+        def hooked(keys: KeyChanges, command: bytes, answered: Answered) -> None:
+            if self._sent == self.moment:
+                changed.append(change())
+            self._sent += 1
+            send(keys, command, answered)
+
+        with self._monkeypatch.context() as patched:
+            patched.setattr(KeyChanges, "_send", hooked)
+            found = self._shop.read()
+        return found, changed[0] if changed else None
 
 
 def _calls(client: redis.Redis) -> dict[str, int]:
@@ -204,38 +241,48 @@ def test_it_says_how_far_the_views_are_behind_and_no_less(shop: Shop) -> None:
     assert shop.assert_current().applied == 2
 
 
+@pytest.fixture
+def moments(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Moments:
+    return Moments(shop, monkeypatch)
+
+
 @pytest.mark.parametrize("anew", [False, True], ids=["what was named", "everything"])
 def test_whenever_the_keeper_works_the_views_are_as_new_as_is_said_of_them(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, anew: bool
+    shop: Shop, moments: Moments, anew: bool
 ) -> None:
-    send = KeyChanges._send
-    sent = moment = 0
-    version: float = 0
+    def change() -> int:
+        number = 1000 + moments.moment
+        version = set_price(shop.waiting, 1, Decimal(number))
+        shop.waiting.redis.set("stock:1", number)
+        shop.model.catch_up()
+        return version
 
-    def hooked(keys: KeyChanges, command: bytes, answered: Answered) -> None:
-        """Change a price and make its view just before a certain command is sent."""
-        nonlocal sent, version
-        if sent == moment:
-            version = set_price(shop.waiting, 1, Decimal(1000 + moment))
-            shop.model.catch_up()
-        sent += 1
-        send(keys, command, answered)
-
-    while sent >= moment:  # as long as there were so many commands
-        shop.read()
+    for _ in moments:
         if anew:
             shop.waiting.redis.flushdb()
-        set_price(shop.waiting, 2, Decimal(1000 + moment))
+        set_price(shop.waiting, 2, Decimal(1000 + moments.moment))
         shop.model.catch_up()
-        sent, version = 0, math.inf
-        with monkeypatch.context() as patched:
-            patched.setattr(KeyChanges, "_send", hooked)
-            found = shop.read()
+        found, version = moments.read(change)
         price = orjson.loads(found.body)[0]["price"]
-        assert found.applied < version or price == str(1000 + moment)
+        assert version is None or found.applied < version or price == str(1000 + moments.moment)
         shop.assert_current()
-        moment += 1
-    assert moment > 4
+
+
+@pytest.mark.parametrize("anew", [False, True], ids=["what was named", "everything"])
+def test_whenever_the_views_are_lost_those_that_are_left_do_not_pass_for_all(
+    shop: Shop, moments: Moments, anew: bool
+) -> None:
+    for _ in moments:
+        if anew:
+            shop.waiting.redis.flushdb()
+            shop.model.catch_up()
+        else:
+            set_price(shop.waiting, 2, Decimal(1000 + moments.moment))
+            shop.model.catch_up()
+        found, _ = moments.read(shop.waiting.redis.flushdb)
+        assert found.count == 20 or not found.complete
+        shop.model.catch_up()
+        shop.assert_current()
 
 
 def test_a_count_that_expires_is_gone_when_its_life_is_over(shop: Shop) -> None:
