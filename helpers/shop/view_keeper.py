@@ -55,10 +55,10 @@ class ViewKeeper:
         """Begin, in a thread. Once only."""
         self._thread.start()
 
-    def stop(self, *, wait_seconds: float | None = None) -> bool:
+    def stop(self, *, wait_seconds: float = 10.0) -> bool:
         """End after the pass that runs, and tell whether it has ended within ``wait_seconds``.
 
-        Without them, waits for as long as that takes. The thread keeps no process from ending.
+        Else a store does not answer. The thread does not keep the process from ending.
         """
         self._stopping.set()
         if self._thread.ident is not None:
