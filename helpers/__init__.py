@@ -9,6 +9,7 @@ from helpers.errors import (
     CatalogError,
     CourseError,
     LinkError,
+    LoadError,
     MetadataError,
     QueryError,
     ReadModelError,
@@ -18,6 +19,7 @@ from helpers.errors import (
     SoldOutError,
     StockError,
     StoreError,
+    UnknownProductError,
 )
 from helpers.shop.joins import batched, per_product
 from helpers.shop.seed import load, seed
@@ -35,6 +37,7 @@ __all__ = [
     "CourseError",
     "DocumentPlan",
     "LinkError",
+    "LoadError",
     "MetadataError",
     "QueryError",
     "QueryPlan",
@@ -47,6 +50,7 @@ __all__ = [
     "StockError",
     "StoreError",
     "Stores",
+    "UnknownProductError",
     "batched",
     "count_commands",
     "describe_stores",

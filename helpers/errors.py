@@ -8,14 +8,16 @@ thing, the likely cause and the way out. No text ever holds a password::
     ├── ServerError         an embedded server cannot be prepared, started or stopped
     ├── StoreError          a store does not answer, or refuses us
     ├── LinkError           the relay between us and a store cannot be started, or has ended
+    ├── LoadError           a server cannot be measured: it does not listen, or the callers ended
     ├── CatalogError        a catalogue file has bad lines; all of them are in ``problems``
     ├── QueryError          what is asked of the shop is not what it must be
     ├── ReadModelError      the views of the read model are being made by somebody else
     ├── MetadataError       a document or a filter of product metadata is not what it must be
-    └── StockError          a quantity, a product id or a reservation is not what it must be
-        ├── MissingCountError   Redis has no count of a product
-        ├── SoldOutError        fewer units are available than were asked for
-        └── ReservationError    a reservation is in a state in which this cannot be done
+    └── StockError          a quantity, an id or a reservation is not what it must be
+        ├── UnknownProductError  the shop, or its ledger, has no such product
+        ├── MissingCountError    Redis has no count of a product
+        ├── SoldOutError         fewer units are available than were asked for
+        └── ReservationError     a reservation is in a state in which this cannot be done
 """
 
 from __future__ import annotations
@@ -40,6 +42,10 @@ class ServerError(CourseError):
 
 class LinkError(CourseError):
     """The relay between us and a store cannot be started, or has ended."""
+
+
+class LoadError(CourseError):
+    """A server cannot be put under load: nothing listens, or the callers' process has ended."""
 
 
 class StoreError(CourseError):
@@ -82,13 +88,14 @@ class CatalogError(CourseError):
 class MetadataError(CourseError):
     """A document of product metadata, or a filter for it, is not what it must be.
 
-    ``field`` is the part that is wrong, ``reason`` what is wrong with it.
+    ``field`` is the part that is wrong, ``reason`` what is wrong with it, ``way_out`` what to do.
     """
 
     def __init__(self, field: str, reason: str, way_out: str) -> None:
         super().__init__(f"{field}: {reason}. {way_out}")
         self.field = field
         self.reason = reason
+        self.way_out = way_out
 
 
 class QueryError(CourseError):
@@ -108,7 +115,19 @@ class ReadModelError(CourseError):
 
 
 class StockError(CourseError):
-    """A quantity, a product id, a token or a length of time is not what it must be."""
+    """A quantity, an id, a token or a length of time is not what it must be."""
+
+
+class UnknownProductError(StockError):
+    """Somebody, such as the ledger, does not know some products. Nothing was changed.
+
+    ``product_ids`` are those that are not known.
+    """
+
+    def __init__(self, who: str, product_ids: list[int], way_out: str) -> None:
+        ids = ", ".join(map(str, product_ids))
+        super().__init__(f"{who} does not know product {ids}: {way_out}")
+        self.product_ids = product_ids
 
 
 class MissingCountError(StockError):

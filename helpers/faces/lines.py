@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from helpers.faces.palette import INK, MONGO, POSTGRES, REDIS
+from helpers.faces.palette import GREY, GRID, INK, MONGO, POSTGRES, REDIS
 
 _PURPLE = "#CC79A7"
 _VERMILION = "#D55E00"
 _SKY = "#56B4E9"
-_GREY = "#888888"
 
 #: Colour, marker and dashes of the first line, the second, ….
 STYLES: tuple[tuple[str, str, Any], ...] = (
@@ -25,7 +25,7 @@ STYLES: tuple[tuple[str, str, Any], ...] = (
     (_PURPLE, "v", (0, (5, 1, 1, 1, 1, 1))),
     (_VERMILION, "P", (0, (6, 2))),
     (_SKY, "X", (0, (1, 1))),
-    (_GREY, "*", (0, (3, 1, 1, 1))),
+    (GREY, "*", (0, (3, 1, 1, 1))),
 )
 
 
@@ -53,16 +53,31 @@ def plot_line(
     )
 
 
-def plain_numbers(axes: Axes) -> None:
-    """Write 1000 on the axes, and not a power of ten."""
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(_plain))
+def plain_numbers(*scales: Axis) -> None:
+    """Write 1,000 at the scales, and not a power of ten."""
+    for scale in scales:
+        scale.set_major_formatter(FuncFormatter(_plain))
 
 
-def open_axes(axes: Axes) -> None:
-    """Draw the axes without a frame, with a light grid behind."""
-    axes.grid(axis="y", color="#E5E5E5", linewidth=0.7)
-    axes.set_axisbelow(True)
+def plain_figure(value: float) -> str:
+    """Return ``value`` as it is written beside what it belongs to: three digits, or all of more."""
+    return f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
+
+
+def plain_scales(axes: Axes) -> None:
+    """Write plain numbers at logarithmic scales: powers of ten, and 2 and 5 where these are few."""
+    for scale, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        parts = (1.0,) if high > 100 * low else (1.0, 2.0, 5.0)
+        scale.set_major_locator(LogLocator(subs=parts))
+        scale.set_minor_formatter(NullFormatter())
+    plain_numbers(axes.xaxis, axes.yaxis)
+
+
+def open_axes(axes: Axes, grid: Literal["x", "y", "both"] | None = "y") -> None:
+    """Draw the axes without a frame; behind, a light grid across the scales that ``grid`` names."""
+    if grid is not None:
+        axes.grid(axis=grid, color=GRID, linewidth=0.7)
+        axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -80,5 +95,10 @@ def legend_above(figure: Figure, axes: Axes) -> None:
     )
 
 
+def legend_beside(axes: Axes) -> None:
+    """Put the legend of ``axes`` to their right."""
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=4)
+
+
 def _plain(value: float, _: object) -> str:
-    return f"{value:g}"
+    return f"{value:,.10g}"

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
-from helpers.errors import StoreName
-from helpers.faces.lines import STYLES, legend_above, plot_line
-from helpers.faces.palette import INK, MONGO, POSTGRES, REDIS
+from helpers.faces.lines import (
+    STYLES,
+    legend_above,
+    legend_beside,
+    open_axes,
+    plain_figure,
+    plain_numbers,
+    plain_scales,
+    plot_line,
+)
+from helpers.faces.palette import GREY, INK, POSTGRES, REDIS, STORE_COLOURS, STORE_HATCHES
 from helpers.stores.trace import STORES, Span
 
-_COLOURS: Mapping[StoreName, str] = {"PostgreSQL": POSTGRES, "MongoDB": MONGO, "Redis": REDIS}
-_HATCHES: Mapping[StoreName, str] = {"PostgreSQL": "", "MongoDB": "///", "Redis": "..."}
-_GREY = "#888888"
-_GRID = "#E5E5E5"
 _MOST_ROWS = 40
 
 
@@ -31,34 +36,39 @@ def draw_growth(times: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
     for index, (way, line) in enumerate(times.items()):
         plot_line(axes, [(count, 1000 * seconds) for count, seconds in sorted(line)], index, way)
     axes.set(xscale="log", yscale="log", xlabel="products", ylabel="time in ms")
-    _plain_scales(axes)
-    axes.grid(color=_GRID, linewidth=0.7)
-    _legend_beside(axes)
+    plain_scales(axes)
+    open_axes(axes, "both")
+    legend_beside(axes)
     figure.tight_layout()
     return figure
 
 
-def draw_waterfall(spans: Sequence[Span]) -> Figure:
+def draw_waterfall(
+    spans: Sequence[Span], *, total_seconds: float | None = None, unlisted: int = 0
+) -> Figure:
     """Draw each round trip as a bar in time, one below the other, in the colour of its store.
 
     Of more than 40 the first and the last are drawn, and between them how many are left out.
+    Time begins with the first; or, with ``total_seconds``, with the request that they were for,
+    which took so long: a line stands where it ends. ``unlisted`` is how many round trips came after
+    ``spans``: then these have the width, and the end is told in words.
     """
     first = min((span.start_seconds for span in spans), default=0.0)
-    ordered = sorted(spans, key=lambda span: span.start_seconds)
-    rows: list[Span | int] = [*ordered]
-    if len(ordered) > _MOST_ROWS:
-        head, tail = ordered[: _MOST_ROWS - 8], ordered[-7:]
-        rows = [*head, len(ordered) - len(head) - len(tail), *tail]
+    if total_seconds is not None:
+        first = 0.0
+    until = None if unlisted else total_seconds
+    rows = _waterfall_rows(spans, unlisted)
     figure = Figure(figsize=(8.2, 1.1 + 0.24 * max(3, len(rows))))
     axes = figure.subplots()
-    end = max((1000 * (span.end_seconds - first) for span in spans), default=1.0) or 1.0
-    labels = []
+    last = max([*(span.end_seconds for span in spans), until or first])
+    end = 1000 * (last - first) or 1.0
     for row, span in enumerate(rows):
         if isinstance(span, int):
-            labels.append("⋮")
-            axes.text(0, row, f"  {span:,} more round trips", va="center", size=9, color=INK)
+            text = f"  {span:,} more round trip{'s' if span != 1 else ''}"
+            if unlisted and total_seconds is not None and row == len(rows) - 1:
+                text += f"; answered after {plain_figure(1000 * total_seconds)} ms"
+            axes.text(0, row, text, va="center", size=9, color=INK)
             continue
-        labels.append(f"{span.store} {span.name}")
         start = 1000 * (span.start_seconds - first)
         width = 1000 * (span.end_seconds - span.start_seconds)
         axes.barh(
@@ -66,25 +76,17 @@ def draw_waterfall(spans: Sequence[Span]) -> Figure:
             max(width, 0.003 * end),
             left=start,
             height=0.72,
-            color=_COLOURS[span.store],
-            hatch=_HATCHES[span.store],
+            color=STORE_COLOURS[span.store],
+            hatch=STORE_HATCHES[span.store],
             edgecolor=INK,
             linewidth=0.5,
         )
+    labels = ["⋮" if isinstance(span, int) else f"{span.store} {span.name}" for span in rows]
     axes.set_yticks(range(len(rows)), labels, size=9)
     axes.tick_params(axis="y", length=0)
     axes.set(xlabel="time in ms", xlim=(-0.01 * end, 1.03 * end), ylim=(len(rows) - 0.4, -0.6))
-    axes.grid(axis="x", color=_GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    stores = [store for store in STORES if any(span.store == store for span in spans)]
-    patches = [
-        Patch(facecolor=_COLOURS[one], hatch=_HATCHES[one], edgecolor=INK, linewidth=0.5, label=one)
-        for one in stores
-    ]
-    axes.legend(
-        handles=patches, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0)
-    )
-    _open(axes)
+    open_axes(axes, "x")
+    _waterfall_legend(axes, spans, until)
     figure.tight_layout()
     return figure
 
@@ -113,12 +115,12 @@ def draw_latency(
                 _dash(axes, points, fit, index, (round_trips or {}).get(strategy, float))
         axes.set(xscale="log", yscale="log", xlabel="products")
         axes.set_title(f"{trip:g} ms a round trip" if trip else "no delay", size=11)
-        _plain_scales(axes)
-        axes.grid(axis="y", color=_GRID, linewidth=0.7)
+        plain_scales(axes)
+        open_axes(axes)
     all_axes[0].set_ylabel("time in ms")
     if fits is not None:
         label = "fitted: a + b · " + ("round trips" if round_trips else "products")
-        all_axes[0].plot([], [], color=_GREY, linestyle="--", label=label)
+        all_axes[0].plot([], [], color=GREY, linestyle="--", label=label)
     figure.tight_layout()
     legend_above(figure, all_axes[0])
     return figure
@@ -143,8 +145,8 @@ def draw_crossover(
         xlabel="products that meet the condition, in %",
         ylabel="time in ms",
     )
-    _plain_scales(axes)
-    axes.grid(color=_GRID, linewidth=0.7)
+    plain_scales(axes)
+    open_axes(axes, "both")
     if crossover is not None:
         axes.axvline(100 * crossover, color=INK, linewidth=1, linestyle=(0, (1, 2)), zorder=0)
         axes.text(
@@ -156,7 +158,6 @@ def draw_crossover(
             color=INK,
         )
     axes.legend(frameon=False, handlelength=3.5)
-    _open(axes)
     figure.tight_layout()
     return figure
 
@@ -190,14 +191,14 @@ def draw_tasks(points: Sequence[tuple[int, float]], shards: int) -> Figure:
         linestyle="none",
         label="counted",
     )
-    axes.axhline(shards, color=_GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
+    axes.axhline(shards, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
     axes.set(
         xscale="log", xlabel="ids in the list (n)", ylabel="Citus tasks", ylim=(0, 1.1 * shards)
     )
-    axes.xaxis.set_major_formatter(FuncFormatter(_plain))
+    plain_numbers(axes.xaxis)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, loc="lower right")
-    _open(axes)
+    open_axes(axes, None)
     figure.tight_layout()
     return figure
 
@@ -224,16 +225,16 @@ def draw_staleness(points: Mapping[str, tuple[float, float]]) -> Figure:
             axes.text(
                 value + 0.02 * most,
                 row,
-                f"{value:,.3g}" if value < 1000 else f"{value:,.0f}",
+                plain_figure(value),
                 va="center",
                 size=9.5,
                 color=INK,
             )
         axes.set(xlabel=title, xlim=(0, 1.2 * most))
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(FuncFormatter(_plain))
+        plain_numbers(axes.xaxis)
         axes.tick_params(axis="y", length=0)
-        _open(axes)
+        open_axes(axes, None)
     all_axes[0].set_yticks(range(len(points)), list(points))
     all_axes[0].invert_yaxis()
     figure.tight_layout()
@@ -253,9 +254,8 @@ def draw_pages(times: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
     axes.set(xlabel="page", ylabel="time in ms")
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(axis="y", color=_GRID, linewidth=0.7)
     axes.legend(frameon=False, handlelength=3.5)
-    _open(axes)
+    open_axes(axes)
     figure.tight_layout()
     return figure
 
@@ -279,24 +279,31 @@ def _dash(
     )
 
 
-def _plain_scales(axes: Axes) -> None:
-    """Write plain numbers at logarithmic scales: powers of ten, and 2 and 5 where these are few."""
-    for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-        parts = (1.0,) if high > 100 * low else (1.0, 2.0, 5.0)
-        axis.set_major_locator(LogLocator(subs=parts))
-        axis.set_major_formatter(FuncFormatter(_plain))
-        axis.set_minor_formatter(NullFormatter())
-    axes.set_axisbelow(True)
-    _open(axes)
+def _waterfall_rows(spans: Sequence[Span], unlisted: int) -> list[Span | int]:
+    """Return what stands in each row: a round trip, or how many of them are left out there."""
+    ordered = sorted(spans, key=lambda span: span.start_seconds)
+    rows: list[Span | int] = [*ordered]
+    if len(ordered) > _MOST_ROWS:
+        head, tail = ordered[: _MOST_ROWS - 8], ordered[-7:]
+        rows = [*head, len(ordered) - len(head) - len(tail), *tail]
+    return [*rows, unlisted] if unlisted > 0 else rows
 
 
-def _legend_beside(axes: Axes) -> None:
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=4)
-
-
-def _plain(value: float, _: object) -> str:
-    return f"{value:,.10g}"
-
-
-def _open(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
+def _waterfall_legend(axes: Axes, spans: Sequence[Span], until: float | None) -> None:
+    stores = [store for store in STORES if any(span.store == store for span in spans)]
+    handles: list[Artist] = [
+        Patch(
+            facecolor=STORE_COLOURS[store],
+            hatch=STORE_HATCHES[store],
+            edgecolor=INK,
+            linewidth=0.5,
+            label=store,
+        )
+        for store in stores
+    ]
+    if until is not None:
+        label = f"answered after {plain_figure(1000 * until)} ms"
+        handles.append(axes.axvline(1000 * until, color=INK, linestyle="--", label=label))
+    axes.legend(
+        handles=handles, frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0)
+    )

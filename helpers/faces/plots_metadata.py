@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from helpers.faces.palette import INK, MONGO
+from helpers.faces.lines import open_axes
+from helpers.faces.palette import IDLE, INK, MONGO
 from helpers.stores.document_plans import DocumentPlan
-
-_IDLE = "#DDDDDD"
 
 
 def draw_plans(plans: Mapping[str, DocumentPlan]) -> Figure:
@@ -24,7 +23,7 @@ def draw_plans(plans: Mapping[str, DocumentPlan]) -> Figure:
         axes.barh(
             *(row, idle),
             left=plan.returned,
-            color=_IDLE,
+            color=IDLE,
             edgecolor=INK,
             linewidth=0.6,
             hatch="///",
@@ -44,14 +43,14 @@ def draw_plans(plans: Mapping[str, DocumentPlan]) -> Figure:
     axes.legend(
         handles=[
             Patch(facecolor=MONGO, edgecolor=INK, label="returned"),
-            Patch(facecolor=_IDLE, edgecolor=INK, hatch="///", label="examined in vain"),
+            Patch(facecolor=IDLE, edgecolor=INK, hatch="///", label="examined in vain"),
         ],
         frameon=False,
         ncols=2,
         loc="lower left",
         bbox_to_anchor=(0, 1),
     )
-    axes.spines[["top", "right"]].set_visible(False)
+    open_axes(axes, None)
     axes.tick_params(axis="y", length=0)
     figure.tight_layout()
     return figure
@@ -68,7 +67,7 @@ def draw_facets(facets: Mapping[str, Sequence[tuple[object, int]]]) -> Figure:
         axes.invert_yaxis()
         axes.set_title(title, size=11)
         axes.set_xlabel("products")
-        axes.spines[["top", "right"]].set_visible(False)
+        open_axes(axes, None)
         axes.tick_params(axis="y", length=0)
     figure.tight_layout()
     return figure
@@ -87,6 +86,6 @@ def draw_sizes(sizes: Mapping[str, Sequence[int]], step: int) -> Figure:
         axes.plot(at, line, color=colour, linestyle=style, linewidth=2, label=title)
     axes.set(xlabel="reviews of the product", ylabel="bytes of its document", ylim=(0, None))
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
+    open_axes(axes, None)
     figure.tight_layout()
     return figure

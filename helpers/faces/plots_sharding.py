@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from helpers.faces.palette import INK, PAPER, POSTGRES
+from helpers.faces.lines import open_axes
+from helpers.faces.palette import GREY, INK, PAPER, POSTGRES
 from helpers.stores.plans import QueryPlan
 from helpers.stores.shards import Shard
 
@@ -91,12 +92,12 @@ def draw_touched(
     """Draw how many shards a list of keys touches: as measured, beside the expectation."""
     figure = Figure(figsize=(6.8, 3.8))
     axes = figure.subplots()
-    axes.axhline(shards, color="#888888", linestyle=":", label=f"all {shards} shards")
+    axes.axhline(shards, color=GREY, linestyle=":", label=f"all {shards} shards")
     axes.plot(lengths, expected, color=INK, linewidth=1.4, label="expected")
     axes.plot(lengths, measured, "o", color=POSTGRES, markersize=7, label="read from the plans")
     axes.set(xlabel="keys in the list", ylabel="tasks", ylim=(0, shards * 1.08))
     axes.legend(frameon=False, loc="lower right")
-    axes.spines[["top", "right"]].set_visible(False)
+    open_axes(axes, None)
     figure.tight_layout()
     return figure
 
@@ -120,7 +121,7 @@ def draw_skew(tables: Mapping[str, Sequence[Shard]]) -> Figure:
             )
         axes.set_title(title, size=11)
         axes.set_xlabel("shard index")
-        axes.spines[["top", "right"]].set_visible(False)
+        open_axes(axes, None)
     all_axes[0].set_ylabel("rows")
     all_axes[-1].legend(frameon=False)
     figure.tight_layout()

@@ -11,10 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from helpers.faces.lines import STYLES, legend_above, open_axes, plain_numbers, plot_line
-from helpers.faces.palette import INK, POSTGRES, REDIS
-
-_GREY = "#888888"
-_IDLE = "#DDDDDD"
+from helpers.faces.palette import GREY, INK, POSTGRES, REDIS
 
 
 def draw_round_trips(
@@ -33,10 +30,10 @@ def draw_round_trips(
             points = [(count, 1000 * seconds) for count, seconds in sorted(lines.get(trip, ()))]
             plot_line(axes, points, style, way)
         if trip > 0:
-            axes.axhline(trip, color=_GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
+            axes.axhline(trip, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
         axes.set(xscale="log", yscale="log", xlabel="products")
         axes.set_title(f"{trip:g} ms a round trip" if trip else "no delay", size=11)
-        plain_numbers(axes)
+        plain_numbers(axes.xaxis, axes.yaxis)
         open_axes(axes)
     all_axes[0].set_ylabel("latency in ms")
     figure.tight_layout()
@@ -99,7 +96,7 @@ def draw_origin_calls(calls: Mapping[str, Mapping[str, float]]) -> Figure:
     things = list(dict.fromkeys(thing for counts in calls.values() for thing in counts))
     figure = Figure(figsize=(1.8 + 3.1 * len(things), 0.9 + 0.55 * len(calls)))
     all_axes = figure.subplots(1, len(things), sharey=True, squeeze=False)[0]
-    looks = ((POSTGRES, ""), (REDIS, "///"), (_GREY, "..."))
+    looks = ((POSTGRES, ""), (REDIS, "///"), (GREY, "..."))
     for number, (axes, thing) in enumerate(zip(all_axes, things, strict=True)):
         colour, hatch = looks[number % len(looks)]
         values = [counts.get(thing, 0) for counts in calls.values()]
@@ -158,7 +155,7 @@ def draw_hit_ratios(
         points = sorted(ideal)
         axes.plot(
             *zip(*points, strict=True),
-            color=_GREY,
+            color=GREY,
             linewidth=3,
             alpha=0.6,
             label="ideal: always the most popular",

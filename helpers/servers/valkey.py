@@ -66,6 +66,7 @@ class ValkeyServer(Server):
     def answers(self) -> bool:
         client = redis.Redis.from_url(self.url, socket_connect_timeout=2, socket_timeout=5)
         try:
+            client.ping()  # refused while it loads its data, when it tells its settings already
             found = client.config_get("dir")
         except redis.RedisError:
             return False

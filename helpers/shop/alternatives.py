@@ -15,6 +15,7 @@ import psycopg
 
 from helpers.shop.joins import batched
 from helpers.shop.joins.assembly import shown, stock_text
+from helpers.shop.joins.documents import product_id_of
 from helpers.shop.joins.requests import FindMetadata, ReadStock, Row, SelectProducts
 from helpers.shop.joins.run import answer
 from helpers.shop.model import ProductJSON
@@ -101,7 +102,9 @@ def read_frames(stores: Stores) -> Frames:
     documents: list[Document] = answer(stores, FindMetadata())
     ids = [row[0] for row in rows]
     counts: list[bytes | None] = answer(stores, ReadStock(ids)) if ids else []
-    numbered = [(one["product_id"], shown(one)) for one in documents if _has_number(one)]
+    numbered = [
+        (one["product_id"], shown(one)) for one in documents if product_id_of(one) is not None
+    ]
     return Frames(
         _frame(rows, "id", "name", "price"),
         _frame(numbered, "product_id", "metadata"),
@@ -173,9 +176,3 @@ def _frame(rows: Sequence[tuple[object, ...]], *names: str) -> pd.DataFrame:
             for name, column, kind in zip(names, columns, kinds, strict=True)
         }
     )
-
-
-def _has_number(document: Document) -> bool:
-    # True would be taken for product 1.
-    found = document.get("product_id")
-    return isinstance(found, int) and not isinstance(found, bool)

@@ -32,6 +32,16 @@ CREATE TABLE categories (
 );
 """
 
+#: The first id of an order that is placed. Generated ones are numbered from 1, far below; and a
+#: client written in JavaScript holds whole numbers up to 2**53 - 1, where the sequence ends.
+FIRST_ORDER = 1_000_000_000_001
+
+# On the coordinator, so that ids are unique over all shards without asking one.
+_ORDER_IDS = f"""
+CREATE SEQUENCE IF NOT EXISTS order_ids
+    MINVALUE {FIRST_ORDER} MAXVALUE {2**53 - 1} START {FIRST_ORDER}
+"""
+
 # Orders stand on the node of their product, categories on every node: both join without a detour.
 _SPREAD = (
     f"SELECT create_distributed_table('products', 'id', shard_count => {SHARDS})",
@@ -47,7 +57,8 @@ def create_shop(stores: Stores) -> None:
     """Create the shop's tables, spread over the workers, and its collection, where they are not.
 
     Products are distributed by their id, orders and the movements of the stock by their product;
-    all are colocated. Categories are a reference table.
+    all are colocated. Categories are a reference table. The sequence ``order_ids`` numbers orders
+    that are placed.
     """
     with stores.postgres.transaction():
         # Two that create the same table at once would not both succeed: let them queue.
@@ -59,6 +70,7 @@ def create_shop(stores: Stores) -> None:
         if not _has_table(stores, "stock_movements"):
             stores.postgres.execute(ledger.TABLE)
             stores.postgres.execute(ledger.SPREAD)
+        stores.postgres.execute(_ORDER_IDS)
     prepare_metadata(stores.mongo)
 
 
@@ -74,6 +86,7 @@ def drop_shop(stores: Stores) -> None:
     """Drop the shop's tables, its collection and its stock; leave everything else alone."""
     for name in _TABLE_NAMES:
         stores.postgres.execute(f"DROP TABLE IF EXISTS {name}")
+    stores.postgres.execute("DROP SEQUENCE IF EXISTS order_ids")
     stores.mongo.productmetas.drop()
     for pattern in (stock_key("*"), OWN_KEYS):
         keys = list(stores.redis.scan_iter(match=pattern, count=_BATCH))

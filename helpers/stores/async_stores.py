@@ -8,29 +8,21 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-import psycopg
 import pymongo
-from psycopg.conninfo import make_conninfo
-from psycopg_pool import AsyncConnectionPool
+import redis
 from pymongo.asynchronous.database import AsyncDatabase
 from redis import asyncio as aioredis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from helpers.settings import DATABASE, Addresses
-from helpers.stores.connect import TIMEOUT_SECONDS, Document, explaining, explaining_all
+from helpers.stores.connect import Document, explaining, explaining_all
 from helpers.stores.document_lists import is_slow_at_lists
+from helpers.stores.limits import TIMEOUT_SECONDS, Limits
+from helpers.stores.pools import AsyncPool
 from helpers.stores.stores import Stores
 
-
-@dataclass(frozen=True)
-class Limits:
-    """How many connections each store gets, and how long anybody waits, in seconds.
-
-    ``wait_seconds`` is for a free connection, ``answer_seconds`` for an answer.
-    """
-
-    connections: int = 10
-    wait_seconds: float = 5.0
-    answer_seconds: float = 10.0
+__all__ = ["AsyncStores", "Limits", "connect_async", "connect_beside"]
 
 
 @dataclass(frozen=True)
@@ -41,9 +33,12 @@ class AsyncStores:
     PyMongo database, ``redis`` a redis-py client; the latter two have pools of their own.
     ``slow_at_lists`` says that the document server is slow at ``$in``. Use it in an ``async with``
     statement, or call ``aclose()``.
+
+    A server that was started again is no error to whoever asks next. In Redis a command whose
+    connection was lost is therefore sent once more: send only what may come twice.
     """
 
-    postgres: AsyncConnectionPool
+    postgres: AsyncPool
     mongo: AsyncDatabase[Document]
     redis: aioredis.Redis
     addresses: Addresses
@@ -88,8 +83,12 @@ async def connect_async(
     """
     limits = limits or Limits()
     async with contextlib.AsyncExitStack() as opened:
-        postgres = await _open_postgres(addresses.coordinator, database, limits)
-        opened.push_async_callback(postgres.close)
+        with explaining("PostgreSQL", addresses.coordinator):
+            postgres = AsyncPool(addresses.coordinator, database, limits)
+            opened.push_async_callback(postgres.close)
+            # A pool says only that it got no connection; one made by hand says why.
+            await postgres.probe()
+            await postgres.open()
         with explaining("MongoDB", addresses.mongo):
             client: pymongo.AsyncMongoClient[Document] = pymongo.AsyncMongoClient(
                 addresses.mongo,
@@ -104,11 +103,11 @@ async def connect_async(
             await mongo.command("listCollections", nameOnly=True)
             slow = is_slow_at_lists(await client.server_info())
         with explaining("Redis", addresses.redis):
-            redis = _redis(addresses.redis, redis_database, limits)
-            opened.push_async_callback(redis.aclose)
-            await redis.ping()
+            keys = _redis(addresses.redis, redis_database, limits)
+            opened.push_async_callback(keys.aclose)
+            await keys.ping()
         opened.pop_all()
-    return AsyncStores(postgres, mongo, redis, addresses, slow)
+    return AsyncStores(postgres, mongo, keys, addresses, slow)
 
 
 async def connect_beside(stores: Stores, *, limits: Limits | None = None) -> AsyncStores:
@@ -122,39 +121,12 @@ async def connect_beside(stores: Stores, *, limits: Limits | None = None) -> Asy
     )
 
 
-async def _open_postgres(url: str, database: str | None, limits: Limits) -> AsyncConnectionPool:
-    async def configure(connection: psycopg.AsyncConnection) -> None:
-        milliseconds = round(1000 * limits.answer_seconds)
-        await connection.execute(
-            "SELECT set_config('statement_timeout', %s, false)", [str(milliseconds)]
-        )
-
-    with explaining("PostgreSQL", url):
-        conninfo = make_conninfo(url, **({"dbname": database} if database else {}))
-        # The pool says only that it got no connection; one made by hand says why.
-        probe = await psycopg.AsyncConnection.connect(conninfo, connect_timeout=TIMEOUT_SECONDS)
-        await probe.close()
-        pool = AsyncConnectionPool(
-            conninfo,
-            kwargs={"autocommit": True, "connect_timeout": TIMEOUT_SECONDS},
-            configure=configure,
-            min_size=1,
-            max_size=limits.connections,
-            timeout=limits.wait_seconds,
-            open=False,
-        )
-        await pool.open()
-    return pool
-
-
 def _redis(url: str, database: int | None, limits: Limits) -> aioredis.Redis:
     pool = aioredis.BlockingConnectionPool.from_url(
         url,
-        max_connections=limits.connections,
-        timeout=limits.wait_seconds,
-        socket_connect_timeout=TIMEOUT_SECONDS,
-        socket_timeout=limits.answer_seconds,
-        decode_responses=True,
+        # Not after a time limit: a server that is silent would be waited for twice.
+        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+        **limits.for_redis(),
     )
     if database is not None:
         pool.connection_kwargs["db"] = database

@@ -23,12 +23,10 @@ from pymongo.monitoring import CommandListener
 from helpers.errors import StoreError, StoreName
 from helpers.settings import DATABASE, Addresses, redact
 from helpers.stores.document_lists import slow_at_lists
+from helpers.stores.limits import TIMEOUT_SECONDS
 
 Document = dict[str, Any]
 Kind = TypeVar("Kind", bound=psycopg.Connection)
-
-#: How long a server may take to accept a connection.
-TIMEOUT_SECONDS = 5
 
 _START = "Start it, or correct its address"
 _WAIT = "Try again in a moment, or allow more of them"

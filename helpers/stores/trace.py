@@ -49,6 +49,12 @@ class Trace:
         self._beginning = time.perf_counter()
 
     @property
+    def beginning(self) -> float:
+        """When the trace began or was cleared, on ``perf_counter()``."""
+        with self._lock:
+            return self._beginning
+
+    @property
     def round_trips(self) -> dict[StoreName, int]:
         """How many round trips there were to each store, also to those with none."""
         with self._lock:

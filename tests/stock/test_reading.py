@@ -92,7 +92,7 @@ class SlowLedger(Ledger):
     """A ledger that waits to be told to answer, and counts how often it is asked."""
 
     def __init__(self, ledger: Ledger) -> None:
-        super().__init__(ledger._connections)
+        super().__init__(ledger.connections)
         self.asked = 0
         self.go = threading.Event()
 

@@ -7,6 +7,7 @@ functions here run them as they are taught; ``served`` has what serves many at a
 
 from helpers.shop.joins.as_json import join_json, page_json, products_json
 from helpers.shop.joins.explanation import JoinPlan, Step, explain_page
+from helpers.shop.joins.facets import Values, count_categories, count_values
 from helpers.shop.joins.joins import at_once, batched, per_product, read_page
 from helpers.shop.joins.loader import DataLoader
 from helpers.shop.joins.query import Choice, Page, Query
@@ -24,8 +25,11 @@ __all__ = [
     "Query",
     "SingleFlight",
     "Step",
+    "Values",
     "at_once",
     "batched",
+    "count_categories",
+    "count_values",
     "explain_page",
     "join_json",
     "page_json",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bson import Int64
-
 from helpers.errors import MetadataError
+from helpers.shop.joins.documents import product_id_of
 from helpers.shop.joins.requests import FillStock, Row, Strategy, ask
 from helpers.shop.model import Metadata, ProductJSON
 from helpers.stores import Document
@@ -40,13 +39,12 @@ def add_metadata(products: list[ProductJSON], documents: Iterable[Document]) -> 
 
     Raises ``MetadataError`` where a product has two documents.
     """
-    by_id = {product["id"]: product for product in products}
+    by_id: dict[float, ProductJSON] = {product["id"]: product for product in products}
     for document in documents:
-        product_id = document.get("product_id")
-        # What is no number is no product's; True would be taken for product 1, a list has no hash.
-        if type(product_id) not in _NUMBERS or product_id not in by_id:
+        product_id = product_id_of(document)
+        product = by_id.get(product_id) if product_id is not None else None
+        if product_id is None or product is None:
             continue
-        product = by_id[product_id]
         if product["metadata"] is not None:
             raise MetadataError(
                 "productmetas",
@@ -82,7 +80,7 @@ def stock_of(ids: Sequence[int], counts: Sequence[bytes | None]) -> Strategy[lis
         return texts
     filled = yield from ask(FillStock(missing))
     return [
-        _units_text(filled.get(one)) if text is None else text
+        units_text(filled.get(one)) if text is None else text
         for one, text in zip(ids, texts, strict=True)
     ]
 
@@ -102,9 +100,9 @@ def stock_text(count: bytes | None) -> str | None:
     return digits.lstrip(b"0").decode() or "0"
 
 
-def _units_text(units: int | None) -> str | None:
+def units_text(units: int | None) -> str | None:
+    """Return units of the ledger as a count is shown."""
     return None if units is None else str(max(units, 0))
 
 
-_NUMBERS = {int, Int64, float}
 _ZERO = ord("0")

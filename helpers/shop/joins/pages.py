@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from helpers.shop.joins.assembly import assemble
+from helpers.shop.joins.documents import product_id_of
 from helpers.shop.joins.query import MOST, Choice, Page, Query
 from helpers.shop.joins.requests import (
     CountMetadata,
@@ -122,7 +123,7 @@ def _from_products(query: Query, after: Any, size: int) -> Strategy[_Batch]:
 def _from_metadata(query: Query, after: Any, size: int) -> Strategy[_Batch]:
     """MongoDB says which products; PostgreSQL and Redis are asked for these."""
     documents = yield from ask(FindMetadata(None, query.condition(), after, size))
-    numbers = [one for one in map(_product_id, documents) if one is not None]
+    numbers = [one for one in map(product_id_of, documents) if one is not None]
     last: float | None = None
     if len(documents) == size:
         # Documents that name no product may come before all numbers, or between: go on behind
@@ -144,16 +145,9 @@ def _matching(
 ) -> Strategy[list[ProductJSON]]:
     """Put together what was found, and keep what meets the conditions of every store."""
     if query.condition():
-        matched = {_product_id(document) for document in documents}
+        matched = {product_id_of(document) for document in documents}
         rows = [row for row in rows if row[0] in matched]
     products = yield from assemble(rows, documents, [counts[row[0]] for row in rows])
     if query.in_stock:
         return [one for one in products if one["stock"] not in (None, "0")]
     return products
-
-
-def _product_id(document: Document) -> int | float | None:
-    """Return the number of the product that a document belongs to; ``None`` where it says none."""
-    found = document.get("product_id")
-    is_number = isinstance(found, (int, float)) and not isinstance(found, bool)
-    return found if is_number else None

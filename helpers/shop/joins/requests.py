@@ -71,6 +71,32 @@ class CountMetadata(Request[int]):
 
 
 @dataclass(frozen=True)
+class CountCategories(Request[list[tuple[str, int]]]):
+    """How many rows PostgreSQL has of each category, the most frequent first: of these ids."""
+
+    ids: Sequence[int] | None = None
+
+
+@dataclass(frozen=True)
+class CountValues(Request[Document]):
+    """How often each tag and each value of a specification occurs in documents of MongoDB.
+
+    Counted are those that meet ``condition``, of these products. The answer has ``tags`` (pairs of
+    ``_id`` and ``count``) and ``specifications``, where ``_id`` has the name and the value.
+    """
+
+    condition: Document = field(default_factory=dict)
+    ids: Sequence[int] | None = None
+
+
+@dataclass(frozen=True)
+class FindIds(Request[list[int]]):
+    """The products whose documents in MongoDB meet ``condition``."""
+
+    condition: Document = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class ReadStock(Request[list[bytes | None]]):
     """The counts that Redis has of these products, in their order; ``None`` where it has none."""
 

@@ -7,17 +7,21 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from helpers.shop.joins.collector import rare_collections
+from helpers.shop.joins.documents import product_ids_of
 from helpers.shop.joins.requests import (
+    CountCategories,
     CountMetadata,
     CountProducts,
+    CountValues,
     FillStock,
+    FindIds,
     FindMetadata,
     ReadStock,
     Request,
     SelectProducts,
     Strategy,
 )
-from helpers.shop.joins.translation import ONE_ANSWER, condition, statement
+from helpers.shop.joins.translation import ID_ALONE, ONE_ANSWER, condition, pipeline, statement
 from helpers.shop.joins.values import decode_batches
 from helpers.shop.model import stock_keys
 from helpers.stores import Document, Stores
@@ -75,12 +79,21 @@ def drive(strategy: Strategy[T], asking: Answer, *, threads: bool = False) -> T:
 def answer(stores: Stores, request: Request[Any], fill: Fill | None = None) -> Any:
     """Ask one store one question. Raises the drivers' errors."""
     match request:
-        case SelectProducts() | CountProducts():
+        case SelectProducts() | CountProducts() | CountCategories():
             return _ask_postgres(stores, request)
         case FindMetadata():
             return _find(stores, request)
         case CountMetadata():
             return stores.mongo.productmetas.count_documents(condition(request))
+        case CountValues():
+            return decode_batches(
+                stores.mongo.productmetas.aggregate_raw_batches(pipeline(request))
+            )[0]
+        case FindIds():
+            found = stores.mongo.productmetas.find_raw_batches(
+                request.condition, ID_ALONE, batch_size=ONE_ANSWER
+            )
+            return product_ids_of(decode_batches(found))
         case ReadStock():
             return _read_stock(stores, request)
         case FillStock():
@@ -88,12 +101,12 @@ def answer(stores: Stores, request: Request[Any], fill: Fill | None = None) -> A
     raise TypeError(f"{request!r} is no question to a store.")
 
 
-def _ask_postgres(stores: Stores, request: SelectProducts | CountProducts) -> Any:
+def _ask_postgres(stores: Stores, request: SelectProducts | CountProducts | CountCategories) -> Any:
     # Not prepared: that would be another round trip at some time, and the plan would no longer be
     # made for these ids.
     cursor = stores.postgres.execute(*statement(request), prepare=False)
     rows = cursor.fetchall()
-    return rows if isinstance(request, SelectProducts) else rows[0][0]
+    return rows[0][0] if isinstance(request, CountProducts) else rows
 
 
 def _find(stores: Stores, request: FindMetadata) -> list[Document]:

@@ -7,17 +7,21 @@ from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from helpers.shop.joins.collector import rare_collections
+from helpers.shop.joins.documents import product_ids_of
 from helpers.shop.joins.requests import (
+    CountCategories,
     CountMetadata,
     CountProducts,
+    CountValues,
     FillStock,
+    FindIds,
     FindMetadata,
     ReadStock,
     Request,
     SelectProducts,
     Strategy,
 )
-from helpers.shop.joins.translation import ONE_ANSWER, condition, statement
+from helpers.shop.joins.translation import ID_ALONE, ONE_ANSWER, condition, pipeline, statement
 from helpers.shop.joins.values import decode_batches
 from helpers.shop.model import stock_keys
 from helpers.stores import Document
@@ -73,12 +77,20 @@ async def answer_async(
 ) -> Any:
     """Ask one store one question. Raises the drivers' errors."""
     match request:
-        case SelectProducts() | CountProducts():
+        case SelectProducts() | CountProducts() | CountCategories():
             return await _ask_postgres(stores, request)
         case FindMetadata():
             return await _find(stores, request)
         case CountMetadata():
             return await stores.mongo.productmetas.count_documents(condition(request))
+        case CountValues():
+            batches = await stores.mongo.productmetas.aggregate_raw_batches(pipeline(request))
+            return decode_batches([batch async for batch in batches])[0]
+        case FindIds():
+            found = stores.mongo.productmetas.find_raw_batches(
+                request.condition, ID_ALONE, batch_size=ONE_ANSWER
+            )
+            return product_ids_of(decode_batches([batch async for batch in found]))
         case ReadStock():
             return await _read_stock(stores, request)
         case FillStock():
@@ -116,11 +128,13 @@ async def _await(one: Awaitable[T]) -> T:
     return await one
 
 
-async def _ask_postgres(stores: AsyncStores, request: SelectProducts | CountProducts) -> Any:
+async def _ask_postgres(
+    stores: AsyncStores, request: SelectProducts | CountProducts | CountCategories
+) -> Any:
     async with stores.postgres.connection() as connection:
         cursor = await connection.execute(*statement(request), prepare=False)
         rows = await cursor.fetchall()
-    return rows if isinstance(request, SelectProducts) else rows[0][0]
+    return rows[0][0] if isinstance(request, CountProducts) else rows
 
 
 async def _find(stores: AsyncStores, request: FindMetadata) -> list[Document]:

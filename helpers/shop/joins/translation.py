@@ -4,16 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from helpers.shop.joins.requests import CountMetadata, CountProducts, FindMetadata, SelectProducts
+from helpers.shop.joins.requests import (
+    CountCategories,
+    CountMetadata,
+    CountProducts,
+    CountValues,
+    FindMetadata,
+    SelectProducts,
+)
 from helpers.stores import Document
 
 #: Documents of a find that PyMongo lets come in one answer, as far as MongoDB's 16 MiB reach: some
 #: 80,000 of the course's. What is more takes another round trip for each 16 MiB.
 ONE_ANSWER = 1_000_000
 
+#: What is wanted of documents that only say which products are meant.
+ID_ALONE = {"product_id": 1, "_id": 0}
 
-def statement(request: SelectProducts | CountProducts) -> tuple[str, list[object]]:
+# Values of specifications, or tags, that are counted: the most frequent ones.
+_MOST_VALUES = 500
+
+
+def statement(
+    request: SelectProducts | CountProducts | CountCategories,
+) -> tuple[str, list[object]]:
     """Return the SQL of a request, and its parameters."""
+    if isinstance(request, CountCategories):
+        return _count_categories(request)
     conditions, parameters = _where(request)
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     if isinstance(request, CountProducts):
@@ -26,6 +43,36 @@ def statement(request: SelectProducts | CountProducts) -> tuple[str, list[object
     return " ".join(part for part in parts if part), parameters
 
 
+def pipeline(request: CountValues) -> list[Document]:
+    """Return the aggregation of a request: everything is counted in one reading.
+
+    What is no object has no specifications: ``$objectToArray`` would fail. Of a list, each element
+    counts. The name of a specification is ``k``, its value ``v``.
+    """
+    condition = dict(request.condition)
+    if request.ids is not None:
+        condition["product_id"] = {"$in": list(request.ids)}
+    counted: list[Document] = [{"$sort": {"count": -1, "_id": 1}}, {"$limit": _MOST_VALUES}]
+    # An array of objects has their type, too.
+    is_object = {"specifications": {"$type": "object", "$not": {"$type": "array"}}}
+    return [
+        {"$match": condition},
+        {
+            "$facet": {
+                "tags": [{"$unwind": "$tags"}, _count("$tags"), *counted],
+                "specifications": [
+                    {"$match": is_object},
+                    {"$project": {"pair": {"$objectToArray": "$specifications"}}},
+                    {"$unwind": "$pair"},
+                    {"$unwind": "$pair.v"},
+                    _count("$pair"),
+                    *counted,
+                ],
+            }
+        },
+    ]
+
+
 def condition(request: FindMetadata | CountMetadata, *, slow_lists: bool = False) -> Document:
     """Return the condition of a request for documents.
 
@@ -36,6 +83,20 @@ def condition(request: FindMetadata | CountMetadata, *, slow_lists: bool = False
     if request.after is not None:
         return {**request.condition, "product_id": {"$gt": request.after}}
     return request.condition
+
+
+def _count_categories(request: CountCategories) -> tuple[str, list[object]]:
+    parts = ["SELECT category, count(*) FROM products"]
+    parameters: list[object] = []
+    if request.ids is not None:
+        parts.append("WHERE id = ANY(%s)")
+        parameters.append(list(request.ids))
+    parts.append("GROUP BY category ORDER BY count(*) DESC, category")
+    return " ".join(parts), parameters
+
+
+def _count(expression: object) -> Document:
+    return {"$group": {"_id": expression, "count": {"$sum": 1}}}
 
 
 def _where(request: SelectProducts | CountProducts) -> tuple[list[str], list[object]]:

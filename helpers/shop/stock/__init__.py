@@ -12,13 +12,14 @@ nothing is sold that the ledger does not have, whatever Redis has lost.
 from helpers.shop.stock.buying import buying
 from helpers.shop.stock.changes import ChangeReader, Changes
 from helpers.shop.stock.counts import Difference, Freshness
-from helpers.shop.stock.ledger import Ledger
+from helpers.shop.stock.ledger import Also, Ledger
 from helpers.shop.stock.reconciliation import Finding, Reconciliation, reconcile
 from helpers.shop.stock.reservations import TRANSITIONS, Reservation
 from helpers.shop.stock.stock import Stock
 
 __all__ = [
     "TRANSITIONS",
+    "Also",
     "ChangeReader",
     "Changes",
     "Difference",

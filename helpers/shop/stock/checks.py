@@ -1,4 +1,4 @@
-"""What comes from outside, checked before anything is sent: product ids, quantities, tokens."""
+"""What comes from outside, checked before anything is sent: ids, quantities, tokens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from helpers.errors import StockError
 #: The largest number of units of one product, in stock or in one reservation.
 MOST_UNITS = 1_000_000_000
 
-#: The largest product id: that of a bigint.
+#: The largest id of a product, a customer or an order: that of a bigint.
 LARGEST_ID = 2**63 - 1
 
 #: The most products that one reservation holds: a script has the server to itself while it runs.
@@ -25,11 +25,18 @@ def product_ids(values: Iterable[Any]) -> list[int]:
     ids = list(values)
     # bool is a kind of int, and True would be taken for product 1.
     if ids and not ({*map(type, ids)} == {int} and min(ids) > 0 and max(ids) <= LARGEST_ID):
-        wrong = next(one for one in ids if type(one) is not int or not 0 < one <= LARGEST_ID)
-        raise StockError(
-            f"{wrong!r:.60} is no product id: give a whole number from 1 to {LARGEST_ID}."
-        )
+        for one in ids:
+            identifier(one, "product")
     return ids if len(set(ids)) == len(ids) else list(dict.fromkeys(ids))
+
+
+def identifier(value: Any, what: str) -> int:
+    """Return ``value``. Raises ``StockError`` where it is no id of a ``what``: a customer, say."""
+    if type(value) is not int or not 0 < value <= LARGEST_ID:
+        raise StockError(
+            f"{value!r:.60} is no {what} id: give a whole number from 1 to {LARGEST_ID}."
+        )
+    return value
 
 
 def quantity(value: Any, *, least: int = 1) -> int:

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Literal, Protocol
 
 import psycopg
 
+from helpers.shop.products import require_products
 from helpers.shop.stock import checks
 
 TABLE = """
@@ -37,6 +38,9 @@ SPREAD = (
 
 Items = Sequence[tuple[int, int]]
 Outcome = Literal["sold", "cancelled"]
+
+#: Writes what belongs to a sale, in the transaction that writes the sale.
+Also = Callable[[psycopg.Connection], None]
 
 _LOCK = """
 SELECT pg_advisory_xact_lock(hashtextextended('stock ' || product_id, 0))
@@ -79,7 +83,7 @@ class Ledger:
     """The ledger, read and written through ``connections``. All methods raise ``psycopg.Error``."""
 
     def __init__(self, connections: Connections) -> None:
-        self._connections = connections
+        self.connections = connections
 
     def balances(
         self, product_ids: Iterable[int], *, without: Iterable[str] = ()
@@ -88,32 +92,36 @@ class Ledger:
 
         ``without`` are reservations whose sales are left out of the sum.
         """
-        with self._connections.connection() as connection:
+        with self.connections.connection() as connection:
             names = [_name(token) for token in without]
             rows = connection.execute(_BALANCES, [names, list(product_ids)])
             return dict(rows.fetchall())
 
     def product_ids(self) -> set[int]:
         """Return the ids of all products that the ledger knows."""
-        with self._connections.connection() as connection:
+        with self.connections.connection() as connection:
             return {product_id for (product_id,) in connection.execute(_PRODUCTS)}
 
     def outcome(self, token: str, product_ids: Iterable[int]) -> Outcome | None:
         """Return what became of the reservation ``token``; ``None`` where nothing is written."""
-        with self._connections.connection() as connection:
+        with self.connections.connection() as connection:
             return _outcome(connection, token, list(product_ids))
 
-    def record_sale(self, token: str, items: Items) -> Outcome:
+    def record_sale(self, token: str, items: Items, *, also: Also | None = None) -> Outcome:
         """Sell ``items`` under the reservation's name, if all are on hand; or cancel it for good.
 
         Whichever is written first stands: asked again, it answers the same.
+
+        ``also`` is called with the connection, in the transaction that writes the sale and by the
+        call that writes it alone: what it writes there is there if and only if the sale is. What it
+        raises undoes the sale and is raised here.
         """
-        with self._connections.connection() as connection, connection.transaction():
-            return record_sale(connection, token, items)
+        with self.connections.connection() as connection, connection.transaction():
+            return record_sale(connection, token, items, also=also)
 
     def cancel(self, token: str, items: Items) -> Outcome:
         """Cancel a reservation for good, unless it was sold already; say which."""
-        with self._connections.connection() as connection, connection.transaction():
+        with self.connections.connection() as connection, connection.transaction():
             return _outcome_under_lock(connection, token, items) or _cancel(
                 connection, token, items
             )
@@ -125,7 +133,7 @@ class Ledger:
         """
         (product,) = checks.product_ids([product_id])
         row = (product, f"delivery:{checks.token(movement)}", checks.quantity(quantity), "delivery")
-        with self._connections.connection() as connection:
+        with self.connections.connection() as connection:
             return connection.execute(_ADD, row).rowcount == 1
 
     def set_on_hand(self, wanted: Mapping[int, int | None]) -> set[int]:
@@ -134,25 +142,28 @@ class Ledger:
         Returns the products whose ledger changed.
         """
         ids = sorted(wanted)
-        with self._connections.connection() as connection, connection.transaction():
+        with self.connections.connection() as connection, connection.transaction():
             _lock(connection, ids)
-            there: dict[int, int] = dict(connection.execute(_BALANCES, [[], ids]).fetchall())
-            forgotten = [one for one in ids if wanted[one] is None and one in there]
-            if forgotten:
-                connection.execute(
-                    "DELETE FROM stock_movements WHERE product_id = ANY(%s)", [forgotten]
-                )
-            rows = [
-                (one, units) if one not in there else (one, units - there[one])
-                for one, units in wanted.items()
-                if units is not None and units != there.get(one)
-            ]
-            _copy(connection, [row for row in rows if row[0] not in there], "opening")
-            _copy(connection, [row for row in rows if row[0] in there], "recount")
-        return {*forgotten, *(product_id for product_id, _ in rows)}
+            return _set_on_hand(connection, wanted)
+
+    def recount(self, product_id: int, units: int) -> bool:
+        """Make what is on hand of one of the shop's products ``units``; tell if that changed it.
+
+        Raises ``StockError`` where an argument is not what it must be, ``UnknownProductError``
+        where the shop has no such product.
+        """
+        product = checks.identifier(product_id, "product")
+        wanted = {product: checks.quantity(units, least=0)}
+        with self.connections.connection() as connection, connection.transaction():
+            _lock(connection, [product])
+            # Not before the lock: the node shows the whole transaction what its first look saw.
+            require_products(connection, [product])
+            return bool(_set_on_hand(connection, wanted))
 
 
-def record_sale(connection: psycopg.Connection, token: str, items: Items) -> Outcome:
+def record_sale(
+    connection: psycopg.Connection, token: str, items: Items, *, also: Also | None = None
+) -> Outcome:
     """Sell or cancel as ``Ledger.record_sale`` does, inside of the caller's transaction."""
     written = _outcome_under_lock(connection, token, items)
     if written is not None:
@@ -163,7 +174,26 @@ def record_sale(connection: psycopg.Connection, token: str, items: Items) -> Out
         return _cancel(connection, token, items)
     for product_id, quantity in items:
         connection.execute(_ADD, (product_id, _name(token), -quantity, "sale"))
+    if also is not None:
+        also(connection)
     return "sold"
+
+
+def _set_on_hand(connection: psycopg.Connection, wanted: Mapping[int, int | None]) -> set[int]:
+    """Make what is on hand ``wanted``, under the locks of these products."""
+    ids = sorted(wanted)
+    there: dict[int, int] = dict(connection.execute(_BALANCES, [[], ids]).fetchall())
+    forgotten = [one for one in ids if wanted[one] is None and one in there]
+    if forgotten:
+        connection.execute("DELETE FROM stock_movements WHERE product_id = ANY(%s)", [forgotten])
+    rows = [
+        (one, units) if one not in there else (one, units - there[one])
+        for one, units in wanted.items()
+        if units is not None and units != there.get(one)
+    ]
+    _copy(connection, [row for row in rows if row[0] not in there], "opening")
+    _copy(connection, [row for row in rows if row[0] in there], "recount")
+    return {*forgotten, *(product_id for product_id, _ in rows)}
 
 
 def _cancel(connection: psycopg.Connection, token: str, items: Items) -> Outcome:

@@ -7,12 +7,19 @@ from typing import Self
 
 import redis
 
-from helpers.errors import MissingCountError, ReservationError, SoldOutError, StockError
+from helpers.errors import (
+    MissingCountError,
+    ReservationError,
+    SoldOutError,
+    StockError,
+    UnknownProductError,
+)
 from helpers.shop.stock import checks
 from helpers.shop.stock.counts import Counts, Difference, Freshness
-from helpers.shop.stock.ledger import Ledger, OneConnection, Outcome
+from helpers.shop.stock.ledger import Also, Connections, Ledger, OneConnection, Outcome
 from helpers.shop.stock.reservations import Clock, Reservation, Reservations, new_token
 from helpers.stores import Stores
+from helpers.stores.pooled import PooledStores
 
 _RESERVE_AGAIN = "Reserve anew, under another name."
 _TRIES = 10
@@ -44,9 +51,18 @@ class Stock:
         self._hold_seconds = checks.seconds(hold_seconds, "The time to hold units")
 
     @classmethod
-    def of(cls, stores: Stores) -> Self:
-        """Return the stock of ``stores``. Threads take turns at its one connection to Citus."""
-        return cls(stores.redis, Ledger(OneConnection(stores.postgres)))
+    def of(cls, stores: Stores | PooledStores) -> Self:
+        """Return the stock of ``stores``.
+
+        Where they have one connection to Citus, threads take turns at it; where they have a pool,
+        each borrows one.
+        """
+        connections: Connections
+        if isinstance(stores, PooledStores):
+            connections = stores.postgres
+        else:
+            connections = OneConnection(stores.postgres)
+        return cls(stores.redis, Ledger(connections))
 
     def read(self, product_ids: Iterable[int]) -> dict[int, int | None]:
         """Return the units available of each product; ``None`` where the ledger does not know it.
@@ -67,9 +83,9 @@ class Stock:
 
         ``token`` names the reservation; calling again with it changes nothing and answers the same.
 
-        Raises ``StockError`` for arguments that are not what they must be, before anything is sent,
-        and for a product that the ledger does not know; ``SoldOutError``; ``ReservationError``
-        where the reservation of this name has ended or is for other items.
+        Raises ``StockError`` for arguments that are not what they must be, before anything is sent;
+        ``UnknownProductError`` for a product that the ledger does not know; ``SoldOutError``;
+        ``ReservationError`` where the reservation of this name has ended or is for other items.
         """
         hold = self._hold_seconds if hold_seconds is None else hold_seconds
         name = new_token() if token is None else token
@@ -89,10 +105,14 @@ class Stock:
             "little memory. Allow it more, or set its maxmemory-policy to noeviction."
         )
 
-    def confirm(self, reservation: Reservation | str) -> None:
+    def confirm(self, reservation: Reservation | str, *, also: Also | None = None) -> None:
         """Sell what is reserved. When this returns, the sale is in the ledger.
 
         ``reservation`` may be a token. Confirming again changes nothing.
+
+        ``also`` is called with a connection, in the transaction that writes the sale and by the
+        call that writes it alone. What it raises undoes the sale and is raised here; the units then
+        stay with the confirmation until it is repeated, or ``reconcile`` decides it.
 
         Raises ``ReservationError`` where the reservation has expired, was released or is not known,
         or where the ledger has too few units (Redis had lost some reservations): then nothing was
@@ -108,7 +128,7 @@ class Stock:
             return
         if state != "confirming":
             raise ReservationError(found.token, state, _RESERVE_AGAIN)
-        if self.ledger.record_sale(found.token, found.items) == "sold":
+        if self.ledger.record_sale(found.token, found.items, also=also) == "sold":
             self.reservations.settle(found)
             return
         self.reservations.cancel(found)
@@ -173,6 +193,19 @@ class Stock:
         self.ledger.deliver(product_id, quantity, delivery or new_token())
         self.counts.invalidate([product_id])
 
+    def set_on_hand(self, product_id: int, units: int) -> int:
+        """Make what is on hand of one of the shop's products ``units``; return what can be bought.
+
+        That is fewer where some are reserved. It is 0 where more are reserved than are on hand now:
+        then those who confirm last are refused. Setting the same again changes nothing.
+
+        Raises ``StockError`` for arguments that are not what they must be, before anything is sent,
+        and ``UnknownProductError`` for a product that the shop does not have.
+        """
+        self.ledger.recount(product_id, units)
+        self.counts.refresh([product_id])
+        return self.read([product_id])[product_id] or 0
+
     def refresh(self, product_ids: Iterable[int]) -> list[Difference]:
         """Make counts what the ledger bears out, and return those that were not."""
         return self.counts.refresh(product_ids)
@@ -188,7 +221,6 @@ class Stock:
     def _fill(self, product_ids: list[int]) -> None:
         unknown = [one for one, units in self.counts.fill(product_ids).items() if units is None]
         if unknown:
-            raise StockError(
-                f"The ledger does not know product {', '.join(map(str, unknown))}: correct the "
-                "product's id, or record its stock first."
+            raise UnknownProductError(
+                "The ledger", unknown, "correct the product's id, or record its stock first."
             )

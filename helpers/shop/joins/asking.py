@@ -1,0 +1,152 @@
+"""Asking as a service does: each question is noted, has its time, and may go without an answer.
+
+A store that is away must not take the others with it. What the answer does not depend on is left
+out, and ``missing`` says so; what it depends on is a ``StoreError``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Collection
+from typing import Any
+
+import psycopg
+import redis
+from pymongo.errors import PyMongoError
+
+from helpers.errors import StockError, StoreError, StoreName
+from helpers.shop.joins.requests import (
+    CountCategories,
+    CountMetadata,
+    CountProducts,
+    CountValues,
+    FillStock,
+    FindIds,
+    FindMetadata,
+    ReadStock,
+    Request,
+    SelectProducts,
+)
+from helpers.shop.joins.run_async import AsyncFill, answer_async
+from helpers.stores.async_stores import AsyncStores
+from helpers.stores.connect import explained
+from helpers.stores.trace import Trace
+
+#: Which products there are, PostgreSQL says: without it there is no answer.
+NEEDED_ALWAYS: frozenset[StoreName] = frozenset({"PostgreSQL"})
+
+# Of which store a request asks, and what it is called in a trace.
+_KINDS: dict[type[Request[Any]], tuple[StoreName, str]] = {
+    SelectProducts: ("PostgreSQL", "SELECT"),
+    CountProducts: ("PostgreSQL", "count"),
+    CountCategories: ("PostgreSQL", "count"),
+    FillStock: ("PostgreSQL", "ledger"),
+    FindMetadata: ("MongoDB", "find"),
+    FindIds: ("MongoDB", "find"),
+    CountMetadata: ("MongoDB", "count"),
+    CountValues: ("MongoDB", "aggregate"),
+    ReadStock: ("Redis", "MGET"),
+}
+
+
+class Asking:
+    """Answers the requests of one strategy, for ``drive_async``.
+
+    ``trace`` notes each of them. A question may take ``seconds``; where a store is silent for
+    longer, it is left alone, and nobody waits for its driver. ``needed`` are the stores without
+    which there is no answer. ``missing`` are those that an answer had to do without.
+    """
+
+    def __init__(
+        self,
+        stores: AsyncStores,
+        *,
+        trace: Trace,
+        seconds: float,
+        needed: Collection[StoreName] = NEEDED_ALWAYS,
+        fill: AsyncFill | None = None,
+    ) -> None:
+        self.trace = trace
+        self.missing: set[StoreName] = set()
+        self._stores = stores
+        self._seconds = seconds
+        self._needed = frozenset(needed)
+        self._fill = fill
+
+    async def __call__(self, request: Request[Any]) -> Any:
+        """Answer one request. Raises ``StoreError`` where the answer cannot be done without."""
+        store, name = _KINDS[type(request)]
+        if isinstance(request, FillStock):
+            return await self._fill_stock(request)
+        try:
+            return await self._noted(store, name, answer_async(self._stores, request))
+        except StoreError:
+            if store in self._needed or not isinstance(request, FindMetadata | ReadStock):
+                raise
+            self.missing.add(store)
+            return [None] * len(request.ids) if isinstance(request, ReadStock) else []
+
+    async def _fill_stock(self, request: FillStock) -> Any:
+        """Ask the ledger; without an answer the counts stay unknown."""
+        if self._fill is None or "Redis" in self.missing:
+            return {}
+        try:
+            return await self._noted("PostgreSQL", "ledger", self._fill(request.ids))
+        except (StoreError, StockError):
+            return {}
+
+    async def _noted(self, store: StoreName, name: str, asking: Awaitable[Any]) -> Any:
+        exchange = self.trace.begin(store, name)
+        try:
+            return await within(asking, self._seconds)
+        except TimeoutError as error:
+            raise self._store_error(store, error) from None
+        except (psycopg.Error, PyMongoError, redis.RedisError) as error:
+            raise self._store_error(store, error) from error
+        finally:
+            exchange.extend()
+
+    def _store_error(self, store: StoreName, error: Exception) -> StoreError:
+        addresses = self._stores.addresses
+        urls: dict[StoreName, str] = {
+            "PostgreSQL": addresses.coordinator,
+            "MongoDB": addresses.mongo,
+            "Redis": addresses.redis,
+        }
+        if isinstance(error, TimeoutError):
+            error = TimeoutError("timed out")  # the words by which its cause is known
+        return explained(store, urls[store], error)
+
+
+async def within(asking: Awaitable[Any], seconds: float) -> Any:
+    """Await an answer for so long. Raises ``TimeoutError`` then, without waiting for the driver.
+
+    Drivers that are cancelled while their store is silent may go on until a deadline of their own.
+    So what is given up, or whose caller is cancelled, ends by itself, later.
+    """
+    task = asyncio.ensure_future(asking)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+    except asyncio.CancelledError:
+        _leave(task)
+        raise
+    if not done:
+        _leave(task)
+        raise TimeoutError
+    return task.result()
+
+
+_left: set[asyncio.Future[Any]] = set()
+
+
+def _leave(task: asyncio.Future[Any]) -> None:
+    """Cancel what nobody waits for any more, and let it end."""
+
+    def ended(task: asyncio.Future[Any]) -> None:
+        _left.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: there is nobody left to tell
+
+    _left.add(task)
+    task.add_done_callback(ended)
+    task.cancel()

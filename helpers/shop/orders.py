@@ -1,0 +1,179 @@
+"""Orders: units are held in Redis, then the sale and the order are recorded in Citus, or neither.
+
+An order passes through these steps:
+
+1. **Reserve** the units in Redis, under a name that the order's id gives.
+2. **Record** in Citus, in one transaction, the sale in the ledger and the row in ``orders``. Both
+   are distributed by the product and colocated, so one node commits them. ``_record`` is the place
+   for whatever else has to be there if and only if the order is.
+3. **Settle** the reservation in Redis.
+
+Each step, done again, changes nothing; and a crash between them loses nothing. Until the second has
+begun, the units go back at their deadline. From then on only the ledger decides: ``reconcile``
+settles the reservation where the order was recorded, and gives the units back where it was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from datetime import UTC, datetime
+from typing import Self
+
+import psycopg
+import redis
+
+from helpers.errors import CourseError, ReservationError, StockError
+from helpers.shop.model import Order
+from helpers.shop.products import require_products
+from helpers.shop.schema import FIRST_ORDER
+from helpers.shop.stock import Reservation, Stock, checks
+from helpers.stores import Stores
+from helpers.stores.pooled import PooledStores
+
+# The steps follow one another at once, unless a store is slow: nobody thinks it over meanwhile.
+_HOLD_SECONDS = 60
+
+_TOKEN = re.compile(r"order-([1-9][0-9]{0,18})", re.ASCII)
+
+_NEXT_ID = "SELECT nextval('order_ids')"
+_ADD = """
+INSERT INTO orders (id, product_id, customer_id, quantity) VALUES (%s, %s, %s, %s)
+RETURNING id, product_id, customer_id, quantity, order_date
+"""
+_FIND = "SELECT id, product_id, customer_id, quantity, order_date FROM orders WHERE id = %s"
+
+
+class Orders:
+    """The orders of one shop: their units come from ``stock``, and they stand beside its ledger.
+
+    Its methods raise ``redis.RedisError`` and ``psycopg.Error`` when a store fails. Many threads
+    may use it at once where the ledger has a pool of connections.
+    """
+
+    def __init__(self, stock: Stock) -> None:
+        self.stock = stock
+        self._connections = stock.ledger.connections
+
+    @classmethod
+    def of(cls, stores: Stores | PooledStores) -> Self:
+        """Return the orders of ``stores``."""
+        return cls(Stock.of(stores))
+
+    def new_token(self) -> str:
+        """Return a name under which one order may be placed, however often that is tried."""
+        with self._connections.connection() as connection:
+            return _token(_next_id(connection))
+
+    def place(
+        self, product_id: int, quantity: int, customer_id: int, *, token: str | None = None
+    ) -> Order:
+        """Sell ``quantity`` units of a product to a customer. When this returns, it is recorded.
+
+        ``token`` is one that ``new_token`` returned. Placing again under the same token answers the
+        same order; without one, each call places another.
+
+        Raises ``StockError`` for arguments that are not what they must be, before anything is sent;
+        ``UnknownProductError`` where the shop has no such product or no stock of it is recorded;
+        ``SoldOutError``; and ``ReservationError`` where the ledger has too few units, where the
+        token stands for another order, or where it was given up: under a token that was given up,
+        nothing was sold and nothing will be.
+
+        When a store fails, it may be open whether the order was recorded: placing it again under
+        its token tells. No unit stays lost. What is held goes back at once, or by its deadline
+        where Redis does not answer; what is being confirmed is decided by ``reconcile``.
+        """
+        product = checks.identifier(product_id, "product")
+        units = checks.quantity(quantity)
+        customer = checks.identifier(customer_id, "customer")
+        number = None if token is None else _number(token)
+        if number is not None:
+            placed = self.find(number)
+            if placed is not None:
+                return _same(placed, product, units, customer)
+        with self._connections.connection() as connection:
+            require_products(connection, [product])
+            number = _next_id(connection) if number is None else number
+        reservation = self.stock.reserve(
+            {product: units}, token=_token(number), hold_seconds=_HOLD_SECONDS
+        )
+        recorded: list[Order] = []
+
+        def record(connection: psycopg.Connection) -> None:
+            recorded.append(_record(connection, number, product, customer, units))
+
+        try:
+            self.stock.confirm(reservation, also=record)
+        except ReservationError:
+            raise
+        except BaseException as error:
+            # Where only Redis failed after that, the order stands, and ``reconcile`` settles it.
+            if not (recorded and isinstance(error, redis.RedisError)):
+                self._give_up(reservation)
+                raise
+        return recorded[0] if recorded else self._recorded(number, product, units, customer)
+
+    def find(self, order_id: int) -> Order | None:
+        """Return an order by its id; ``None`` where there is none.
+
+        Orders are distributed by their product, and an id does not tell which that is: all shards
+        are asked. Raises ``StockError`` for what is no id, before anything is sent.
+        """
+        wanted = checks.identifier(order_id, "order")
+        with self._connections.connection() as connection:
+            row = connection.execute(_FIND, [wanted]).fetchone()
+        return None if row is None else _order(*row)
+
+    def _give_up(self, reservation: Reservation) -> None:
+        """Give units back that are only held. What is being confirmed stays so."""
+        with contextlib.suppress(CourseError, redis.RedisError):
+            self.stock.release(reservation)
+
+    def _recorded(self, number: int, product: int, units: int, customer: int) -> Order:
+        """Return the order that another call has recorded under the same token."""
+        placed = self.find(number)
+        if placed is None:
+            way_out = "Place the order under another token."
+            raise ReservationError(_token(number), "sold, but not as an order", way_out)
+        return _same(placed, product, units, customer)
+
+
+def _record(
+    connection: psycopg.Connection, number: int, product: int, customer: int, units: int
+) -> Order:
+    """Write the order, and whatever belongs to it, in the transaction that writes its sale."""
+    row = connection.execute(_ADD, (number, product, customer, units)).fetchone()
+    assert row is not None
+    return _order(*row)
+
+
+def _next_id(connection: psycopg.Connection) -> int:
+    row = connection.execute(_NEXT_ID).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _order(number: int, product: int, customer: int, units: int, moment: datetime) -> Order:
+    return Order(number, product, customer, units, moment.astimezone(UTC).isoformat())
+
+
+def _same(placed: Order, product: int, units: int, customer: int) -> Order:
+    """Return ``placed``. Raises ``ReservationError`` where another order is wanted."""
+    if (placed.product_id, placed.quantity, placed.customer_id) != (product, units, customer):
+        way_out = "Give every order a token of its own."
+        raise ReservationError(_token(placed.id), "for another order", way_out)
+    return placed
+
+
+def _token(number: int) -> str:
+    return f"order-{number}"
+
+
+def _number(token: object) -> int:
+    found = _TOKEN.fullmatch(token) if isinstance(token, str) else None
+    number = 0 if found is None else int(found[1])
+    if number < FIRST_ORDER:
+        raise StockError(
+            f"{token!r:.60} is no order's token: take one from Orders.new_token(), or give none."
+        )
+    return checks.identifier(number, "order")

@@ -1,0 +1,176 @@
+"""Asking as a service does: noted, within a time, and without a store that is away."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from helpers.errors import StockError, StoreError, StoreName
+from helpers.shop.joins import strategies
+from helpers.shop.joins.asking import Asking, within
+from helpers.shop.joins.run_async import AsyncFill, drive_async
+from helpers.shop.model import stock_key
+from helpers.shop.schema import create_shop
+from helpers.shop.seed import seed
+from helpers.stores import Stores
+from helpers.stores.async_stores import AsyncStores, Limits, connect_beside
+from helpers.stores.linked import LinkedStores, linked
+from helpers.stores.trace import Trace
+
+IDS = [1, 2, 3]
+_SHORT = Limits(wait_seconds=1.0, answer_seconds=30.0)
+
+
+@pytest.fixture
+def far(stores: Stores) -> Iterator[LinkedStores]:
+    """A shop of three products, behind links that can be cut and frozen."""
+    create_shop(stores)
+    seed(stores, 3, orders=False)
+    with linked(stores) as found:
+        yield found
+
+
+def _ask(
+    far: Stores,
+    needed: Sequence[StoreName] = ("PostgreSQL",),
+    *,
+    broken: str = "",
+    how: str = "cut",
+    seconds: float = 5.0,
+    fill: AsyncFill | None = None,
+) -> tuple[list[Any], set[StoreName], Trace]:
+    """Join three products; the link called ``broken`` is cut, or frozen, before."""
+
+    async def main() -> tuple[list[Any], set[StoreName], Trace]:
+        assert isinstance(far, LinkedStores)
+        async with await connect_beside(far, limits=_SHORT) as stores:
+            if broken:
+                getattr(getattr(far.links, broken), how)()
+            trace = Trace()
+            asking = Asking(stores, trace=trace, seconds=seconds, needed=needed, fill=fill)
+            try:
+                products = await drive_async(strategies.at_once(IDS), asking)
+            finally:
+                if broken:
+                    getattr(far.links, broken).restore()
+            return products, asking.missing, trace
+
+    return asyncio.run(main())
+
+
+def test_each_question_is_noted(far: LinkedStores) -> None:
+    products, missing, trace = _ask(far)
+    assert [one["stock"] for one in products] == ["15", "8", "22"]
+    assert missing == set()
+    assert sorted((span.store, span.name) for span in trace.spans) == [
+        ("MongoDB", "find"),
+        ("PostgreSQL", "SELECT"),
+        ("Redis", "MGET"),
+    ]
+    assert all(span.end_seconds > span.start_seconds for span in trace.spans)
+
+
+@pytest.mark.parametrize("how", ["cut", "freeze"])
+@pytest.mark.parametrize(("broken", "store"), [("mongo", "MongoDB"), ("redis", "Redis")])
+def test_what_is_not_needed_may_be_missing(
+    far: LinkedStores, broken: str, store: StoreName, how: str
+) -> None:
+    products, missing, _ = _ask(far, broken=broken, how=how, seconds=1.0)
+    assert missing == {store}
+    assert [one["name"] for one in products] == ["Laptop A", "Phone B", "Tablet C"]
+    for one in products:
+        assert (one["metadata"] is None) is (store == "MongoDB")
+        assert (one["stock"] is None) is (store == "Redis")
+
+
+@pytest.mark.parametrize("how", ["cut", "freeze"])
+@pytest.mark.parametrize(
+    ("broken", "store"), [("postgres", "PostgreSQL"), ("mongo", "MongoDB"), ("redis", "Redis")]
+)
+def test_what_is_needed_is_an_error_of_ours_that_names_the_store(
+    far: LinkedStores, broken: str, store: StoreName, how: str
+) -> None:
+    with pytest.raises(StoreError) as failed:
+        _ask(far, ["PostgreSQL", "MongoDB", "Redis"], broken=broken, how=how, seconds=1.0)
+    assert failed.value.store == store
+    assert str(failed.value).startswith(f"{store} at ")
+
+
+def test_counts_that_are_not_there_are_asked_of_the_ledger(far: LinkedStores) -> None:
+    far.redis.delete(stock_key(2))
+    asked = []
+
+    async def fill(ids: Sequence[int]) -> Mapping[int, int | None]:
+        asked.append(list(ids))
+        return {2: 8}
+
+    products, _, trace = _ask(far, fill=fill)
+    assert [one["stock"] for one in products] == ["15", "8", "22"]
+    assert asked == [[2]]
+    assert "ledger" in [span.name for span in trace.spans]
+
+
+def test_where_redis_is_away_nobody_asks_the_ledger_for_all_counts(far: LinkedStores) -> None:
+    async def fill(ids: Sequence[int]) -> Mapping[int, int | None]:
+        raise AssertionError(ids)
+
+    products, missing, _ = _ask(far, broken="redis", fill=fill)
+    assert missing == {"Redis"}
+    assert [one["stock"] for one in products] == [None] * 3
+
+
+def test_a_ledger_that_does_not_answer_leaves_counts_unknown(far: LinkedStores) -> None:
+    far.redis.delete(stock_key(2))
+
+    async def fill(ids: Sequence[int]) -> Mapping[int, int | None]:
+        raise StockError("others are reading it")
+
+    products, missing, _ = _ask(far, fill=fill)
+    assert [one["stock"] for one in products] == ["15", None, "22"]
+    assert missing == set()
+
+
+def test_what_takes_too_long_is_given_up_without_waiting_for_it() -> None:
+    async def main() -> None:
+        ended = asyncio.Event()
+
+        async def stubborn() -> None:
+            """Goes on when it is cancelled, as drivers do that wait for a silent server."""
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                await ended.wait()
+                raise RuntimeError("nobody hears this") from None
+
+        with pytest.raises(TimeoutError):
+            await within(stubborn(), 0.01)
+        caller = asyncio.ensure_future(within(stubborn(), 3600))
+        await asyncio.sleep(0)
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        ended.set()
+        while len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+def test_a_request_that_no_store_answers_is_a_mistake_of_the_program(far: LinkedStores) -> None:
+    async def main(stores: AsyncStores) -> None:
+        @dataclasses.dataclass(frozen=True)
+        class Unknown:
+            pass
+
+        with pytest.raises(KeyError):
+            await Asking(stores, trace=Trace(), seconds=1)(Unknown())  # type: ignore[arg-type]
+
+    async def connected() -> None:
+        async with await connect_beside(far) as stores:
+            await main(stores)
+
+    asyncio.run(connected())

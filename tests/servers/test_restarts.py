@@ -1,0 +1,135 @@
+"""A server that was killed and started again is no error to whoever asks its pool next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import pytest
+
+from helpers.errors import StoreError
+from helpers.servers import EmbeddedServers
+from helpers.settings import Addresses, Settings
+from helpers.shop.joins import run_async, strategies
+from helpers.shop.orders import Orders
+from helpers.shop.seed import seed
+from helpers.shop.stock import reconcile
+from helpers.stores import locate, open_shop
+from helpers.stores.async_stores import AsyncStores, connect_async
+from helpers.stores.limits import Limits
+from helpers.stores.pooled import PooledStores, connect_pooled
+from tests.network.servers import wait_until
+from tests.orders.agreement import assert_all_agree, ordered
+from tests.servers.driving import NAMES, kill, pids, temporary_home
+
+pytestmark = pytest.mark.servers
+
+T = TypeVar("T")
+
+MANY = 6
+LIMITS = Limits(connections=MANY, wait_seconds=30, answer_seconds=30)
+VICTIMS = pytest.mark.parametrize(
+    "victims", [*([name] for name in NAMES), ["worker1", "worker2"], NAMES], ids=" ".join
+)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[EmbeddedServers]:
+    """Servers with a small shop; each test leaves them running."""
+    with temporary_home() as home:
+        servers = EmbeddedServers(Settings(home, durable=False))
+        with open_shop(servers.settings) as stores:
+            seed(stores, 20, orders=False)
+        yield servers
+        servers.reset()
+
+
+@pytest.fixture
+def addresses(running: EmbeddedServers) -> Addresses:
+    return locate(running.settings)
+
+
+def restart(servers: EmbeddedServers, victims: list[str]) -> None:
+    before = pids(servers)
+    kill({name: before[name] for name in victims})
+    servers.up()
+    after = pids(servers)
+    assert {name for name in NAMES if before[name] != after[name]} == set(victims)
+
+
+@VICTIMS
+def test_products_are_read_as_before(
+    running: EmbeddedServers, addresses: Addresses, victims: list[str]
+) -> None:
+    async def read(stores: AsyncStores) -> object:
+        return await run_async(stores, strategies.batched())
+
+    async def main() -> None:
+        async with await connect_async(addresses, limits=LIMITS) as stores:
+            before = await asyncio.gather(*(read(stores) for _ in range(MANY)))
+            await asyncio.to_thread(restart, running, victims)
+            assert await read(stores) == before[0]
+            assert await asyncio.gather(*(read(stores) for _ in range(MANY))) == before
+
+    asyncio.run(main())
+
+
+def at_once(do: Callable[[], T]) -> list[T]:
+    with ThreadPoolExecutor(MANY) as pool:
+        calls = [pool.submit(do) for _ in range(MANY)]
+    return [call.result() for call in calls]
+
+
+@VICTIMS
+def test_orders_are_placed_as_before(
+    running: EmbeddedServers, addresses: Addresses, victims: list[str]
+) -> None:
+    with connect_pooled(addresses, limits=LIMITS) as stores:
+        orders = Orders.of(stores)
+        # Of products on either worker.
+        for product in range(1, 11):
+            orders.stock.set_on_hand(product, 1 + 2 * MANY)
+        at_once(lambda: [orders.place(product, 1, 7) for product in range(1, 11)])
+        restart(running, victims)
+        first = orders.place(1, 1, 7)
+        placed = at_once(lambda: [orders.place(product, 1, 7) for product in range(1, 11)])
+        assert orders.find(first.id) == first
+        assert [orders.find(order.id) for order in placed[0]] == placed[0]
+        assert orders.stock.read(range(1, 11)) == {1: 0} | dict.fromkeys(range(2, 11), 1)
+        reconcile(orders.stock, in_doubt_seconds=0)
+    with open_shop(running.settings) as shop:
+        assert_all_agree(shop)
+
+
+@pytest.mark.parametrize("victim", ["coordinator", "redis"])
+def test_while_it_is_away_each_caller_is_told_so_and_nothing_is_lost(
+    running: EmbeddedServers, addresses: Addresses, victim: str
+) -> None:
+    with connect_pooled(addresses, limits=LIMITS) as stores:
+        orders = Orders.of(stores)
+        orders.stock.set_on_hand(1, 50)
+        at_once(lambda: orders.place(1, 1, 7))
+        with open_shop(running.settings) as shop:
+            before = ordered(shop)[1]
+        kill({victim: pids(running)[victim]})
+        wait_until(lambda: not running.server(victim).processes())
+        assert at_once(lambda: _refused(stores, orders)) == [_STORES[victim]] * MANY
+        running.up()
+        assert orders.place(1, 1, 7).quantity == 1
+        reconcile(orders.stock, in_doubt_seconds=0)
+        assert orders.stock.read([1]) == {1: 50 - MANY - 1}
+    with open_shop(running.settings) as shop:
+        assert ordered(shop)[1] == before + 1
+        assert_all_agree(shop)
+
+
+_STORES = {"coordinator": "PostgreSQL", "redis": "Redis"}
+
+
+def _refused(stores: PooledStores, orders: Orders) -> str:
+    with pytest.raises(StoreError) as caught, stores.explaining():
+        orders.place(1, 1, 7)
+    assert "in use" not in str(caught.value)
+    return caught.value.store

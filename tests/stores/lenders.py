@@ -1,0 +1,124 @@
+"""Both kinds of pooled stores, for threads and for an event loop, asked in the same words."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack
+from typing import Any, Protocol
+
+from helpers.stores import Stores
+from helpers.stores.async_stores import AsyncStores, connect_beside
+from helpers.stores.limits import Limits
+from helpers.stores.pooled import PooledStores, connect_pooled_beside
+
+
+class Lender(Protocol):
+    """Pooled stores. Whatever the drivers raise is raised as ``StoreError``."""
+
+    @property
+    def stores(self) -> PooledStores | AsyncStores:
+        """The stores themselves."""
+
+    def ask(self, statement: str, times: int = 1) -> list[Any]:
+        """Ask PostgreSQL as many times at once; return the first value of each answer."""
+
+    def ping(self, times: int = 1) -> list[bool]:
+        """Ask Redis as many times at once."""
+
+    def served_by(self, number: int) -> tuple[set[int], set[int]]:
+        """Borrow so many connections; return what the servers call them: process, client ids."""
+
+
+class Threads:
+    """``PooledStores``, asked by threads."""
+
+    def __init__(self, stores: PooledStores) -> None:
+        self.stores = stores
+
+    def ask(self, statement: Any, times: int = 1) -> list[Any]:
+        def one(_: int) -> Any:
+            with self.stores.explaining(), self.stores.postgres.connection() as connection:
+                cursor = connection.execute(statement)
+                return None if cursor.description is None else cursor.fetchall()[0][0]
+
+        with ThreadPoolExecutor(times) as pool:
+            return list(pool.map(one, range(times)))
+
+    def ping(self, times: int = 1) -> list[bool]:
+        def one(_: int) -> bool:
+            with self.stores.explaining():
+                return bool(self.stores.redis.ping())
+
+        with ThreadPoolExecutor(times) as pool:
+            return list(pool.map(one, range(times)))
+
+    def served_by(self, number: int) -> tuple[set[int], set[int]]:
+        pids, clients = set(), set()
+        one_connection: Any = self.stores.redis.client
+        with ExitStack() as lent:
+            for _ in range(number):
+                connection = lent.enter_context(self.stores.postgres.connection())
+                pids.add(connection.info.backend_pid)
+                clients.add(lent.enter_context(one_connection()).client_id())
+        return pids, clients
+
+
+class Loop:
+    """``AsyncStores``, asked by tasks."""
+
+    def __init__(self, stores: AsyncStores, runner: asyncio.Runner) -> None:
+        self.stores = stores
+        self.runner = runner
+
+    def ask(self, statement: Any, times: int = 1) -> list[Any]:
+        async def one() -> Any:
+            with self.stores.explaining():
+                async with self.stores.postgres.connection() as connection:
+                    cursor = await connection.execute(statement)
+                    return None if cursor.description is None else (await cursor.fetchall())[0][0]
+
+        return self._all([one() for _ in range(times)])
+
+    def ping(self, times: int = 1) -> list[bool]:
+        async def one() -> bool:
+            with self.stores.explaining():
+                return bool(await self.stores.redis.ping())
+
+        return self._all([one() for _ in range(times)])
+
+    def served_by(self, number: int) -> tuple[set[int], set[int]]:
+        async def borrow() -> tuple[set[int], set[int]]:
+            pids, clients = set(), set()
+            async with AsyncExitStack() as lent:
+                for _ in range(number):
+                    lend = self.stores.postgres.connection()
+                    pids.add((await lent.enter_async_context(lend)).info.backend_pid)
+                    client = await lent.enter_async_context(self.stores.redis.client())
+                    clients.add(await client.client_id())
+            return pids, clients
+
+        return self.runner.run(borrow())
+
+    def _all(self, questions: list[Coroutine[Any, Any, Any]]) -> list[Any]:
+        async def gather() -> list[Any]:
+            return list(await asyncio.gather(*questions))
+
+        return self.runner.run(gather())
+
+
+@contextlib.contextmanager
+def lending(kind: str, stores: Stores, limits: Limits) -> Iterator[Threads | Loop]:
+    """Connect to the databases of ``stores`` once more; ``kind`` is ``threads`` or ``loop``."""
+    if kind == "threads":
+        with connect_pooled_beside(stores, limits=limits) as waiting:
+            yield Threads(waiting)
+        return
+    with asyncio.Runner() as runner:
+        awaited = runner.run(connect_beside(stores, limits=limits))
+        try:
+            yield Loop(awaited, runner)
+        finally:
+            runner.run(awaited.aclose())
