@@ -27,6 +27,7 @@ from tests.browser.looking import (
     shown_ids,
     store_of,
 )
+from tests.network.servers import wait_until
 
 COLOURS = {"PostgreSQL": palette.POSTGRES, "MongoDB": palette.MONGO, "Redis": palette.REDIS}
 STORES = {
@@ -255,23 +256,21 @@ def test_refreshing_can_be_paused(open_page: Opening, service: Served) -> None:
 
 def test_products_come_where_their_places_were(open_page: Opening, service: Served) -> None:
     page = open_page("about:blank")
-    held: list[Route] | None = []
-
-    def hold(route: Route) -> None:
-        if held is None:
-            route.continue_()
-        else:
-            held.append(route)
-
-    page.route("**/api/*", hold)
+    held: list[Route] = []
+    page.route("**/api/*", lambda route: held.append(route))
     page.goto(f"{service.url}/")
     places = page.locator(".card.placeholder")
     expect(places.first).to_be_visible()
     before = [places.nth(0).bounding_box(), page.locator("#filters").bounding_box()]
     expect(page.locator("#products")).to_have_attribute("aria-busy", "true")
     keep_screenshot(page, "loading")
-    waiting, held = held, None
-    for route in waiting:
+
+    def are_both_asked_for() -> bool:
+        page.wait_for_timeout(10)  # else nothing is heard of the browser meanwhile
+        return len(held) == 2
+
+    wait_until(are_both_asked_for)
+    for route in held:
         route.continue_()
     expect(cards(page)).to_have_count(PAGE)
     after = [cards(page).nth(0).bounding_box(), page.locator("#filters").bounding_box()]
