@@ -206,3 +206,33 @@ def test_an_address_that_asks_for_nonsense_says_what_is_wrong(
     page.locator("#outage").get_by_role("button", name="Remove all filters").click()
     expect(cards(page)).to_have_count(PAGE)
     expect(page.locator("#outage")).to_be_hidden()
+
+
+def test_a_next_page_that_is_refused_is_said_and_the_list_can_be_loaded_anew(
+    open_page: Opening, service: Served
+) -> None:
+    page = _open(open_page, service)
+    page.route(
+        "**/api/products?*cursor=*",
+        lambda route: route.continue_(url=f"{service.url}/api/products?cursor=x"),
+    )
+    page.get_by_role("button", name="Show more").click()
+    expect(page.get_by_role("alert")).to_contain_text("cursor")
+    page.get_by_role("button", name="Load the list anew").click()
+    expect(page.locator("#outage")).to_be_hidden()
+    expect(cards(page)).to_have_count(PAGE)
+
+
+def test_an_empty_shop_says_how_to_fill_it_and_shows_what_is_filled_in(
+    open_page: Opening, shop: Stores, service: Served
+) -> None:
+    rows = shop.postgres.execute("SELECT id, name, price, category FROM products").fetchall()
+    shop.postgres.execute("DELETE FROM products")
+    try:
+        page = _open(open_page, service)
+        expect(page.locator("#empty")).to_contain_text("python -m helpers seed")
+    finally:
+        with shop.postgres.cursor() as cursor:
+            cursor.executemany("INSERT INTO products VALUES (%s, %s, %s, %s)", rows)
+    expect(cards(page)).to_have_count(PAGE)
+    expect(page.locator("#empty")).to_be_hidden()

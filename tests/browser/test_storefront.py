@@ -222,6 +222,22 @@ def test_stock_follows_redis_without_moving_focus_or_page(
     assert page.evaluate("() => [scrollX, scrollY]") == before
 
 
+def test_an_answer_of_before_is_not_taken_for_the_present(page: Page, stock: Stock) -> None:
+    """The count is again what it was at the last refresh, but not what the list has shown since."""
+    shown = field(card(page, 1), "stock")
+    with page.expect_response(lambda one: one.status == 304):
+        pass
+    page.get_by_role("button", name="Pause").click()
+    stock.set_on_hand(1, 14)
+    page.get_by_role("radio", name="laptop").check()
+    page.get_by_role("radio", name="Any").check()
+    expect(cards(page)).to_have_count(PAGE)
+    expect(shown).to_have_text("14 in stock")
+    stock.set_on_hand(1, 15)
+    page.get_by_role("button", name="Pause").click()
+    expect(shown).to_have_text(re.compile("^15 in stock"))
+
+
 def test_none_left_is_said_in_words(page: Page, stock: Stock) -> None:
     stock.set_on_hand(1, 0)
     expect(field(card(page, 1), "stock")).to_contain_text("Sold out")
