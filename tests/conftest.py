@@ -21,6 +21,7 @@ from helpers.servers import EmbeddedServers
 from helpers.settings import Settings, load_settings
 from helpers.stores import Stores, locate
 from helpers.stores.engines import describe_stores
+from helpers.stores.naming import environment_of
 from helpers.stores.opening import open_databases
 from helpers.stores.stores import connect_all
 from tests.servers.driving import temporary_home
@@ -100,17 +101,8 @@ def stores(shared: Stores) -> Stores:
 @pytest.fixture
 def shop_environ(stores: Stores) -> dict[str, str]:
     """The environment of a command whose shop is in the databases of ``stores``."""
-    addresses = stores.addresses
-    name = stores.mongo.name
     environ = {key: value for key, value in os.environ.items() if key not in _URLS}
-    return environ | {
-        "POSTGRES_URL": _with_database(addresses.coordinator, name),
-        "POSTGRES_WORKER_URLS": " ".join(_with_database(url, name) for url in addresses.workers),
-        "MONGO_URL": _with_database(addresses.mongo, name),
-        "REDIS_URL": _with_database(
-            addresses.redis, str(stores.redis.connection_pool.connection_kwargs["db"])
-        ),
-    }
+    return environ | environment_of(stores)
 
 
 @pytest.fixture
@@ -120,12 +112,6 @@ def own_servers() -> Iterator[EmbeddedServers]:
         servers = EmbeddedServers(replace(load_settings({}), home=home, durable=False))
         yield servers
         servers.reset()
-
-
-def _with_database(url: str, name: str) -> str:
-    from urllib.parse import urlsplit, urlunsplit
-
-    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
 _HOME = pytest.StashKey[Path]()

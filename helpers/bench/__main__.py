@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from helpers.bench.api import bench_api
 from helpers.bench.joins import bench_joins
 from helpers.bench.metadata import bench_metadata
 from helpers.bench.sharding import bench_sharding
@@ -46,6 +47,7 @@ def main() -> None:
             bench_sharding(settings)
             bench_stock(settings)
             bench_joins(settings)
+            bench_api(settings)
         finally:
             servers.reset()
 

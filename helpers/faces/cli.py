@@ -28,6 +28,7 @@ from helpers.stores.status import read_status
 
 _MISTAKE = 2
 _DEFAULT_PRODUCTS = 100
+_LONGEST_PATIENCE = 3600
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,6 +83,28 @@ def _parser() -> argparse.ArgumentParser:
     products.add_argument("--json", action="store_true", help="as GET /api/products answers")
     products.set_defaults(run=_products)
 
+    serving = commands.add_parser("serve", help="answer GET /api/products, and show the storefront")
+    serving.add_argument(
+        "--port", type=_count, default=8000, help="0: any free one (default: 8000)"
+    )
+    serving.add_argument(
+        "--host", default="127.0.0.1", help="where to listen (default: this machine alone)"
+    )
+    serving.add_argument(
+        "--read-model", action="store_true", help="keep products joined, for the whole list"
+    )
+    serving.add_argument(
+        "--lab", action="store_true", help="serve each way to the list, for measuring"
+    )
+    serving.add_argument(
+        "--patience",
+        type=_seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="how long a client may take to send a request (default: 10)",
+    )
+    serving.set_defaults(run=_serve)
+
     reconciling = commands.add_parser(
         "reconcile", help="make the stock in Redis what the ledger bears out; say what was wrong"
     )
@@ -101,6 +124,18 @@ def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= _LONGEST_PATIENCE:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number of seconds above 0, up to {_LONGEST_PATIENCE}"
+        )
+    return seconds
 
 
 def _up(options: argparse.Namespace) -> None:
@@ -184,6 +219,20 @@ def _products(options: argparse.Namespace) -> None:
         stock = "unknown" if product["stock"] is None else product["stock"]
         columns = (f"{product['id']:>6}", f"{product['name']:<32}", f"{product['price']:>10}")
         print("  ".join((*columns, f"{stock:>7}", tags)))
+
+
+def _serve(options: argparse.Namespace) -> None:
+    # Only here: what serves takes a second to import.
+    from helpers.faces.api.serve import serve
+
+    serve(
+        locate(load_settings()),
+        host=options.host,
+        port=options.port,
+        read_model=options.read_model,
+        lab=options.lab,
+        patience=options.patience,
+    )
 
 
 def _reconcile(_: argparse.Namespace) -> None:

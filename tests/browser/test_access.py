@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -133,7 +133,7 @@ def test_landmarks_lists_and_headings_say_what_is_where(page: Page) -> None:
     )
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
 def test_news_is_told_politely_and_only_when_there_is_some(page: Page) -> None:

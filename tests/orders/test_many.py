@@ -20,6 +20,7 @@ from helpers.stores import Stores
 from helpers.stores.limits import Limits
 from helpers.stores.pooled import connect_pooled_beside
 from tests.orders.agreement import assert_all_agree, ordered
+from tests.stock.agreement import on_hand
 
 BUYERS, UNITS = 32, 200
 FEW = Limits(connections=6, wait_seconds=60, answer_seconds=60)
@@ -82,6 +83,15 @@ def test_many_who_place_under_one_token_get_one_order(pooled: Orders, shop: Stor
     (order,) = {call.result() for call in calls}
     assert ordered(shop) == {1: order.quantity}
     assert pooled.stock.read([1]) == {1: 8}
+    assert_all_agree(shop)
+
+
+def test_of_many_who_set_the_stock_at_once_one_was_the_last(pooled: Orders, shop: Stores) -> None:
+    wanted = [100 * number for number in range(1, BUYERS + 1)]
+    with ThreadPoolExecutor(BUYERS) as pool:
+        list(pool.map(lambda units: pooled.stock.set_on_hand(1, units), wanted))
+    assert on_hand(shop.postgres)[1] in wanted
+    pooled.stock.read(range(1, 6))
     assert_all_agree(shop)
 
 

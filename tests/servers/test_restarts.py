@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import pytest
 
-from helpers.errors import StoreError
+from helpers.errors import StockError, StoreError
 from helpers.servers import EmbeddedServers
 from helpers.settings import Addresses, Settings
 from helpers.shop.joins import run_async, strategies
+from helpers.shop.model import Order
 from helpers.shop.orders import Orders
 from helpers.shop.seed import seed
 from helpers.shop.stock import reconcile
@@ -123,6 +126,48 @@ def test_while_it_is_away_each_caller_is_told_so_and_nothing_is_lost(
     with open_shop(running.settings) as shop:
         assert ordered(shop)[1] == before + 1
         assert_all_agree(shop)
+
+
+@pytest.mark.parametrize(
+    "victims",
+    [["coordinator"], ["worker1", "worker2"], ["redis"], NAMES],
+    ids=" ".join,
+)
+def test_killed_while_orders_are_placed_it_keeps_every_order_with_its_sale(
+    running: EmbeddedServers, addresses: Addresses, victims: list[str]
+) -> None:
+    """Those that were acknowledged are there; those that were not, are whole or are not there."""
+    acknowledged: list[Order] = []
+    over = threading.Event()
+    with connect_pooled(addresses, limits=LIMITS) as stores:
+        orders = Orders.of(stores)
+        for product in (1, 2, 3):
+            orders.stock.set_on_hand(product, 100_000)
+
+        def buy() -> None:
+            while not over.is_set():
+                for product in (1, 2, 3):
+                    # Its units may be held up by a sale in doubt.
+                    with contextlib.suppress(StoreError, StockError), stores.explaining():
+                        acknowledged.append(orders.place(product, 1, 7))
+
+        with ThreadPoolExecutor(MANY) as pool:
+            buyers = [pool.submit(buy) for _ in range(MANY)]
+            try:
+                wait_until(lambda: len(acknowledged) > 30)
+                restart(running, victims)
+                healed = len(acknowledged)
+                wait_until(lambda: len(acknowledged) > healed + 30)
+            finally:
+                over.set()
+        for buyer in buyers:
+            buyer.result()
+        reconcile(orders.stock, in_doubt_seconds=0)
+    with open_shop(running.settings) as shop:
+        assert_all_agree(shop)
+        there = {one for (one,) in shop.postgres.execute("SELECT id FROM orders")}
+    assert len({order.id for order in acknowledged}) == len(acknowledged)
+    assert {order.id for order in acknowledged} <= there
 
 
 _STORES = {"coordinator": "PostgreSQL", "redis": "Redis"}

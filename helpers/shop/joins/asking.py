@@ -30,7 +30,10 @@ from helpers.shop.joins.requests import (
 from helpers.shop.joins.run_async import AsyncFill, answer_async
 from helpers.stores.async_stores import AsyncStores
 from helpers.stores.connect import explained
-from helpers.stores.trace import Trace
+from helpers.stores.trace import STORES, Trace
+
+#: Where an answer is to be whole.
+ALL_STORES: frozenset[StoreName] = frozenset(STORES)
 
 #: Which products there are, PostgreSQL says: without it there is no answer.
 NEEDED_ALWAYS: frozenset[StoreName] = frozenset({"PostgreSQL"})
@@ -52,9 +55,10 @@ _KINDS: dict[type[Request[Any]], tuple[StoreName, str]] = {
 class Asking:
     """Answers the requests of one strategy, for ``drive_async``.
 
-    ``trace`` notes each of them. A question may take ``seconds``; where a store is silent for
-    longer, it is left alone, and nobody waits for its driver. ``needed`` are the stores without
-    which there is no answer. ``missing`` are those that an answer had to do without.
+    ``trace`` notes each of them. A question may take ``seconds`` (``None``: as long as the driver
+    waits); where a store is silent for longer, it is left alone, and nobody waits for its driver.
+    ``needed`` are the stores without which there is no answer. ``missing`` are those that an answer
+    had to do without.
     """
 
     def __init__(
@@ -62,7 +66,7 @@ class Asking:
         stores: AsyncStores,
         *,
         trace: Trace,
-        seconds: float,
+        seconds: float | None,
         needed: Collection[StoreName] = NEEDED_ALWAYS,
         fill: AsyncFill | None = None,
     ) -> None:
@@ -98,7 +102,7 @@ class Asking:
     async def _noted(self, store: StoreName, name: str, asking: Awaitable[Any]) -> Any:
         exchange = self.trace.begin(store, name)
         try:
-            return await within(asking, self._seconds)
+            return await (asking if self._seconds is None else within(asking, self._seconds))
         except TimeoutError as error:
             raise self._store_error(store, error) from None
         except (psycopg.Error, PyMongoError, redis.RedisError) as error:

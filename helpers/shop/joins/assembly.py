@@ -80,7 +80,7 @@ def stock_of(ids: Sequence[int], counts: Sequence[bytes | None]) -> Strategy[lis
         return texts
     filled = yield from ask(FillStock(missing))
     return [
-        units_text(filled.get(one)) if text is None else text
+        _units_text(filled.get(one)) if text is None else text
         for one, text in zip(ids, texts, strict=True)
     ]
 
@@ -100,8 +100,7 @@ def stock_text(count: bytes | None) -> str | None:
     return digits.lstrip(b"0").decode() or "0"
 
 
-def units_text(units: int | None) -> str | None:
-    """Return units of the ledger as a count is shown."""
+def _units_text(units: int | None) -> str | None:
     return None if units is None else str(max(units, 0))
 
 

@@ -1,0 +1,84 @@
+"""``/healthz``: whether each store answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+import psycopg
+import redis
+from fastapi import APIRouter
+from pymongo.errors import PyMongoError
+from starlette.responses import Response
+
+from helpers.errors import StoreName
+from helpers.faces.api.schemas import HealthOut
+from helpers.faces.api.service import Service
+from helpers.shop.joins.asking import within
+from helpers.stores.async_stores import AsyncStores
+
+_SECONDS = 1.0
+
+Ask = Callable[[AsyncStores], Awaitable[Any]]
+
+
+def health_router(service: Service) -> APIRouter:
+    """Return the route that says how each store does."""
+    router = APIRouter(tags=["health"])
+
+    @router.get(
+        "/healthz",
+        summary="Ask each store whether it is there",
+        response_model=HealthOut,
+        responses={503: {"description": "A store does not answer.", "model": HealthOut}},
+    )
+    async def healthz() -> Response:
+        """Return 200 where all answer within a second, 503 otherwise."""
+        found = await asyncio.gather(*(_health(service.stores, ask) for ask in _QUESTIONS.values()))
+        stores = dict(zip(_QUESTIONS, found, strict=True))
+        down = {name for name, health in stores.items() if health["status"] == "down"}
+        status = "down" if "PostgreSQL" in down else "degraded" if down else "ok"
+        return Response(
+            orjson.dumps({"status": status, "stores": stores}),
+            503 if down else 200,
+            {"Cache-Control": "no-store"},
+            "application/json",
+        )
+
+    return router
+
+
+async def _ask_postgres(stores: AsyncStores) -> None:
+    async with stores.postgres.connection() as connection:
+        await connection.execute("SELECT 1", prepare=False)
+
+
+async def _ask_mongo(stores: AsyncStores) -> None:
+    await stores.mongo.command("ping")
+
+
+async def _ask_redis(stores: AsyncStores) -> None:
+    await stores.redis.ping()
+
+
+_QUESTIONS: dict[StoreName, Ask] = {
+    "PostgreSQL": _ask_postgres,
+    "MongoDB": _ask_mongo,
+    "Redis": _ask_redis,
+}
+
+
+async def _health(stores: AsyncStores, ask: Ask) -> dict[str, Any]:
+    began = time.perf_counter()
+    try:
+        await within(ask(stores), _SECONDS)
+    except TimeoutError:
+        return {"status": "down", "ms": None, "detail": f"silent for {_SECONDS:g} seconds"}
+    except (psycopg.Error, PyMongoError, redis.RedisError) as error:
+        # The class alone: the driver's words may hold its address.
+        return {"status": "down", "ms": None, "detail": type(error).__name__}
+    milliseconds = round(1000 * (time.perf_counter() - began), 2)
+    return {"status": "ok", "ms": milliseconds, "detail": None}

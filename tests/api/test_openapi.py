@@ -1,0 +1,89 @@
+"""The service keeps what its OpenAPI promises, whatever is asked of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from helpers.faces.api.cursors import encode
+from helpers.faces.background import Served
+from helpers.shop.seed import seed
+from helpers.stores import Stores
+from tests.api.conftest import COUNT
+
+_EXAMPLES = 80
+
+ROUTES = [
+    ("/api/facets", "get"),
+    ("/api/orders", "post"),
+    ("/api/orders/{order}", "get"),
+    ("/api/products", "get"),
+    ("/api/products/{product}", "get"),
+    ("/api/products/{product}/stock", "put"),
+    ("/healthz", "get"),
+]
+
+
+@pytest.fixture(scope="module")
+def promised(service: Served) -> Any:
+    return schemathesis.openapi.from_url(f"{service.url}/openapi.json")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def restored(shop: Stores) -> Iterator[None]:
+    """What was ordered and counted meanwhile is undone."""
+    yield
+    shop.postgres.execute("DELETE FROM orders")
+    seed(shop, COUNT, orders=False)
+
+
+@pytest.mark.parametrize(("path", "method"), ROUTES, ids=lambda one: str(one))
+def test_nothing_that_may_be_asked_breaks_a_promise(
+    promised: Any, service: Served, path: str, method: str
+) -> None:
+    """No answer is a server's error, undocumented, or of another shape than documented."""
+    operation = promised[path][method]
+    modes = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
+
+    @given(case=st.one_of(*(operation.as_strategy(generation_mode=one) for one in modes)))
+    @settings(
+        max_examples=_EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    def ask(case: Any) -> None:
+        # Only the service makes cursors; one that is made up is refused, whatever it looks like.
+        if re.fullmatch(r"[A-Za-z0-9_-]{18}", str((case.query or {}).get("cursor", ""))):
+            case.query["cursor"] = encode(COUNT // 2)
+        case.call_and_validate(headers=service.writing, timeout=60)
+
+    ask()
+
+
+def test_every_route_is_described_with_an_example(client: httpx.Client) -> None:
+    found = client.get("/openapi.json").json()
+    assert (
+        sorted(
+            (path, method) for path, operations in found["paths"].items() for method in operations
+        )
+        == ROUTES
+    )
+    for operations in found["paths"].values():
+        for operation in operations.values():
+            assert operation["summary"]
+            assert operation["description"]
+            for status, response in operation["responses"].items():
+                if status.startswith(("4", "5")) and "healthz" not in operation["operationId"]:
+                    assert "application/problem+json" in response["content"], response
+    for name in ("ProductOut", "StockIn", "OrderIn", "OrderOut", "Problem"):
+        assert found["components"]["schemas"][name]["examples"]
+    assert "HTTPValidationError" not in str(found)

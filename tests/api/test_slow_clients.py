@@ -1,0 +1,114 @@
+"""Clients that are slow on purpose: they are let go, and nobody else waits for them."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import pytest
+
+from helpers.faces.background import Served, served
+from helpers.stores import Stores
+
+# So long does a test wait for what must happen; if it does not, the test fails.
+_PATIENCE = 60.0
+_MANY = 100
+
+
+@pytest.fixture(scope="module")
+def impatient(shop: Stores) -> Iterator[Served]:
+    """A service with little patience."""
+    with served(shop, "--patience", "0.5") as running:
+        yield running
+
+
+@contextlib.contextmanager
+def _connections(service: Served, count: int) -> Iterator[list[socket.socket]]:
+    with contextlib.ExitStack() as opened:
+        yield [opened.enter_context(_connect(service)) for _ in range(count)]
+
+
+def _connect(service: Served) -> socket.socket:
+    parts = urlsplit(service.url)
+    return socket.create_connection((parts.hostname, parts.port), timeout=_PATIENCE)
+
+
+def _until_closed(connection: socket.socket) -> bytes:
+    """Return what still comes, once the service has closed the connection."""
+    answer = b""
+    with contextlib.suppress(ConnectionError):
+        while part := connection.recv(65536):
+            answer += part
+    return answer
+
+
+def test_who_says_nothing_is_let_go(impatient: Served) -> None:
+    with _connections(impatient, _MANY) as silent:
+        assert httpx.get(f"{impatient.url}/api/products").status_code == 200
+        assert [_until_closed(one) for one in silent] == [b""] * _MANY
+
+
+def test_who_never_ends_the_head_is_let_go(impatient: Served) -> None:
+    with _connections(impatient, _MANY) as slow:
+        for one in slow:
+            one.sendall(b"GET /api/products HTTP/1.1\r\nHost: x\r\nX-Slow: a")
+        assert httpx.get(f"{impatient.url}/api/products").status_code == 200
+        assert [_until_closed(one) for one in slow] == [b""] * _MANY
+
+
+def test_a_second_request_has_a_head_in_time_too(impatient: Served) -> None:
+    with _connect(impatient) as one:
+        one.sendall(b"GET /api/products/1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert one.recv(65536).startswith(b"HTTP/1.1 200")
+        one.sendall(b"GET /api/products/1 HTTP/1.1\r\nHost:")
+        _until_closed(one)
+
+
+def test_a_body_that_does_not_come_is_a_problem(impatient: Served) -> None:
+    head = (
+        "PUT /api/products/1/stock HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {impatient.token}\r\nContent-Length: 20\r\n\r\n"
+    )
+    with _connections(impatient, 20) as slow:
+        for one in slow:
+            one.sendall(head.encode() + b'{"on_hand"')
+        assert httpx.get(f"{impatient.url}/api/products").status_code == 200
+        for one in slow:
+            answer = _until_closed(one)
+            assert answer.startswith(b"HTTP/1.1 408")
+            assert b"/problems/slow-body" in answer
+    assert httpx.get(f"{impatient.url}/api/products/1").json()["stock"] == "15"
+
+
+def test_who_does_not_read_the_answer_is_let_go(impatient: Served) -> None:
+    """Without end they would each keep an answer in the service's memory."""
+    with contextlib.ExitStack() as opened:
+        for _ in range(20):
+            parts = urlsplit(impatient.url)
+            deaf = opened.enter_context(socket.socket())
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.settimeout(_PATIENCE)
+            deaf.connect((parts.hostname, parts.port))
+            deaf.sendall(b"GET /api/products HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+        process = psutil.Process(impatient.pid)
+        port = urlsplit(impatient.url).port
+        while any(
+            one.laddr.port == port and one.status == psutil.CONN_ESTABLISHED
+            for one in process.net_connections("tcp")
+        ):
+            assert httpx.get(f"{impatient.url}/healthz", headers={"Connection": "close"}).is_success
+    assert httpx.get(f"{impatient.url}/api/products").status_code == 200
+
+
+def test_requests_one_after_another_in_one_packet_are_all_answered(impatient: Served) -> None:
+    request = b"GET /api/products/1 HTTP/1.1\r\nHost: x\r\n\r\n"
+    last = b"GET /api/products/2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with _connect(impatient) as one:
+        one.sendall(request * 9 + last)
+        answer = _until_closed(one)
+    assert answer.count(b"HTTP/1.1 200 OK") == 10
+    assert answer.count(b'"name":"Laptop A"') == 9
