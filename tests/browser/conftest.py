@@ -6,9 +6,7 @@ The browser is the system's Chromium. Where there is none the tests are skipped,
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,21 +25,9 @@ from helpers.shop.schema import drop_shop
 from helpers.shop.seed import seed
 from helpers.stores import Stores
 from helpers.stores.linked import LinkedStores, linked
-from tests.browser.looking import COUNT, PAGE, cards
+from tests.browser.looking import COUNT, PAGE, cards, find_browser
 
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _PATIENCE_MS = 60_000
-
-
-def find_browser() -> str:
-    """Return the system's Chromium. Skips the test where there is none, or fails it in CI."""
-    for name in _BROWSERS:
-        if found := shutil.which(name):
-            return found
-    reason = f"there is no browser here (looked for {', '.join(_BROWSERS)})"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="module")

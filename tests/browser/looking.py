@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Locator, Page
 
 from helpers.settings import PROJECT
@@ -18,6 +21,19 @@ PAGE = 24
 FAILED_REQUEST = r"^Failed to load resource: .*(status of [45]\d\d|net::ERR_)"
 
 SCREENSHOTS = PROJECT / "build" / "screenshots"
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def find_browser() -> str:
+    """Return the system's Chromium. Skips the test where there is none, or fails it in CI."""
+    for name in _BROWSERS:
+        if found := shutil.which(name):
+            return found
+    reason = f"there is no browser here (looked for {', '.join(_BROWSERS)})"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 def cards(page: Page) -> Locator:

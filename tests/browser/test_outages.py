@@ -122,13 +122,14 @@ def test_whoever_does_not_want_to_wait_tries_again_by_a_button(
     open_page: Opening, far_service: Served, far: LinkedStores
 ) -> None:
     page = open_page("about:blank", may=FAILED_REQUEST)
-    page.clock.install()
+    page.clock.install(time=0)
     far.links.postgres.cut()
     page.goto(f"{far_service.url}/")
     again = page.get_by_role("button", name="Try again now")
     expect(again).to_be_visible()
+    # From here on the clock stands still: nothing is tried again but by the button.
+    page.clock.pause_at(3_600_000)
     far.links.restore()
-    # The clock stands still: nothing is tried again but by the button.
     for _ in range(20):
         with page.expect_response(re.compile("/api/products")) as waited:
             again.press("Enter")
@@ -205,3 +206,33 @@ def test_an_address_that_asks_for_nonsense_says_what_is_wrong(
     page.locator("#outage").get_by_role("button", name="Remove all filters").click()
     expect(cards(page)).to_have_count(PAGE)
     expect(page.locator("#outage")).to_be_hidden()
+
+
+def test_a_next_page_that_is_refused_is_said_and_the_list_can_be_loaded_anew(
+    open_page: Opening, service: Served
+) -> None:
+    page = _open(open_page, service)
+    page.route(
+        "**/api/products?*cursor=*",
+        lambda route: route.continue_(url=f"{service.url}/api/products?cursor=x"),
+    )
+    page.get_by_role("button", name="Show more").click()
+    expect(page.get_by_role("alert")).to_contain_text("cursor")
+    page.get_by_role("button", name="Load the list anew").click()
+    expect(page.locator("#outage")).to_be_hidden()
+    expect(cards(page)).to_have_count(PAGE)
+
+
+def test_an_empty_shop_says_how_to_fill_it_and_shows_what_is_filled_in(
+    open_page: Opening, shop: Stores, service: Served
+) -> None:
+    rows = shop.postgres.execute("SELECT id, name, price, category FROM products").fetchall()
+    shop.postgres.execute("DELETE FROM products")
+    try:
+        page = _open(open_page, service)
+        expect(page.locator("#empty")).to_contain_text("python -m helpers seed")
+    finally:
+        with shop.postgres.cursor() as cursor:
+            cursor.executemany("INSERT INTO products VALUES (%s, %s, %s, %s)", rows)
+    expect(cards(page)).to_have_count(PAGE)
+    expect(page.locator("#empty")).to_be_hidden()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from helpers.faces.api.timing import server_timing
 from helpers.faces.background import Served
 from helpers.shop.metadata_filters import Between
 from helpers.stores.trace import Trace
+from tests.browser.looking import find_browser
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +24,18 @@ def parts(browser: Browser, service: Served) -> Iterator[Page]:
     page.goto(f"{service.url}/")
     yield page
     page.close()
+
+
+def test_without_a_browser_tests_are_skipped_but_never_in_ci(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no browser"):
+        find_browser()
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="no browser"):
+        find_browser()
 
 
 def _call(page: Page, module: str, function: str, *arguments: object) -> Any:

@@ -5,7 +5,7 @@
 
 import { element, keepChildren, setText, unseen } from "./dom.js";
 import {
-  rangeText, readRange, replaced, specification, toggled, valueText,
+  nameText, rangeText, readRange, replaced, specification, toggled, valueText, valueWords,
 } from "./query.js";
 import { clip, plain, readable } from "./values.js";
 
@@ -65,7 +65,7 @@ export class Facets {
     return [
       {
         key: "category", name: "category", title: "Category", store: "PostgreSQL", isSingle: true,
-        options: this.#options("category", this.#last.category, (value) => value),
+        options: this.#options("category", this.#last.category, nameText),
         updateIn: (node, group) => this.#updateGroup(node, group),
       },
       {
@@ -76,7 +76,7 @@ export class Facets {
       },
       {
         key: "tag", name: "tag", title: "Tags", store: "MongoDB",
-        options: this.#options("tag", this.#last.tags, (value) => value),
+        options: this.#options("tag", this.#last.tags, nameText),
         updateIn: (node, group) => this.#updateGroup(node, group),
       },
       {
@@ -92,13 +92,16 @@ export class Facets {
     const options = [];
     for (const { value, count } of values ?? []) {
       const text = textOf(value);
-      if (text === null || typeof text !== "string" || text === "" || text.length > 200) continue;
+      if (text === null) continue;
       const isChosen = this.#query.has(name, text);
       options.push({ text: plain(value), value: text, count, isChosen });
     }
     for (const value of this.#query.getAll(name)) {
-      const isThere = options.some((one) => one.value === value) || readRange(value) !== null;
-      if (!isThere) options.unshift({ text: value, value, count: 0, isChosen: true });
+      // A range has fields of its own.
+      const isThere = options.some((one) => one.value === value)
+        || (textOf === valueText && readRange(value) !== null);
+      const text = textOf === valueText ? valueWords(value) : value;
+      if (!isThere) options.unshift({ text, value, count: 0, isChosen: true });
     }
     return options;
   }
@@ -113,9 +116,8 @@ export class Facets {
     const isUnfolded = this.#unfolded.has(group.key) || group.options.length <= SHORT + 1;
     const shown = group.options.filter((one, index) =>
       isUnfolded || index < SHORT || one.isChosen);
-    const options = group.isSingle && shown.some((one) => one.isChosen)
-      ? [{ text: "Any", value: "", count: null, isChosen: false }, ...shown]
-      : shown;
+    const any = { text: "Any", value: "", count: null, isChosen: !this.#query.has(group.name) };
+    const options = group.isSingle && shown.length > 0 ? [any, ...shown] : shown;
     keepChildren(list, options, {
       keyOf: (one) => one.value,
       make: (one) => this.#makeOption(group, one),

@@ -68,6 +68,11 @@ export function valueText(value) {
   return looksElse ? `"${value}"` : value;
 }
 
+/** Return a category or a tag as the API reads it; `null` where it cannot be asked for. */
+export function nameText(value) {
+  return typeof value === "string" && value !== "" && value.length <= LONGEST ? value : null;
+}
+
 /** Return a range as the API reads it; an end that is empty is open. */
 export function rangeText(low, high) {
   return low === "" && high === "" ? null : `${low}..${high}`;
@@ -84,10 +89,11 @@ export function readRange(text) {
 export function filterText(name, value) {
   if (name === "in_stock") return "in stock only";
   if (!name.startsWith(SPECIFICATION)) return `${name}: ${value}`;
-  return `${readable(name.slice(SPECIFICATION.length))}: ${specificationText(value)}`;
+  return `${readable(name.slice(SPECIFICATION.length))}: ${valueWords(value)}`;
 }
 
-function specificationText(value) {
+/** Return what a value of a specification says, to be read: "from 100", "yes". */
+export function valueWords(value) {
   const range = readRange(value);
   if (range !== null) {
     const [low, high] = range;

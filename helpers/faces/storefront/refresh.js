@@ -40,9 +40,10 @@ export class Refresh {
     this.#schedule(0);
   }
 
-  /** Begin, in a while: what is shown has just come. */
+  /** Begin, in a while: what is shown has just come, so that no earlier answer is still known. */
   start() {
     this.#isRunning = true;
+    this.#etags.clear();
     this.#schedule(EVERY_MS);
   }
 
@@ -72,22 +73,15 @@ export class Refresh {
     try {
       const etag = this.#etags.get(path) ?? null;
       const exchange = await ask(path, { kind: "refresh", etag, signal: asking.signal });
-      this.#remember(path, exchange.etag);
+      // Without an ETag (a store was away), all is asked for anew.
+      this.#etags.set(path, exchange.etag);
       this.#apply(ids, exchange);
       this.#schedule(EVERY_MS);
     } catch (error) {
       if (asking.signal.aborted) return undefined;
-      this.#etags.clear();
       this.#isRunning = false;
       this.#failed(error);
     }
     return undefined;
-  }
-
-  #remember(path, etag) {
-    // Only what is asked for now: an answer without an ETag (a store was away) is asked for anew.
-    if (this.#ids().length <= AT_ONCE) this.#etags.clear();
-    if (etag === null) this.#etags.delete(path);
-    else this.#etags.set(path, etag);
   }
 }

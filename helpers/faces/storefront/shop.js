@@ -17,6 +17,7 @@ import { Refresh } from "./refresh.js";
 
 const PAGE = 24;
 const SAY_CHANGES_EVERY_MS = 15_000;
+const LOOK_AGAIN_MS = 5000;
 
 const at = (id) => document.getElementById(id);
 
@@ -84,7 +85,8 @@ class Shop {
     this.#loadFacets(this.#loading.signal);
   }
 
-  async #loadList(signal) {
+  /** Load the list; `isAgain`: as nobody has asked for it, nobody is told unless it has come. */
+  async #loadList(signal, isAgain = false) {
     at("products").setAttribute("aria-busy", "true");
     try {
       const search = new URLSearchParams(this.#query);
@@ -94,7 +96,7 @@ class Shop {
       at("products").removeAttribute("aria-busy");
       this.#isShown = true;
       this.#took(exchange);
-      announce(at("count").textContent);
+      if (!isAgain || exchange.body.length > 0) announce(at("count").textContent);
       this.#outage.settle("list");
     } catch (error) {
       if (signal.aborted) return;
@@ -164,7 +166,7 @@ class Shop {
   /** Look for products in a shop that has none yet. */
   #lookAgain() {
     const { signal } = this.#loading;
-    setTimeout(() => !signal.aborted && this.#loadList(signal), 5000);
+    setTimeout(() => !signal.aborted && this.#loadList(signal, true), LOOK_AGAIN_MS);
   }
 
   /** Say that there is no new list: what was shown before stays, faint, if that may pass. */
@@ -237,8 +239,9 @@ class Shop {
       && [...this.#query.keys()].some((name) => storeOf(name) === store);
     const way = (text, query) => [{ text, act: () => this.#choose(query) }];
     if (needs) return way(`Go on without ${store}’s filters`, without(this.#query, store));
-    const isRefused = status < 500 && this.#query.size > 0;
-    return isRefused ? way("Remove all filters", new URLSearchParams()) : [];
+    if (!(status < 500)) return [];
+    if (this.#query.size > 0) return way("Remove all filters", new URLSearchParams());
+    return [{ text: "Load the list anew", act: () => this.#follow(this.#query) }];
   }
 
   #pause() {
@@ -260,9 +263,9 @@ class Shop {
 
 /** The query of the counts beside a list: all that narrows it but the stock, which has none. */
 function facetQuery(query) {
-  const counted_ = new URLSearchParams(query);
-  counted_.delete("in_stock");
-  return counted_;
+  const asked = new URLSearchParams(query);
+  asked.delete("in_stock");
+  return asked;
 }
 
 function outcomeText({ status, missing, at: time }, changes) {
