@@ -29,7 +29,7 @@ def json_logger(file: BinaryIO | None = None) -> FilteringBoundLogger:
 
 
 def uvicorn_logging() -> dict[str, Any]:
-    """Return the configuration by which uvicorn's own messages become such lines, too."""
+    """Return the configuration by which the messages of uvicorn and others are such lines, too."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -44,6 +44,8 @@ def uvicorn_logging() -> dict[str, Any]:
             }
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+        # Among the others are the pools, which tell of connections that were lost.
+        "root": {"handlers": ["stderr"], "level": "WARNING"},
         "loggers": {
             "uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
         },
