@@ -14,7 +14,7 @@ from helpers.faces.api.parameters import (
     facets_query,
     no_query,
     page_query,
-    product_id,
+    path_id,
     read_pairs,
     specification_value,
 )
@@ -179,4 +179,4 @@ def test_what_is_no_cursor_is_refused(text: str) -> None:
     ],
 )
 def test_an_id_in_a_path_is_a_whole_number_above_zero(text: str, number: int | None) -> None:
-    assert product_id(text) == number
+    assert path_id(text) == number

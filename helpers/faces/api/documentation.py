@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Path
 from fastapi.openapi.utils import get_openapi
 
 from helpers.faces.api.problems import KINDS, MEDIA_TYPE
 from helpers.faces.api.schemas import Problem
 from helpers.shop.joins.query import MOST
+from helpers.shop.stock.checks import LARGEST_ID
 
 _ID = "[1-9][0-9]{0,17}"
 # All that can be printed, and the space.
@@ -116,6 +117,15 @@ _LINK: dict[str, Any] = {
         "schema": {"type": "string"},
     }
 }
+
+
+def id_in_path(description: str, *, example: int) -> Any:
+    """Return how an id in a path is described. What it holds is looked at by ``path_id``."""
+    return Path(
+        description=description,
+        json_schema_extra={"type": "integer", "minimum": 1, "maximum": LARGEST_ID},
+        examples=[str(example)],
+    )
 
 
 def read_responses(*kinds: str, pages: bool = False) -> dict[int | str, Any]:

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Request, Response
 
-from helpers.faces.api.documentation import WRITING, problem_responses
-from helpers.faces.api.parameters import no_query, product_id, read_pairs
+from helpers.faces.api.documentation import WRITING, id_in_path, problem_responses
+from helpers.faces.api.parameters import no_query, path_id, read_pairs
 from helpers.faces.api.problems import problem
 from helpers.faces.api.schemas import OrderIn, OrderOut
 from helpers.faces.api.security import TOKEN
 from helpers.faces.api.service import Service
 from helpers.shop.model import Order
-from helpers.shop.stock.checks import LARGEST_ID
+from helpers.shop.schema import FIRST_ORDER
 
-OrderPath = Annotated[
-    str,
-    Path(
-        description="The order's id.",
-        json_schema_extra={"type": "integer", "minimum": 1, "maximum": LARGEST_ID},
-        examples=["1000000000001"],
-    ),
-]
+OrderPath = Annotated[str, id_in_path("The order's id.", example=FIRST_ORDER)]
 
 
 def orders_router(service: Service) -> APIRouter:
@@ -63,7 +56,7 @@ def orders_router(service: Service) -> APIRouter:
     def show_order(request: Request, order: OrderPath) -> object:
         """Return the order, asked of every shard: its id does not say on which it is."""
         no_query(read_pairs(request.scope["query_string"]))
-        number = product_id(order)
+        number = path_id(order)
         with service.pooled.explaining():
             found = None if number is None else service.orders.find(number)
         if found is None:

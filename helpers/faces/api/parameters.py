@@ -61,8 +61,8 @@ def no_query(pairs: Pairs) -> None:
         raise _unknown(name, ())
 
 
-def product_id(text: str) -> int | None:
-    """Return the id in a path; ``None`` where it can be no product's."""
+def path_id(text: str) -> int | None:
+    """Return the id in a path; ``None`` where it can be no product's and no order's."""
     number = int(text) if _WHOLE.fullmatch(text) else 0
     return number if 0 < number < 2**63 else None
 

@@ -5,34 +5,33 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from helpers.faces.api.answers import respond
 from helpers.faces.api.cursors import encode
-from helpers.faces.api.documentation import FACETS, PAGE, WRITING, problem_responses, read_responses
+from helpers.faces.api.documentation import (
+    FACETS,
+    PAGE,
+    WRITING,
+    id_in_path,
+    problem_responses,
+    read_responses,
+)
 from helpers.faces.api.parameters import (
     Pairs,
     facets_query,
     no_query,
     page_query,
-    product_id,
+    path_id,
     read_pairs,
 )
 from helpers.faces.api.problems import problem
 from helpers.faces.api.schemas import FacetsOut, ProductOut, StockIn, StockOut
 from helpers.faces.api.security import TOKEN
 from helpers.faces.api.service import Service
-from helpers.shop.stock.checks import LARGEST_ID
 
-ProductPath = Annotated[
-    str,
-    Path(
-        description="The product's id.",
-        json_schema_extra={"type": "integer", "minimum": 1, "maximum": LARGEST_ID},
-        examples=["1"],
-    ),
-]
+ProductPath = Annotated[str, id_in_path("The product's id.", example=1)]
 
 
 def products_router(service: Service) -> APIRouter:
@@ -69,7 +68,7 @@ def products_router(service: Service) -> APIRouter:
     async def show_product(request: Request, product: ProductPath) -> Response:
         """Return the product as the list has it."""
         no_query(read_pairs(request.scope["query_string"]))
-        number = product_id(product)
+        number = path_id(product)
         found = None if number is None else await service.catalog.product(number)
         if found is None:
             return _unknown(request, product)
@@ -88,7 +87,7 @@ def products_router(service: Service) -> APIRouter:
         `stock` is what can be bought: the units on hand less those that are reserved. Doing it
         again changes nothing.
         """
-        number = product_id(product)
+        number = path_id(product)
         if number is None:
             return _unknown(request, product)
         with service.pooled.explaining():
