@@ -26,6 +26,7 @@ _GRACE_SECONDS = 10
 _IDLE_SECONDS = 30
 _BACKLOG = 2048
 _SHORTEST_TOKEN = 16
+_LAST_PORT = 65_535
 
 
 def serve(
@@ -91,6 +92,9 @@ class _Announcing(uvicorn.Server):
 @contextlib.contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
     try:
+        # Left to itself, getaddrinfo takes 99999 for 34463.
+        if not 0 <= port <= _LAST_PORT:
+            raise OverflowError
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind)
     except (OSError, OverflowError, UnicodeError):
