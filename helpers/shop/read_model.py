@@ -24,7 +24,7 @@ from typing import Any, Self
 import orjson
 from bson import json_util
 from pymongo.errors import OperationFailure
-from redis.exceptions import LockError, ResponseError, WatchError
+from redis.exceptions import LockError, WatchError
 
 from helpers.errors import ReadModelError
 from helpers.shop.joins.assembly import assemble, stock_text
@@ -32,9 +32,15 @@ from helpers.shop.joins.requests import FindMetadata, SelectProducts, Strategy, 
 from helpers.shop.joins.run import run
 from helpers.shop.model import ProductJSON, stock_keys
 from helpers.shop.product_changes import PRODUCT_CHANGES, VERSION
+from helpers.shop.stock.streams import extent
 from helpers.stores import Stores
 
-_APPLIED = "shop:views:applied"
+#: How many announced changes are in the views; not there: no keeper has made them.
+APPLIED = "shop:views:applied"
+
+#: What the keys of views begin with.
+VIEW_PREFIX = "shop:view:"
+
 _POSITIONS = "shop:views:positions"
 _KEEPER = "shop:views:keeper"
 _BATCH = 500
@@ -44,7 +50,7 @@ _NO_HISTORY = {260, 280, 286}  # the change stream cannot be resumed: it is gone
 
 def view_key(product_id: int) -> str:
     """Return the Redis key of a product's view."""
-    return f"shop:view:{product_id}"
+    return f"{VIEW_PREFIX}{product_id}"
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ def read_views(stores: Stores, product_ids: Sequence[int]) -> Views:
 
     Raises ``redis.RedisError``.
     """
-    keys = [VERSION, _APPLIED, *map(view_key, product_ids), *stock_keys(product_ids)]
+    keys = [VERSION, APPLIED, *map(view_key, product_ids), *stock_keys(product_ids)]
     ask_redis: Any = stores.redis.execute_command
     version, applied, *values = ask_redis("MGET", *keys, NEVER_DECODE=True)
     half = len(product_ids)
@@ -133,7 +139,8 @@ class ReadModel:
     def _rebuild(self) -> int:
         # Where the sources stand is noted first: what changes meanwhile is made anew afterwards.
         self.close()
-        last, version = self._last_announcement(), int(self._redis.get(VERSION) or 0)
+        last = extent(self._redis, PRODUCT_CHANGES).last
+        version = int(self._redis.get(VERSION) or 0)
         self._open(None)
         there = self._with_views()
         rows = run(self._stores, ask(SelectProducts()))
@@ -188,26 +195,17 @@ class ReadModel:
 
     def _remember(self, announcements: str, version: int) -> None:
         positions = {"announcements": announcements, "documents": self._stream.resume_token}
-        self._redis.mset({_POSITIONS: json_util.dumps(positions), _APPLIED: version})
-
-    def _last_announcement(self) -> str:
-        try:
-            info: Any = self._redis.xinfo_stream(PRODUCT_CHANGES)
-        except ResponseError:  # nothing was announced yet
-            return "0-0"
-        return str(info["last-generated-id"])
+        self._redis.mset({_POSITIONS: json_util.dumps(positions), APPLIED: version})
 
     def _announced(self, position: str) -> tuple[set[int], str] | None:
         """Return the products announced after ``position``, and the last announcement.
 
         ``None`` where the stream has dropped some of them.
         """
-        entries: Any = self._redis.xrange(PRODUCT_CHANGES, min=position)
-        if position != "0-0":
-            # The last one that was read must still be there: else others after it may be gone.
-            if not entries or entries[0][0] != position:
-                return None
-            entries = entries[1:]
+        entries: Any = self._redis.xrange(PRODUCT_CHANGES, min=f"({position}")
+        # Asked afterwards: nothing can have been dropped between this and the answer above.
+        if not extent(self._redis, PRODUCT_CHANGES).holds_all_after(position):
+            return None
         ids = {int(one) for _, fields in entries for one in fields["products"].split(",") if one}
         return ids, entries[-1][0] if entries else position
 
@@ -236,9 +234,8 @@ class ReadModel:
             self._stream.try_next()  # the answer says where the stream stands
 
     def _with_views(self) -> set[int]:
-        prefix = view_key(0).removesuffix("0")
-        keys = self._redis.scan_iter(match=f"{prefix}*", count=1000)
-        return {int(key.removeprefix(prefix)) for key in keys}
+        keys = self._redis.scan_iter(match=f"{VIEW_PREFIX}*", count=1000)
+        return {int(key.removeprefix(VIEW_PREFIX)) for key in keys}
 
 
 def _without_stock(ids: Sequence[int]) -> Strategy[list[ProductJSON]]:

@@ -126,6 +126,36 @@ def test_announcements_that_are_gone_make_all_views_anew(shop: Stores, model: Re
     assert_current(shop)
 
 
+def test_announcements_that_were_gone_before_any_was_read_make_all_views_anew(
+    shop: Stores, model: ReadModel
+) -> None:
+    set_price(shop, 1, Decimal(1))
+    set_price(shop, 2, Decimal(2))
+    shop.redis.xtrim("shop:product-changes", maxlen=1, approximate=False)
+    assert model.catch_up() == 20
+    assert_current(shop)
+
+
+def test_a_stream_that_began_anew_makes_all_views_anew(shop: Stores, model: ReadModel) -> None:
+    set_price(shop, 1, Decimal(1))
+    model.catch_up()
+    set_price(shop, 2, Decimal(2))
+    shop.redis.delete("shop:product-changes")
+    set_price(shop, 3, Decimal(3))
+    assert model.catch_up() == 20
+    assert_current(shop)
+
+
+def test_a_keeper_that_is_up_to_date_needs_no_older_announcements(
+    shop: Stores, model: ReadModel
+) -> None:
+    set_price(shop, 1, Decimal(1))
+    model.catch_up()
+    shop.redis.xtrim("shop:product-changes", maxlen=0, approximate=False)
+    assert model.catch_up() == 0
+    assert_current(shop)
+
+
 def test_an_announcement_that_was_lost_is_made_good_by_rebuilding(
     shop: Stores, model: ReadModel
 ) -> None:

@@ -111,6 +111,16 @@ def test_a_reader_of_a_server_that_lost_its_data_is_told_so(stock: Stock, shop: 
     assert seen(reader) == [3]
 
 
+def test_a_reader_of_a_stream_that_began_anew_is_told_so(stock: Stock, shop: Stores) -> None:
+    reader = ChangeReader(shop.redis, "page")
+    stock.restock(1, 5)
+    assert seen(reader) == [1]
+    stock.restock(2, 5)
+    shop.redis.delete("shop:stock-changes")
+    stock.restock(3, 5)
+    assert not reader.read().complete
+
+
 def test_a_reader_waits_for_a_change(stock: Stock, shop: Stores) -> None:
     reader = ChangeReader(shop.redis, "page")
     assert reader.read(wait_seconds=0.01).product_ids == ()

@@ -1,9 +1,8 @@
 """The stream of changes: which counts changed, for whoever keeps a copy of his own.
 
 A reader remembers in Redis how far it has come, and goes on from there: after a pause, a crash or
-a lost connection. What pub/sub would have thrown away is still in the stream. The stream keeps a
-limited number of entries, and a server that lost its data starts anew: where that may have cost a
-reader an entry, it is told to read everything again.
+a lost connection. What pub/sub would have thrown away is still in the stream. Where some of it is
+gone, the reader is told to read everything again.
 """
 
 from __future__ import annotations
@@ -15,9 +14,8 @@ import redis
 
 from helpers.shop.stock import checks
 from helpers.shop.stock.keys import CHANGES, position_key
+from helpers.shop.stock.streams import extent
 from helpers.shop.stock.texts import text_of
-
-_BEGINNING = "0-0"
 
 
 @dataclass(frozen=True)
@@ -50,9 +48,10 @@ class ChangeReader:
         Where there are none, waits up to ``wait_seconds`` for one. Until ``done`` is called, the
         next call answers the same and what came since: so a reader that crashes misses nothing.
         """
-        first, last, trimmed = self._info()
-        if not self._follows(first, last, trimmed):
-            return Changes((), complete=False, position=last)
+        reach = extent(self._redis, CHANGES)
+        # A server that lost its data has lost our position too.
+        if self._stored() != self.position or not reach.holds_all_after(self.position):
+            return Changes((), complete=False, position=reach.last)
         wait = None if wait_seconds is None else max(1, round(1000 * wait_seconds))
         answer: Any = self._redis.xread({CHANGES: self.position}, count=most, block=wait)
         entries = _entries(answer)
@@ -72,31 +71,9 @@ class ChangeReader:
         return None if found is None else text_of(found)
 
     def _start(self) -> str:
-        position = self._last()
+        position = extent(self._redis, CHANGES).last
         self._redis.set(self._position_key, position)
         return position
-
-    def _last(self) -> str:
-        return self._info()[1]
-
-    def _follows(self, first: str | None, last: str, trimmed: int) -> bool:
-        """Tell whether the stream still has everything after our position."""
-        mine = _order(self.position)
-        if self._stored() != self.position or mine > _order(last):
-            return False  # the server has lost data
-        return mine == _order(last) or trimmed == 0 or (first is not None and _order(first) <= mine)
-
-    def _info(self) -> tuple[str | None, str, int]:
-        """Return the oldest entry that is left, the newest ever, and how many there are no more."""
-        try:
-            info: Any = self._redis.xinfo_stream(CHANGES)
-        except redis.ResponseError:  # there is no stream yet
-            return None, _BEGINNING, 0
-        found = {text_of(name): value for name, value in info.items()}
-        first = found["first-entry"]
-        trimmed = found["entries-added"] - found["length"]
-        oldest = None if first is None else text_of(first[0])
-        return oldest, text_of(found["last-generated-id"]), trimmed
 
 
 def _entries(answer: Any) -> list[tuple[str, str]]:
@@ -110,8 +87,3 @@ def _entries(answer: Any) -> list[tuple[str, str]]:
             found = {text_of(name): text_of(value) for name, value in fields.items()}
             entries.append((text_of(entry), found.get("products", "")))
     return entries
-
-
-def _order(entry: str) -> tuple[int, int]:
-    milliseconds, _, number = entry.partition("-")
-    return int(milliseconds), int(number)
