@@ -77,15 +77,11 @@ class ViewCopy:
         self._joined = JoinedViews()
         self._lives = Lives()
         self._list: LiveList | None = None
+        self._is_current = False  # the list is made of all that was read, and nothing is stale
 
     def current(self) -> LiveList | None:
         """Return the list, if nothing is known that would change it."""
-        if (
-            self._is_whole
-            and self.keys.is_quiet
-            and not self._stale
-            and self._time() < self._lives.next_end
-        ):
+        if self._is_current and self.keys.is_quiet and self._time() < self._lives.next_end:
             return self._list
         return None
 
@@ -96,6 +92,7 @@ class ViewCopy:
         ``fill`` raises, and ``ReadModelError`` where a view is none; what was to be read is then
         read the next time.
         """
+        self._is_current = False  # until this is done, whatever ends it
         self._note()
         if self._is_whole and not self._stale.isdisjoint(_NUMBERS):
             await self._read_numbers()
@@ -106,6 +103,7 @@ class ViewCopy:
             await self._check()
             await self._make_whole()
         self._list = self._listed()
+        self._is_current = not self._stale
         return self._list
 
     def _note(self) -> None:
