@@ -1,8 +1,8 @@
 """The tested module behind the notebooks: a shop whose data live in three stores at once.
 
 Inside, the arrows run one way: settings → servers (our own), network (links) → stores (connections)
-→ shop (seed, join) → faces (command line, plots). A notebook needs the names below, and plots from
-``helpers.faces.plots``.
+→ shop (seed, join, orders) → faces (API, command line, plots). A notebook needs the names below,
+and plots from ``helpers.faces.plots``.
 """
 
 from helpers.errors import (
