@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from helpers.faces.background import Served
 from helpers.stores import Stores
 
 _PATIENCE = 60.0
+_TRIES = 600
 _PUT = "PUT /api/products/1/stock HTTP/1.1\r\nHost: x\r\n"
 
 
@@ -289,9 +291,14 @@ def test_a_token_is_in_no_answer_and_in_no_log(service: Served, writer: httpx.Cl
 def test_the_log_is_json_line_by_line(service: Served, client: httpx.Client) -> None:
     evil = {"tag": '"\n{"evil": 1}'}
     client.get("/api/products", params=evil, headers={"X-Request-ID": "seen-in-the-log"})
-    lines = [json.loads(line) for line in service.log.read_text("utf-8").splitlines()]
+    mine: list[dict[str, object]] = []
+    for _ in range(_TRIES):  # the line is written when the answer is on its way
+        lines = [json.loads(line) for line in service.log.read_text("utf-8").splitlines()]
+        mine = [line for line in lines if line.get("request_id") == "seen-in-the-log"]
+        if mine:
+            break
+        time.sleep(0.05)
     assert all({"event", "level", "timestamp"} <= set(line) for line in lines)
-    mine = [line for line in lines if line.get("request_id") == "seen-in-the-log"]
     assert [(line["method"], line["path"], line["status"]) for line in mine] == [
         ("GET", "/api/products", 200)
     ]
