@@ -42,7 +42,7 @@ def test_each_order_has_a_row_until_it_is_carried(orders: Orders, shop: Stores) 
 def test_an_order_that_is_undone_has_no_row(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = module.write_outbox
+    write = outbox.write_outbox
 
     def failing(*arguments: Any) -> None:
         write(*arguments)
@@ -202,7 +202,7 @@ def test_rows_that_another_transaction_deletes_first_are_no_error(
     other = beside()
     execute = shop.postgres.execute
     rows = outbox._read(shop.postgres, 100)
-    calls = []
+    calls: list[None] = []
 
     class Late:
         def execute(self, *arguments: Any) -> Any:
