@@ -54,7 +54,8 @@ SPREAD = (
 #: The collections that ``relay`` writes.
 SALES, PURCHASES = "sales", "purchases"
 
-# All orders of one product stand on one node, as the row does.
+# All orders of one product stand on one node, as the row does. They are read for each new one, as
+# the ledger reads all movements: that grows with them, and a total kept beside them would not.
 _ADD = """
 INSERT INTO order_outbox (product_id, order_id, customer_id, orders, units)
 SELECT product_id, %s, %s, count(*), sum(quantity) FROM orders WHERE product_id = %s
