@@ -5,7 +5,8 @@ An order passes through these steps:
 1. **Reserve** the units in Redis, under a name that the order's id gives.
 2. **Record** in Citus, in one transaction, the sale in the ledger and the row in ``orders``. Both
    are distributed by the product and colocated, so one node commits them. ``_record`` is the place
-   for whatever else has to be there if and only if the order is.
+   for whatever else has to be there if and only if the order is: the client's key for it, and the
+   row of the outbox.
 3. **Settle** the reservation in Redis.
 
 Each step, done again, changes nothing; and a crash between them loses nothing. Until the second has
@@ -17,14 +18,17 @@ from __future__ import annotations
 
 import contextlib
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
 
 import psycopg
 import redis
 
-from helpers.errors import CourseError, ReservationError, StockError
+from helpers.errors import CourseError, ReservationError, SoldOutError, StockError
 from helpers.shop.model import Order
+from helpers.shop.order_keys import KeyTakenError, agree_on_number, find_by_key, write_key
+from helpers.shop.outbox import write_outbox
 from helpers.shop.products import require_products
 from helpers.shop.schema import FIRST_ORDER
 from helpers.shop.stock import Reservation, Stock, checks
@@ -33,6 +37,9 @@ from helpers.stores.pooled import PooledStores
 
 # The steps follow one another at once, unless a store is slow: nobody thinks it over meanwhile.
 _HOLD_SECONDS = 60
+
+# In these states, nothing was sold under a token and nothing will be.
+_GIVEN_UP = ("released", "expired")
 
 _TOKEN = re.compile(r"order-([1-9][0-9]{0,18})", re.ASCII)
 
@@ -66,52 +73,49 @@ class Orders:
             return _token(_next_id(connection))
 
     def place(
-        self, product_id: int, quantity: int, customer_id: int, *, token: str | None = None
+        self,
+        product_id: int,
+        quantity: int,
+        customer_id: int,
+        *,
+        token: str | None = None,
+        key: str | None = None,
     ) -> Order:
         """Sell ``quantity`` units of a product to a customer. When this returns, it is recorded.
 
-        ``token`` is one that ``new_token`` returned. Placing again under the same token answers the
-        same order; without one, each call places another.
+        So that it may be tried again, the client names the order. ``key`` is a name of its own, up
+        to 64 letters, digits, hyphens or underscores: placing again under the same key answers the
+        same order, at the same time, at any later time, and whatever Redis has lost. It names one
+        order of one product, whose customer is: under the same key, another product has an order of
+        its own, since nobody asks all nodes. ``token`` is one that ``new_token`` returned; it names
+        one order of the shop. Without either, each call places another order.
 
         Raises ``StockError`` for arguments that are not what they must be, before anything is sent;
         ``UnknownProductError`` where the shop has no such product or no stock of it is recorded;
-        ``SoldOutError``; and ``ReservationError`` where the ledger has too few units, where the
-        token stands for another order, or where it was given up: under a token that was given up,
-        nothing was sold and nothing will be.
+        ``SoldOutError``; and ``ReservationError`` where the ledger has too few units, where the key
+        or the token stands for another order, or where the token was given up: under a token that
+        was given up, nothing was sold and nothing will be. A key may be used again then.
 
         When a store fails, it may be open whether the order was recorded: placing it again under
-        its token tells. No unit stays lost. What is held goes back at once, or by its deadline
-        where Redis does not answer; what is being confirmed is decided by ``reconcile``.
+        its key or its token tells. No unit stays lost. What is held goes back at once, or by its
+        deadline where Redis does not answer; what is being confirmed is decided by ``reconcile``.
         """
-        product = checks.identifier(product_id, "product")
-        units = checks.quantity(quantity)
-        customer = checks.identifier(customer_id, "customer")
+        wanted = _Wanted(
+            checks.identifier(product_id, "product"),
+            checks.quantity(quantity),
+            checks.identifier(customer_id, "customer"),
+        )
+        if key is not None and token is not None:
+            raise StockError("An order has a key or a token, not both: give one of them.")
+        if key is not None:
+            return self._place_under_key(wanted, checks.token(key))
         number = None if token is None else _number(token)
         if number is not None:
             placed = self.find(number)
             if placed is not None:
-                return _same(placed, product, units, customer)
-        with self._connections.connection() as connection:
-            require_products(connection, [product])
-            number = _next_id(connection) if number is None else number
-        reservation = self.stock.reserve(
-            {product: units}, token=_token(number), hold_seconds=_HOLD_SECONDS
-        )
-        recorded: list[Order] = []
-
-        def record(connection: psycopg.Connection) -> None:
-            recorded.append(_record(connection, number, product, customer, units))
-
-        try:
-            self.stock.confirm(reservation, also=record)
-        except ReservationError:
-            raise
-        except BaseException as error:
-            # Where only Redis failed after that, the order stands, and ``reconcile`` settles it.
-            if not (recorded and isinstance(error, redis.RedisError)):
-                self._give_up(reservation)
-                raise
-        return recorded[0] if recorded else self._recorded(number, product, units, customer)
+                return _same(placed, wanted)
+        proposal = self._require(wanted)
+        return self._place(proposal if number is None else number, wanted)
 
     def find(self, order_id: int) -> Order | None:
         """Return an order by its id; ``None`` where there is none.
@@ -124,26 +128,96 @@ class Orders:
             row = connection.execute(_FIND, [wanted]).fetchone()
         return None if row is None else _order(*row)
 
+    def _place_under_key(self, wanted: _Wanted, key: str) -> Order:
+        """Place an order, or return the one that the key names."""
+        given_up = 0
+        while True:  # each turn has a number that nobody has given up before
+            placed = self._under_key(wanted, key)
+            if placed is not None:
+                return placed
+            request = (wanted.product, wanted.units, wanted.customer, key)
+            number = agree_on_number(
+                self.stock.redis, request, self._require(wanted), given_up=given_up
+            )
+            try:
+                return self._place(number, wanted, key)
+            except KeyTakenError:
+                # Redis had lost the number, and another one was faster. This one is undone.
+                with contextlib.suppress(redis.RedisError):
+                    self.stock.decide(_token(number))
+            except (SoldOutError, ReservationError) as error:
+                placed = self._under_key(wanted, key)
+                if placed is not None:
+                    return placed
+                if not isinstance(error, ReservationError) or error.state not in _GIVEN_UP:
+                    raise
+                given_up = number
+
+    def _place(self, number: int, wanted: _Wanted, key: str | None = None) -> Order:
+        """Take an order of this number through its steps."""
+        reservation = self.stock.reserve(
+            {wanted.product: wanted.units}, token=_token(number), hold_seconds=_HOLD_SECONDS
+        )
+        recorded: list[Order] = []
+
+        def record(connection: psycopg.Connection) -> None:
+            recorded.append(_record(connection, number, wanted, key))
+
+        try:
+            self.stock.confirm(reservation, also=record)
+        except ReservationError:
+            raise
+        except BaseException as error:
+            # Where only Redis failed after that, the order stands, and ``reconcile`` settles it.
+            if not (recorded and isinstance(error, redis.RedisError)):
+                self._give_up(reservation)
+                raise
+        return recorded[0] if recorded else self._recorded(number, wanted)
+
+    def _require(self, wanted: _Wanted) -> int:
+        """Return an order's number, for a product that the shop has."""
+        with self._connections.connection() as connection:
+            require_products(connection, [wanted.product])
+            return _next_id(connection)
+
+    def _under_key(self, wanted: _Wanted, key: str) -> Order | None:
+        """Return the order that the key names. Raises where that is not the one wanted."""
+        with self._connections.connection() as connection:
+            row = find_by_key(connection, wanted.product, key)
+        return None if row is None else _same(_order(*row), wanted, key)
+
     def _give_up(self, reservation: Reservation) -> None:
         """Give units back that are only held. What is being confirmed stays so."""
         with contextlib.suppress(CourseError, redis.RedisError):
             self.stock.release(reservation)
 
-    def _recorded(self, number: int, product: int, units: int, customer: int) -> Order:
-        """Return the order that another call has recorded under the same token."""
+    def _recorded(self, number: int, wanted: _Wanted) -> Order:
+        """Return the order that another call has recorded under the same number."""
         placed = self.find(number)
         if placed is None:
             way_out = "Place the order under another token."
             raise ReservationError(_token(number), "sold, but not as an order", way_out)
-        return _same(placed, product, units, customer)
+        return _same(placed, wanted)
 
 
-def _record(
-    connection: psycopg.Connection, number: int, product: int, customer: int, units: int
-) -> Order:
+@dataclass(frozen=True)
+class _Wanted:
+    """What is ordered."""
+
+    product: int
+    units: int
+    customer: int
+
+
+def _record(connection: psycopg.Connection, number: int, wanted: _Wanted, key: str | None) -> Order:
     """Write the order, and whatever belongs to it, in the transaction that writes its sale."""
-    row = connection.execute(_ADD, (number, product, customer, units)).fetchone()
+    if key is not None:
+        write_key(connection, wanted.product, key, number)
+    row = connection.execute(
+        _ADD, (number, wanted.product, wanted.customer, wanted.units)
+    ).fetchone()
     assert row is not None
+    write_outbox(connection, wanted.product, number, wanted.customer)
     return _order(*row)
 
 
@@ -157,11 +231,13 @@ def _order(number: int, product: int, customer: int, units: int, moment: datetim
     return Order(number, product, customer, units, moment.astimezone(UTC).isoformat())
 
 
-def _same(placed: Order, product: int, units: int, customer: int) -> Order:
+def _same(placed: Order, wanted: _Wanted, key: str | None = None) -> Order:
     """Return ``placed``. Raises ``ReservationError`` where another order is wanted."""
-    if (placed.product_id, placed.quantity, placed.customer_id) != (product, units, customer):
-        way_out = "Give every order a token of its own."
-        raise ReservationError(_token(placed.id), "for another order", way_out)
+    if _Wanted(placed.product_id, placed.quantity, placed.customer_id) != wanted:
+        what = "token" if key is None else "key"
+        raise ReservationError(
+            key or _token(placed.id), "for another order", f"Give every order a {what} of its own."
+        )
     return placed
 
 

@@ -1,7 +1,8 @@
-"""What the shop consists of in each store: tables, a collection, keys."""
+"""What the shop consists of in each store: tables, collections, keys."""
 
 from __future__ import annotations
 
+from helpers.shop import order_keys, outbox
 from helpers.shop.metadata_schema import prepare_metadata
 from helpers.shop.model import stock_key
 from helpers.shop.stock import ledger
@@ -49,16 +50,23 @@ _SPREAD = (
     "SELECT create_reference_table('categories')",
 )
 
-_TABLE_NAMES = ("stock_movements", "orders", "products", "categories")
+# Those that a shop may lack which was made by an earlier version.
+_ADDED = (
+    ("stock_movements", ledger.TABLE, ledger.SPREAD),
+    ("order_keys", order_keys.TABLE, order_keys.SPREAD),
+    ("order_outbox", outbox.TABLE, outbox.SPREAD),
+)
+
+_TABLE_NAMES = (*(name for name, _, _ in _ADDED), "orders", "products", "categories")
 _BATCH = 1000
 
 
 def create_shop(stores: Stores) -> None:
-    """Create the shop's tables, spread over the workers, and its collection, where they are not.
+    """Create the shop's tables, spread over the workers, and its collections, where they are not.
 
-    Products are distributed by their id, orders and the movements of the stock by their product;
-    all are colocated. Categories are a reference table. The sequence ``order_ids`` numbers orders
-    that are placed.
+    Products are distributed by their id; orders, their keys, their outbox and the movements of the
+    stock by their product; all are colocated. Categories are a reference table. The sequence
+    ``order_ids`` numbers orders that are placed.
     """
     with stores.postgres.transaction():
         # Two that create the same table at once would not both succeed: let them queue.
@@ -67,11 +75,13 @@ def create_shop(stores: Stores) -> None:
             stores.postgres.execute(_TABLES)
             for statement in _SPREAD:
                 stores.postgres.execute(statement)
-        if not _has_table(stores, "stock_movements"):
-            stores.postgres.execute(ledger.TABLE)
-            stores.postgres.execute(ledger.SPREAD)
+        for name, table, spread in _ADDED:
+            if not _has_table(stores, name):
+                stores.postgres.execute(table)
+                stores.postgres.execute(spread)
         stores.postgres.execute(_ORDER_IDS)
     prepare_metadata(stores.mongo)
+    outbox.prepare_sales(stores.mongo)
 
 
 def count_products(stores: Stores) -> int:
@@ -83,11 +93,12 @@ def count_products(stores: Stores) -> int:
 
 
 def drop_shop(stores: Stores) -> None:
-    """Drop the shop's tables, its collection and its stock; leave everything else alone."""
+    """Drop the shop's tables, its collections and its stock; leave everything else alone."""
     for name in _TABLE_NAMES:
         stores.postgres.execute(f"DROP TABLE IF EXISTS {name}")
     stores.postgres.execute("DROP SEQUENCE IF EXISTS order_ids")
     stores.mongo.productmetas.drop()
+    outbox.drop_sales(stores.mongo)
     for pattern in (stock_key("*"), OWN_KEYS):
         keys = list(stores.redis.scan_iter(match=pattern, count=_BATCH))
         for start in range(0, len(keys), _BATCH):

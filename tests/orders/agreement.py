@@ -1,11 +1,11 @@
-"""Whether orders, ledger and Redis agree: asked of the stores directly, not of the code."""
+"""Whether all stores agree about orders: asked of the stores directly, not of the code."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 from helpers.stores import Stores
-from tests.stock.agreement import assert_agreement, sold
+from tests.stock.agreement import assert_agreement, reservations, sold
 
 
 def ordered(stores: Stores) -> Counter[int]:
@@ -27,3 +27,39 @@ def assert_all_agree(stores: Stores) -> None:
     assert sorted(orders.fetchall()) == sorted(sales.fetchall())
     assert ordered(stores) == sold(stores.postgres)
     assert_agreement(stores.postgres, stores.redis)
+
+
+def outbox_rows(stores: Stores) -> list[tuple[int, int]]:
+    """Return product and order of each row of the outbox."""
+    rows = stores.postgres.execute("SELECT product_id, order_id FROM order_outbox ORDER BY 1, 2")
+    return rows.fetchall()
+
+
+def assert_keys_agree(stores: Stores) -> None:
+    """Assert that each key names an order that is there, and none two."""
+    named = stores.postgres.execute("SELECT product_id, order_id FROM order_keys").fetchall()
+    there = stores.postgres.execute("SELECT product_id, id FROM orders").fetchall()
+    assert len(set(named)) == len(named)
+    assert set(named) <= set(there)
+
+
+def assert_carried(stores: Stores) -> None:
+    """Assert that MongoDB has what the orders in Citus say, and nothing waits to be carried."""
+    totals = stores.postgres.execute(
+        "SELECT product_id, count(*), sum(quantity)::bigint FROM orders GROUP BY product_id"
+    )
+    assert outbox_rows(stores) == []
+    assert sorted(
+        (one["_id"], one["product_id"], one["orders"], one["units"])
+        for one in stores.mongo.sales.find()
+    ) == sorted((product, product, orders, units) for product, orders, units in totals)
+    pairs = stores.postgres.execute("SELECT DISTINCT customer_id, product_id FROM orders")
+    assert sorted(
+        (one["customer_id"], one["product_id"]) for one in stores.mongo.purchases.find()
+    ) == sorted(pairs.fetchall())
+
+
+def assert_nothing_open(stores: Stores) -> None:
+    """Assert that no reservation is held or being confirmed."""
+    states = {state for state, _ in reservations(stores.redis).values()}
+    assert states <= {"confirmed", "released", "expired"}

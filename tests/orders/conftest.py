@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from helpers.shop.orders import Orders
 from helpers.shop.schema import create_shop, drop_shop
-from helpers.shop.stock import Stock
+from helpers.shop.stock import Ledger, Stock
 from helpers.stores import Stores
+from helpers.stores.stores import connect_all
+from tests.stock.test_reading import Untouchable
 
 
 @pytest.fixture
@@ -29,3 +33,20 @@ def shop(shared: Stores) -> Iterator[Stores]:
 @pytest.fixture
 def orders(shop: Stores) -> Orders:
     return Orders.of(shop)
+
+
+@pytest.fixture
+def sealed() -> Orders:
+    """Orders whose stores must not be used."""
+    untouchable: Any = Untouchable()
+    return Orders(Stock(untouchable, Ledger(untouchable)))
+
+
+@pytest.fixture
+def beside(shop: Stores) -> Iterator[Callable[[], Stores]]:
+    """What connects to the shop's databases once more, as another process would."""
+    number = shop.redis.connection_pool.connection_kwargs.get("db")
+    with contextlib.ExitStack() as opened:
+        yield lambda: opened.enter_context(
+            connect_all(shop.addresses, database=shop.mongo.name, redis_database=number)
+        )

@@ -13,21 +13,12 @@ from helpers.shop.model import Order
 from helpers.shop.orders import Orders
 from helpers.shop.schema import FIRST_ORDER, SHARDS, create_shop, drop_shop
 from helpers.shop.seed import seed
-from helpers.shop.stock import Ledger, Stock
 from helpers.shop.stock.checks import LARGEST_ID, MOST_UNITS
 from helpers.stores import Stores
 from helpers.stores.plans import explain
 from helpers.stores.shards import nodes_of_shards
 from tests.orders.agreement import assert_all_agree, ordered
 from tests.stock.agreement import reservations, sold
-from tests.stock.test_reading import Untouchable
-
-
-@pytest.fixture
-def sealed() -> Orders:
-    """Orders whose stores must not be used."""
-    untouchable: Any = Untouchable()
-    return Orders(Stock(untouchable, Ledger(untouchable)))
 
 
 def test_an_order_takes_its_units_out_of_ledger_and_count(orders: Orders, shop: Stores) -> None:

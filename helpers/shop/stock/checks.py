@@ -62,11 +62,11 @@ def items(values: Mapping[Any, Any]) -> tuple[tuple[int, int], ...]:
 
 
 def token(value: Any) -> str:
-    """Return ``value``. Raises ``StockError`` where it cannot be the name of a reservation."""
+    """Return ``value``. Raises ``StockError`` where it cannot name a reservation, say."""
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
         raise StockError(
-            f"{value!r:.60} cannot name a reservation or a movement: give up to 64 letters, "
-            "digits, hyphens or underscores."
+            f"{value!r:.60} cannot name a reservation, a movement or an order: give up to 64 "
+            "letters, digits, hyphens or underscores."
         )
     return value
 
