@@ -17,6 +17,7 @@ from typing import Any
 import psycopg
 import redis
 
+from helpers.shop.stock.keys import REMEMBER_MILLISECONDS
 from helpers.shop.stock.scripts import Script
 
 TABLE = """
@@ -40,7 +41,6 @@ WHERE order_keys.product_id = %s AND order_keys.key = %s
 """
 
 _NUMBER = Script("number")
-_REMEMBER_MILLISECONDS = 3600 * 1000  # as long as an ended reservation
 
 
 class KeyTakenError(Exception):
@@ -72,4 +72,4 @@ def agree_on_number(
     Raises ``redis.RedisError``.
     """
     name = "shop:order-number:" + ":".join(map(str, request))
-    return int(_NUMBER.run(client, [name], [proposal, given_up, _REMEMBER_MILLISECONDS]))
+    return int(_NUMBER.run(client, [name], [proposal, given_up, REMEMBER_MILLISECONDS]))

@@ -69,8 +69,7 @@ class Orders:
 
     def new_token(self) -> str:
         """Return a name under which one order may be placed, however often that is tried."""
-        with self._connections.connection() as connection:
-            return _token(_next_id(connection))
+        return _token(self._new_number())
 
     def place(
         self,
@@ -114,8 +113,8 @@ class Orders:
             placed = self.find(number)
             if placed is not None:
                 return _same(placed, wanted)
-        proposal = self._require(wanted)
-        return self._place(proposal if number is None else number, wanted)
+        self._require(wanted)
+        return self._place(self._new_number() if number is None else number, wanted)
 
     def find(self, order_id: int) -> Order | None:
         """Return an order by its id; ``None`` where there is none.
@@ -135,9 +134,10 @@ class Orders:
             placed = self._under_key(wanted, key)
             if placed is not None:
                 return placed
+            self._require(wanted)
             request = (wanted.product, wanted.units, wanted.customer, key)
             number = agree_on_number(
-                self.stock.redis, request, self._require(wanted), given_up=given_up
+                self.stock.redis, request, self._new_number(), given_up=given_up
             )
             try:
                 return self._place(number, wanted, key)
@@ -174,11 +174,17 @@ class Orders:
                 raise
         return recorded[0] if recorded else self._recorded(number, wanted)
 
-    def _require(self, wanted: _Wanted) -> int:
-        """Return an order's number, for a product that the shop has."""
+    def _require(self, wanted: _Wanted) -> None:
+        """Raise ``UnknownProductError`` where the shop has no such product."""
         with self._connections.connection() as connection:
             require_products(connection, [wanted.product])
-            return _next_id(connection)
+
+    def _new_number(self) -> int:
+        """Return a number that no other order has or will have."""
+        with self._connections.connection() as connection:
+            row = connection.execute(_NEXT_ID).fetchone()
+        assert row is not None
+        return int(row[0])
 
     def _under_key(self, wanted: _Wanted, key: str) -> Order | None:
         """Return the order that the key names. Raises where that is not the one wanted."""
@@ -219,12 +225,6 @@ def _record(connection: psycopg.Connection, number: int, wanted: _Wanted, key: s
     assert row is not None
     write_outbox(connection, wanted.product, number, wanted.customer)
     return _order(*row)
-
-
-def _next_id(connection: psycopg.Connection) -> int:
-    row = connection.execute(_NEXT_ID).fetchone()
-    assert row is not None
-    return int(row[0])
 
 
 def _order(number: int, product: int, customer: int, units: int, moment: datetime) -> Order:

@@ -32,7 +32,6 @@ from pymongo import ASCENDING, IndexModel, UpdateOne, WriteConcern
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
-from helpers.errors import StockError
 from helpers.shop.stock import checks
 from helpers.stores import Document, Stores
 
@@ -128,10 +127,7 @@ def relay(stores: Stores, *, most: int = 500) -> int:
     Raises ``StockError`` where ``most`` is no number from 1 to 10,000, ``psycopg.Error`` and
     ``pymongo.errors.PyMongoError``: then the rows stay, and are carried by the next call.
     """
-    if type(most) is not int or not 1 <= most <= _MOST_ROWS:
-        raise StockError(
-            f"{most!r:.60} rows cannot be carried at once: give from 1 to {_MOST_ROWS}."
-        )
+    checks.most(most, _MOST_ROWS, "rows cannot be carried at once")
     rows = _read(stores.postgres, most)
     if rows:
         _write(stores.mongo, rows)
@@ -150,10 +146,7 @@ def bought_together(
     ``pymongo.errors.PyMongoError``.
     """
     product = checks.identifier(product_id, "product")
-    if type(most) is not int or not 1 <= most <= _MOST_PRODUCTS:
-        raise StockError(
-            f"{most!r:.60} products cannot be asked for: give from 1 to {_MOST_PRODUCTS}."
-        )
+    checks.most(most, _MOST_PRODUCTS, "products cannot be asked for")
     stages: list[dict[str, Any]] = [
         {"$match": {"product_id": product}},
         {

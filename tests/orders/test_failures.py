@@ -140,13 +140,13 @@ def test_where_that_fails_too_the_units_go_back_by_their_deadline(
             orders.place(1, 3, 7)
     assert states(shop) == ["held"]
     assert orders.stock.sweep() == []
-    monkeypatch.setattr(orders.stock.reservations, "_clock", _in_an_hour(shop))
+    monkeypatch.setattr(orders.stock.reservations, "_clock", in_an_hour(shop))
     assert len(orders.stock.sweep()) == 1
     assert orders.stock.read([1]) == {1: 10}
     assert_all_agree(shop)
 
 
-def _in_an_hour(shop: Stores) -> Any:
+def in_an_hour(shop: Stores) -> Any:
     seconds, _ = shop.redis.time()
     return lambda: 1000 * (seconds + 3600)
 

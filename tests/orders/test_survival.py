@@ -34,7 +34,7 @@ from tests.orders.agreement import (
     ordered,
     outbox_rows,
 )
-from tests.orders.test_failures import CrashError
+from tests.orders.test_failures import CrashError, in_an_hour
 
 #: The steps of placing: where they are, of which object.
 PLACING: dict[str, tuple[Callable[[Orders], object], str]] = {
@@ -87,8 +87,7 @@ def crash_placing(orders: Orders, when: str, step: str, key: str) -> None:
 
 def recover(orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let an hour pass, reconcile and carry everything."""
-    seconds, _ = shop.redis.time()
-    monkeypatch.setattr(orders.stock.reservations, "_clock", lambda: 1000 * (seconds + 3600))
+    monkeypatch.setattr(orders.stock.reservations, "_clock", in_an_hour(shop))
     orders.stock.read(range(1, 6))
     reconcile(orders.stock, in_doubt_seconds=0)
     while relay(shop):

@@ -18,6 +18,7 @@ from tests.stock.test_reading import Untouchable
 @pytest.fixture
 def stock(stock: Stock, shop: Stores) -> Iterator[Stock]:
     """The stock with all counts read, of products that the shop has; of product 6 it has none."""
+    shop.postgres.execute("DELETE FROM products")  # others may have left some
     with shop.postgres.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO products VALUES (%s, 'thing', 1, 'c')", [(one,) for one in range(1, 7)]

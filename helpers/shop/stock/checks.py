@@ -49,6 +49,16 @@ def quantity(value: Any, *, least: int = 1) -> int:
     return value
 
 
+def most(value: Any, largest: int, what: str) -> int:
+    """Return ``value``. Raises ``StockError`` where it is no number from 1 to ``largest``.
+
+    ``what`` says of what there cannot be so many: rows that are carried at once, say.
+    """
+    if type(value) is not int or not 1 <= value <= largest:
+        raise StockError(f"{value!r:.60} {what}: give from 1 to {largest}.")
+    return value
+
+
 def items(values: Mapping[Any, Any]) -> tuple[tuple[int, int], ...]:
     """Return pairs of product id and quantity, in order of id.
 

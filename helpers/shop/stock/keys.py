@@ -19,6 +19,9 @@ CLAIMS = "shop:reservations:claims"
 #: Stream: which products' counts changed, one after another.
 CHANGES = "shop:stock-changes"
 
+#: How long a reservation is remembered that has ended, and what else belongs to one request.
+REMEMBER_MILLISECONDS = 3600 * 1000
+
 
 def reservation_key(token: str) -> str:
     """Return the key of a reservation, a hash: its state, deadline and items."""

@@ -22,6 +22,7 @@ from helpers.shop.stock.keys import (
     CHANGES,
     CLAIMS,
     DEADLINES,
+    REMEMBER_MILLISECONDS,
     claimed_key,
     held_key,
     lease_key,
@@ -46,7 +47,6 @@ Clock = Callable[[], int]
 
 _RESERVE, _CLAIM, _SETTLE = map(Script, ("reserve", "claim", "settle"))
 _RELEASE, _MEND = map(Script, ("release", "mend"))
-_REMEMBER_MILLISECONDS = 3600 * 1000
 _SERVER_TIME = 0
 _BATCH = 500
 
@@ -146,7 +146,7 @@ class Reservations:
         keys = [reservation_key(reservation.token), CLAIMS, CHANGES]
         for one in reservation.product_ids:
             keys += (stock_key(one), claimed_key(one), lease_key(one))
-        arguments = (reservation.token, _text(reservation.items), _REMEMBER_MILLISECONDS)
+        arguments = (reservation.token, _text(reservation.items), REMEMBER_MILLISECONDS)
         return cast("State", _SETTLE.run(self._redis, keys, arguments))
 
     def release(self, reservation: Reservation) -> State:
@@ -210,7 +210,7 @@ class Reservations:
                     *(claimed_key(product), lease_key(product)),
                 )
             arguments: list[Argument] = [
-                *(one.token, self._clock(), before, after, _REMEMBER_MILLISECONDS),
+                *(one.token, self._clock(), before, after, REMEMBER_MILLISECONDS),
             ]
             calls.append((keys, arguments))
         return _RELEASE.run_many(self._redis, calls)
