@@ -6,7 +6,7 @@ PORT   ?= 8888
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env lab test check notebooks bench up down status docker-up docker-down lock clean
+.PHONY: help env lab test check notebooks torture bench up down status docker-up docker-down lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -82,6 +82,9 @@ check: .venv/.dev  ## style, format and types
 
 notebooks: .venv/.dev  ## run every notebook again and store its outputs
 	@$(BIN)/python -m helpers.authoring.store notebooks
+
+torture: .venv/.dev  ## kill everything at every step, for minutes; SEED=n repeats a run
+	@$(BIN)/python -m tests.torture $(if $(SEED),--seed $(SEED))
 
 bench: .venv/.dev  ## print the figures
 	@$(BIN)/python -m helpers.bench

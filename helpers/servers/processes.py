@@ -6,6 +6,7 @@ id, tells which process serves a directory: it stays true when whoever started i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -38,6 +39,16 @@ def find(directory: Path, program: str) -> list[psutil.Process]:
         except (psutil.Error, OSError):
             continue  # ended meanwhile, or somebody else's
     return sorted(found, key=lambda process: (process.create_time(), process.pid))
+
+
+def below(folder: Path) -> list[psutil.Process]:
+    """Return the live processes, of whatever program, that work in ``folder`` or below it."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if Path(process.cwd()).is_relative_to(folder) and _is_alive(process):
+                found.append(process)
+    return found
 
 
 def launch(

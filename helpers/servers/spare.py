@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
@@ -18,8 +15,8 @@ from typing import Literal
 from helpers.errors import ServerError
 from helpers.servers import processes
 from helpers.servers.home import SPARE, Home, Memory, explaining_os_errors, is_free
+from helpers.servers.scratch import scratch_folder
 from helpers.servers.valkey import ValkeyServer
-from helpers.settings import PROJECT
 
 #: Which key gives way when the memory is full.
 Policy = Literal[
@@ -111,7 +108,7 @@ def spare_valkey(
         "maxmemory-policy": policy,
         **(settings or {}),
     }
-    with _folder() as folder, _watched(folder):
+    with scratch_folder("course-spare-") as folder:
         server = SpareValkey(folder, password=password, settings=changed)
         with explaining_os_errors(folder):
             server.home.log.mkdir()
@@ -121,37 +118,3 @@ def spare_valkey(
             yield server
         finally:
             server.kill()
-
-
-@contextlib.contextmanager
-def _folder() -> Iterator[Path]:
-    with explaining_os_errors(Path(tempfile.gettempdir())):
-        # Its watcher may delete a folder first; then there is nothing left to complain about.
-        made = tempfile.TemporaryDirectory(prefix="course-spare-", ignore_cleanup_errors=True)
-    with made as name:
-        # A process's working directory is told without symbolic links.
-        yield Path(name).resolve()
-
-
-@contextlib.contextmanager
-def _watched(folder: Path) -> Iterator[None]:
-    """Have a process end the server and delete ``folder`` if this process dies meanwhile.
-
-    The system closes the pipe to the watcher however we end, which is its sign. (Linux could signal
-    the server itself, but when the thread that started it ends, and other systems cannot.)
-    """
-    watcher = subprocess.Popen(
-        [sys.executable, "-m", "helpers.servers.watch", str(folder)],
-        cwd=PROJECT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        yield
-    finally:
-        watcher.kill()
-        watcher.wait()
-        if watcher.stdin is not None:
-            watcher.stdin.close()

@@ -1,4 +1,4 @@
-"""Clear a spare server away once the process that made it has died.
+"""Clear servers that are thrown away after use, once the process that made them has died.
 
 Run as ``python -m helpers.servers.watch FOLDER``, with a pipe as its input that only the maker
 holds: the input ends when the maker does.
@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 
 from helpers.servers import processes
-from helpers.servers.home import SPARE
 
 
 def clear_away(folder: Path) -> None:
-    """End the spare server that works in ``folder``, and delete the folder."""
-    left = processes.find(folder / SPARE, "valkey")
-    processes.stop(left, signal.SIGKILL, seconds=10)
+    """End every process that works below ``folder``, and delete the folder."""
+    # Once more where one of them was starting another just then.
+    while left := processes.below(folder):
+        processes.stop(left, signal.SIGKILL, seconds=10)
     shutil.rmtree(folder, ignore_errors=True)
 
 

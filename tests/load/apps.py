@@ -25,7 +25,8 @@ class Site:
 
     It answers 200 with ``BODY``, and else what the path says: ``/status/503``, ``/chunks``,
     ``/closed`` (the connection ends with the answer), ``/broken`` (it ends within the answer),
-    ``/together`` (when ``crowd`` are there), ``/late`` (after ``delay`` seconds), ``/never``.
+    ``/together`` (when ``crowd`` are there), ``/late`` (after ``delay`` seconds), ``/never``,
+    ``/lacking/X-Missing-Stores`` (with that header).
     """
 
     crowd: int = 1
@@ -51,6 +52,9 @@ class Site:
             await _answer(send, 200, [b"only this"], [(b"content-length", b"1000")])
         elif path == "/closed":
             await _answer(send, 200, [b"last"], [(b"connection", b"close")])
+        elif path.startswith("/lacking/"):
+            header = path.removeprefix("/lacking/").lower().encode()
+            await _answer(send, 200, [b"some"], [(header, b"one")])
         elif path.startswith("/status/"):
             status = int(path.removeprefix("/status/"))
             await _answer(send, status, [b""], [])
