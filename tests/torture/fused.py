@@ -25,8 +25,8 @@ def main() -> None:
         if (now, at) == (moment, step):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    service.Orders = functools.partial(Orders, watch=watch)  # type: ignore[misc,assignment]
-    keeping.OrderKeeper = functools.partial(OrderKeeper, watch=watch)  # type: ignore[misc,assignment]
+    setattr(service, "Orders", functools.partial(Orders, watch=watch))  # noqa: B010
+    setattr(keeping, "OrderKeeper", functools.partial(OrderKeeper, watch=watch))  # noqa: B010
     sys.argv[1:] = arguments
     cli.main()
 

@@ -150,7 +150,7 @@ class Shop:
             contextlib.suppress(CourseError),  # the buyer asks again later
             pooled.explaining(),
         ):
-            Orders.of(pooled, watch=watch).place(*_WANTED, key=key)
+            Orders.of(pooled, watch=watch).place(*_wanted(key), key=key)
         assert hit.is_set(), f"the order never came to {at}"
 
     def _kill_while_carrying(self, at: AtStep, key: str) -> None:
@@ -183,7 +183,7 @@ class Shop:
 
     def _ask(self, key: str) -> Any:
         """Ask the service for the order once; ``None`` where it gives none."""
-        product, quantity, customer = _WANTED
+        product, quantity, customer = _wanted(key)
         order = {"product_id": product, "quantity": quantity, "customer_id": customer}
         headers = {**self.api.headers, "Idempotency-Key": key}
         with contextlib.suppress(httpx.TransportError):
@@ -257,7 +257,8 @@ class Shop:
             expected = (order["product_id"], order["quantity"], order["customer_id"])
             assert orders.get(order["id"]) == expected, f"{key} was acknowledged and is lost"
         with self._stores() as stores:
-            keys = dict(stores.postgres.execute("SELECT key, order_id FROM order_keys").fetchall())
+            rows = stores.postgres.execute("SELECT key, order_id FROM order_keys").fetchall()
+            keys: dict[str, int] = dict(rows)
             for key, order in acknowledged.items():
                 assert keys[key] == order["id"], f"{key} names another order"
             assert not set(refused) & set(keys), "what was refused was ordered"
@@ -277,7 +278,10 @@ class Shop:
         return open_shop(self._servers.settings)
 
 
-_WANTED = (PRODUCTS, 1, 7)
+def _wanted(key: str) -> tuple[int, int, int]:
+    """Return product, quantity and customer of an order: of products on either worker."""
+    number = int(key.rpartition("-")[2])
+    return SCARCE + 1 + number % (PRODUCTS - SCARCE), 1, 7
 
 
 @contextlib.contextmanager

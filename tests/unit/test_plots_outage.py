@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 import pytest
 
 from helpers.faces.availability import Asked, Availability
@@ -29,7 +30,11 @@ def test_shares_of_each_half_second_add_up_and_each_answer_has_a_point() -> None
     assert max(tops) == pytest.approx(1.0)
     heights = {round(float(bar.get_height()), 3) for bar in shares.patches}
     assert heights == {0.0, 0.5}
-    points = [len(line.get_xdata()) for line in latencies.lines if line.get_linestyle() == "None"]
+    points = [
+        len(np.asarray(line.get_xdata()))
+        for line in latencies.lines
+        if line.get_linestyle() == "None"
+    ]
     assert points == [1, 1, 1, 1]
     assert [text.get_text() for text in shares.texts] == ["Redis is frozen"]
 
