@@ -16,6 +16,7 @@ from typing import Any, Self
 from tqdm import tqdm
 
 from helpers.errors import CourseError, SettingsError
+from helpers.faces.relaying import relay_once, run_relay
 from helpers.servers import EmbeddedServers
 from helpers.settings import load_settings
 from helpers.shop.catalog_file import read_catalog
@@ -103,7 +104,23 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how long a client may take to send a request (default: 10)",
     )
+    serving.add_argument(
+        "--no-relay", action="store_true", help="leave the orders' outbox to `relay`"
+    )
     serving.set_defaults(run=_serve)
+
+    relaying = commands.add_parser(
+        "relay", help="carry what is ordered to MongoDB, and end what a crash left; until stopped"
+    )
+    relaying.add_argument("--once", action="store_true", help="do it once, and say what was done")
+    relaying.add_argument(
+        "--every",
+        type=_seconds,
+        default=1.0,
+        metavar="SECONDS",
+        help="how long to pause between (default: 1)",
+    )
+    relaying.set_defaults(run=_relay)
 
     reconciling = commands.add_parser(
         "reconcile", help="make the stock in Redis what the ledger bears out; say what was wrong"
@@ -232,7 +249,16 @@ def _serve(options: argparse.Namespace) -> None:
         read_model=options.read_model,
         lab=options.lab,
         patience=options.patience,
+        relay=not options.no_relay,
     )
+
+
+def _relay(options: argparse.Namespace) -> None:
+    addresses = locate(load_settings())
+    if options.once:
+        relay_once(addresses)
+    else:
+        run_relay(addresses, every=options.every)
 
 
 def _reconcile(_: argparse.Namespace) -> None:

@@ -1,26 +1,17 @@
-"""The keeper of the read model as a part of a service: a thread that catches up, again and again.
-
-It works with connections of its own, since the drivers that wait would make others wait. When a
-store fails, it gives all of them up and begins anew after a pause: that also replaces a connection
-which the server has closed.
-"""
+"""The keeper of the read model, as a part of a service: it catches up, again and again."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from typing import Literal
+import contextlib
+from collections.abc import Callable, Iterator
 
-from helpers.errors import CourseError, ReadModelError
+from helpers.errors import ReadModelError
+from helpers.shop.keeper import Keeper, Pass
 from helpers.shop.read_model import ReadModel
 from helpers.stores import Stores
 
-#: ``keeping``: the last pass went to its end; ``yielding``: another keeper is at work; ``failing``:
-#: a store does not answer; ``ended``: stopped, or ended by an error that is none of a store.
-KeeperState = Literal["starting", "keeping", "yielding", "failing", "ended"]
 
-
-class ViewKeeper:
+class ViewKeeper(Keeper):
     """Brings the views up to date every ``pause_seconds``, from ``start()`` to ``stop()``.
 
     ``connect`` makes the connections, which it closes. Where there are no views it makes all of
@@ -28,70 +19,17 @@ class ViewKeeper:
     """
 
     def __init__(self, connect: Callable[[], Stores], *, pause_seconds: float = 1.0) -> None:
-        self._connect = connect
-        self._pause = pause_seconds
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="view-keeper", daemon=True)
-        self._state: KeeperState = "starting"
-        self._error: str | None = None
-        self._passes = 0
+        super().__init__("view-keeper", connect, pause_seconds=pause_seconds)
 
-    @property
-    def state(self) -> KeeperState:
-        """What it does now."""
-        return self._state
+    @contextlib.contextmanager
+    def _working(self, stores: Stores) -> Iterator[Pass]:
+        with ReadModel(stores) as model:
 
-    @property
-    def error(self) -> str | None:
-        """What went wrong in the last pass, in a sentence or two; ``None``: nothing did."""
-        return self._error
-
-    @property
-    def passes(self) -> int:
-        """How often it has caught up."""
-        return self._passes
-
-    def start(self) -> None:
-        """Begin, in a thread. Once only."""
-        self._thread.start()
-
-    def stop(self, *, wait_seconds: float = 10.0) -> bool:
-        """End after the pass that runs, and tell whether it has ended within ``wait_seconds``.
-
-        Else a store does not answer. The thread does not keep the process from ending.
-        """
-        self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join(wait_seconds)
-        return not self._thread.is_alive()
-
-    def __repr__(self) -> str:
-        return f"<ViewKeeper, {self._state}>"
-
-    def _run(self) -> None:
-        try:
-            while not self._stopping.is_set():
-                try:
-                    self._keep()
-                except CourseError as error:
-                    self._error, self._state = str(error), "failing"
-                    self._stopping.wait(self._pause)
-        except BaseException as error:
-            # Its text may hold anything; what it is, suffices to look for it in the log.
-            self._error = f"The keeper ended with {type(error).__name__}: see the log."
-            raise
-        finally:
-            self._state = "ended"
-
-    def _keep(self) -> None:
-        """Catch up until it is to stop. Raises ``CourseError`` when a store fails."""
-        with self._connect() as stores, stores.explaining(), ReadModel(stores) as model:
-            while not self._stopping.is_set():
+            def catch_up() -> bool:
                 try:
                     model.catch_up()
                 except ReadModelError:
-                    self._error, self._state = None, "yielding"
-                else:
-                    self._error, self._state = None, "keeping"
-                    self._passes += 1
-                self._stopping.wait(self._pause)
+                    return False
+                return True
+
+            yield catch_up

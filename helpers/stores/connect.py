@@ -96,13 +96,17 @@ def connect_postgres(
 
 
 def connect_mongo(
-    url: str, *, database: str | None = None, listeners: Sequence[CommandListener] = ()
+    url: str,
+    *,
+    database: str | None = None,
+    listeners: Sequence[CommandListener] = (),
+    answer_seconds: float | None = None,
 ) -> Database[Document]:
     """Connect to MongoDB and return one of its databases.
 
     ``database`` defaults to the one that ``url`` names, or else to the shop's; ``listeners`` are
-    told of each command. Raises ``StoreError``. Close the connection with
-    ``database.client.close()``.
+    told of each command; ``answer_seconds`` is how long an answer is waited for. Raises
+    ``StoreError``. Close the connection with ``database.client.close()``.
     """
     milliseconds = TIMEOUT_SECONDS * 1000
     with explaining("MongoDB", url):
@@ -110,6 +114,7 @@ def connect_mongo(
             url,
             serverSelectionTimeoutMS=milliseconds,
             connectTimeoutMS=milliseconds,
+            socketTimeoutMS=None if answer_seconds is None else round(1000 * answer_seconds),
             event_listeners=listeners,
         )
         try:
@@ -122,15 +127,20 @@ def connect_mongo(
     return found
 
 
-def connect_redis(url: str, *, database: int | None = None) -> redis.Redis:
+def connect_redis(
+    url: str, *, database: int | None = None, answer_seconds: float | None = None
+) -> redis.Redis:
     """Connect to Redis, with texts decoded.
 
-    ``database`` is the number of a logical database and overrides the one that ``url`` names.
-    Raises ``StoreError``.
+    ``database`` is the number of a logical database and overrides the one that ``url`` names;
+    ``answer_seconds`` is how long an answer is waited for. Raises ``StoreError``.
     """
     with explaining("Redis", url):
         client = redis.Redis.from_url(
-            url, decode_responses=True, socket_connect_timeout=TIMEOUT_SECONDS
+            url,
+            decode_responses=True,
+            socket_connect_timeout=TIMEOUT_SECONDS,
+            socket_timeout=answer_seconds,
         )
         if database is not None:
             client.connection_pool.connection_kwargs["db"] = database

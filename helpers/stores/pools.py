@@ -90,6 +90,12 @@ class AsyncLimitedConnection(psycopg.AsyncConnection[Any]):
             raise
 
 
+def limit(connection: LimitedConnection, limits: Limits) -> None:
+    """Let the server end what takes longer than ``limits`` allow, and us soon after."""
+    connection.most_seconds = limits.answer_seconds + _GRACE_SECONDS
+    connection.execute(_SET_TIMEOUT, [_milliseconds(limits)])
+
+
 class Pool(ConnectionPool[LimitedConnection]):
     """Connections for threads, in autocommit mode. ``connection()`` lends one.
 
@@ -102,8 +108,7 @@ class Pool(ConnectionPool[LimitedConnection]):
         self._probing = threading.Lock()
 
         def configure(connection: LimitedConnection) -> None:
-            connection.most_seconds = limits.answer_seconds + _GRACE_SECONDS
-            connection.execute(_SET_TIMEOUT, [_milliseconds(limits)])
+            limit(connection, limits)
 
         def doubt(_: ConnectionPool[Any]) -> None:
             self._doubt.is_open = True

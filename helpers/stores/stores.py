@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,8 +18,11 @@ from helpers.stores.connect import (
     connect_mongo,
     connect_postgres,
     connect_redis,
+    explaining,
     explaining_all,
 )
+from helpers.stores.limits import Limits
+from helpers.stores.pools import LimitedConnection, limit
 
 
 @dataclass(frozen=True)
@@ -60,21 +64,34 @@ class Stores:
 
 
 def connect_all(
-    addresses: Addresses, *, database: str | None = None, redis_database: int | None = None
+    addresses: Addresses,
+    *,
+    database: str | None = None,
+    redis_database: int | None = None,
+    limits: Limits | None = None,
 ) -> Stores:
     """Connect to the three stores: to the databases that the addresses name, or to those given.
 
+    With ``limits``, no answer is waited for longer than its ``answer_seconds``, or a second more;
+    else whoever asks waits as long as the store takes.
+
     Raises ``StoreError`` for the first store that does not answer; nothing stays open then.
     """
-    postgres = connect_postgres(addresses.coordinator, database=database)
-    try:
-        mongo = connect_mongo(addresses.mongo, database=database)
-        try:
-            client = connect_redis(addresses.redis, database=redis_database)
-        except BaseException:
-            mongo.client.close()
-            raise
-    except BaseException:
-        postgres.close()
-        raise
+    seconds = None if limits is None else limits.answer_seconds
+    with contextlib.ExitStack() as opened:
+        postgres = _connect_postgres(addresses.coordinator, database, limits)
+        opened.callback(postgres.close)
+        mongo = connect_mongo(addresses.mongo, database=database, answer_seconds=seconds)
+        opened.callback(mongo.client.close)
+        client = connect_redis(addresses.redis, database=redis_database, answer_seconds=seconds)
+        opened.pop_all()
     return Stores(postgres, mongo, client, addresses)
+
+
+def _connect_postgres(url: str, database: str | None, limits: Limits | None) -> psycopg.Connection:
+    if limits is None:
+        return connect_postgres(url, database=database)
+    connection = connect_postgres(url, database=database, kind=LimitedConnection)
+    with explaining("PostgreSQL", url):
+        limit(connection, limits)
+    return connection

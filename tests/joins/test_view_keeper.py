@@ -12,10 +12,11 @@ import pytest
 
 from helpers.errors import StoreError
 from helpers.shop.joins import batched
+from helpers.shop.keeper import KeeperState
 from helpers.shop.product_changes import set_price
 from helpers.shop.read_model import ReadModel, Views, read_views, view_key
 from helpers.shop.seed import seed
-from helpers.shop.view_keeper import KeeperState, ViewKeeper
+from helpers.shop.view_keeper import ViewKeeper
 from helpers.stores import Stores
 from helpers.stores.linked import linked
 from helpers.stores.stores import connect_all

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from helpers.faces.api.catalog import Catalog
 from helpers.faces.api.read_side import ReadSide, open_read_side
 from helpers.settings import Addresses
+from helpers.shop.order_keeper import OrderKeeper
 from helpers.shop.orders import Orders
 from helpers.shop.schema import create_shop
 from helpers.shop.stock import Stock
@@ -25,7 +26,8 @@ class Options:
     ``token`` is what writes need. ``store_seconds`` is how long a store may take to answer one
     question. With ``read_model``, the whole list comes from views that are kept every
     ``keep_seconds``. With ``lab``, each way to the list has an address of its own. A
-    client has ``patience`` seconds to send the head of a request, and as many for the body.
+    client has ``patience`` seconds to send the head of a request, and as many for the body. With
+    ``relay``, the orders' outbox is carried to MongoDB every ``relay_seconds``.
     """
 
     token: str = field(repr=False)
@@ -34,6 +36,8 @@ class Options:
     keep_seconds: float = 0.1
     lab: bool = False
     patience: float = 10.0
+    relay: bool = True
+    relay_seconds: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,8 @@ async def open_service(addresses: Addresses, options: Options) -> AsyncIterator[
             read_side = await opened.enter_async_context(
                 open_read_side(addresses, stores, fill=fill, keep_seconds=options.keep_seconds)
             )
+        if options.relay:
+            await opened.enter_async_context(_keeping(addresses, options))
         yield Service(
             options,
             stores,
@@ -81,6 +87,26 @@ async def open_service(addresses: Addresses, options: Options) -> AsyncIterator[
             Orders(stock),
             read_side,
         )
+
+
+@contextlib.asynccontextmanager
+async def _keeping(addresses: Addresses, options: Options) -> AsyncIterator[None]:
+    """Keep the orders in a thread. Looking at all of the stock is left to others: it is large."""
+    limits = Limits()  # not the options': nobody waits for the relay
+    keeper = OrderKeeper(
+        lambda: connect_all(addresses, limits=limits),
+        pause_seconds=options.relay_seconds,
+        reconcile_seconds=None,
+    )
+    keeper.start()
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(keeper.stop, wait_seconds=_STOP_SECONDS)
+
+
+# A keeper that waits for a silent store is left behind: it keeps no process from ending.
+_STOP_SECONDS = 5.0
 
 
 def _prepare(addresses: Addresses) -> None:

@@ -13,7 +13,7 @@ from helpers.shop.stock.buying import buying
 from helpers.shop.stock.changes import ChangeReader, Changes
 from helpers.shop.stock.counts import Difference, Freshness
 from helpers.shop.stock.ledger import Also, Ledger
-from helpers.shop.stock.reconciliation import Finding, Reconciliation, reconcile
+from helpers.shop.stock.reconciliation import Finding, Reconciliation, reconcile, recover
 from helpers.shop.stock.reservations import TRANSITIONS, Reservation
 from helpers.shop.stock.stock import Stock
 
@@ -31,4 +31,5 @@ __all__ = [
     "Stock",
     "buying",
     "reconcile",
+    "recover",
 ]

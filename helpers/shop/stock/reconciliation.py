@@ -84,6 +84,17 @@ def reconcile(stock: Stock, *, in_doubt_seconds: float = 30) -> Reconciliation:
     return report
 
 
+def recover(stock: Stock, *, in_doubt_seconds: float = 30) -> Reconciliation:
+    """Do the second and third step alone: end what is overdue, decide what is in doubt.
+
+    These look at lists of what is open; ``reconcile`` looks at all products. Raises as it does.
+    """
+    report = Reconciliation()
+    _end_overdue(stock, report)
+    _decide_doubtful(stock, report, in_doubt_seconds)
+    return report
+
+
 def _mend_entries(stock: Stock, report: Reconciliation) -> None:
     tokens = _all_tokens(stock)
     report.reservations = len(tokens)
