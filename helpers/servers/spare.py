@@ -7,7 +7,6 @@ memory limit there would evict them all.
 from __future__ import annotations
 
 import contextlib
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Literal
 
 from helpers.errors import ServerError
-from helpers.servers import processes
 from helpers.servers.home import SPARE, Home, Memory, explaining_os_errors, is_free
 from helpers.servers.valkey import ValkeyServer
 from helpers.settings import PROJECT
@@ -59,12 +57,6 @@ class SpareValkey(ValkeyServer):
         """
         self.launch()
         self.wait()
-
-    def kill(self) -> None:
-        """End the server as a crash does (SIGKILL); return when it is gone."""
-        processes.stop(self.processes(), signal.SIGKILL, seconds=10)
-        if self._launched is not None:
-            self._launched.wait()
 
     def launch(self) -> None:
         if self.main_process() is None and not is_free(self.port):
