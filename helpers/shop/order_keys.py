@@ -12,11 +12,11 @@ while: the table decides.
 
 from __future__ import annotations
 
-from typing import Any
-
 import psycopg
 import redis
 
+from helpers.shop.model import Order
+from helpers.shop.order_rows import SELECT, order_of
 from helpers.shop.stock.keys import REMEMBER_MILLISECONDS
 from helpers.shop.stock.scripts import Script
 
@@ -33,10 +33,9 @@ SPREAD = "SELECT create_distributed_table('order_keys', 'product_id', colocate_w
 _ADD = """
 INSERT INTO order_keys (product_id, key, order_id) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING
 """
-_FIND = """
-SELECT orders.id, orders.product_id, orders.customer_id, orders.quantity, orders.order_date
-FROM order_keys
-JOIN orders ON orders.product_id = order_keys.product_id AND orders.id = order_keys.order_id
+_FIND = f"""
+{SELECT}
+JOIN order_keys ON order_keys.product_id = orders.product_id AND order_keys.order_id = orders.id
 WHERE order_keys.product_id = %s AND order_keys.key = %s
 """
 
@@ -56,9 +55,10 @@ def write_key(connection: psycopg.Connection, product_id: int, key: str, order_i
         raise KeyTakenError
 
 
-def find_by_key(connection: psycopg.Connection, product_id: int, key: str) -> Any:
-    """Return the row of the order that the key names; ``None`` where there is none."""
-    return connection.execute(_FIND, (product_id, key)).fetchone()
+def find_by_key(connection: psycopg.Connection, product_id: int, key: str) -> Order | None:
+    """Return the order that the key names; ``None`` where there is none."""
+    row = connection.execute(_FIND, (product_id, key)).fetchone()
+    return None if row is None else order_of(row)
 
 
 def agree_on_number(

@@ -1,25 +1,20 @@
 """Orders: units are held in Redis, then the sale and the order are recorded in Citus, or neither.
 
-An order passes through these steps:
+An order passes through the first steps of the saga (see ``saga``): its units are reserved in Redis,
+under a name that the order's id gives, and claimed; sale and order are recorded in Citus; the
+reservation is settled. ``_record`` is the place for whatever has to be there if and only if the
+order is: the client's key for it, and the row of the outbox. All of it is distributed by the
+product and colocated, so one node commits it.
 
-1. **Reserve** the units in Redis, under a name that the order's id gives.
-2. **Record** in Citus, in one transaction, the sale in the ledger and the row in ``orders``. Both
-   are distributed by the product and colocated, so one node commits them. ``_record`` is the place
-   for whatever else has to be there if and only if the order is: the client's key for it, and the
-   row of the outbox.
-3. **Settle** the reservation in Redis.
-
-Each step, done again, changes nothing; and a crash between them loses nothing. Until the second has
-begun, the units go back at their deadline. From then on only the ledger decides: ``reconcile``
-settles the reservation where the order was recorded, and gives the units back where it was not.
+Each step, done again, changes nothing; and a crash between them loses nothing. Until the claim, the
+units go back at their deadline. From then on only the ledger decides: ``reconcile`` settles the
+reservation where the order was recorded, and gives the units back where it was not.
 """
 
 from __future__ import annotations
 
 import contextlib
-import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Self
 
 import psycopg
@@ -28,9 +23,10 @@ import redis
 from helpers.errors import CourseError, ReservationError, SoldOutError, StockError
 from helpers.shop.model import Order
 from helpers.shop.order_keys import KeyTakenError, agree_on_number, find_by_key, write_key
+from helpers.shop.order_rows import ADD, SELECT, number_of, order_of, token_of
 from helpers.shop.outbox import write_outbox
 from helpers.shop.products import require_products
-from helpers.shop.schema import FIRST_ORDER
+from helpers.shop.saga import Watch, watched
 from helpers.shop.stock import Reservation, Stock, checks
 from helpers.stores import Stores
 from helpers.stores.pooled import PooledStores
@@ -41,35 +37,31 @@ _HOLD_SECONDS = 60
 # In these states, nothing was sold under a token and nothing will be.
 _GIVEN_UP = ("released", "expired")
 
-_TOKEN = re.compile(r"order-([1-9][0-9]{0,18})", re.ASCII)
-
 _NEXT_ID = "SELECT nextval('order_ids')"
-_ADD = """
-INSERT INTO orders (id, product_id, customer_id, quantity) VALUES (%s, %s, %s, %s)
-RETURNING id, product_id, customer_id, quantity, order_date
-"""
-_FIND = "SELECT id, product_id, customer_id, quantity, order_date FROM orders WHERE id = %s"
+_FIND = f"{SELECT} WHERE id = %s"
 
 
 class Orders:
     """The orders of one shop: their units come from ``stock``, and they stand beside its ledger.
 
     Its methods raise ``redis.RedisError`` and ``psycopg.Error`` when a store fails. Many threads
-    may use it at once where the ledger has a pool of connections.
+    may use it at once where the ledger has a pool of connections. ``watch`` is told of each step of
+    placing.
     """
 
-    def __init__(self, stock: Stock) -> None:
+    def __init__(self, stock: Stock, watch: Watch | None = None) -> None:
         self.stock = stock
+        self._watch = watch
         self._connections = stock.ledger.connections
 
     @classmethod
-    def of(cls, stores: Stores | PooledStores) -> Self:
+    def of(cls, stores: Stores | PooledStores, watch: Watch | None = None) -> Self:
         """Return the orders of ``stores``."""
-        return cls(Stock.of(stores))
+        return cls(Stock.of(stores), watch)
 
     def new_token(self) -> str:
         """Return a name under which one order may be placed, however often that is tried."""
-        return _token(self._new_number())
+        return token_of(self._new_number())
 
     def place(
         self,
@@ -108,7 +100,7 @@ class Orders:
             raise StockError("An order has a key or a token, not both: give one of them.")
         if key is not None:
             return self._place_under_key(wanted, checks.token(key))
-        number = None if token is None else _number(token)
+        number = None if token is None else number_of(token)
         if number is not None:
             placed = self.find(number)
             if placed is not None:
@@ -125,7 +117,7 @@ class Orders:
         wanted = checks.identifier(order_id, "order")
         with self._connections.connection() as connection:
             row = connection.execute(_FIND, [wanted]).fetchone()
-        return None if row is None else _order(*row)
+        return None if row is None else order_of(row)
 
     def _place_under_key(self, wanted: _Wanted, key: str) -> Order:
         """Place an order, or return the one that the key names."""
@@ -144,7 +136,7 @@ class Orders:
             except KeyTakenError:
                 # Redis had lost the number, and another one was faster. This one is undone.
                 with contextlib.suppress(redis.RedisError):
-                    self.stock.decide(_token(number))
+                    self.stock.decide(token_of(number))
             except (SoldOutError, ReservationError) as error:
                 placed = self._under_key(wanted, key)
                 if placed is not None:
@@ -155,16 +147,17 @@ class Orders:
 
     def _place(self, number: int, wanted: _Wanted, key: str | None = None) -> Order:
         """Take an order of this number through its steps."""
-        reservation = self.stock.reserve(
-            {wanted.product: wanted.units}, token=_token(number), hold_seconds=_HOLD_SECONDS
-        )
+        with watched(self._watch, "reserve"):
+            reservation = self.stock.reserve(
+                {wanted.product: wanted.units}, token=token_of(number), hold_seconds=_HOLD_SECONDS
+            )
         recorded: list[Order] = []
 
         def record(connection: psycopg.Connection) -> None:
             recorded.append(_record(connection, number, wanted, key))
 
         try:
-            self.stock.confirm(reservation, also=record)
+            self.stock.confirm(reservation, also=record, watch=self._watch)
         except ReservationError:
             raise
         except BaseException as error:
@@ -189,8 +182,8 @@ class Orders:
     def _under_key(self, wanted: _Wanted, key: str) -> Order | None:
         """Return the order that the key names. Raises where that is not the one wanted."""
         with self._connections.connection() as connection:
-            row = find_by_key(connection, wanted.product, key)
-        return None if row is None else _same(_order(*row), wanted, key)
+            placed = find_by_key(connection, wanted.product, key)
+        return None if placed is None else _same(placed, wanted, key)
 
     def _give_up(self, reservation: Reservation) -> None:
         """Give units back that are only held. What is being confirmed stays so."""
@@ -202,7 +195,7 @@ class Orders:
         placed = self.find(number)
         if placed is None:
             way_out = "Place the order under another token."
-            raise ReservationError(_token(number), "sold, but not as an order", way_out)
+            raise ReservationError(token_of(number), "sold, but not as an order", way_out)
         return _same(placed, wanted)
 
 
@@ -220,15 +213,11 @@ def _record(connection: psycopg.Connection, number: int, wanted: _Wanted, key: s
     if key is not None:
         write_key(connection, wanted.product, key, number)
     row = connection.execute(
-        _ADD, (number, wanted.product, wanted.customer, wanted.units)
+        ADD, (number, wanted.product, wanted.customer, wanted.units)
     ).fetchone()
     assert row is not None
     write_outbox(connection, wanted.product, number, wanted.customer)
-    return _order(*row)
-
-
-def _order(number: int, product: int, customer: int, units: int, moment: datetime) -> Order:
-    return Order(number, product, customer, units, moment.astimezone(UTC).isoformat())
+    return order_of(row)
 
 
 def _same(placed: Order, wanted: _Wanted, key: str | None = None) -> Order:
@@ -236,20 +225,8 @@ def _same(placed: Order, wanted: _Wanted, key: str | None = None) -> Order:
     if _Wanted(placed.product_id, placed.quantity, placed.customer_id) != wanted:
         what = "token" if key is None else "key"
         raise ReservationError(
-            key or _token(placed.id), "for another order", f"Give every order a {what} of its own."
+            key or token_of(placed.id),
+            "for another order",
+            f"Give every order a {what} of its own.",
         )
     return placed
-
-
-def _token(number: int) -> str:
-    return f"order-{number}"
-
-
-def _number(token: object) -> int:
-    found = _TOKEN.fullmatch(token) if isinstance(token, str) else None
-    number = 0 if found is None else int(found[1])
-    if number < FIRST_ORDER:
-        raise StockError(
-            f"{token!r:.60} is no order's token: take one from Orders.new_token(), or give none."
-        )
-    return checks.identifier(number, "order")

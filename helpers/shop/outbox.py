@@ -32,6 +32,7 @@ from pymongo import ASCENDING, IndexModel, UpdateOne, WriteConcern
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
+from helpers.shop.saga import Watch, watched
 from helpers.shop.stock import checks
 from helpers.stores import Document, Stores
 
@@ -118,11 +119,12 @@ def drop_sales(database: Database[Document]) -> None:
     database[PURCHASES].drop()
 
 
-def relay(stores: Stores, *, most: int = 500) -> int:
+def relay(stores: Stores, *, most: int = 500, watch: Watch | None = None) -> int:
     """Carry the oldest rows of the outbox, up to ``most``, to MongoDB; return how many.
 
     0 means that there were none. Any number may run at once, each with stores of its own: several
-    may carry the same row, and each counts it.
+    may carry the same row, and each counts it. ``watch`` is told of the steps ``carry`` and
+    ``delete``, each of all these rows.
 
     Raises ``StockError`` where ``most`` is no number from 1 to 10,000, ``psycopg.Error`` and
     ``pymongo.errors.PyMongoError``: then the rows stay, and are carried by the next call.
@@ -130,8 +132,10 @@ def relay(stores: Stores, *, most: int = 500) -> int:
     checks.most(most, _MOST_ROWS, "rows cannot be carried at once")
     rows = _read(stores.postgres, most)
     if rows:
-        _write(stores.mongo, rows)
-        _delete(stores.postgres, rows)
+        with watched(watch, "carry"):
+            _write(stores.mongo, rows)
+        with watched(watch, "delete"):
+            _delete(stores.postgres, rows)
     return len(rows)
 
 

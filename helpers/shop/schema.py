@@ -5,6 +5,7 @@ from __future__ import annotations
 from helpers.shop import order_keys, outbox
 from helpers.shop.metadata_schema import prepare_metadata
 from helpers.shop.model import stock_key
+from helpers.shop.order_rows import FIRST_ORDER
 from helpers.shop.stock import ledger
 from helpers.shop.stock.keys import OWN_KEYS
 from helpers.stores import Stores
@@ -32,10 +33,6 @@ CREATE TABLE categories (
     department text NOT NULL
 );
 """
-
-#: The first id of an order that is placed. Generated ones are numbered from 1, far below; and a
-#: client written in JavaScript holds whole numbers up to 2**53 - 1, where the sequence ends.
-FIRST_ORDER = 1_000_000_000_001
 
 # On the coordinator, so that ids are unique over all shards without asking one.
 _ORDER_IDS = f"""

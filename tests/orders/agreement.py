@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
+from helpers.shop.model import Order
+from helpers.shop.orders import Orders
+from helpers.shop.stock import reconcile
 from helpers.stores import Stores
 from tests.stock.agreement import assert_agreement, reservations, sold
 
@@ -63,3 +67,17 @@ def assert_nothing_open(stores: Stores) -> None:
     """Assert that no reservation is held or being confirmed."""
     states = {state for state, _ in reservations(stores.redis).values()}
     assert states <= {"confirmed", "released", "expired"}
+
+
+def assert_whole(orders: Orders, stores: Stores, acknowledged: Iterable[Order] = ()) -> None:
+    """Assert that all stores say the same of the orders, and that nothing is left to repair.
+
+    Each of those that were ``acknowledged`` is there.
+    """
+    orders.stock.read(sorted(orders.stock.ledger.product_ids()))
+    for order in acknowledged:
+        assert orders.find(order.id) == order
+    assert_nothing_open(stores)
+    assert_keys_agree(stores)
+    assert_all_agree(stores)
+    assert reconcile(orders.stock, in_doubt_seconds=0).findings == []

@@ -17,12 +17,7 @@ from helpers.shop.schema import create_shop, drop_shop
 from helpers.shop.stock import reconcile
 from helpers.stores import Stores
 from helpers.stores.plans import explain
-from tests.orders.agreement import (
-    assert_all_agree,
-    assert_keys_agree,
-    assert_nothing_open,
-    ordered,
-)
+from tests.orders.agreement import assert_keys_agree, assert_whole, ordered
 from tests.orders.test_failures import CrashError, fail, states
 
 
@@ -34,12 +29,8 @@ def orders(orders: Orders) -> Orders:
 
 
 def assert_one_order(orders: Orders, shop: Stores, units: int) -> None:
-    orders.stock.read(range(1, 6))
     assert ordered(shop) == {1: units}
-    assert_keys_agree(shop)
-    assert_nothing_open(shop)
-    assert_all_agree(shop)
-    assert reconcile(orders.stock, in_doubt_seconds=0).findings == []
+    assert_whole(orders, shop)
 
 
 def test_the_same_key_places_one_order(orders: Orders, shop: Stores) -> None:

@@ -21,13 +21,7 @@ from helpers.shop.stock import reconcile
 from helpers.stores import Stores
 from helpers.stores.limits import Limits
 from helpers.stores.pooled import connect_pooled_beside
-from tests.orders.agreement import (
-    assert_all_agree,
-    assert_carried,
-    assert_keys_agree,
-    assert_nothing_open,
-    ordered,
-)
+from tests.orders.agreement import assert_carried, assert_whole, ordered
 
 THREADS, RELAYS = 16, 3
 FEW = Limits(connections=6, wait_seconds=60, answer_seconds=60)
@@ -64,14 +58,6 @@ def shuffled(requests: list[Request], *, times: int) -> list[Request]:
     many = requests * times
     random.Random(1).shuffle(many)
     return many
-
-
-def assert_whole(orders: Orders, shop: Stores) -> None:
-    orders.stock.read(range(1, 6))
-    assert reconcile(orders.stock, in_doubt_seconds=0).findings == []
-    assert_nothing_open(shop)
-    assert_keys_agree(shop)
-    assert_all_agree(shop)
 
 
 def test_all_who_repeat_a_request_get_the_same_order(pooled: Orders, shop: Stores) -> None:

@@ -10,8 +10,9 @@ import pytest
 from helpers.errors import ReservationError, SoldOutError, StockError, UnknownProductError
 from helpers.shop import orders as module
 from helpers.shop.model import Order
+from helpers.shop.order_rows import FIRST_ORDER
 from helpers.shop.orders import Orders
-from helpers.shop.schema import FIRST_ORDER, SHARDS, create_shop, drop_shop
+from helpers.shop.schema import SHARDS, create_shop, drop_shop
 from helpers.shop.seed import seed
 from helpers.shop.stock.checks import LARGEST_ID, MOST_UNITS
 from helpers.stores import Stores

@@ -13,7 +13,7 @@ from helpers.faces.api.schemas import OrderIn, OrderOut
 from helpers.faces.api.security import TOKEN
 from helpers.faces.api.service import Service
 from helpers.shop.model import Order
-from helpers.shop.schema import FIRST_ORDER
+from helpers.shop.order_rows import FIRST_ORDER
 
 OrderPath = Annotated[str, id_in_path("The order's id.", example=FIRST_ORDER)]
 

@@ -14,6 +14,7 @@ from helpers.errors import (
     StockError,
     UnknownProductError,
 )
+from helpers.shop.saga import Watch, watched
 from helpers.shop.stock import checks
 from helpers.shop.stock.counts import Counts, Difference, Freshness
 from helpers.shop.stock.ledger import Also, Connections, Ledger, OneConnection, Outcome
@@ -105,7 +106,13 @@ class Stock:
             "little memory. Allow it more, or set its maxmemory-policy to noeviction."
         )
 
-    def confirm(self, reservation: Reservation | str, *, also: Also | None = None) -> None:
+    def confirm(
+        self,
+        reservation: Reservation | str,
+        *,
+        also: Also | None = None,
+        watch: Watch | None = None,
+    ) -> None:
         """Sell what is reserved. When this returns, the sale is in the ledger.
 
         ``reservation`` may be a token. Confirming again changes nothing.
@@ -114,12 +121,15 @@ class Stock:
         call that writes it alone. What it raises undoes the sale and is raised here; the units then
         stay with the confirmation until it is repeated, or ``reconcile`` decides it.
 
+        ``watch`` is told of the steps ``claim``, ``record`` and ``settle``.
+
         Raises ``ReservationError`` where the reservation has expired, was released or is not known,
         or where the ledger has too few units (Redis had lost some reservations): then nothing was
         sold.
         """
         found = self._found(reservation)
-        state = self.reservations.claim(found)
+        with watched(watch, "claim"):
+            state = self.reservations.claim(found)
         if state == "due":
             (state,) = self.reservations.expire([found])
         if state == "confirmed" or (
@@ -128,8 +138,11 @@ class Stock:
             return
         if state != "confirming":
             raise ReservationError(found.token, state, _RESERVE_AGAIN)
-        if self.ledger.record_sale(found.token, found.items, also=also) == "sold":
-            self.reservations.settle(found)
+        with watched(watch, "record"):
+            outcome = self.ledger.record_sale(found.token, found.items, also=also)
+        if outcome == "sold":
+            with watched(watch, "settle"):
+                self.reservations.settle(found)
             return
         self.reservations.cancel(found)
         self.counts.refresh(found.product_ids)
