@@ -1,13 +1,15 @@
 """The tested module behind the notebooks: a shop whose data live in three stores at once.
 
 Inside, the arrows run one way: settings → servers (our own), network (links) → stores (connections)
-→ shop (seed, join, orders) → faces (API, command line, plots). A notebook needs the names below,
-and plots from ``helpers.faces.plots``.
+→ shop (seed, join, orders) → drills (servers that fail) → faces (API, command line, plots). A
+notebook needs the names below, and plots from ``helpers.faces.plots``.
 """
 
+from helpers.drills import practice
 from helpers.errors import (
     CatalogError,
     CourseError,
+    DrillError,
     LinkError,
     LoadError,
     MetadataError,
@@ -36,6 +38,7 @@ __all__ = [
     "CatalogError",
     "CourseError",
     "DocumentPlan",
+    "DrillError",
     "LinkError",
     "LoadError",
     "MetadataError",
@@ -61,6 +64,7 @@ __all__ = [
     "open_lesson",
     "open_shop",
     "per_product",
+    "practice",
     "seed",
     "shards_of",
     "start_worker",

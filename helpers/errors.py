@@ -9,6 +9,7 @@ thing, the likely cause and the way out. No text ever holds a password::
     ├── StoreError          a store does not answer, or refuses us
     ├── LinkError           the relay between us and a store cannot be started, or has ended
     ├── LoadError           a server cannot be measured: it does not listen, or the callers ended
+    ├── DrillError          another drill is on, or what it needs has ended
     ├── CatalogError        a catalogue file has bad lines; all of them are in ``problems``
     ├── QueryError          what is asked of the shop is not what it must be
     ├── ReadModelError      the views of the read model are being made by somebody else
@@ -46,6 +47,10 @@ class LinkError(CourseError):
 
 class LoadError(CourseError):
     """A server cannot be put under load: nothing listens, or the callers' process has ended."""
+
+
+class DrillError(CourseError):
+    """Another drill of the same servers is on, or a process that a drill needs has ended."""
 
 
 class StoreError(CourseError):

@@ -16,6 +16,7 @@ from typing import Any, Self
 from tqdm import tqdm
 
 from helpers.errors import CourseError, SettingsError
+from helpers.faces.drill_command import add_actions, drill_command
 from helpers.faces.relaying import relay_once, run_relay
 from helpers.servers import EmbeddedServers
 from helpers.settings import load_settings
@@ -126,6 +127,10 @@ def _parser() -> argparse.ArgumentParser:
         "reconcile", help="make the stock in Redis what the ledger bears out; say what was wrong"
     )
     reconciling.set_defaults(run=_reconcile)
+
+    drill = commands.add_parser("drill", help="stop, kill or freeze a server; bring it back")
+    add_actions(drill)
+    drill.set_defaults(run=drill_command)
 
     url = commands.add_parser("url", help="print a store's address, password included")
     url.add_argument("store", help="coordinator, worker1, worker2, …, mongo or redis")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -44,10 +44,7 @@ class EmbeddedServers:
             self.home.write(memory)
             if not all(server.is_prepared() for server in servers):
                 self._remove_unfinished()
-            with ThreadPoolExecutor(len(servers)) as pool:
-                waiting = [pool.submit(self._start, server) for server in servers]
-            for result in waiting:
-                result.result()
+            self._start_all(servers)
             addresses = _addresses(servers)
             if prepare is not None:
                 memory.prepared = prepare(addresses, memory.engine, memory.prepared)
@@ -103,6 +100,25 @@ class EmbeddedServers:
             f"{', '.join(server.name for server in servers)}."
         )
 
+    def names(self) -> tuple[str, ...]:
+        """Return all names: ``coordinator``, ``worker1``, …, ``mongo``, ``redis``."""
+        return tuple(server.name for server in self._servers(self.home.read() or Memory()))
+
+    def start(self, *names: str) -> None:
+        """Start these servers, unless they answer; frozen ones go on. Return when all answer.
+
+        Raises ``ServerError`` when there is no such server, when one cannot be started, and when
+        the servers as a whole were stopped (``down``): they are started together.
+        """
+        chosen = [self.server(name) for name in names]
+        with self.home.locked() as memory:
+            if not memory.up:
+                raise ServerError(
+                    f"{' and '.join(names)} cannot be started alone, since the servers in "
+                    f"{self.home.path} were stopped: start them with `python -m helpers up`."
+                )
+            self._start_all(chosen)
+
     def _decide(self, memory: Memory, workers: int | None) -> None:
         """Settle what is settled once: the number of workers and how the nodes are joined."""
         if workers is not None and workers < 1:
@@ -152,12 +168,21 @@ class EmbeddedServers:
                     else:
                         entry.unlink()
 
+    def _start_all(self, servers: Sequence[Server]) -> None:
+        """Start servers at the same time. Raises what the first that failed has raised."""
+        with ThreadPoolExecutor(len(servers)) as pool:
+            waiting = [pool.submit(self._start, server) for server in servers]
+        for result in waiting:
+            result.result()
+
     @staticmethod
     def _start(server: Server) -> None:
         if not server.is_prepared():
             server.prepare()
-        elif server.answers():
-            return
+        else:
+            server.thaw()
+            if server.answers():
+                return
         server.launch()
         server.wait()
 

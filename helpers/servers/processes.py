@@ -85,10 +85,17 @@ def launch(
 
 def stop(processes: Sequence[psutil.Process], sign: signal.Signals, *, seconds: float) -> None:
     """Send ``processes`` the signal ``sign``, and kill those still there after ``seconds``."""
-    _send(processes, sign)
+    send(processes, sign)
     alive = _wait(processes, seconds)
-    _send(alive, signal.SIGKILL)
+    send(alive, signal.SIGKILL)
     _wait(alive, seconds=10)
+
+
+def send(processes: Sequence[psutil.Process], sign: signal.Signals) -> None:
+    """Send ``processes`` the signal ``sign``; those that have ended meanwhile get none."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(sign)
 
 
 _POLL_SECONDS = 0.02
@@ -127,11 +134,3 @@ def _is_alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def _send(processes: Sequence[psutil.Process], sign: signal.Signals) -> None:
-    for process in processes:
-        try:
-            process.send_signal(sign)
-        except psutil.NoSuchProcess:
-            continue

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import psutil
 
@@ -16,7 +16,11 @@ from helpers.errors import ServerError
 from helpers.servers import processes
 from helpers.servers.home import Home, Memory, is_free
 
+#: ``frozen`` is a server whose processes are there and do nothing (SIGSTOP).
+ServerState = Literal["running", "stopped", "frozen"]
+
 _START_SECONDS = 60
+_FREEZE_SECONDS = 10
 _POLL_SECONDS = 0.02
 _LITTLE_SPACE = 100  # MiB
 
@@ -119,12 +123,46 @@ class Server:
 
     def stop(self, *, seconds: float = 15) -> None:
         """Stop the server, by force if it has not ended after ``seconds``."""
+        self.thaw()  # else it would not hear of it
         main = self.main_process()
         if main is not None:
             processes.stop([main], self.stop_signal, seconds=seconds)
         processes.stop(self.processes(), signal.SIGKILL, seconds=seconds)
         if self._launched is not None:
             self._launched.wait()
+
+    def kill(self) -> None:
+        """End the server as a crash does (SIGKILL); return when it is gone."""
+        processes.stop(self.processes(), signal.SIGKILL, seconds=10)
+        if self._launched is not None:
+            self._launched.wait()
+
+    def freeze(self) -> None:
+        """Let the server hang (SIGSTOP): it keeps its port and its connections, and says nothing.
+
+        Where it does not run, nothing happens. Raises ``ServerError`` when it cannot be frozen.
+        """
+        deadline = time.monotonic() + _FREEZE_SECONDS
+        # Oldest first, and again: the first one may have started others meanwhile.
+        while awake := [one for one in self.processes() if not _is_stopped(one)]:
+            if time.monotonic() > deadline:
+                raise ServerError(
+                    f"{self.name} has not stopped for {_FREEZE_SECONDS} s (SIGSTOP): its disk may "
+                    "be busy. Try again."
+                )
+            processes.send(awake, signal.SIGSTOP)
+            time.sleep(_POLL_SECONDS)
+
+    def thaw(self) -> None:
+        """Let the server go on (SIGCONT). Where it is not frozen, nothing happens."""
+        processes.send([one for one in self.processes() if _is_stopped(one)], signal.SIGCONT)
+
+    def state(self) -> ServerState:
+        """Tell whether the server's processes run. One that is still starting counts as running."""
+        main = self.main_process()
+        if main is None:
+            return "stopped"
+        return "frozen" if _is_stopped(main) else "running"
 
     def fail(self, what: str, offset: int) -> None:
         """Raise a ``ServerError`` that explains ``what`` by the log from byte ``offset`` on."""
@@ -149,3 +187,10 @@ class Server:
             f"{self.name} {what}{said}. Its log is {self.log}; `python -m helpers down` and then "
             "`up` start it afresh."
         )
+
+
+def _is_stopped(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_STOPPED
+    except psutil.NoSuchProcess:
+        return False

@@ -7,13 +7,11 @@ memory limit there would evict them all.
 from __future__ import annotations
 
 import contextlib
-import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
 from helpers.errors import ServerError
-from helpers.servers import processes
 from helpers.servers.home import SPARE, Home, Memory, explaining_os_errors, is_free
 from helpers.servers.scratch import scratch_folder
 from helpers.servers.valkey import ValkeyServer
@@ -56,12 +54,6 @@ class SpareValkey(ValkeyServer):
         """
         self.launch()
         self.wait()
-
-    def kill(self) -> None:
-        """End the server as a crash does (SIGKILL); return when it is gone."""
-        processes.stop(self.processes(), signal.SIGKILL, seconds=10)
-        if self._launched is not None:
-            self._launched.wait()
 
     def launch(self) -> None:
         if self.main_process() is None and not is_free(self.port):

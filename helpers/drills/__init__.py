@@ -1,0 +1,5 @@
+"""Drills: what a shop does when its servers fail, tried on the servers themselves."""
+
+from helpers.drills.practice import Drills, practice
+
+__all__ = ["Drills", "practice"]

@@ -1,0 +1,320 @@
+"""Each thing that a drill does to a server, and that all of them come back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import psutil
+import psycopg
+import pytest
+import redis
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+from helpers.drills import Drills, practice
+from helpers.drills.exclusion import only_one
+from helpers.drills.servers import LOCK
+from helpers.errors import DrillError, ServerError, SettingsError, StoreError
+from helpers.servers import EmbeddedServers
+from helpers.settings import PROJECT, Settings
+from helpers.stores import Stores, open_shop
+from tests.servers.driving import NAMES, environ, pids, run, temporary_home
+
+pytestmark = pytest.mark.servers
+
+SERVERS = pytest.mark.parametrize("name", NAMES)
+RUNNING = dict.fromkeys(NAMES, "running")
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[EmbeddedServers]:
+    """Servers that run; each test leaves them running."""
+    with temporary_home() as home:
+        servers = EmbeddedServers(Settings(home, durable=False))
+        open_shop(servers.settings).close()
+        yield servers
+        servers.reset()
+
+
+@pytest.fixture
+def shop(running: EmbeddedServers) -> Iterator[Stores]:
+    with open_shop(running.settings) as stores:
+        yield stores
+
+
+@pytest.fixture
+def drills(running: EmbeddedServers, shop: Stores) -> Iterator[Drills]:
+    with practice(shop, settings=running.settings, wait_seconds=0) as drills:
+        yield drills
+
+
+def states(servers: EmbeddedServers) -> dict[str, str]:
+    return {name: servers.server(name).state() for name in NAMES}
+
+
+def hangs(servers: EmbeddedServers, name: str) -> bool:
+    """Tell whether a server accepts a connection and then says nothing."""
+    url = servers.server(name).url  # type: ignore[attr-defined]
+    try:
+        if name == "redis":
+            redis.Redis.from_url(url, socket_timeout=1, retry=None).ping()
+        elif name == "mongo":
+            with MongoClient[dict[str, object]](url, serverSelectionTimeoutMS=1000) as client:
+                client.admin.command("ping")
+        else:
+            psycopg.connect(url, connect_timeout=2).close()
+    except (redis.TimeoutError, psycopg.errors.ConnectionTimeout):
+        return True
+    except PyMongoError as error:
+        return "refused" not in str(error)
+    return False
+
+
+@SERVERS
+@pytest.mark.parametrize("action", ["stop", "kill"])
+def test_a_server_is_away_alone_and_comes_back(
+    running: EmbeddedServers, drills: Drills, action: str, name: str
+) -> None:
+    before = pids(running)
+    getattr(drills, action)(name)
+    assert drills.state() == RUNNING | {name: "stopped"}
+    assert running.server(name).processes() == []
+    assert not running.server(name).answers()
+    drills.start(name)
+    assert running.server(name).answers()
+    after = pids(running)
+    assert {one for one in NAMES if before[one] != after[one]} == {name}
+
+
+@SERVERS
+def test_a_frozen_server_hangs_and_goes_on_as_it_was(
+    running: EmbeddedServers, drills: Drills, name: str
+) -> None:
+    before = pids(running)
+    with drills.frozen(name):
+        assert drills.state() == RUNNING | {name: "frozen"}
+        for process in running.server(name).processes():
+            assert process.status() == psutil.STATUS_STOPPED
+        assert hangs(running, name)
+    assert drills.state() == RUNNING
+    assert running.server(name).answers()
+    assert pids(running) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [*((name, None) for name in NAMES), ("worker1", "freeze"), ("mongo", "stop")],
+)
+def test_a_restart_gives_a_new_process_whatever_was_before(
+    running: EmbeddedServers, drills: Drills, name: str, first: str | None
+) -> None:
+    before = pids(running)[name]
+    if first is not None:
+        getattr(drills, first)(name)
+    drills.restart(name)
+    assert drills.state() == RUNNING
+    assert running.server(name).answers()
+    assert pids(running)[name] != before
+
+
+def test_what_is_done_twice_or_to_a_server_that_is_away_does_nothing_more(drills: Drills) -> None:
+    for _ in range(2):
+        drills.freeze("redis")
+        assert drills.state()["redis"] == "frozen"
+    for _ in range(2):
+        drills.stop("redis")  # also a frozen one
+        drills.kill("redis")
+        drills.freeze("redis")
+        drills.thaw("redis")
+        assert drills.state()["redis"] == "stopped"
+    for _ in range(2):
+        drills.start("redis")
+        drills.thaw("redis")
+        assert drills.state() == RUNNING
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed", "frozen"])
+def test_the_end_of_a_block_brings_back_also_after_an_exception(drills: Drills, how: str) -> None:
+    def body() -> None:
+        with getattr(drills, how)("mongo"):
+            assert drills.state()["mongo"] != "running"
+            _ = 1 / 0
+
+    with pytest.raises(ZeroDivisionError):
+        body()
+    assert drills.state() == RUNNING
+
+
+def break_all(drills: Drills) -> None:
+    drills.kill("coordinator")
+    drills.freeze("worker1")
+    drills.stop("worker2")
+    drills.freeze("mongo")
+    drills.kill("redis")
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, SystemExit])
+def test_all_is_restored_at_the_end_whatever_the_body_raises(
+    running: EmbeddedServers, shop: Stores, error: type[BaseException]
+) -> None:
+    def body() -> None:
+        with practice(shop, settings=running.settings) as drills:
+            break_all(drills)
+            assert "running" not in drills.state().values()
+            raise error
+
+    with pytest.raises(error):
+        body()
+    assert states(running) == RUNNING
+    assert running.running() is not None
+
+
+PRACTISING = """
+import sys, time
+from helpers.drills import practice
+from helpers.stores import open_shop
+from tests.drills.test_servers import break_all
+with open_shop() as shop, practice(shop) as drills:
+    break_all(drills)
+    print(*drills.state().values(), flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_all_is_restored_when_the_practising_process_dies(
+    running: EmbeddedServers, shop: Stores, sign: signal.Signals
+) -> None:
+    practising = subprocess.Popen(
+        [sys.executable, "-c", PRACTISING],
+        cwd=PROJECT,
+        env=environ(running.settings.home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with practising:
+        assert practising.stdout is not None
+        said = practising.stdout.readline().split()
+        assert said == ["stopped", "frozen", "stopped", "frozen", "stopped"]
+        os.kill(practising.pid, sign)
+    # The next drill begins when the guard has done its work, and not before.
+    with open_lock(running):
+        assert states(running) == RUNNING
+        assert all(running.server(name).answers() for name in NAMES)
+
+
+def open_lock(servers: EmbeddedServers) -> AbstractContextManager[int]:
+    return only_one(servers.home.path / LOCK, wait_seconds=120)
+
+
+def test_two_drills_at_once_exclude_each_other(running: EmbeddedServers, shop: Stores) -> None:
+    with practice(shop, settings=running.settings):
+        with (
+            pytest.raises(DrillError, match=f"on already, by process {os.getpid()}"),
+            practice(shop, settings=running.settings, wait_seconds=0.2),
+        ):
+            pytest.fail("two drills at once")
+        done = run(running.settings.home, "drill", "stop", "redis")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"by process {os.getpid()}" in done.stderr
+        assert states(running) == RUNNING
+    with practice(shop, settings=running.settings, wait_seconds=0):
+        pass
+
+
+def test_a_drill_waits_for_the_end_of_another(running: EmbeddedServers, shop: Stores) -> None:
+    practising = subprocess.Popen(
+        [sys.executable, "-c", PRACTISING.replace("600", "1")],
+        cwd=PROJECT,
+        env=environ(running.settings.home),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with practising:
+        assert practising.stdout is not None
+        practising.stdout.readline()
+        with open_lock(running):
+            assert states(running) == RUNNING
+
+
+def test_up_heals_a_server_that_was_left_frozen(running: EmbeddedServers) -> None:
+    before = pids(running)
+    running.server("worker1").freeze()
+    running.up()
+    assert states(running) == RUNNING
+    assert pids(running) == before
+
+
+def test_one_server_does_not_start_where_all_were_stopped(running: EmbeddedServers) -> None:
+    running.down()
+    with pytest.raises(ServerError, match="cannot be started alone"):
+        running.start("redis")
+    open_shop(running.settings).close()
+    assert states(running) == RUNNING
+
+
+def test_servers_that_were_stopped_meanwhile_stay_so(
+    running: EmbeddedServers, shop: Stores
+) -> None:
+    with practice(shop, settings=running.settings) as drills:
+        drills.freeze("redis")
+        running.down()
+    assert set(states(running).values()) == {"stopped"}
+    open_shop(running.settings).close()
+
+
+def test_an_unknown_server_is_named(drills: Drills) -> None:
+    acts: list[Callable[[str], object]] = [drills.stop, drills.freeze, drills.restart, drills.start]
+    for act in acts:
+        with pytest.raises(ServerError, match="no server called 'postgres'"):
+            act("postgres")
+
+
+def test_other_stores_than_those_of_the_servers_are_refused(
+    running: EmbeddedServers, drills: Drills
+) -> None:
+    with (
+        pytest.raises(SettingsError, match="not those behind links"),
+        practice(drills.stores, settings=running.settings),
+    ):
+        pytest.fail("it drilled other servers")
+
+
+def test_a_store_whose_server_is_away_is_named(drills: Drills) -> None:
+    with drills.stopped("redis"), pytest.raises(StoreError) as caught:
+        drills.connect()
+    assert caught.value.store == "Redis"
+    with drills.connect() as stores:
+        assert stores.redis.ping()
+
+
+def test_commands_do_the_same_and_leave_it_so(running: EmbeddedServers) -> None:
+    home = running.settings.home
+    for action, state in [
+        ("freeze", "frozen"),
+        ("thaw", "running"),
+        ("stop", "stopped"),
+        ("restart", "running"),
+        ("kill", "stopped"),
+        ("restart", "running"),
+    ]:
+        done = run(home, "drill", action, "worker2")
+        assert done.returncode == 0, done.stderr
+        assert dict(line.split() for line in done.stdout.splitlines()) == RUNNING | {
+            "worker2": state
+        }
+        assert states(running)["worker2"] == state
+        assert run(home, "drill", "state").stdout == done.stdout
+    assert run(home, "drill", "stop", "mysql").returncode == 2
+
+
+def test_commands_say_where_nothing_runs(own_servers: EmbeddedServers) -> None:
+    done = run(own_servers.settings.home, "drill", "stop", "redis")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "No servers are running" in done.stderr
