@@ -7,7 +7,9 @@ which the server has closed.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -38,6 +40,7 @@ class Keeper(ABC):
         self._state: KeeperState = "starting"
         self._error: str | None = None
         self._passes = 0
+        self._heard = self._current = -math.inf
 
     @property
     def state(self) -> KeeperState:
@@ -53,6 +56,16 @@ class Keeper(ABC):
     def passes(self) -> int:
         """How often it has done its work to the end."""
         return self._passes
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago all stores were known to answer; never: infinity."""
+        return time.monotonic() - self._heard
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago its work was known to be done; never: infinity."""
+        return time.monotonic() - self._current
 
     def start(self) -> None:
         """Begin, in a thread. Once only."""
@@ -97,7 +110,11 @@ class Keeper(ABC):
         """Make passes until it is to stop. Raises ``CourseError`` when a store fails."""
         with self._connect() as stores, stores.explaining(), self._working(stores) as make_pass:
             while not self._stopping.is_set():
+                began = time.monotonic()
                 was_ours = make_pass()
+                self._heard = began
+                if was_ours:
+                    self._current = began
                 self._error, self._state = None, "keeping" if was_ours else "yielding"
                 self._passes += was_ours
                 self._stopping.wait(self._pause)

@@ -1,4 +1,8 @@
-"""The keeper of the read model, as a part of a service: it catches up, again and again."""
+"""The keeper of the read model, as a part of a service: it catches up, again and again.
+
+Each pass asks PostgreSQL something, too. What changes there is announced in Redis: a keeper to whom
+nothing is announced would not notice that PostgreSQL is away.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,7 @@ class ViewKeeper(Keeper):
         with ReadModel(stores) as model:
 
             def catch_up() -> bool:
+                stores.postgres.execute("SELECT 1")
                 try:
                     model.catch_up()
                 except ReadModelError:

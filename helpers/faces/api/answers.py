@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -49,7 +50,8 @@ class Content:
 class Answer:
     """What the stores said: its content, how it was asked for, and who was missing.
 
-    ``next`` is the id after which the next page begins.
+    ``next`` is the id after which the next page begins. With ``age_seconds`` it comes from views:
+    so long ago these were known to be as PostgreSQL is, which does not answer.
     """
 
     content: Content
@@ -57,6 +59,7 @@ class Answer:
     missing: frozenset[StoreName] = frozenset()
     next: int | None = None
     notes: tuple[str, ...] = field(default=())
+    age_seconds: float | None = None
 
 
 async def respond(
@@ -81,6 +84,9 @@ async def respond(
         sent |= {"X-Missing-Stores": names, "Cache-Control": "no-store"}
     else:
         sent["Cache-Control"] = "no-cache"
+    if answer.age_seconds is not None:
+        sent |= {"Age": str(math.ceil(answer.age_seconds)), "X-Stale": "PostgreSQL"}
+        request.state.logged["stale"] = round(answer.age_seconds, 1)
     content = answer.content
     zipped = len(content.body) >= _COMPRESSED_FROM and accepts_gzip(
         request.headers.get("accept-encoding", "")
