@@ -42,7 +42,7 @@ def orders_router(service: Service) -> APIRouter:
     )
     def place_order(order: OrderIn, response: Response) -> OrderOut:
         """Reserve the units in Redis, then record order and sale together in PostgreSQL."""
-        with service.pooled.explaining():
+        with service.explaining([order.product_id]):
             placed = service.orders.place(order.product_id, order.quantity, order.customer_id)
         response.headers["Location"] = f"/api/orders/{placed.id}"
         return _shown(placed)
@@ -57,7 +57,7 @@ def orders_router(service: Service) -> APIRouter:
         """Return the order, asked of every shard: its id does not say on which it is."""
         no_query(read_pairs(request.scope["query_string"]))
         number = path_id(order)
-        with service.pooled.explaining():
+        with service.explaining():
             found = None if number is None else service.orders.find(number)
         if found is None:
             detail = f"There is no order {order[:40]!r}."

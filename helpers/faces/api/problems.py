@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from helpers.errors import (
     CourseError,
+    NodeAwayError,
     QueryError,
     ReadModelError,
     ReservationError,
@@ -114,8 +115,8 @@ KINDS = {
             "store-away",
             503,
             "A store does not answer",
-            "`store` names it. Try again after the seconds in `Retry-After`; `GET /healthz` says "
-            "how each store does.",
+            "`store` names it; where only some of its nodes do not, `nodes` names these. Try again "
+            "after the seconds in `Retry-After`; `GET /healthz` says how each store does.",
         ),
     )
 }
@@ -178,6 +179,15 @@ async def _of_course(request: Request, error: Exception) -> Response:
             kind = "not-reserved"
         case StockError():
             kind, members = "bad-value", {"errors": [{"field": "", "reason": str(error)}]}
+        case NodeAwayError():
+            return problem(
+                "store-away",
+                f"Of {error.store}, {error.reason}: try again in a moment.",
+                request_id=request.state.request_id,
+                headers={"Retry-After": _RETRY_SECONDS},
+                store=error.store,
+                nodes=error.nodes,
+            )
         case StoreError():
             # Not its text: that has the store's address, which is nobody's business outside.
             reason = f"{error.store} does not answer: try again in a moment."

@@ -90,7 +90,7 @@ def products_router(service: Service) -> APIRouter:
         number = path_id(product)
         if number is None:
             return _unknown(request, product)
-        with service.pooled.explaining():
+        with service.explaining([number]):
             available = service.stock.set_on_hand(number, stock.on_hand)
         return StockOut(id=number, on_hand=stock.on_hand, stock=str(available))
 

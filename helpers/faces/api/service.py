@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from anyio import from_thread
+
+from helpers.errors import StoreError
 from helpers.faces.api.catalog import Catalog
 from helpers.faces.api.read_side import ReadSide, open_read_side
 from helpers.settings import Addresses
@@ -47,6 +50,23 @@ class Service:
     stock: Stock
     orders: Orders
     read_side: ReadSide | None
+
+    @contextlib.contextmanager
+    def explaining(self, product_ids: Sequence[int] | None = None) -> Iterator[None]:
+        """Turn errors of the drivers into a ``StoreError``, for a thread that a route runs in.
+
+        ``product_ids`` are those that it needs, ``None`` all: where a worker that has one of them
+        is known to be away, nothing is begun; where one turns out to be, the error names it.
+        """
+        workers = self.catalog.workers
+        from_thread.run(workers.check, product_ids)
+        try:
+            with self.pooled.explaining():
+                yield
+        except StoreError as error:
+            if error.store == "PostgreSQL":
+                from_thread.run(workers.explain, product_ids)
+            raise
 
 
 @contextlib.asynccontextmanager

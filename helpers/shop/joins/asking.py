@@ -27,7 +27,7 @@ from helpers.shop.joins.requests import (
     Request,
     SelectProducts,
 )
-from helpers.shop.joins.run_async import AsyncFill, answer_async
+from helpers.shop.joins.run_async import AsyncAnswer, AsyncFill, answer_async
 from helpers.stores.async_stores import AsyncStores
 from helpers.stores.connect import explained
 from helpers.stores.trace import STORES, Trace
@@ -59,6 +59,7 @@ class Asking:
     waits); where a store is silent for longer, it is left alone, and nobody waits for its driver.
     ``needed`` are the stores without which there is no answer. ``missing`` are those that an answer
     had to do without.
+    ``rows`` answers the requests to PostgreSQL, by default from the coordinator alone.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Asking:
         seconds: float | None,
         needed: Collection[StoreName] = NEEDED_ALWAYS,
         fill: AsyncFill | None = None,
+        rows: AsyncAnswer | None = None,
     ) -> None:
         self.trace = trace
         self.missing: set[StoreName] = set()
@@ -76,6 +78,7 @@ class Asking:
         self._seconds = seconds
         self._needed = frozenset(needed)
         self._fill = fill
+        self._rows = rows
 
     async def __call__(self, request: Request[Any]) -> Any:
         """Answer one request. Raises ``StoreError`` where the answer cannot be done without."""
@@ -83,12 +86,17 @@ class Asking:
         if isinstance(request, FillStock):
             return await self._fill_stock(request)
         try:
-            return await self._noted(store, name, answer_async(self._stores, request))
+            return await self._noted(store, name, self._ask(store, request))
         except StoreError:
             if store in self._needed or not isinstance(request, FindMetadata | ReadStock):
                 raise
             self.missing.add(store)
             return [None] * len(request.ids) if isinstance(request, ReadStock) else []
+
+    def _ask(self, store: StoreName, request: Request[Any]) -> Awaitable[Any]:
+        if store == "PostgreSQL" and self._rows is not None:
+            return self._rows(request)
+        return answer_async(self._stores, request)
 
     async def _fill_stock(self, request: FillStock) -> Any:
         """Ask the ledger; without an answer the counts stay unknown."""
