@@ -8,6 +8,7 @@ is frozen says nothing.
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -51,10 +52,6 @@ class Shard:
     high: int
     node: Node
 
-    def holds(self, key: int) -> bool:
-        """Tell whether the row with this key is here, or would be."""
-        return self.low <= hash_bigint(key) <= self.high
-
 
 @dataclass(frozen=True)
 class Standing:
@@ -72,6 +69,19 @@ class Standing:
     def lost(self) -> tuple[Shard, ...]:
         """The shards on nodes that do not."""
         return tuple(one for one in self.shards if one.node.name in self.away)
+
+    def lost_of(self, keys: Collection[int]) -> tuple[Shard, ...]:
+        """Return those of them that have, or would have, the rows with these keys."""
+        hashes = sorted(map(hash_bigint, keys))
+        return tuple(
+            one
+            for one in self.lost
+            if bisect_left(hashes, one.low) < bisect_right(hashes, one.high)
+        )
+
+    def needs_lost(self, keys: Collection[int] | None) -> bool:
+        """Tell whether one of them is needed for the rows with these keys, ``None``: for all."""
+        return bool(self.lost if keys is None else self.lost and self.lost_of(keys))
 
 
 async def connect_for(conninfo: str, seconds: float) -> AsyncLimitedConnection:

@@ -1,11 +1,12 @@
 """Which products an answer may lack: asked of MongoDB, where the rows that would tell are away.
 
-It is as much as MongoDB knows. A product without a document stays without a name; and of one whose
-document does not tell its category, nobody can say that it is not of the one that was asked for.
+It is as much as MongoDB knows. A product without a document stays without a name; and one whose
+document does not tell its category may be of the one that was asked for.
 """
 
 from __future__ import annotations
 
+from helpers.shop.categories import CATEGORIES
 from helpers.shop.joins.query import Query
 from helpers.shop.joins.requests import FindIds
 from helpers.stores import Document
@@ -34,8 +35,11 @@ def on_page(query: Query, last: int | None) -> FindIds:
 def _conditions(query: Query) -> list[Document]:
     found = [query.condition()] if query.condition() else []
     if query.category is not None:
-        unknown: Document = {"category": {"$exists": False}}
-        found.append({"$or": [{"category": query.category}, unknown]})
+        others = [one for one in CATEGORIES if one != query.category]
+        # Those of schema version 1 tell it by a tag, if at all.
+        by_tags: Document = {"category": {"$exists": False}}
+        by_tags["$or"] = [{"tags": query.category}, {"tags": {"$nin": others}}]
+        found.append({"$or": [{"category": query.category}, by_tags]})
     return found
 
 

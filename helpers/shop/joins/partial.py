@@ -65,15 +65,17 @@ async def ask_live(request: FromPostgres, standing: Standing) -> tuple[Any, Lost
     for shard in standing.live:
         by_node.setdefault(shard.node, []).append(shard)
     answers = await asyncio.gather(*(_ask(node, by_node[node], request) for node in by_node))
-    lost = {*standing.lost}
-    for shards, answer in zip(by_node.values(), answers, strict=True):
-        if answer is None:
-            lost.update(shards)
-    ids = None if isinstance(request, CountProducts) else request.ids
-    if ids is not None:
-        lost = {one for one in lost if any(one.holds(key) for key in ids)}
+    silent = {node.name for node, one in zip(by_node, answers, strict=True) if one is None}
+    standing = Standing(standing.shards, standing.away | silent)
+    ids = ids_of(request)
+    lost = standing.lost if ids is None else standing.lost_of(ids)
     found = [answer for answer in answers if answer is not None]
     return _put_together(request, found), Lost(frozenset(lost))
+
+
+def ids_of(request: FromPostgres) -> Sequence[int] | None:
+    """Return the ids that a request is about; ``None``: about all."""
+    return None if isinstance(request, CountProducts) else request.ids
 
 
 async def _ask(node: Node, shards: Sequence[Shard], request: FromPostgres) -> list[Any] | None:

@@ -4,15 +4,15 @@ The coordinator answers a question to all shards only where all workers do. So w
 or has been silent for a while, the workers are looked at. Where one is away, the question is put to
 the shards that are left, and the answer is not whole: ``Rows.lost`` says what it lacks.
 
-While a worker is known to be away, the coordinator is not asked in vain, and each question begins
-with another look: the first one after the worker has come back is answered whole.
+While a worker is known to be away, the coordinator is not asked in vain: each answer that needs
+this worker begins with another look, so that the first one after its return is whole.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 import psycopg
@@ -20,7 +20,7 @@ import psycopg
 from helpers.errors import NodeAwayError
 from helpers.settings import redact
 from helpers.shop.joins.asking import within
-from helpers.shop.joins.partial import FromPostgres, Lost, ask_live
+from helpers.shop.joins.partial import FromPostgres, Lost, ask_live, ids_of
 from helpers.shop.joins.run_async import answer_async
 from helpers.shop.joins.single_flight import SingleFlight
 from helpers.stores.async_stores import AsyncStores
@@ -32,12 +32,17 @@ _TABLE = "products"
 
 
 class Workers:
-    """What is known of the workers of one shop; ``away`` are the names of those that are away."""
+    """The workers of one shop, and how they stood when somebody looked last."""
 
     def __init__(self, stores: AsyncStores) -> None:
-        self.away: frozenset[str] = frozenset()
+        self._last = Standing((), frozenset())
         self._stores = stores
         self._looks: SingleFlight[str, Standing] = SingleFlight()
+
+    @property
+    def away(self) -> frozenset[str]:
+        """The names of those that were away."""
+        return self._last.away
 
     async def look(self) -> Standing:
         """Look at the workers, sharing the look of others that begins after this call.
@@ -58,7 +63,7 @@ class Workers:
         nodes are that have what is asked for.
         """
         standing = known
-        if standing is None and self.away:
+        if standing is None and self._last.needs_lost(ids_of(request)):
             standing = await self._seen()
         if standing is None or not standing.away:
             answer, standing = await self._ask_coordinator(request)
@@ -66,29 +71,28 @@ class Workers:
                 return answer, Lost(), None
         return *await self._ask_live(request, standing), standing
 
-    async def check(self, product_ids: Iterable[int] | None = None) -> None:
+    async def check(self, product_ids: Collection[int] | None = None) -> None:
         """Raise ``NodeAwayError`` where a worker is known to be away that has these products.
 
         Without ids, all products are meant. As long as none is known to be away, nobody is asked.
         """
-        if self.away:
+        if self._last.needs_lost(product_ids):
             await self.explain(product_ids)
 
-    async def explain(self, product_ids: Iterable[int] | None = None) -> None:
+    async def explain(self, product_ids: Collection[int] | None = None) -> None:
         """Look at the workers, and raise ``NodeAwayError`` where one is away that is needed."""
         standing = await self._seen()
         if standing is None or not standing.away:
             return
         if product_ids is None:
             raise self.error(Lost(frozenset(standing.lost)), "what they hold is needed")
-        ids = list(product_ids)
-        lost = Lost(frozenset(one for one in standing.lost if any(map(one.holds, ids))))
+        lost = Lost(frozenset(standing.lost_of(product_ids)))
         if lost:
-            raise self.product_error(lost, ids)
+            raise self.product_error(lost, product_ids)
 
-    def product_error(self, lost: Lost, ids: Iterable[int]) -> NodeAwayError:
+    def product_error(self, lost: Lost, ids: Collection[int]) -> NodeAwayError:
         """Return the error of products that cannot be had without the shards that are lost."""
-        named = ", ".join(map(str, lost.among(list(ids))[:10]))
+        named = ", ".join(map(str, lost.among(ids)[:10]))
         return self.error(lost, f"product {named} is on it or nowhere")
 
     def error(self, lost: Lost, what: str) -> NodeAwayError:
@@ -99,7 +103,7 @@ class Workers:
     async def _look(self) -> Standing:
         stores = self._stores
         standing = await look(stores.postgres.url, stores.addresses, _TABLE)
-        self.away = standing.away
+        self._last = standing
         return standing
 
     async def _seen(self, *, unless: asyncio.Future[Any] | None = None) -> Standing | None:
