@@ -182,6 +182,11 @@ class AsyncPool(AsyncConnectionPool[AsyncLimitedConnection]):
             **_options(limits),
         )
 
+    @property
+    def url(self) -> str:
+        """How the database is reached, password included."""
+        return self._url
+
     async def probe(self) -> None:
         """Connect by hand, unless it is known by now that the server is there.
 

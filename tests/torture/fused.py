@@ -11,10 +11,9 @@ import os
 import signal
 import sys
 
-from helpers.shop.order_keeper import OrderKeeper
-
-from helpers.faces import cli, keeping
+from helpers.faces import cli, relaying
 from helpers.faces.api import service
+from helpers.shop.order_keeper import OrderKeeper
 from helpers.shop.orders import Orders
 
 
@@ -26,7 +25,7 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     setattr(service, "Orders", functools.partial(Orders, watch=watch))  # noqa: B010
-    setattr(keeping, "OrderKeeper", functools.partial(OrderKeeper, watch=watch))  # noqa: B010
+    setattr(relaying, "OrderKeeper", functools.partial(OrderKeeper, watch=watch))  # noqa: B010
     sys.argv[1:] = arguments
     cli.main()
 

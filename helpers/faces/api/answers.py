@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from helpers.errors import StoreName
 from helpers.faces.api.timing import server_timing
+from helpers.shop.joins.partial import Lost
 from helpers.stores.trace import Trace
 
 _JSON = "application/json"
@@ -21,6 +22,8 @@ _JSON = "application/json"
 _COMPRESSED_FROM = 2048
 _LEVEL = 1  # level 6 takes three times as long for a list of products, to save a tenth
 _AT_ONCE = 32 * 1024
+# So many ids of up to 18 digits fit into a header that any client takes.
+_MOST_NAMED = 200
 
 
 class Content:
@@ -50,8 +53,11 @@ class Content:
 class Answer:
     """What the stores said: its content, how it was asked for, and who was missing.
 
-    ``next`` is the id after which the next page begins. With ``age_seconds`` it comes from views:
-    so long ago these were known to be as PostgreSQL is, which does not answer.
+    ``next`` is the id after which the next page begins. ``lost`` are the shards that did not
+    answer, ``lost_products`` those that may be missing by that, as far as MongoDB knows them
+    (``None``: it does not answer).
+    With ``age_seconds`` it comes from views: so long ago these were known to be as PostgreSQL is,
+    which does not answer.
     """
 
     content: Content
@@ -60,6 +66,26 @@ class Answer:
     next: int | None = None
     notes: tuple[str, ...] = field(default=())
     age_seconds: float | None = None
+    lost: Lost = field(default=Lost())
+    lost_products: tuple[int, ...] | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing was missing."""
+        return not self.missing and not self.lost
+
+    def missing_headers(self) -> dict[str, str]:
+        """Return the headers that say what is missing."""
+        found = {}
+        if self.missing:
+            found["X-Missing-Stores"] = ", ".join(sorted(self.missing))
+        if self.lost:
+            found["X-Missing-Nodes"] = ", ".join(self.lost.nodes)
+            found["X-Missing-Shards"] = ", ".join(map(str, self.lost.shard_ids[:_MOST_NAMED]))
+        if self.lost and self.lost_products is not None:
+            found["X-Missing-Count"] = str(len(self.lost_products))
+            found["X-Missing-Products"] = ", ".join(map(str, self.lost_products[:_MOST_NAMED]))
+        return found
 
 
 async def respond(
@@ -67,7 +93,7 @@ async def respond(
 ) -> Response:
     """Return the response with ``answer``: 200, or 304 where the client has it already.
 
-    An answer without some of the stores has no tag: it is not to be kept.
+    An answer without some of the stores, or of the shards, has no tag: it is not to be kept.
     """
     timing = server_timing(answer.trace, request.state.began, shared=shared)
     timing = ", ".join(part for part in (*answer.notes, timing) if part)
@@ -79,11 +105,11 @@ async def respond(
     if shared:
         request.state.logged["shared"] = True
     if answer.missing:
-        names = ", ".join(sorted(answer.missing))
-        request.state.logged["missing"] = names
-        sent |= {"X-Missing-Stores": names, "Cache-Control": "no-store"}
-    else:
-        sent["Cache-Control"] = "no-cache"
+        request.state.logged["missing"] = ", ".join(sorted(answer.missing))
+    if answer.lost:
+        request.state.logged["missing_nodes"] = ", ".join(answer.lost.nodes)
+    sent |= answer.missing_headers()
+    sent["Cache-Control"] = "no-cache" if answer.is_whole else "no-store"
     if answer.age_seconds is not None:
         sent |= {"Age": str(math.ceil(answer.age_seconds)), "X-Stale": "PostgreSQL"}
         request.state.logged["stale"] = round(answer.age_seconds, 1)
@@ -91,7 +117,7 @@ async def respond(
     zipped = len(content.body) >= _COMPRESSED_FROM and accepts_gzip(
         request.headers.get("accept-encoding", "")
     )
-    if not answer.missing:
+    if answer.is_whole:
         # Bytes that differ have tags that differ.
         sent["ETag"] = f'"{content.tag}-gzip"' if zipped else f'"{content.tag}"'
         if matches(request.headers.get("if-none-match", ""), content.tag):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import orjson
@@ -21,9 +22,11 @@ from helpers.shop.joins import (
 )
 from helpers.shop.joins.asking import NEEDED_ALWAYS, Asking
 from helpers.shop.joins.collector import rare_collections
+from helpers.shop.joins.naming import everything, on_page
 from helpers.shop.joins.pages import find_page
-from helpers.shop.joins.requests import Strategy
+from helpers.shop.joins.requests import FindIds, Strategy
 from helpers.shop.joins.run_async import AsyncFill, drive_async
+from helpers.shop.joins.workers import Rows, Workers
 from helpers.shop.model import ProductJSON
 from helpers.stores.async_stores import AsyncStores
 from helpers.stores.breaker import Breakers
@@ -63,6 +66,7 @@ class Catalog:
         self._fill = fill
         self._breakers = breakers
         self._flights: SingleFlight[object, Answer] = SingleFlight()
+        self.workers = Workers(stores)
 
     async def everything(self) -> Shared:
         """Return all products, in order of id."""
@@ -72,10 +76,10 @@ class Catalog:
         self, strategy: Callable[[], Strategy[list[ProductJSON]]] = strategies.at_once
     ) -> Answer:
         """Return the same, asked for this request alone, in the way of ``strategy``."""
-        trace, asking = self._asking()
+        rows, asking = self._asking()
         with rare_collections():
             body = products_json(await drive_async(strategy(), asking))
-        return Answer(Content(body), trace, frozenset(asking.missing))
+        return await self._answer(Content(body), rows, asking, everything())
 
     async def page(self, query: Query) -> Shared:
         """Return one page of the products that ``query`` asks for."""
@@ -104,33 +108,54 @@ class Catalog:
         answer = await self._flights.read(key, reading)
         return Shared(answer, not alone)
 
-    def _asking(self, *needed: StoreName) -> tuple[Trace, Asking]:
-        trace = Trace()
-        return trace, Asking(
+    def _asking(self, *needed: StoreName) -> tuple[Rows, Asking]:
+        rows = Rows(self.workers)
+        return rows, Asking(
             self._stores,
-            trace=trace,
+            trace=Trace(),
             seconds=self._seconds,
             needed=NEEDED_ALWAYS | {*needed},
             fill=self._fill,
             breakers=self._breakers,
+            rows=rows,
         )
+
+    async def _answer(
+        self,
+        content: Content,
+        rows: Rows,
+        asking: Asking,
+        meant: FindIds,
+        *,
+        next_id: int | None = None,
+    ) -> Answer:
+        """Return the answer; where shards are lost, with what they hold of the products meant."""
+        named = None
+        if rows.lost:
+            with contextlib.suppress(StoreError):  # then nobody knows their names
+                named = tuple(rows.lost.among(await asking(meant)))
+        missing = frozenset(asking.missing)
+        return Answer(content, asking.trace, missing, next_id, lost=rows.lost, lost_products=named)
 
     async def _page(self, query: Query) -> Answer:
         needed: list[StoreName] = ["MongoDB"] if query.condition() else []
         needed += ["Redis"] if query.in_stock else []
-        trace, asking = self._asking(*needed)
+        rows, asking = self._asking(*needed)
         page = await drive_async(find_page(query), asking)
         content = Content(products_json(page.products))
-        return Answer(content, trace, frozenset(asking.missing), page.next)
+        meant = on_page(query, page.next)
+        return await self._answer(content, rows, asking, meant, next_id=page.next)
 
     async def _product(self, product_id: int) -> Answer:
-        trace, asking = self._asking()
+        rows, asking = self._asking()
         products = await drive_async(strategies.at_once([product_id]), asking)
+        if rows.lost:
+            raise self.workers.product_error(rows.lost, [product_id])
         body = orjson.dumps(products[0]) if products else b""
-        return Answer(Content(body), trace, frozenset(asking.missing))
+        return Answer(Content(body), asking.trace, frozenset(asking.missing))
 
     async def _facets(self, query: Query) -> Answer:
-        trace, asking = self._asking("MongoDB")
+        rows, asking = self._asking("MongoDB")
         missing: set[StoreName] = set()
 
         async def part(strategy: Strategy[T]) -> T | None:
@@ -152,7 +177,10 @@ class Catalog:
                 else {name: _counted(found) for name, found in values.specifications.items()},
             }
         )
-        return Answer(Content(body), trace, frozenset(missing))
+        if "MongoDB" not in missing:
+            answer = await self._answer(Content(body), rows, asking, everything(query))
+            return replace(answer, missing=frozenset(missing))
+        return Answer(Content(body), asking.trace, frozenset(missing), lost=rows.lost)
 
 
 def _counted(values: list[tuple[Any, int]]) -> list[dict[str, Any]]:

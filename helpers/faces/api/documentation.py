@@ -110,6 +110,22 @@ _HEADERS: dict[str, Any] = {
         "description": "Stores that did not answer: their fields are null.",
         "schema": {"type": "string"},
     },
+    "X-Missing-Nodes": {
+        "description": "Nodes of PostgreSQL that did not answer: their products are left out.",
+        "schema": {"type": "string"},
+    },
+    "X-Missing-Shards": {
+        "description": "The ids of the shards of `products` on these nodes.",
+        "schema": {"type": "string"},
+    },
+    "X-Missing-Count": {
+        "description": "How many products that MongoDB knows may be left out by that.",
+        "schema": {"type": "integer"},
+    },
+    "X-Missing-Products": {
+        "description": "The ids of these, the first 200.",
+        "schema": {"type": "string"},
+    },
 }
 _STALE: dict[str, Any] = {
     "X-Stale": {

@@ -47,7 +47,7 @@ def orders_router(service: Service) -> APIRouter:
         def place() -> Order:
             return service.orders.place(order.product_id, order.quantity, order.customer_id)
 
-        placed = await service.do(place, "PostgreSQL", "Redis")
+        placed = await service.do(place, "PostgreSQL", "Redis", product_ids=[order.product_id])
         response.headers["Location"] = f"/api/orders/{placed.id}"
         return _shown(placed)
 

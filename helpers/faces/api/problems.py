@@ -16,6 +16,7 @@ from starlette.responses import Response
 from helpers.errors import (
     BusyError,
     CourseError,
+    NodeAwayError,
     QueryError,
     ReadModelError,
     ReservationError,
@@ -118,9 +119,9 @@ KINDS = {
             "store-away",
             503,
             "A store does not answer",
-            "`store` names it. Try again after the seconds in `Retry-After`; `GET /healthz` says "
-            "how each store does, and whether it is asked at all: after some failures in a row it "
-            "is not, for a while.",
+            "`store` names it; where only some of its nodes do not, `nodes` names these. Try again "
+            "after the seconds in `Retry-After`; `GET /healthz` says how each store does, and "
+            "whether it is asked at all: after some failures in a row it is not, for a while.",
         ),
         Kind(
             "too-late",
@@ -196,17 +197,8 @@ async def _of_course(request: Request, error: Exception) -> Response:
             kind = "not-reserved"
         case StockError():
             kind, members = "bad-value", {"errors": [{"field": "", "reason": str(error)}]}
-        case RestingError():
-            wait = str(max(1, math.ceil(error.retry_seconds)))
-            reason = (
-                f"{error.store} is not asked for the moment, because it failed {error.failures} "
-                f"times in a row: try again after {wait} second{'' if wait == '1' else 's'}."
-            )
-            return _away(request, error, reason, wait)
         case StoreError():
-            # Not its text: that has the store's address, which is nobody's business outside.
-            reason = f"{error.store} does not answer: try again in a moment."
-            return _away(request, error, reason, RETRY_SECONDS)
+            return _of_store(request, error)
         case BusyError():
             kind, headers = "too-busy", {"Retry-After": RETRY_SECONDS}
         case ReadModelError():
@@ -216,13 +208,27 @@ async def _of_course(request: Request, error: Exception) -> Response:
     )
 
 
-def _away(request: Request, error: StoreError, reason: str, wait: str) -> Response:
+def _of_store(request: Request, error: StoreError) -> Response:
+    """Return the problem of a store that is away. Its address is nobody's business outside."""
+    wait = RETRY_SECONDS
+    members: dict[str, Any] = {"store": error.store}
+    reason = f"{error.store} does not answer: try again in a moment."
+    match error:
+        case RestingError():
+            wait = str(max(1, math.ceil(error.retry_seconds)))
+            reason = (
+                f"{error.store} is not asked for the moment, because it failed {error.failures} "
+                f"times in a row: try again after {wait} second{'' if wait == '1' else 's'}."
+            )
+        case NodeAwayError():
+            reason = f"Of {error.store}, {error.reason}: try again in a moment."
+            members |= {"nodes": error.nodes}
     return problem(
         "store-away",
         reason,
         request_id=request.state.request_id,
         headers={"Retry-After": wait},
-        store=error.store,
+        **members,
     )
 
 

@@ -90,7 +90,7 @@ def products_router(service: Service) -> APIRouter:
         if number is None:
             return _unknown(request, product)
         setting = partial(service.stock.set_on_hand, number, stock.on_hand)
-        available = await service.do(setting, "PostgreSQL", "Redis")
+        available = await service.do(setting, "PostgreSQL", "Redis", product_ids=[number])
         return StockOut(id=number, on_hand=stock.on_hand, stock=str(available))
 
     @router.get(

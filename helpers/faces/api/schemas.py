@@ -189,5 +189,6 @@ class Problem(BaseModel):
     request_id: str | None
     field: str | None = None
     store: StoreName | None = None
+    nodes: list[str] | None = None
     available: dict[str, int] | None = None
     errors: list[FieldProblem] | None = None

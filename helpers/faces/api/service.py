@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
-from helpers.errors import StoreName
+from helpers.errors import RestingError, StoreError, StoreName
 from helpers.faces.api.catalog import Catalog
 from helpers.faces.api.errands import Errands
 from helpers.faces.api.read_side import ReadSide, open_read_side
@@ -76,19 +76,36 @@ class Service:
         """The read model, where customers are to be answered from it."""
         return self.read_side if self.options.read_model else None
 
-    async def do(self, work: Callable[[], T], *stores: StoreName) -> T:
+    async def do(
+        self,
+        work: Callable[[], T],
+        *stores: StoreName,
+        product_ids: Sequence[int] | None = None,
+    ) -> T:
         """Do ``work``, which asks these stores and blocks, in a thread; return what it returns.
 
-        Raises ``StoreError`` where one of them fails or is not asked for the moment, ``BusyError``
-        where no thread is free, and what else ``work`` raises.
+        ``product_ids`` are those that it needs of PostgreSQL, ``None`` all: where a worker that has
+        one of them is known to be away, nothing is begun; where one turns out to be, it is named.
+
+        Raises ``StoreError`` where one of the stores fails or is not asked for the moment,
+        ``BusyError`` where no thread is free, and what else ``work`` raises.
         """
+        breakers = [] if self.breakers is None else [self.breakers[one] for one in stores]
 
         def guarded() -> T:
-            breakers = [] if self.breakers is None else [self.breakers[one] for one in stores]
             with self.pooled.explaining(), guarding(*breakers):
                 return work()
 
-        return await self.errands.run(guarded)
+        workers = self.catalog.workers
+        await workers.check(product_ids)
+        try:
+            return await self.errands.run(guarded)
+        except RestingError:
+            raise
+        except StoreError as error:
+            if error.store == "PostgreSQL":
+                await workers.explain(product_ids)
+            raise
 
 
 @contextlib.asynccontextmanager

@@ -28,7 +28,7 @@ from helpers.shop.joins.requests import (
     Request,
     SelectProducts,
 )
-from helpers.shop.joins.run_async import AsyncFill, answer_async
+from helpers.shop.joins.run_async import AsyncAnswer, AsyncFill, answer_async
 from helpers.stores.async_stores import AsyncStores
 from helpers.stores.breaker import Breakers, guarding
 from helpers.stores.budgets import Budgets
@@ -63,6 +63,7 @@ class Asking:
     alone, and nobody waits for its driver. A store whose one of ``breakers`` is open is not asked.
     ``needed`` are the stores without which there is no answer. ``missing`` are those that an answer
     had to do without: they are not asked again.
+    ``rows`` answers the requests to PostgreSQL, by default from the coordinator alone.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Asking:
         needed: Collection[StoreName] = NEEDED_ALWAYS,
         fill: AsyncFill | None = None,
         breakers: Breakers | None = None,
+        rows: AsyncAnswer | None = None,
     ) -> None:
         self.trace = trace
         self.missing: set[StoreName] = set()
@@ -82,6 +84,7 @@ class Asking:
         self._needed = frozenset(needed)
         self._fill = fill
         self._breakers = breakers
+        self._rows = rows
 
     async def __call__(self, request: Request[Any]) -> Any:
         """Answer one request. Raises ``StoreError`` where the answer cannot be done without."""
@@ -92,12 +95,17 @@ class Asking:
         if not (may_be_missing and store in self.missing):
             try:
                 with self._explaining(store), self._guarding(store):
-                    return await self._noted(store, name, answer_async, self._stores, request)
+                    return await self._noted(store, name, self._ask, store, request)
             except StoreError:
                 if not may_be_missing:
                     raise
                 self.missing.add(store)
         return [None] * len(request.ids) if isinstance(request, ReadStock) else []
+
+    def _ask(self, store: StoreName, request: Request[Any]) -> Awaitable[Any]:
+        if store == "PostgreSQL" and self._rows is not None:
+            return self._rows(request)
+        return answer_async(self._stores, request)
 
     async def _fill_stock(self, request: FillStock) -> Any:
         """Ask the ledger; without an answer the counts stay unknown."""
