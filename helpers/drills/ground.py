@@ -1,0 +1,27 @@
+"""A shop to practise on: servers of its own, and drills on them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from helpers.drills.practice import Drills, practice
+from helpers.servers.practice import practice_servers
+from helpers.stores import open_shop
+
+
+@contextlib.contextmanager
+def practice_shop() -> Iterator[Drills]:
+    """Yield drills on a shop that nobody else uses, empty; clear its servers away at the end.
+
+    Its stores are ``drills.stores``. They are reached through links, and so is whatever connects by
+    their addresses, such as a service.
+
+    Raises ``ServerError`` where its servers cannot be started, and ``LinkError``.
+    """
+    with (
+        practice_servers() as servers,
+        open_shop(servers.settings) as stores,
+        practice(stores, settings=servers.settings) as drills,
+    ):
+        yield drills
