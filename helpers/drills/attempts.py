@@ -27,7 +27,8 @@ from helpers.stores.stores import Stores
 #: How an order is placed: by the saga, or by two plain writes, one store after the other.
 Way = Literal["saga", "postgres first", "mongo first"]
 
-_RELAYED = ("carry", "delete")
+#: The steps that a relay carries out.
+RELAYED = ("carry", "delete")
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def carry_out(attempt: Attempt, connections: Connections) -> int:
     placed = Orders(stock, watch).place(
         attempt.product, attempt.quantity, attempt.customer, key=attempt.key
     )
-    if attempt.crash is not None and attempt.crash[1] in _RELAYED:
+    if attempt.crash is not None and attempt.crash[1] in RELAYED:
         stores = Stores(
             connections.postgres, connections.mongo, connections.redis, connections.addresses
         )

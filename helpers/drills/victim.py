@@ -3,7 +3,7 @@
 Run as ``python -m helpers.drills.victim``, in the environment of a shop. For each line of JSON that
 it reads, an attempt, it writes one: ``{"killed": …, "order": …, "error": …}``.
 
-It has imported everything and connected to nothing, so that a child is ready at once, and makes
+It has imported everything and keeps no connection, so that a child is ready at once, and makes
 connections of its own. Attempts that are to live are all made by one child, which keeps its
 connections, as a service does. This process itself starts no thread: it could not be forked safely.
 """
@@ -17,6 +17,8 @@ import os
 import select
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -28,6 +30,8 @@ from helpers.stores.connect import explaining_all
 #: How long one attempt may take. A server that hangs is not waited for forever.
 ATTEMPT_SECONDS = 60
 
+_POLL_SECONDS = 0.01
+
 Answer = dict[str, Any]
 
 
@@ -36,6 +40,7 @@ def main() -> None:
     addresses = load_settings().addresses
     if addresses is None:
         raise SettingsError("An environment with the addresses of a shop is needed.")
+    _warm_up(addresses)
     gc.collect()
     gc.freeze()  # else each child's first collection would copy all that was imported
     survivor: Survivor | None = None
@@ -47,6 +52,20 @@ def main() -> None:
             survivor = survivor or Survivor(addresses)
             answer = survivor.carry_out(line)
         print(json.dumps(answer), flush=True)
+
+
+def _warm_up(addresses: Addresses) -> None:
+    """Have the drivers do once what they do the first time: each child would do it anew."""
+    connections = Connections(addresses)
+    try:
+        with contextlib.suppress(CourseError), explaining_all(addresses):
+            connections.postgres.execute("SELECT now(), %s::bigint, %s::text", (1, "")).fetchone()
+            connections.mongo.command("ping")
+            connections.redis.get("warm")
+    finally:
+        connections.close()
+    while threading.active_count() > 1:  # the driver's own, which end now
+        time.sleep(_POLL_SECONDS)
 
 
 def _in_a_child(attempt: Attempt, addresses: Addresses) -> Answer:
