@@ -92,11 +92,13 @@ async def open_service(addresses: Addresses, options: Options) -> AsyncIterator[
             read_side = await opened.enter_async_context(
                 open_read_side(addresses, stores, fill=fill, keep_seconds=options.keep_seconds)
             )
+        catalog = Catalog(stores, seconds=options.store_seconds, fill=fill)
+        opened.push_async_callback(catalog.workers.aclose)
         yield Service(
             options,
             stores,
             pooled,
-            Catalog(stores, seconds=options.store_seconds, fill=fill),
+            catalog,
             stock,
             Orders(stock),
             read_side,
