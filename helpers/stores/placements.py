@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from helpers.settings import Addresses
 from helpers.stores.hashing import hash_bigint
-from helpers.stores.pools import AsyncLimitedConnection
+from helpers.stores.node_connections import NodeConnections
 
 #: How long a node may take to say that it is there.
 PROBE_SECONDS = 0.8
@@ -84,28 +84,20 @@ class Standing:
         return bool(self.lost if keys is None else self.lost and self.lost_of(keys))
 
 
-async def connect_for(conninfo: str, seconds: float) -> AsyncLimitedConnection:
-    """Connect to a node that may be silent; each answer may take ``seconds``, the connection too.
-
-    Raises ``psycopg.OperationalError`` or ``TimeoutError`` where it does not answer in time.
-    """
-    async with asyncio.timeout(seconds):
-        connection = await AsyncLimitedConnection.connect(conninfo, autocommit=True)
-    connection.most_seconds = seconds
-    return connection
-
-
-async def look(conninfo: str, addresses: Addresses, table: str) -> Standing:
+async def look(
+    connections: NodeConnections, conninfo: str, addresses: Addresses, table: str
+) -> Standing:
     """Ask the coordinator for a table's shards, and each of their nodes whether it is there.
 
-    ``conninfo`` leads to the database on the coordinator, by a connection of its own: those of a
-    pool may all be waiting for a worker. Raises ``psycopg.OperationalError`` or ``TimeoutError``
-    where the coordinator itself does not answer.
+    ``conninfo`` leads to the database on the coordinator. It is asked by one of ``connections``:
+    those of a pool may all be waiting for a worker.
+
+    Raises ``psycopg.OperationalError`` or ``TimeoutError`` where the coordinator itself is away.
     """
-    async with await connect_for(conninfo, PROBE_SECONDS) as connection:
+    async with connections.lend_at_once(conninfo, PROBE_SECONDS) as connection:
         shards = await _read_shards(connection, conninfo, addresses, table)
     nodes = sorted({one.node for one in shards}, key=lambda node: node.name)
-    there = await asyncio.gather(*(_answers(node) for node in nodes))
+    there = await asyncio.gather(*(_answers(connections, node) for node in nodes))
     away = {node.name for node, answers in zip(nodes, there, strict=True) if not answers}
     return Standing(shards, frozenset(away))
 
@@ -145,9 +137,9 @@ def _worker(conninfo: str, addresses: Addresses, number: int, host: str, port: i
     return make_conninfo(conninfo, host=host, port=port)
 
 
-async def _answers(node: Node) -> bool:
+async def _answers(connections: NodeConnections, node: Node) -> bool:
     try:
-        async with await connect_for(node.conninfo, PROBE_SECONDS) as connection:
+        async with connections.lend_at_once(node.conninfo, PROBE_SECONDS) as connection:
             await connection.execute("SELECT 1", prepare=False)
     except (psycopg.OperationalError, TimeoutError):
         return False

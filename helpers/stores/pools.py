@@ -217,7 +217,7 @@ class AsyncPool(AsyncConnectionPool[AsyncLimitedConnection]):
                 await self.probe()
                 raise
             try:
-                if await _is_there_async(connection):
+                if await is_there_async(connection):
                     return connection
             except BaseException:  # cancelled: it is the pool's again
                 await self.putconn(connection)
@@ -259,7 +259,8 @@ def _is_there(connection: LimitedConnection) -> bool:
     return not connection.closed
 
 
-async def _is_there_async(connection: AsyncLimitedConnection) -> bool:
+async def is_there_async(connection: AsyncLimitedConnection) -> bool:
+    """Tell whether the server has kept a connection; close it where not."""
     try:
         if _has_news(connection.pgconn):
             await connection.execute("")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -33,7 +34,8 @@ from helpers.shop.seed import seed
 from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores, connect_beside
 from helpers.stores.hashing import hash_bigint
-from helpers.stores.placements import Node, Shard, Standing, connect_for, look
+from helpers.stores.node_connections import NodeConnections
+from helpers.stores.placements import Node, Shard, Standing, look
 from helpers.stores.shards import shards_of
 from helpers.stores.trace import Trace
 
@@ -65,6 +67,14 @@ def shop(shared: Stores) -> Iterator[Stores]:
     shared.redis.flushdb()
 
 
+def with_workers(shop: Stores, work: Callable[[AsyncStores, Workers], Awaitable[T]]) -> T:
+    async def main(stores: AsyncStores) -> T:
+        async with contextlib.aclosing(Workers(stores)) as workers:
+            return await work(stores, workers)
+
+    return awaited(shop, main)
+
+
 def awaited(shop: Stores, work: Callable[[AsyncStores], Awaitable[T]]) -> T:
     async def main() -> T:
         async with await connect_beside(shop) as stores:
@@ -74,7 +84,14 @@ def awaited(shop: Stores, work: Callable[[AsyncStores], Awaitable[T]]) -> T:
 
 
 async def _look(stores: AsyncStores, addresses: Addresses | None = None) -> Standing:
-    return await look(stores.postgres.url, addresses or stores.addresses, "products")
+    async with contextlib.aclosing(NodeConnections()) as connections:
+        found = addresses or stores.addresses
+        return await look(connections, stores.postgres.url, found, "products")
+
+
+async def _ask_live(request: FromPostgres, standing: Standing) -> tuple[Any, Lost]:
+    async with contextlib.aclosing(NodeConnections()) as connections:
+        return await ask_live(connections, request, standing)
 
 
 def _worker_ids(shop: Stores) -> dict[str, list[int]]:
@@ -126,7 +143,7 @@ def test_from_all_shards_comes_what_the_coordinator_answers(
     shop: Stores, request_: FromPostgres
 ) -> None:
     async def work(stores: AsyncStores) -> tuple[Any, Lost]:
-        return await ask_live(request_, await _look(stores))
+        return await _ask_live(request_, await _look(stores))
 
     found, lost = awaited(shop, work)
     assert found == answer(shop, request_)
@@ -144,7 +161,7 @@ def test_from_those_that_are_left_comes_the_rest(
         standing = (
             _silenced(standing, away) if silent else replace(standing, away=frozenset({away}))
         )
-        return *await ask_live(request_, standing), standing
+        return *await _ask_live(request_, standing), standing
 
     found, lost, standing = awaited(shop, work)
     gone = _worker_ids(shop)[away]
@@ -200,7 +217,8 @@ def test_a_node_that_is_silent_is_waited_for_only_so_long() -> None:
             silent.listen()
             port = silent.getsockname()[1]
             with pytest.raises((psycopg.OperationalError, TimeoutError)):
-                await connect_for(f"host=127.0.0.1 port={port} dbname=any user=any", 0.05)
+                async with NodeConnections().lend(f"host=127.0.0.1 port={port} user=any", 0.05):
+                    raise AssertionError("it has said nothing")
 
     asyncio.run(main())
 
@@ -208,8 +226,8 @@ def test_a_node_that_is_silent_is_waited_for_only_so_long() -> None:
 def test_an_answer_looks_at_the_workers_once(shop: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     """And none at all where it needs nothing of what is lost."""
 
-    async def work(stores: AsyncStores) -> None:
-        workers, looks = Workers(stores), 0
+    async def work(stores: AsyncStores, workers: Workers) -> None:
+        looks = 0
         standing = replace(await _look(stores), away=frozenset({"worker1"}))
 
         async def looked() -> Standing:
@@ -244,17 +262,48 @@ def test_an_answer_looks_at_the_workers_once(shop: Stores, monkeypatch: pytest.M
         assert await Rows(workers)(CountProducts()) == COUNT, "they are back"
         assert not workers.away
 
-    awaited(shop, work)
+    with_workers(shop, work)
 
 
 def test_what_is_no_workers_fault_stays_an_error(shop: Stores) -> None:
-    async def work(stores: AsyncStores) -> None:
-        workers = Workers(stores)
+    async def work(stores: AsyncStores, workers: Workers) -> None:
         asking = Asking(stores, trace=Trace(), seconds=5, rows=Rows(workers))
         with pytest.raises(StoreError) as failed:
             await asking(SelectProducts(limit=-1))
         assert not isinstance(failed.value, NodeAwayError)
         assert not workers.away
+
+    with_workers(shop, work)
+
+
+def test_connections_to_nodes_are_kept_and_few(shop: Stores) -> None:
+    """One that the server has closed is not lent again."""
+
+    async def work(stores: AsyncStores) -> None:
+        async with contextlib.aclosing(NodeConnections()) as connections:
+            lent = 0
+            most = 0
+
+            async def ask() -> int:
+                nonlocal lent, most
+                async with connections.lend(stores.postgres.url, 30) as connection:
+                    lent += 1
+                    most = max(most, lent)
+                    await connection.execute("SELECT pg_sleep(0.01)")
+                    lent -= 1
+                    return connection.info.backend_pid
+
+            backends = {*await asyncio.gather(*(ask() for _ in range(20)))}
+            assert most == len(backends) == 4
+            assert await ask() in backends
+            shop.postgres.execute(
+                "SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", [[*backends]]
+            )
+            while shop.postgres.execute(
+                "SELECT FROM pg_stat_activity WHERE pid = ANY(%s)", [[*backends]]
+            ).fetchall():
+                await asyncio.sleep(0.01)
+            assert await ask() not in backends
 
     awaited(shop, work)
 

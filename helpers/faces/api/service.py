@@ -146,11 +146,13 @@ async def open_service(addresses: Addresses, options: Options) -> AsyncIterator[
             )
         if options.relay:
             await opened.enter_async_context(_keeping(addresses, options))
+        catalog = Catalog(stores, seconds=options.budgets, fill=fill, breakers=breakers)
+        opened.push_async_callback(catalog.workers.aclose)
         yield Service(
             options,
             stores,
             pooled,
-            Catalog(stores, seconds=options.budgets, fill=fill, breakers=breakers),
+            catalog,
             stock,
             Orders(stock),
             read_side,

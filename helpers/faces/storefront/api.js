@@ -11,6 +11,7 @@ export class ProblemError extends Error {
     super(body?.detail ?? body?.title ?? `The service answered ${exchange.status}.`);
     this.status = exchange.status;
     this.store = body?.store ?? null;
+    this.nodes = body?.nodes ?? [];
     this.requestId = exchange.requestId;
     this.retryAfter = exchange.retryAfter;
   }
@@ -34,7 +35,9 @@ export const exchanges = new EventTarget();
  */
 export async function ask(path, { kind, etag = null, signal = null }) {
   const began = performance.now();
-  const exchange = { kind, path, sent: etag, at: new Date(), status: 0, missing: new Set() };
+  const exchange = {
+    kind, path, sent: etag, at: new Date(), status: 0, missing: new Set(), missingNodes: [],
+  };
   try {
     const response = await fetch(path, {
       headers: { Accept: "application/json", ...(etag === null ? {} : { "If-None-Match": etag }) },
@@ -67,6 +70,8 @@ function readHeaders(response, exchange) {
   exchange.etag = headers.get("ETag");
   exchange.requestId = headers.get("X-Request-ID");
   exchange.missing = new Set(listed(headers.get("X-Missing-Stores")));
+  exchange.missingNodes = listed(headers.get("X-Missing-Nodes"));
+  exchange.missingCount = Number.parseInt(headers.get("X-Missing-Count"), 10) || 0;
   exchange.next = nextLink(headers.get("Link"));
   exchange.timing = readTiming(headers.get("Server-Timing"));
   exchange.cacheControl = headers.get("Cache-Control");

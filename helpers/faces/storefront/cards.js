@@ -49,7 +49,7 @@ export class Cards {
    * Bring the cards of `asked` up to date with an answer; return the products whose stock changed.
    *
    * What a store that is away said before still stands, with its time; but for stock, which is
-   * unknown then.
+   * unknown then. A product that is left out because its node is away stays as it was.
    */
   refresh(asked, exchange) {
     const answered = new Map(exchange.body.map((product) => [product.id, product]));
@@ -57,7 +57,7 @@ export class Cards {
     for (const id of asked.filter((one) => this.#shown.has(one))) {
       const before = this.#shown.get(id);
       const product = answered.get(id);
-      const now = product ? known(product, exchange, before) : { ...before, isGone: true };
+      const now = product ? known(product, exchange, before) : unanswered(before, exchange);
       this.#shown.set(id, now);
       if (isAnotherCount(before, now)) changed.push({ ...now.product, was: before.product.stock });
     }
@@ -120,6 +120,12 @@ function known(product, exchange, before = null) {
     merged.metadata = before.product.metadata;
   }
   return { product: merged, missing: exchange.missing, seen, isGone: false, staleSince: null };
+}
+
+/** What is known of a product that an answer does not have. */
+function unanswered(before, { missingNodes }) {
+  if (missingNodes.length === 0) return { ...before, isGone: true };
+  return { ...before, staleSince: before.seen.PostgreSQL ?? null };
 }
 
 function isAnotherCount(before, now) {

@@ -150,6 +150,8 @@ function facts(exchange) {
     ["Size", sizeText(exchange)],
     ["Cache-Control", exchange.cacheControl],
     ["X-Missing-Stores", [...exchange.missing].join(", ")],
+    ["X-Missing-Nodes", exchange.missingNodes.join(", ")],
+    ["X-Missing-Count", exchange.missingNodes.length > 0 ? exchange.missingCount : null],
     ["Link, next", exchange.next],
   ];
   return element("dl", { class: "facts" }, pairs.filter(([, value]) => value).map(

@@ -19,7 +19,8 @@ export class Legend {
     if (exchange.status === 0) return this.#sayAll("", "not known: the service is away");
     if (exchange.status === 503) {
       const store = exchange.body?.store;
-      if (STORES.includes(store)) this.#say(store, "away", "does not answer");
+      const of = (exchange.body?.nodes ?? []).map((node) => `${node} `).join("");
+      if (STORES.includes(store)) this.#say(store, "away", `${of}does not answer`);
       return undefined;
     }
     if (exchange.status >= 400) return undefined;

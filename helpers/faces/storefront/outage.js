@@ -129,6 +129,9 @@ function words(error) {
   }
   if (!(error instanceof ProblemError)) return ["This page has failed.", String(error.message)];
   const inLog = error.requestId ? ` In the service’s log, this is ${error.requestId}.` : "";
+  if (error.status === 503 && error.nodes.length > 0) {
+    return [`Of ${error.store}, ${error.nodes.join(" and ")} does not answer.`, error.message];
+  }
   if (error.status === 503 && error.store) {
     return [`${error.store} does not answer.`, STILL_WORKS[error.store] ?? error.message];
   }

@@ -146,8 +146,9 @@ class Shop {
     this.#tookMissing(exchange.missing);
     const count = this.#cards.ids.length;
     const words = this.#next === null ? "no more" : "there are more";
-    setText(at("count"), count === 0 ? "None" : `${counted(count, "product")}, ${words}`);
-    this.#sayEmpty(count === 0);
+    const shown = count === 0 ? "None" : `${counted(count, "product")}, ${words}`;
+    setText(at("count"), `${shown}${lostText(exchange)}`);
+    this.#sayEmpty(count === 0 && exchange.missingNodes.length === 0);
     this.#refresh.start();
   }
 
@@ -266,6 +267,14 @@ function facetQuery(query) {
   const asked = new URLSearchParams(query);
   asked.delete("in_stock");
   return asked;
+}
+
+/** Say which products are left out, where a node does not answer. */
+function lostText({ missingNodes, missingCount }) {
+  if (missingNodes.length === 0) return "";
+  const nodes = missingNodes.join(" and ");
+  const known = missingCount > 0 ? `: ${counted(missingCount, "product")} here, or fewer` : "";
+  return `. Products on ${nodes}, which does not answer, are left out${known}`;
 }
 
 function outcomeText({ status, missing, at: time }, changes) {

@@ -19,7 +19,8 @@ import psycopg
 
 from helpers.shop.joins.requests import CountCategories, CountProducts, SelectProducts
 from helpers.shop.joins.translation import statement
-from helpers.stores.placements import Node, Shard, Standing, connect_for, ids_on
+from helpers.stores.node_connections import NodeConnections
+from helpers.stores.placements import Node, Shard, Standing, ids_on
 
 #: What PostgreSQL is asked.
 FromPostgres = SelectProducts | CountProducts | CountCategories
@@ -55,7 +56,9 @@ class Lost:
         return ids_on(self.shards, ids)
 
 
-async def ask_live(request: FromPostgres, standing: Standing) -> tuple[Any, Lost]:
+async def ask_live(
+    connections: NodeConnections, request: FromPostgres, standing: Standing
+) -> tuple[Any, Lost]:
     """Answer a request from the shards on nodes that answer, and say which it lost by that.
 
     A request for some ids loses only the shards of these. Where a node falls silent meanwhile, its
@@ -64,7 +67,9 @@ async def ask_live(request: FromPostgres, standing: Standing) -> tuple[Any, Lost
     by_node: dict[Node, list[Shard]] = {}
     for shard in standing.live:
         by_node.setdefault(shard.node, []).append(shard)
-    answers = await asyncio.gather(*(_ask(node, by_node[node], request) for node in by_node))
+    answers = await asyncio.gather(
+        *(_ask(connections, node, shards, request) for node, shards in by_node.items())
+    )
     silent = {node.name for node, one in zip(by_node, answers, strict=True) if one is None}
     standing = Standing(standing.shards, standing.away | silent)
     ids = ids_of(request)
@@ -78,14 +83,16 @@ def ids_of(request: FromPostgres) -> Sequence[int] | None:
     return None if isinstance(request, CountProducts) else request.ids
 
 
-async def _ask(node: Node, shards: Sequence[Shard], request: FromPostgres) -> list[Any] | None:
+async def _ask(
+    connections: NodeConnections, node: Node, shards: Sequence[Shard], request: FromPostgres
+) -> list[Any] | None:
     """Ask one node for its part; ``None`` where it does not answer in time."""
     # Here, its shards are the table. Their names are the coordinator's own, quoted by it.
     table = " UNION ALL ".join(f"TABLE {one.relation}" for one in shards)
     text, parameters = statement(request)
     asked = f"WITH products AS ({table}) {text}", parameters
     try:
-        async with await connect_for(node.conninfo, _SECONDS) as connection:
+        async with connections.lend(node.conninfo, _SECONDS) as connection:
             cursor = await connection.execute(*asked)
             return await cursor.fetchall()
     except (psycopg.OperationalError, TimeoutError):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Collection
 from typing import Any
 
@@ -22,22 +23,34 @@ from helpers.settings import redact
 from helpers.shop.joins.asking import within
 from helpers.shop.joins.partial import FromPostgres, Lost, ask_live, ids_of
 from helpers.shop.joins.run_async import answer_async
-from helpers.shop.joins.single_flight import SingleFlight
 from helpers.stores.async_stores import AsyncStores
+from helpers.stores.node_connections import NodeConnections
 from helpers.stores.placements import Standing, look
 
 # So long a question may take before anybody wonders. A look costs little, and disturbs nobody.
 _PATIENCE_SECONDS = 0.4
+# A worker that is frozen is waited for by each look. Those who come meanwhile do not wait for that
+# one, and then for another: each begins one of its own, unless one has begun just before.
+_SHARED_SECONDS = 0.25
 _TABLE = "products"
 
 
 class Workers:
-    """The workers of one shop, and how they stood when somebody looked last."""
+    """The workers of one shop, and how they stood when somebody looked last.
+
+    Use ``aclose()`` at the end.
+    """
 
     def __init__(self, stores: AsyncStores) -> None:
         self._last = Standing((), frozenset())
         self._stores = stores
-        self._looks: SingleFlight[str, Standing] = SingleFlight()
+        self._connections = NodeConnections()
+        self._looking: asyncio.Task[Standing] | None = None
+        self._began = 0.0
+
+    async def aclose(self) -> None:
+        """Close the connections to the nodes."""
+        await self._connections.aclose()
 
     @property
     def away(self) -> frozenset[str]:
@@ -45,11 +58,17 @@ class Workers:
         return self._last.away
 
     async def look(self) -> Standing:
-        """Look at the workers, sharing the look of others that begins after this call.
+        """Look at the workers, sharing the look of others that has only just begun.
 
         Raises ``psycopg.OperationalError`` or ``TimeoutError`` where the coordinator is away.
         """
-        return await self._looks.read(_TABLE, self._look)
+        now = time.monotonic()
+        looking = self._looking
+        if looking is None or looking.done() or now > self._began + _SHARED_SECONDS:
+            looking = self._looking = asyncio.create_task(self._look())
+            looking.add_done_callback(_see)
+            self._began = now
+        return await asyncio.shield(looking)  # who is cancelled leaves it to the others
 
     async def answer(
         self, request: FromPostgres, known: Standing | None = None
@@ -102,7 +121,7 @@ class Workers:
 
     async def _look(self) -> Standing:
         stores = self._stores
-        standing = await look(stores.postgres.url, stores.addresses, _TABLE)
+        standing = await look(self._connections, stores.postgres.url, stores.addresses, _TABLE)
         self._last = standing
         return standing
 
@@ -140,10 +159,16 @@ class Workers:
         return None, standing
 
     async def _ask_live(self, request: FromPostgres, standing: Standing) -> tuple[Any, Lost]:
-        answer, lost = await ask_live(request, standing)
+        answer, lost = await ask_live(self._connections, request, standing)
         if len(lost.shards) == len(standing.shards):
             raise self.error(lost, "there is no other")
         return answer, lost
+
+
+def _see(looking: asyncio.Task[Standing]) -> None:
+    """Let what a look has met pass, where everybody has left."""
+    if not looking.cancelled():
+        looking.exception()
 
 
 class Rows:
