@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from helpers.errors import (
     CourseError,
+    KeyReusedError,
     QueryError,
     ReadModelError,
     ReservationError,
@@ -96,6 +97,13 @@ KINDS = {
             "A value in the body is not what it must be",
             "`errors` names each field and what is wrong with it. Nothing was written.",
         ),
+        Kind(
+            "key-reused",
+            422,
+            "The key stands for another order",
+            "Nothing was ordered. Give every order an `Idempotency-Key` of its own; to send the "
+            "same order once more, repeat all of it.",
+        ),
         Kind("not-http", 400, "This is no request of HTTP", "Send one, such as curl does."),
         Kind("large-head", 431, "The head of the request is too large", "Ask for less at a time."),
         Kind(
@@ -174,6 +182,8 @@ async def _of_course(request: Request, error: Exception) -> Response:
         case SoldOutError():
             available = {str(one): units for one, units in error.available.items()}
             kind, members = "sold-out", {"available": available}
+        case KeyReusedError():
+            kind = "key-reused"
         case ReservationError():
             kind = "not-reserved"
         case StockError():
