@@ -22,6 +22,7 @@ thing, the likely cause and the way out. No text ever holds a password::
         ├── MissingCountError    Redis has no count of a product
         ├── SoldOutError         fewer units are available than were asked for
         └── ReservationError     a reservation is in a state in which this cannot be done
+            └── KeyReusedError   a key, or a token, stands for another order
 """
 
 from __future__ import annotations
@@ -217,3 +218,10 @@ class ReservationError(StockError):
         super().__init__(f"Reservation {token} is {state}. {way_out}")
         self.token = token
         self.state = state
+
+
+class KeyReusedError(ReservationError):
+    """A client's key for an order, or its token, stands for another order. Nothing was ordered."""
+
+    def __init__(self, name: str, what: str) -> None:
+        super().__init__(name, "for another order", f"Give every order a {what} of its own.")

@@ -20,7 +20,13 @@ from typing import Self
 import psycopg
 import redis
 
-from helpers.errors import CourseError, ReservationError, SoldOutError, StockError
+from helpers.errors import (
+    CourseError,
+    KeyReusedError,
+    ReservationError,
+    SoldOutError,
+    StockError,
+)
 from helpers.shop.model import Order
 from helpers.shop.order_keys import KeyTakenError, agree_on_number, find_by_key, write_key
 from helpers.shop.order_rows import ADD, SELECT, number_of, order_of, token_of
@@ -83,9 +89,9 @@ class Orders:
 
         Raises ``StockError`` for arguments that are not what they must be, before anything is sent;
         ``UnknownProductError`` where the shop has no such product or no stock of it is recorded;
-        ``SoldOutError``; and ``ReservationError`` where the ledger has too few units, where the key
-        or the token stands for another order, or where the token was given up: under a token that
-        was given up, nothing was sold and nothing will be. A key may be used again then.
+        ``SoldOutError``; ``KeyReusedError`` where the key or the token stands for another order;
+        and ``ReservationError`` where the ledger has too few units, or where the token was given
+        up: under such a token, nothing was sold and nothing will be. A key may be used again then.
 
         When a store fails, it may be open whether the order was recorded: placing it again under
         its key or its token tells. No unit stays lost. What is held goes back at once, or by its
@@ -137,6 +143,11 @@ class Orders:
                 # Redis had lost the number, and another one was faster. This one is undone.
                 with contextlib.suppress(redis.RedisError):
                     self.stock.decide(token_of(number))
+                placed = self._under_key(wanted, key)
+                if placed is None:  # there is a key without its order: it is no use to go on
+                    way_out = "Give the order another key."
+                    raise ReservationError(key, "for an order that is gone", way_out) from None
+                return placed
             except (SoldOutError, ReservationError) as error:
                 placed = self._under_key(wanted, key)
                 if placed is not None:
@@ -221,12 +232,9 @@ def _record(connection: psycopg.Connection, number: int, wanted: _Wanted, key: s
 
 
 def _same(placed: Order, wanted: _Wanted, key: str | None = None) -> Order:
-    """Return ``placed``. Raises ``ReservationError`` where another order is wanted."""
-    if _Wanted(placed.product_id, placed.quantity, placed.customer_id) != wanted:
-        what = "token" if key is None else "key"
-        raise ReservationError(
-            key or token_of(placed.id),
-            "for another order",
-            f"Give every order a {what} of its own.",
-        )
-    return placed
+    """Return ``placed``. Raises ``KeyReusedError`` where another order is wanted."""
+    if _Wanted(placed.product_id, placed.quantity, placed.customer_id) == wanted:
+        return placed
+    if key is None:
+        raise KeyReusedError(token_of(placed.id), "token")
+    raise KeyReusedError(key, "key")

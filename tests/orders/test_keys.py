@@ -9,7 +9,13 @@ import psycopg
 import pytest
 import redis
 
-from helpers.errors import ReservationError, SoldOutError, StockError, UnknownProductError
+from helpers.errors import (
+    KeyReusedError,
+    ReservationError,
+    SoldOutError,
+    StockError,
+    UnknownProductError,
+)
 from helpers.shop import order_keys
 from helpers.shop import orders as module
 from helpers.shop.orders import Orders
@@ -64,9 +70,21 @@ def test_a_key_is_not_taken_for_another_order(
     orders.place(1, 3, 7, key="k")
     if lost:
         shop.redis.flushdb()
-    with pytest.raises(ReservationError, match=r"k is for another order\. Give every order a key"):
+    with pytest.raises(KeyReusedError, match=r"k is for another order\. Give every order a key"):
         orders.place(*other, key="k")
     assert_one_order(orders, shop, 3)
+
+
+def test_a_key_whose_order_somebody_deleted_is_refused(orders: Orders, shop: Stores) -> None:
+    orders.place(1, 3, 7, key="k")
+    shop.postgres.execute("DELETE FROM orders")
+    with pytest.raises(ReservationError, match="sold, but not as an order"):
+        orders.place(1, 3, 7, key="k")
+    shop.redis.flushdb()
+    with pytest.raises(ReservationError, match="k is for an order that is gone"):
+        orders.place(1, 3, 7, key="k")
+    assert orders.place(1, 3, 7, key="another").quantity == 3
+    assert ordered(shop) == {1: 3}
 
 
 def test_a_key_is_one_products(orders: Orders, shop: Stores) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Path
 from fastapi.openapi.utils import get_openapi
 
+from helpers.faces.api.parameters import KEY_HEADER
 from helpers.faces.api.problems import KINDS, MEDIA_TYPE
 from helpers.faces.api.schemas import Problem
 from helpers.shop.joins.query import MOST
@@ -88,6 +89,23 @@ PAGE: dict[str, Any] = {
             "description": "Where the page begins: taken from the `Link` of the page before.",
             "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{18}$"},
         },
+    ]
+}
+
+#: The parameter of ``POST /api/orders``.
+KEYED: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": KEY_HEADER,
+            "in": "header",
+            "description": (
+                "A name of the client's own for this order. The same request, sent again under it "
+                "at any time, is answered with the same order. It is one product's: for another "
+                "product, it names another order."
+            ),
+            "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+            "example": "0b8e4a6e-7d52-4c8a-9d0f-3f1d6f1b2a77",
+        }
     ]
 }
 

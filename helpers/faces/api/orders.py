@@ -7,8 +7,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 
-from helpers.faces.api.documentation import WRITING, id_in_path, problem_responses
-from helpers.faces.api.parameters import no_query, path_id, read_pairs
+from helpers.faces.api.documentation import KEYED, WRITING, id_in_path, problem_responses
+from helpers.faces.api.parameters import KEY_HEADER, no_query, order_key, path_id, read_pairs
 from helpers.faces.api.problems import problem
 from helpers.faces.api.schemas import OrderIn, OrderOut
 from helpers.faces.api.security import TOKEN
@@ -37,16 +37,23 @@ def orders_router(service: Service) -> APIRouter:
                     }
                 }
             },
-            **problem_responses(*WRITING, "unknown-product", "sold-out", "not-reserved"),
+            **problem_responses(
+                *("bad-parameter", *WRITING),
+                *("unknown-product", "sold-out", "not-reserved", "key-reused"),
+            ),
         },
+        openapi_extra=KEYED,
         dependencies=[TOKEN],
     )
-    async def place_order(order: OrderIn, response: Response) -> OrderOut:
-        """Reserve the units in Redis, then record order and sale together in PostgreSQL."""
+    async def place_order(request: Request, order: OrderIn, response: Response) -> OrderOut:
+        """Reserve the units in Redis, then record order and sale together in PostgreSQL.
 
-        def place() -> Order:
-            return service.orders.place(order.product_id, order.quantity, order.customer_id)
-
+        Where it is not known whether that was done, send it again under its `Idempotency-Key`.
+        """
+        key = order_key(request.headers.getlist(KEY_HEADER))
+        place = partial(
+            service.orders.place, order.product_id, order.quantity, order.customer_id, key=key
+        )
         placed = await service.do(place, "PostgreSQL", "Redis", product_ids=[order.product_id])
         response.headers["Location"] = f"/api/orders/{placed.id}"
         return _shown(placed)

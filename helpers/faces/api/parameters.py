@@ -7,14 +7,18 @@ place of what was asked for.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
-from helpers.errors import MetadataError, QueryError
+from helpers.errors import MetadataError, QueryError, StockError
 from helpers.faces.api.cursors import decode
 from helpers.shop.joins import Query
 from helpers.shop.metadata_filters import Between
+from helpers.shop.stock import checks
+
+#: The header with the client's own name for an order.
+KEY_HEADER = "Idempotency-Key"
 
 _PREFIX = "spec."
 _PAGE = frozenset({"ids", "category", "tag", "in_stock", "limit", "cursor"})
@@ -59,6 +63,25 @@ def no_query(pairs: Pairs) -> None:
     """Raise ``QueryError`` where there is any parameter."""
     for name, _ in pairs:
         raise _unknown(name, ())
+
+
+def order_key(values: Sequence[str]) -> str | None:
+    """Return the key for an order, of the values of the header; ``None`` where there is none.
+
+    Raises ``QueryError`` where it is given more than once, or is no key.
+    """
+    if not values:
+        return None
+    if len(values) > 1:
+        raise QueryError(KEY_HEADER, "is given more than once", "Give it once")
+    try:
+        return checks.token(values[0])
+    except StockError:
+        raise QueryError(
+            KEY_HEADER,
+            f"is {values[0][:70]!r}, which is no key",
+            "Give up to 64 letters, digits, hyphens or underscores",
+        ) from None
 
 
 def path_id(text: str) -> int | None:

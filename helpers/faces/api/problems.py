@@ -16,6 +16,7 @@ from starlette.responses import Response
 from helpers.errors import (
     BusyError,
     CourseError,
+    KeyReusedError,
     NodeAwayError,
     QueryError,
     ReadModelError,
@@ -100,6 +101,13 @@ KINDS = {
             422,
             "A value in the body is not what it must be",
             "`errors` names each field and what is wrong with it. Nothing was written.",
+        ),
+        Kind(
+            "key-reused",
+            422,
+            "The key stands for another order",
+            "Nothing was ordered. Give every order an `Idempotency-Key` of its own; to send the "
+            "same order once more, repeat all of it.",
         ),
         Kind("not-http", 400, "This is no request of HTTP", "Send one, such as curl does."),
         Kind("large-head", 431, "The head of the request is too large", "Ask for less at a time."),
@@ -193,6 +201,8 @@ async def _of_course(request: Request, error: Exception) -> Response:
         case SoldOutError():
             available = {str(one): units for one, units in error.available.items()}
             kind, members = "sold-out", {"available": available}
+        case KeyReusedError():
+            kind = "key-reused"
         case ReservationError():
             kind = "not-reserved"
         case StockError():
