@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import psycopg
 import redis
@@ -38,6 +38,9 @@ from helpers.settings import Addresses, redact
 BreakerState = Literal["closed", "open", "half-open"]
 Move = Literal["fail", "try", "succeed", "leave"]
 Outcome = Literal["fail", "succeed", "leave"]
+
+#: The first is the one in which each begins.
+STATES: tuple[BreakerState, ...] = get_args(BreakerState)
 
 #: From which state, by what, to which state. ``fail`` opens a closed one when it is the last of
 #: several in a row. ``leave``: whoever tried was cancelled, and has learned nothing.
