@@ -31,7 +31,6 @@ PLAIN_STEPS: Mapping[PlainWay, tuple[str, str]] = {
 ORDERS, SALES = "plain_orders", "plain_sales"
 
 _TABLE = """
-DROP TABLE IF EXISTS plain_orders;
 CREATE TABLE plain_orders (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     product_id bigint NOT NULL,
@@ -55,7 +54,13 @@ class Sale:
 
 def make_plain(stores: Stores) -> None:
     """Make the table and the collection anew, empty. Raises the drivers' errors."""
+    drop_plain(stores)
     stores.postgres.execute(_TABLE)
+
+
+def drop_plain(stores: Stores) -> None:
+    """Drop the table and the collection, where they are. Raises the drivers' errors."""
+    stores.postgres.execute("DROP TABLE IF EXISTS plain_orders")
     stores.mongo[SALES].drop()
 
 

@@ -174,8 +174,29 @@ def test_all_is_restored_at_the_end_whatever_the_body_raises(
     assert running.running() is not None
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ServerError("it does not start")])
+def test_the_guard_restores_where_we_were_interrupted_at_it(
+    running: EmbeddedServers,
+    shop: Stores,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[BaseException] | BaseException,
+) -> None:
+    def interrupted(_: object) -> None:
+        raise error
+
+    def body() -> None:
+        with practice(shop, settings=running.settings) as drills:
+            break_all(drills)
+            monkeypatch.setattr("helpers.drills.guard.bring_back", interrupted)
+
+    with pytest.raises((KeyboardInterrupt, ServerError)):
+        body()
+    assert states(running) == RUNNING
+    assert all(running.server(name).answers() for name in NAMES)
+
+
 PRACTISING = """
-import sys, time
+import time
 from helpers.drills import practice
 from helpers.stores import open_shop
 from tests.drills.test_servers import break_all
