@@ -7,7 +7,9 @@ thing, the likely cause and the way out. No text ever holds a password::
     ├── SettingsError       an address or a setting is missing, half-set or malformed
     ├── ServerError         an embedded server cannot be prepared, started or stopped
     ├── StoreError          a store does not answer, or refuses us
-    │   └── NodeAwayError    some of a store's nodes do not answer; the others do
+    │   ├── NodeAwayError        some of a store's nodes do not answer; the others do
+    │   └── RestingError         a store is not asked for a while, since it has failed too often
+    ├── BusyError           all threads for work that blocks are taken: nothing was begun
     ├── LinkError           the relay between us and a store cannot be started, or has ended
     ├── LoadError           a server cannot be measured: it does not listen, or the callers ended
     ├── CatalogError        a catalogue file has bad lines; all of them are in ``problems``
@@ -23,6 +25,7 @@ thing, the likely cause and the way out. No text ever holds a password::
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -75,6 +78,30 @@ class NodeAwayError(StoreError):
         super().__init__(
             store, address, self.reason, "Start what does not answer, or try again in a moment."
         )
+
+
+class RestingError(StoreError):
+    """A store is not asked for the moment, because it failed several times in a row.
+
+    ``failures`` is how many times, ``retry_seconds`` how long it is until it is asked again.
+    """
+
+    def __init__(
+        self, store: StoreName, address: str, *, failures: int, retry_seconds: float
+    ) -> None:
+        wait = max(1, math.ceil(retry_seconds))
+        super().__init__(
+            store,
+            address,
+            f"it failed {failures} times in a row, and is not asked for the moment",
+            f"Try again after {wait} second{'' if wait == 1 else 's'}.",
+        )
+        self.failures = failures
+        self.retry_seconds = retry_seconds
+
+
+class BusyError(CourseError):
+    """All threads for work that blocks are taken. Nothing was begun."""
 
 
 @dataclass(frozen=True)

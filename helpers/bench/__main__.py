@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from helpers.bench.api import bench_api
+from helpers.bench.deadline import bench_deadline
 from helpers.bench.joins import bench_joins
 from helpers.bench.metadata import bench_metadata
 from helpers.bench.sharding import bench_sharding
@@ -48,6 +49,7 @@ def main() -> None:
             bench_stock(settings)
             bench_joins(settings)
             bench_api(settings)
+            bench_deadline(settings)
         finally:
             servers.reset()
 

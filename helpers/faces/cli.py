@@ -103,6 +103,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how long a client may take to send a request (default: 10)",
     )
+    serving.add_argument(
+        "--deadline",
+        type=_seconds,
+        default=5.0,
+        metavar="SECONDS",
+        help="how long any answer may take (default: 5)",
+    )
+    serving.add_argument(
+        "--no-breaker",
+        action="store_true",
+        help="ask a store again however often it has failed, for comparing",
+    )
     serving.set_defaults(run=_serve)
 
     reconciling = commands.add_parser(
@@ -232,6 +244,8 @@ def _serve(options: argparse.Namespace) -> None:
         read_model=options.read_model,
         lab=options.lab,
         patience=options.patience,
+        deadline=options.deadline,
+        breaker=not options.no_breaker,
     )
 
 

@@ -3,11 +3,16 @@
 It works with connections of its own, since the drivers that wait would make others wait. When a
 store fails, it gives all of them up and begins anew after a pause: that also replaces a connection
 which the server has closed.
+
+Each pass asks PostgreSQL something, too. What changes there is announced in Redis: a keeper to whom
+nothing is announced would not notice that PostgreSQL is away.
 """
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable
 from typing import Literal
 
@@ -35,6 +40,7 @@ class ViewKeeper:
         self._state: KeeperState = "starting"
         self._error: str | None = None
         self._passes = 0
+        self._heard = self._current = -math.inf
 
     @property
     def state(self) -> KeeperState:
@@ -50,6 +56,16 @@ class ViewKeeper:
     def passes(self) -> int:
         """How often it has caught up."""
         return self._passes
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago all stores were known to answer; never: infinity."""
+        return time.monotonic() - self._heard
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago the views were known to be as the stores are; never: infinity."""
+        return time.monotonic() - self._current
 
     def start(self) -> None:
         """Begin, in a thread. Once only."""
@@ -87,6 +103,8 @@ class ViewKeeper:
         """Catch up until it is to stop. Raises ``CourseError`` when a store fails."""
         with self._connect() as stores, stores.explaining(), ReadModel(stores) as model:
             while not self._stopping.is_set():
+                began = time.monotonic()
+                stores.postgres.execute("SELECT 1")
                 try:
                     model.catch_up()
                 except ReadModelError:
@@ -94,4 +112,6 @@ class ViewKeeper:
                 else:
                     self._error, self._state = None, "keeping"
                     self._passes += 1
+                    self._current = began
+                self._heard = began
                 self._stopping.wait(self._pause)

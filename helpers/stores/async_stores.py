@@ -96,7 +96,7 @@ async def connect_async(
                 waitQueueTimeoutMS=round(1000 * limits.wait_seconds),
                 serverSelectionTimeoutMS=1000 * TIMEOUT_SECONDS,
                 connectTimeoutMS=1000 * TIMEOUT_SECONDS,
-                socketTimeoutMS=round(1000 * limits.answer_seconds),
+                socketTimeoutMS=round(1000 * limits.seconds("MongoDB")),
             )
             opened.push_async_callback(client.close)
             mongo = client[database] if database else client.get_default_database(DATABASE)

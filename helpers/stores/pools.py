@@ -102,7 +102,7 @@ class Pool(ConnectionPool[LimitedConnection]):
         self._probing = threading.Lock()
 
         def configure(connection: LimitedConnection) -> None:
-            connection.most_seconds = limits.answer_seconds + _GRACE_SECONDS
+            connection.most_seconds = limits.seconds("PostgreSQL") + _GRACE_SECONDS
             connection.execute(_SET_TIMEOUT, [_milliseconds(limits)])
 
         def doubt(_: ConnectionPool[Any]) -> None:
@@ -162,7 +162,7 @@ class AsyncPool(AsyncConnectionPool[AsyncLimitedConnection]):
         self._probing = asyncio.Lock()
 
         async def configure(connection: AsyncLimitedConnection) -> None:
-            connection.most_seconds = limits.answer_seconds + _GRACE_SECONDS
+            connection.most_seconds = limits.seconds("PostgreSQL") + _GRACE_SECONDS
             await connection.execute(_SET_TIMEOUT, [_milliseconds(limits)])
 
         def doubt(_: AsyncConnectionPool[Any]) -> None:
@@ -241,7 +241,7 @@ def _options(limits: Limits) -> dict[str, Any]:
 
 
 def _milliseconds(limits: Limits) -> str:
-    return str(round(1000 * limits.answer_seconds))
+    return str(round(1000 * limits.seconds("PostgreSQL")))
 
 
 def _is_there(connection: LimitedConnection) -> bool:

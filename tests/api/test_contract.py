@@ -308,6 +308,7 @@ def test_health_names_every_store(client: httpx.Client) -> None:
         "MongoDB": "ok",
         "Redis": "ok",
     }
+    assert {one["breaker"]["state"] for one in stores.values()} == {"closed"}
 
 
 def test_each_kind_of_problem_is_explained(client: httpx.Client) -> None:
@@ -347,6 +348,7 @@ def test_a_service_that_cannot_start_says_why(shop: Stores) -> None:
         (["--port", "-1"], "not a whole number"),
         (["--host", "nowhere.invalid"], "There is no address 'nowhere.invalid'"),
         (["--patience", "0"], "no number of seconds above 0"),
+        (["--deadline", "nan"], "no number of seconds above 0"),
     ],
 )
 def test_what_cannot_be_served_is_refused_in_a_sentence(

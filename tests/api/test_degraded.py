@@ -29,7 +29,7 @@ class Far:
 def linked_service(shop: Stores) -> Iterator[Far]:
     with (
         linked(shop) as stores,
-        served(stores) as service,
+        served(stores, "--no-breaker") as service,
         httpx.Client(base_url=service.url, headers=service.writing, timeout=60) as client,
     ):
         yield Far(stores, service, client)

@@ -68,7 +68,7 @@ def far(shop: Stores) -> Iterator[LinkedStores]:
 @pytest.fixture(scope="module")
 def far_service(far: LinkedStores) -> Iterator[Served]:
     """The service, with the links between it and its stores."""
-    with served(far) as running:
+    with served(far, "--no-breaker") as running:
         yield running
 
 

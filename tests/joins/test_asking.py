@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 
-from helpers.errors import StockError, StoreError, StoreName
+from helpers.errors import RestingError, StockError, StoreError, StoreName
 from helpers.shop.joins import strategies
 from helpers.shop.joins.asking import Asking, within
+from helpers.shop.joins.requests import FillStock
 from helpers.shop.joins.run_async import AsyncFill, drive_async
 from helpers.shop.model import stock_key
 from helpers.shop.schema import create_shop
 from helpers.shop.seed import seed
 from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores, Limits, connect_beside
+from helpers.stores.breaker import Breakers
+from helpers.stores.budgets import Budgets
 from helpers.stores.linked import LinkedStores, linked
 from helpers.stores.trace import Trace
 
@@ -40,8 +43,9 @@ def _ask(
     *,
     broken: str = "",
     how: str = "cut",
-    seconds: float = 5.0,
+    seconds: Budgets | float = 5.0,
     fill: AsyncFill | None = None,
+    breakers: Breakers | None = None,
 ) -> tuple[list[Any], set[StoreName], Trace]:
     """Join three products; the link called ``broken`` is cut, or frozen, before."""
 
@@ -51,7 +55,9 @@ def _ask(
             if broken:
                 getattr(getattr(far.links, broken), how)()
             trace = Trace()
-            asking = Asking(stores, trace=trace, seconds=seconds, needed=needed, fill=fill)
+            asking = Asking(
+                stores, trace=trace, seconds=seconds, needed=needed, fill=fill, breakers=breakers
+            )
             try:
                 products = await drive_async(strategies.at_once(IDS), asking)
             finally:
@@ -132,6 +138,63 @@ def test_a_ledger_that_does_not_answer_leaves_counts_unknown(far: LinkedStores) 
     products, missing, _ = _ask(far, fill=fill)
     assert [one["stock"] for one in products] == ["15", None, "22"]
     assert missing == set()
+
+
+def test_a_store_whose_breaker_is_open_is_not_asked(far: LinkedStores) -> None:
+    breakers = Breakers.of(far.addresses)
+    for _ in range(5):
+        breakers.redis.begin().end("fail")
+    products, missing, trace = _ask(far, breakers=breakers)
+    assert missing == {"Redis"}
+    assert [one["stock"] for one in products] == [None] * 3
+    assert "Redis" not in [span.store for span in trace.spans]
+    with pytest.raises(RestingError, match="it failed 5 times in a row") as refused:
+        _ask(far, ["PostgreSQL", "Redis"], breakers=breakers)
+    assert refused.value.store == "Redis"
+
+
+@pytest.mark.parametrize("how", ["cut", "freeze"])
+def test_each_question_without_an_answer_counts_for_the_breaker(
+    far: LinkedStores, how: str
+) -> None:
+    breakers = Breakers.of(far.addresses)
+    for number in (1, 2):
+        _ask(far, broken="mongo", how=how, seconds=Budgets(30, 0.5, 30), breakers=breakers)
+        assert breakers.mongo.view().failures == number
+    assert (breakers.postgres.view().failures, breakers.redis.view().failures) == (0, 0)
+    _ask(far, breakers=breakers)
+    assert breakers.mongo.view().failures == 0
+
+
+def test_who_is_missing_is_not_asked_again(far: LinkedStores) -> None:
+    async def main() -> None:
+        async with await connect_beside(far, limits=_SHORT) as stores:
+            far.links.mongo.cut()
+            trace = Trace()
+            asking = Asking(stores, trace=trace, seconds=5.0)
+            for _ in range(3):
+                await drive_async(strategies.at_once(IDS), asking)
+            assert [span.store for span in trace.spans].count("MongoDB") == 1
+            far.links.mongo.restore()
+
+    asyncio.run(main())
+
+
+def test_where_postgresql_is_left_alone_the_ledger_is_too(far: LinkedStores) -> None:
+    breakers = Breakers.of(far.addresses)
+    far.redis.delete(stock_key(2))
+
+    async def fill(ids: Sequence[int]) -> Mapping[int, int | None]:
+        raise AssertionError(ids)
+
+    async def main() -> Any:
+        async with await connect_beside(far, limits=_SHORT) as stores:
+            asking = Asking(stores, trace=Trace(), seconds=5.0, fill=fill, breakers=breakers)
+            for _ in range(5):
+                breakers.postgres.begin().end("fail")
+            return await asking(FillStock([2]))
+
+    assert asyncio.run(main()) == {}
 
 
 def test_what_takes_too_long_is_given_up_without_waiting_for_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -84,6 +85,43 @@ def test_it_makes_the_views_and_keeps_them_up_to_date(shop: Stores, keeper: View
     _until(lambda: _is_current(shop))
     assert (keeper.state, keeper.error) == ("keeping", None)
     assert keeper.passes > 1
+
+
+def test_it_knows_how_old_the_views_may_be(shop: Stores, connect: Connecting) -> None:
+    keeper = ViewKeeper(connect, pause_seconds=NEVER)
+    assert (keeper.age_seconds, keeper.silent_seconds) == (math.inf, math.inf)
+    keeper.start()
+    _until(_is(keeper, "keeping"))
+    _until(lambda: keeper.age_seconds < NEVER)
+    before = keeper.age_seconds
+    _until(lambda: keeper.age_seconds > before)
+    assert keeper.stop(wait_seconds=60)
+
+
+def test_where_another_keeper_is_at_work_it_hears_of_the_stores_and_knows_no_age(
+    shop: Stores, keeper: ViewKeeper
+) -> None:
+    with ReadModel(shop) as another, another._keeping():
+        keeper.start()
+        _until(_is(keeper, "yielding"))
+        _until(lambda: keeper.silent_seconds < NEVER)
+        assert keeper.age_seconds == math.inf
+
+
+def test_it_notices_that_postgresql_is_away_though_nothing_is_announced(shop: Stores) -> None:
+    with linked(shop) as far:
+        keeper = ViewKeeper(Connecting(far), pause_seconds=SOON)
+        keeper.start()
+        _until(_is(keeper, "keeping"))
+        far.links.postgres.cut()
+        _until(_is(keeper, "failing"))
+        age, passes = keeper.age_seconds, keeper.passes
+        _until(lambda: keeper.age_seconds > age)
+        assert keeper.passes == passes
+        assert "PostgreSQL at" in (keeper.error or "")
+        far.links.restore()
+        _until(_is(keeper, "keeping"))
+        assert keeper.stop(wait_seconds=60)
 
 
 def test_it_goes_on_where_the_last_keeper_stopped(shop: Stores, keeper: ViewKeeper) -> None:

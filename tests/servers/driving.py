@@ -75,3 +75,17 @@ def kill(pids: dict[str, int]) -> None:
     for pid in pids.values():
         while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def frozen(servers: EmbeddedServers, name: str) -> Iterator[None]:
+    """Let all processes of a server stand still: it is there, and says nothing."""
+    stopped = servers.server(name).processes()
+    try:
+        for process in stopped:
+            process.suspend()
+        yield
+    finally:
+        for process in stopped:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()

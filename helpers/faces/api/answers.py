@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -55,6 +56,9 @@ class Answer:
     ``next`` is the id after which the next page begins. ``lost`` are the shards that did not
     answer, ``lost_products`` those that may be missing by that, as far as MongoDB knows them
     (``None``: it does not answer).
+
+    With ``age_seconds`` it comes from views: so long ago these were known to be as PostgreSQL is,
+    which does not answer.
     """
 
     content: Content
@@ -64,6 +68,7 @@ class Answer:
     notes: tuple[str, ...] = field(default=())
     lost: Lost = field(default=Lost())
     lost_products: tuple[int, ...] | None = None
+    age_seconds: float | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -106,6 +111,9 @@ async def respond(
         request.state.logged["missing_nodes"] = ", ".join(answer.lost.nodes)
     sent |= answer.missing_headers()
     sent["Cache-Control"] = "no-cache" if answer.is_whole else "no-store"
+    if answer.age_seconds is not None:
+        sent |= {"Age": str(math.ceil(answer.age_seconds)), "X-Stale": "PostgreSQL"}
+        request.state.logged["stale"] = round(answer.age_seconds, 1)
     content = answer.content
     zipped = len(content.body) >= _COMPRESSED_FROM and accepts_gzip(
         request.headers.get("accept-encoding", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 from structlog.typing import FilteringBoundLogger
 
+from helpers.faces.api.deadline import Deadline
 from helpers.faces.api.documentation import document
 from helpers.faces.api.envelope import Envelope
 from helpers.faces.api.guard import Guard
@@ -44,6 +45,7 @@ def create_app(service: Service, log: FilteringBoundLogger) -> FastAPI:
     handle_problems(app)
     document(app)
     # The last one is the first to see a request.
+    app.add_middleware(Deadline, seconds=service.options.deadline)
     app.add_middleware(Guard, token=service.options.token, body_seconds=service.options.patience)
     app.add_middleware(Envelope, log=log)
     return app

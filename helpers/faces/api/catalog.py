@@ -29,6 +29,8 @@ from helpers.shop.joins.run_async import AsyncFill, drive_async
 from helpers.shop.joins.workers import Rows, Workers
 from helpers.shop.model import ProductJSON
 from helpers.stores.async_stores import AsyncStores
+from helpers.stores.breaker import Breakers
+from helpers.stores.budgets import Budgets
 from helpers.stores.trace import Trace
 
 T = TypeVar("T")
@@ -45,17 +47,24 @@ class Shared:
 class Catalog:
     """The products of one shop. An answer is never older than its question.
 
-    A question to a store may take ``seconds``; ``fill`` is asked for counts that Redis does not
+    A question to a store may take ``seconds``; a store whose one of ``breakers`` is open is not
+    asked; ``fill`` is asked for counts that Redis does not
     have. All methods raise ``StoreError`` where a store is away without which there is no answer,
     and ``MetadataError`` where a product has two documents.
     """
 
     def __init__(
-        self, stores: AsyncStores, *, seconds: float, fill: AsyncFill | None = None
+        self,
+        stores: AsyncStores,
+        *,
+        seconds: Budgets | float,
+        fill: AsyncFill | None = None,
+        breakers: Breakers | None = None,
     ) -> None:
         self._stores = stores
         self._seconds = seconds
         self._fill = fill
+        self._breakers = breakers
         self._flights: SingleFlight[object, Answer] = SingleFlight()
         self.workers = Workers(stores)
 
@@ -108,6 +117,7 @@ class Catalog:
             needed=NEEDED_ALWAYS | {*needed},
             fill=self._fill,
             rows=rows,
+            breakers=self._breakers,
         )
 
     async def _answer(

@@ -94,7 +94,7 @@ PAGE: dict[str, Any] = {
 #: The kinds of problems that any write may have.
 WRITING = (
     *("bad-body", "no-token", "slow-body", "large-body", "not-json", "bad-value"),
-    *("failed", "store-away"),
+    *("failed", "store-away", "too-late", "too-busy"),
 )
 
 _HEADERS: dict[str, Any] = {
@@ -127,6 +127,16 @@ _HEADERS: dict[str, Any] = {
         "schema": {"type": "string"},
     },
 }
+_STALE: dict[str, Any] = {
+    "X-Stale": {
+        "description": "The store that did not answer, where views stand in for it.",
+        "schema": {"type": "string"},
+    },
+    "Age": {
+        "description": "Then: so many seconds ago the views were known to be as that store.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+}
 _LINK: dict[str, Any] = {
     "Link": {
         "description": '`<…>; rel="next"`: the next page, where there is one.',
@@ -144,13 +154,13 @@ def id_in_path(description: str, *, example: int) -> Any:
     )
 
 
-def read_responses(*kinds: str, pages: bool = False) -> dict[int | str, Any]:
+def read_responses(*kinds: str, pages: bool = False, stale: bool = False) -> dict[int | str, Any]:
     """Return what a reading route may answer beside its answer: 304, and problems of ``kinds``."""
-    headers = _HEADERS | (_LINK if pages else {})
+    headers = _HEADERS | (_LINK if pages else {}) | (_STALE if stale else {})
     return {
         200: {"headers": headers},
         304: {"description": "Nothing has changed."},
-        **problem_responses(*kinds),
+        **problem_responses(*kinds, "too-late"),
     }
 
 

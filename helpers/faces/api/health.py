@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -19,8 +20,11 @@ from helpers.faces.api.schemas import HealthOut
 from helpers.faces.api.service import Service
 from helpers.shop.joins.asking import within
 from helpers.stores.async_stores import AsyncStores
+from helpers.stores.breaker import Breakers
 
 _SECONDS = 1.0
+# With a deadline that is shorter, so much of it: this answer is never late.
+_SHARE = 0.8
 
 Ask = Callable[[AsyncStores], Awaitable[Any]]
 
@@ -37,8 +41,14 @@ def health_router(service: Service) -> APIRouter:
     )
     async def healthz() -> Response:
         """Return 200 where all answer within a second, 503 otherwise."""
-        found = await asyncio.gather(*(_health(service.stores, ask) for ask in _QUESTIONS.values()))
-        stores = dict(zip(_QUESTIONS, found, strict=True))
+        seconds = min(_SECONDS, _SHARE * service.options.deadline)
+        found = await asyncio.gather(
+            *(_health(service.stores, ask, seconds) for ask in _QUESTIONS.values())
+        )
+        stores: dict[StoreName, dict[str, Any]] = {
+            store: {**health, "breaker": _breaker(service.breakers, store)}
+            for store, health in zip(_QUESTIONS, found, strict=True)
+        }
         down = {name for name, health in stores.items() if health["status"] == "down"}
         status = "down" if "PostgreSQL" in down else "degraded" if down else "ok"
         return Response(
@@ -71,12 +81,16 @@ _QUESTIONS: dict[StoreName, Ask] = {
 }
 
 
-async def _health(stores: AsyncStores, ask: Ask) -> dict[str, Any]:
+def _breaker(breakers: Breakers | None, store: StoreName) -> dict[str, Any] | None:
+    return None if breakers is None else dataclasses.asdict(breakers[store].view())
+
+
+async def _health(stores: AsyncStores, ask: Ask, seconds: float) -> dict[str, Any]:
     began = time.perf_counter()
     try:
-        await within(ask(stores), _SECONDS)
+        await within(ask(stores), seconds)
     except TimeoutError:
-        return {"status": "down", "ms": None, "detail": f"silent for {_SECONDS:g} seconds"}
+        return {"status": "down", "ms": None, "detail": f"silent for {seconds:g} seconds"}
     except (psycopg.Error, PyMongoError, redis.RedisError) as error:
         # The class alone: the driver's words may hold its address.
         return {"status": "down", "ms": None, "detail": type(error).__name__}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
@@ -40,10 +41,13 @@ def orders_router(service: Service) -> APIRouter:
         },
         dependencies=[TOKEN],
     )
-    def place_order(order: OrderIn, response: Response) -> OrderOut:
+    async def place_order(order: OrderIn, response: Response) -> OrderOut:
         """Reserve the units in Redis, then record order and sale together in PostgreSQL."""
-        with service.explaining([order.product_id]):
-            placed = service.orders.place(order.product_id, order.quantity, order.customer_id)
+
+        def place() -> Order:
+            return service.orders.place(order.product_id, order.quantity, order.customer_id)
+
+        placed = await service.do(place, "PostgreSQL", "Redis", product_ids=[order.product_id])
         response.headers["Location"] = f"/api/orders/{placed.id}"
         return _shown(placed)
 
@@ -51,14 +55,17 @@ def orders_router(service: Service) -> APIRouter:
         "/{order}",
         summary="Show one order",
         response_model=OrderOut,
-        responses=problem_responses("bad-parameter", "unknown-order", "store-away"),
+        responses=problem_responses(
+            *("bad-parameter", "unknown-order", "store-away", "too-late", "too-busy")
+        ),
     )
-    def show_order(request: Request, order: OrderPath) -> object:
+    async def show_order(request: Request, order: OrderPath) -> object:
         """Return the order, asked of every shard: its id does not say on which it is."""
         no_query(read_pairs(request.scope["query_string"]))
         number = path_id(order)
-        with service.explaining():
-            found = None if number is None else service.orders.find(number)
+        found = None
+        if number is not None:
+            found = await service.do(partial(service.orders.find, number), "PostgreSQL")
         if found is None:
             detail = f"There is no order {order[:40]!r}."
             return problem("unknown-order", detail, request_id=request.state.request_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -13,11 +14,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from helpers.errors import (
+    BusyError,
     CourseError,
     NodeAwayError,
     QueryError,
     ReadModelError,
     ReservationError,
+    RestingError,
     SoldOutError,
     StockError,
     StoreError,
@@ -26,7 +29,8 @@ from helpers.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 
-_RETRY_SECONDS = "2"
+#: After so many seconds a client may try again, where nobody knows better.
+RETRY_SECONDS = "2"
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,21 @@ KINDS = {
             503,
             "A store does not answer",
             "`store` names it; where only some of its nodes do not, `nodes` names these. Try again "
-            "after the seconds in `Retry-After`; `GET /healthz` says how each store does.",
+            "after the seconds in `Retry-After`; `GET /healthz` says how each store does, and "
+            "whether it is asked at all: after some failures in a row it is not, for a while.",
+        ),
+        Kind(
+            "too-late",
+            503,
+            "There was no answer in time",
+            "Try again after the seconds in `Retry-After`. A write may yet be done: whoever asks "
+            "again under the same `Idempotency-Key` has it done once, and is told how it ended.",
+        ),
+        Kind(
+            "too-busy",
+            503,
+            "Too much is waiting for the stores",
+            "Nothing was begun. Try again after the seconds in `Retry-After`.",
         ),
     )
 }
@@ -179,29 +197,42 @@ async def _of_course(request: Request, error: Exception) -> Response:
             kind = "not-reserved"
         case StockError():
             kind, members = "bad-value", {"errors": [{"field": "", "reason": str(error)}]}
-        case NodeAwayError():
-            return problem(
-                "store-away",
-                f"Of {error.store}, {error.reason}: try again in a moment.",
-                request_id=request.state.request_id,
-                headers={"Retry-After": _RETRY_SECONDS},
-                store=error.store,
-                nodes=error.nodes,
-            )
         case StoreError():
-            # Not its text: that has the store's address, which is nobody's business outside.
-            reason = f"{error.store} does not answer: try again in a moment."
-            return problem(
-                "store-away",
-                reason,
-                request_id=request.state.request_id,
-                headers={"Retry-After": _RETRY_SECONDS},
-                store=error.store,
-            )
+            return _away(request, error)
+        case BusyError():
+            kind, headers = "too-busy", {"Retry-After": RETRY_SECONDS}
         case ReadModelError():
-            kind, headers = "views-not-made", {"Retry-After": _RETRY_SECONDS}
+            kind, headers = "views-not-made", {"Retry-After": RETRY_SECONDS}
     return problem(
         kind, str(error), request_id=request.state.request_id, headers=headers, **members
+    )
+
+
+def _away(request: Request, error: StoreError) -> Response:
+    """Return the problem of a store that is away. Its own text has the store's address.
+
+    That is nobody's business outside.
+    """
+    wait, members = RETRY_SECONDS, {}
+    match error:
+        case NodeAwayError():
+            reason = f"Of {error.store}, {error.reason}: try again in a moment."
+            members["nodes"] = error.nodes
+        case RestingError():
+            wait = str(max(1, math.ceil(error.retry_seconds)))
+            reason = (
+                f"{error.store} is not asked for the moment, because it failed {error.failures} "
+                f"times in a row: try again after {wait} second{'' if wait == '1' else 's'}."
+            )
+        case _:
+            reason = f"{error.store} does not answer: try again in a moment."
+    return problem(
+        "store-away",
+        reason,
+        request_id=request.state.request_id,
+        headers={"Retry-After": wait},
+        store=error.store,
+        **members,
     )
 
 

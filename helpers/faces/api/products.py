@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from helpers.errors import StoreError
 from helpers.faces.api.answers import respond
+from helpers.faces.api.catalog import Shared
 from helpers.faces.api.cursors import encode
 from helpers.faces.api.documentation import (
     FACETS,
@@ -42,7 +45,7 @@ def products_router(service: Service) -> APIRouter:
         "/products",
         summary="List products, joined from three stores",
         response_model=list[ProductOut],
-        responses=read_responses("bad-parameter", "store-away", pages=True),
+        responses=read_responses("bad-parameter", "store-away", pages=True, stale=True),
         openapi_extra=PAGE,
     )
     async def list_products(request: Request) -> Response:
@@ -52,24 +55,20 @@ def products_router(service: Service) -> APIRouter:
             found = await service.catalog.page(page_query(pairs))
             links = _link(pairs, found.answer.next)
             return await respond(request, found.answer, shared=found.shared, headers=links)
-        if service.read_side is not None and service.options.read_model:
-            answer = await service.read_side.up_to_date()
-            if answer is not None:
-                return await respond(request, answer)
-        found = await service.catalog.everything()
+        found = await _everything(service)
         return await respond(request, found.answer, shared=found.shared)
 
     @router.get(
         "/products/{product}",
         summary="Show one product",
         response_model=ProductOut,
-        responses=read_responses("bad-parameter", "unknown-product", "store-away"),
+        responses=read_responses("bad-parameter", "unknown-product", "store-away", stale=True),
     )
     async def show_product(request: Request, product: ProductPath) -> Response:
         """Return the product as the list has it."""
         no_query(read_pairs(request.scope["query_string"]))
         number = path_id(product)
-        found = None if number is None else await service.catalog.product(number)
+        found = None if number is None else await _one(service, number)
         if found is None:
             return _unknown(request, product)
         return await respond(request, found.answer, shared=found.shared)
@@ -81,7 +80,7 @@ def products_router(service: Service) -> APIRouter:
         responses=problem_responses(*WRITING, "unknown-product"),
         dependencies=[TOKEN],
     )
-    def set_stock(request: Request, product: ProductPath, stock: StockIn) -> object:
+    async def set_stock(request: Request, product: ProductPath, stock: StockIn) -> object:
         """Record in the ledger how many units are on hand.
 
         `stock` is what can be bought: the units on hand less those that are reserved. Doing it
@@ -90,8 +89,8 @@ def products_router(service: Service) -> APIRouter:
         number = path_id(product)
         if number is None:
             return _unknown(request, product)
-        with service.explaining([number]):
-            available = service.stock.set_on_hand(number, stock.on_hand)
+        setting = partial(service.stock.set_on_hand, number, stock.on_hand)
+        available = await service.do(setting, "PostgreSQL", "Redis", product_ids=[number])
         return StockOut(id=number, on_hand=stock.on_hand, stock=str(available))
 
     @router.get(
@@ -112,6 +111,35 @@ def products_router(service: Service) -> APIRouter:
         return await respond(request, found.answer, shared=found.shared)
 
     return router
+
+
+async def _everything(service: Service) -> Shared:
+    """Return all products: from the views where these are up to date, else joined."""
+    views = service.views
+    if views is not None:
+        answer = await views.up_to_date()
+        if answer is not None:
+            return Shared(answer, shared=False)
+    try:
+        return await service.catalog.everything()
+    except StoreError as error:
+        return await _instead(service, error)
+
+
+async def _one(service: Service, product_id: int) -> Shared | None:
+    try:
+        return await service.catalog.product(product_id)
+    except StoreError as error:
+        return await _instead(service, error, product_id)
+
+
+async def _instead(service: Service, error: StoreError, product_id: int | None = None) -> Shared:
+    """Return what the views have, where PostgreSQL is away; else raise ``error``."""
+    views = service.views
+    stale = None if views is None else await views.instead(error, product_id)
+    if stale is None:
+        raise error
+    return Shared(stale, shared=False)
 
 
 def _unknown(request: Request, product: str) -> Response:

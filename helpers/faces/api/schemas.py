@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from helpers.errors import StoreName
 from helpers.shop.stock.checks import LARGEST_ID, MOST_UNITS
+from helpers.stores.breaker import BreakerState
 
 
 def _whole(value: object) -> object:
@@ -128,12 +129,24 @@ class OrderOut(BaseModel):
     order_date: datetime
 
 
+class BreakerHealth(BaseModel):
+    """Whether the store is asked at all: ``closed``: yes; ``half-open``: by one who tries.
+
+    After some failures in a row it is ``open`` for a while, and nobody asks.
+    """
+
+    state: BreakerState
+    failures: Annotated[int, Field(ge=0, description="In a row.")]
+    retry_seconds: Annotated[float, Field(ge=0, description="Until it is tried again.")]
+
+
 class StoreHealth(BaseModel):
-    """Whether a store answers, and how fast."""
+    """Whether a store answers, and how fast. It is asked whatever its breaker says."""
 
     status: Annotated[str, Field(pattern="^(ok|down)$")]
     ms: float | None
     detail: str | None
+    breaker: Annotated[BreakerHealth | None, Field(description="null where there is none.")]
 
 
 class HealthOut(BaseModel):

@@ -37,6 +37,8 @@ def serve(
     read_model: bool = False,
     lab: bool = False,
     patience: float = 10.0,
+    deadline: float = 5.0,
+    breaker: bool = True,
 ) -> None:
     """Serve the shop until somebody interrupts, and say on standard output where.
 
@@ -47,7 +49,14 @@ def serve(
     where a store does not answer.
     """
     token, is_ours = _token()
-    options = Options(token, read_model=read_model, lab=lab, patience=patience)
+    options = Options(
+        token,
+        deadline=deadline,
+        breaker=breaker,
+        read_model=read_model,
+        lab=lab,
+        patience=patience,
+    )
     loop = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     with _listening(host, port) as listener, loop:
         loop.run(_serve(addresses, options, listener, token if is_ours else None))

@@ -4,39 +4,53 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TypeVar
 
-from anyio import from_thread
-
-from helpers.errors import StoreError
+from helpers.errors import RestingError, StoreError, StoreName
 from helpers.faces.api.catalog import Catalog
+from helpers.faces.api.errands import Errands
 from helpers.faces.api.read_side import ReadSide, open_read_side
 from helpers.settings import Addresses
 from helpers.shop.orders import Orders
 from helpers.shop.schema import create_shop
 from helpers.shop.stock import Stock
 from helpers.stores.async_stores import AsyncStores, Limits, connect_async
+from helpers.stores.breaker import Breakers, guarding
+from helpers.stores.budgets import Budgets
 from helpers.stores.pooled import PooledStores, connect_pooled
 from helpers.stores.stores import connect_all
+
+T = TypeVar("T")
+
+_FILLS = 8
 
 
 @dataclass(frozen=True)
 class Options:
     """How to serve.
 
-    ``token`` is what writes need. ``store_seconds`` is how long a store may take to answer one
-    question. With ``read_model``, the whole list comes from views that are kept every
-    ``keep_seconds``. With ``lab``, each way to the list has an address of its own. A
-    client has ``patience`` seconds to send the head of a request, and as many for the body.
+    ``token`` is what writes need. No answer takes longer than ``deadline`` seconds; each store gets
+    its share of them. Without ``breaker``, a store is asked again however often it has failed. With
+    ``read_model``, the whole list comes from views that are kept every ``keep_seconds``. With
+    ``lab``, each way to the list has an address of its own. A client has ``patience`` seconds to
+    send the head of a request, and as many for the body.
     """
 
     token: str = field(repr=False)
-    store_seconds: float = 5.0
+    deadline: float = 5.0
+    breaker: bool = True
     read_model: bool = False
     keep_seconds: float = 0.1
     lab: bool = False
     patience: float = 10.0
+
+    @property
+    def budgets(self) -> Budgets:
+        """How long each store may take to answer one question."""
+        return Budgets.within(self.deadline)
 
 
 @dataclass(frozen=True)
@@ -50,22 +64,41 @@ class Service:
     stock: Stock
     orders: Orders
     read_side: ReadSide | None
+    breakers: Breakers | None
+    errands: Errands
 
-    @contextlib.contextmanager
-    def explaining(self, product_ids: Sequence[int] | None = None) -> Iterator[None]:
-        """Turn errors of the drivers into a ``StoreError``, for a thread that a route runs in.
+    @property
+    def views(self) -> ReadSide | None:
+        """The read model, where customers are to be answered from it."""
+        return self.read_side if self.options.read_model else None
+
+    async def do(
+        self, work: Callable[[], T], *stores: StoreName, product_ids: Collection[int] | None = None
+    ) -> T:
+        """Do ``work``, which asks these stores and blocks, in a thread; return what it returns.
 
         ``product_ids`` are those that it needs, ``None`` all: where a worker that has one of them
         is known to be away, nothing is begun; where one turns out to be, the error names it.
+
+        Raises ``StoreError`` where one of them fails or is not asked for the moment, ``BusyError``
+        where no thread is free, and what else ``work`` raises.
         """
+
+        def guarded() -> T:
+            breakers = [] if self.breakers is None else [self.breakers[one] for one in stores]
+            with self.pooled.explaining(), guarding(*breakers):
+                return work()
+
         workers = self.catalog.workers
-        from_thread.run(workers.check, product_ids)
+        if "PostgreSQL" in stores:
+            await workers.check(product_ids)
         try:
-            with self.pooled.explaining():
-                yield
+            return await self.errands.run(guarded)
+        except RestingError:
+            raise
         except StoreError as error:
             if error.store == "PostgreSQL":
-                from_thread.run(workers.explain, product_ids)
+                await workers.explain(product_ids)
             raise
 
 
@@ -76,23 +109,36 @@ async def open_service(addresses: Addresses, options: Options) -> AsyncIterator[
     Raises ``StoreError`` for the first store that does not answer.
     """
     await asyncio.to_thread(_prepare, addresses)
-    limits = Limits(answer_seconds=options.store_seconds)
     async with contextlib.AsyncExitStack() as opened:
+        # Who awaits keeps the budgets himself, and but for the lab: the drivers have more time.
+        limits = Limits(wait_seconds=options.deadline, answer_seconds=options.deadline)
         stores = await opened.enter_async_context(await connect_async(addresses, limits=limits))
+        limits = replace(limits, budgets=options.budgets)
         pooled = opened.enter_context(
             await asyncio.to_thread(connect_pooled, addresses, limits=limits)
         )
         stock = Stock.of(pooled)
+        breakers = Breakers.of(addresses) if options.breaker else None
+        errands = opened.enter_context(contextlib.closing(Errands("errands")))
+        # Of their own: a reader's must not take the threads of those who write.
+        fills = opened.enter_context(contextlib.closing(Errands("fills", threads=_FILLS)))
 
         async def fill(product_ids: Sequence[int]) -> Mapping[int, int | None]:
-            return await asyncio.to_thread(stock.counts.fill, product_ids)
+            return await fills.run(partial(stock.counts.fill, product_ids))
 
         read_side = None
         if options.read_model or options.lab:
             read_side = await opened.enter_async_context(
-                open_read_side(addresses, stores, fill=fill, keep_seconds=options.keep_seconds)
+                open_read_side(
+                    addresses,
+                    stores,
+                    fill=fill,
+                    keep_seconds=options.keep_seconds,
+                    budgets=options.budgets,
+                    breakers=breakers,
+                )
             )
-        catalog = Catalog(stores, seconds=options.store_seconds, fill=fill)
+        catalog = Catalog(stores, seconds=options.budgets, fill=fill, breakers=breakers)
         opened.push_async_callback(catalog.workers.aclose)
         yield Service(
             options,
@@ -102,6 +148,8 @@ async def open_service(addresses: Addresses, options: Options) -> AsyncIterator[
             stock,
             Orders(stock),
             read_side,
+            breakers,
+            errands,
         )
 
 

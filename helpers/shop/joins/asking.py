@@ -7,14 +7,15 @@ out, and ``missing`` says so; what it depends on is a ``StoreError``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import psycopg
 import redis
 from pymongo.errors import PyMongoError
 
-from helpers.errors import StockError, StoreError, StoreName
+from helpers.errors import BusyError, StockError, StoreError, StoreName
 from helpers.shop.joins.requests import (
     CountCategories,
     CountMetadata,
@@ -29,6 +30,8 @@ from helpers.shop.joins.requests import (
 )
 from helpers.shop.joins.run_async import AsyncAnswer, AsyncFill, answer_async
 from helpers.stores.async_stores import AsyncStores
+from helpers.stores.breaker import Breakers, guarding
+from helpers.stores.budgets import Budgets
 from helpers.stores.connect import explained
 from helpers.stores.trace import STORES, Trace
 
@@ -55,10 +58,11 @@ _KINDS: dict[type[Request[Any]], tuple[StoreName, str]] = {
 class Asking:
     """Answers the requests of one strategy, for ``drive_async``.
 
-    ``trace`` notes each of them. A question may take ``seconds`` (``None``: as long as the driver
-    waits); where a store is silent for longer, it is left alone, and nobody waits for its driver.
+    ``trace`` notes each of them. A question may take ``seconds``, the same for each store or each
+    its own (``None``: as long as the driver waits); where a store is silent for longer, it is left
+    alone, and nobody waits for its driver. A store whose one of ``breakers`` is open is not asked.
     ``needed`` are the stores without which there is no answer. ``missing`` are those that an answer
-    had to do without.
+    had to do without: they are not asked again.
     ``rows`` answers the requests to PostgreSQL, by default from the coordinator alone.
     """
 
@@ -67,17 +71,19 @@ class Asking:
         stores: AsyncStores,
         *,
         trace: Trace,
-        seconds: float | None,
+        seconds: Budgets | float | None,
         needed: Collection[StoreName] = NEEDED_ALWAYS,
         fill: AsyncFill | None = None,
+        breakers: Breakers | None = None,
         rows: AsyncAnswer | None = None,
     ) -> None:
         self.trace = trace
         self.missing: set[StoreName] = set()
         self._stores = stores
-        self._seconds = seconds
+        self._budgets = Budgets.even(seconds) if isinstance(seconds, float | int) else seconds
         self._needed = frozenset(needed)
         self._fill = fill
+        self._breakers = breakers
         self._rows = rows
 
     async def __call__(self, request: Request[Any]) -> Any:
@@ -85,13 +91,16 @@ class Asking:
         store, name = _KINDS[type(request)]
         if isinstance(request, FillStock):
             return await self._fill_stock(request)
-        try:
-            return await self._noted(store, name, self._ask(store, request))
-        except StoreError:
-            if store in self._needed or not isinstance(request, FindMetadata | ReadStock):
-                raise
-            self.missing.add(store)
-            return [None] * len(request.ids) if isinstance(request, ReadStock) else []
+        may_be_missing = store not in self._needed and isinstance(request, FindMetadata | ReadStock)
+        if not (may_be_missing and store in self.missing):
+            try:
+                with self._explaining(store), self._guarding(store):
+                    return await self._noted(store, name, self._ask, store, request)
+            except StoreError:
+                if not may_be_missing:
+                    raise
+                self.missing.add(store)
+        return [None] * len(request.ids) if isinstance(request, ReadStock) else []
 
     def _ask(self, store: StoreName, request: Request[Any]) -> Awaitable[Any]:
         if store == "PostgreSQL" and self._rows is not None:
@@ -102,21 +111,36 @@ class Asking:
         """Ask the ledger; without an answer the counts stay unknown."""
         if self._fill is None or "Redis" in self.missing:
             return {}
+        # It asks Redis too, so its failures are not counted as PostgreSQL's.
+        if self._breakers is not None and self._breakers.postgres.state != "closed":
+            return {}
         try:
-            return await self._noted("PostgreSQL", "ledger", self._fill(request.ids))
-        except (StoreError, StockError):
+            with self._explaining("PostgreSQL"):
+                return await self._noted("PostgreSQL", "ledger", self._fill, request.ids)
+        except (StoreError, StockError, BusyError):
             return {}
 
-    async def _noted(self, store: StoreName, name: str, asking: Awaitable[Any]) -> Any:
+    async def _noted(
+        self, store: StoreName, name: str, ask: Callable[..., Awaitable[Any]], *arguments: Any
+    ) -> Any:
         exchange = self.trace.begin(store, name)
         try:
-            return await (asking if self._seconds is None else within(asking, self._seconds))
+            asking = ask(*arguments)
+            return await (asking if self._budgets is None else within(asking, self._budgets[store]))
+        finally:
+            exchange.extend()
+
+    def _guarding(self, store: StoreName) -> AbstractContextManager[None]:
+        return nullcontext() if self._breakers is None else guarding(self._breakers[store])
+
+    @contextmanager
+    def _explaining(self, store: StoreName) -> Iterator[None]:
+        try:
+            yield
         except TimeoutError as error:
             raise self._store_error(store, error) from None
         except (psycopg.Error, PyMongoError, redis.RedisError) as error:
             raise self._store_error(store, error) from error
-        finally:
-            exchange.extend()
 
     def _store_error(self, store: StoreName, error: Exception) -> StoreError:
         addresses = self._stores.addresses
@@ -140,10 +164,10 @@ async def within(asking: Awaitable[Any], seconds: float) -> Any:
     try:
         done, _ = await asyncio.wait({task}, timeout=seconds)
     except asyncio.CancelledError:
-        _leave(task)
+        leave(task)
         raise
     if not done:
-        _leave(task)
+        leave(task)
         raise TimeoutError
     return task.result()
 
@@ -151,7 +175,7 @@ async def within(asking: Awaitable[Any], seconds: float) -> Any:
 _left: set[asyncio.Future[Any]] = set()
 
 
-def _leave(task: asyncio.Future[Any]) -> None:
+def leave(task: asyncio.Future[Any]) -> None:
     """Cancel what nobody waits for any more, and let it end."""
 
     def ended(task: asyncio.Future[Any]) -> None:
