@@ -7,8 +7,8 @@ thing, the likely cause and the way out. No text ever holds a password::
     ├── SettingsError       an address or a setting is missing, half-set or malformed
     ├── ServerError         an embedded server cannot be prepared, started or stopped
     ├── StoreError          a store does not answer, or refuses us
-    │   ├── RestingError         a store is not asked for a while, since it has failed too often
-    │   └── NodeAwayError    some of a store's nodes do not answer; the others do
+    │   ├── NodeAwayError        some of a store's nodes do not answer; the others do
+    │   └── RestingError         a store is not asked for a while, since it has failed too often
     ├── BusyError           all threads for work that blocks are taken: nothing was begun
     ├── LinkError           the relay between us and a store cannot be started, or has ended
     ├── LoadError           a server cannot be measured: it does not listen, or the callers ended
@@ -71,6 +71,21 @@ class StoreError(CourseError):
         self.address = address
 
 
+class NodeAwayError(StoreError):
+    """Some of a store's nodes do not answer, though the store does: what they hold is missing.
+
+    ``nodes`` are their names, such as ``worker1``; ``what`` in the text is what they hold.
+    """
+
+    def __init__(self, store: StoreName, address: str, nodes: Sequence[str], what: str) -> None:
+        self.nodes = tuple(nodes)
+        verb = "does" if len(self.nodes) == 1 else "do"
+        self.reason = f"{' and '.join(self.nodes)} {verb} not answer, and {what}"
+        super().__init__(
+            store, address, self.reason, "Start what does not answer, or try again in a moment."
+        )
+
+
 class RestingError(StoreError):
     """A store is not asked for the moment, because it failed several times in a row.
 
@@ -93,21 +108,6 @@ class RestingError(StoreError):
 
 class BusyError(CourseError):
     """All threads for work that blocks are taken. Nothing was begun."""
-
-
-class NodeAwayError(StoreError):
-    """Some of a store's nodes do not answer, though the store does: what they hold is missing.
-
-    ``nodes`` are their names, such as ``worker1``; ``what`` in the text is what they hold.
-    """
-
-    def __init__(self, store: StoreName, address: str, nodes: Sequence[str], what: str) -> None:
-        self.nodes = tuple(nodes)
-        verb = "does" if len(self.nodes) == 1 else "do"
-        self.reason = f"{' and '.join(self.nodes)} {verb} not answer, and {what}"
-        super().__init__(
-            store, address, self.reason, "Start what does not answer, or try again in a moment."
-        )
 
 
 @dataclass(frozen=True)

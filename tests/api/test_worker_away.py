@@ -169,6 +169,18 @@ def test_what_it_holds_is_missing_and_named(shop: Shop, worker: str, how: str) -
         _assert_away(shop.get(f"/api/products/{lost[0]}"), worker)
 
 
+def test_health_shows_the_nodes_by_the_names_that_answers_use(shop: Shop) -> None:
+    assert shop.get("/healthz").json()["stores"]["PostgreSQL"]["nodes"] == dict.fromkeys(
+        WORKERS, "ok"
+    )
+    with shop.without("worker2", "kill"):
+        response = shop.get("/healthz")
+    assert response.status_code == 503
+    assert response.json()["status"] == "degraded"
+    assert response.json()["stores"]["PostgreSQL"]["status"] == "ok"
+    assert response.json()["stores"]["PostgreSQL"]["nodes"] == {"worker1": "ok", "worker2": "down"}
+
+
 def test_pages_go_on_over_what_is_missing(shop: Shop) -> None:
     """Together they are what is left, and name all that is missing, each once."""
     with shop.without("worker1", "kill"):

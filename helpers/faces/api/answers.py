@@ -56,6 +56,7 @@ class Answer:
     ``next`` is the id after which the next page begins. ``lost`` are the shards that did not
     answer, ``lost_products`` those that may be missing by that, as far as MongoDB knows them
     (``None``: it does not answer).
+
     With ``age_seconds`` it comes from views: so long ago these were known to be as PostgreSQL is,
     which does not answer.
     """
@@ -65,9 +66,9 @@ class Answer:
     missing: frozenset[StoreName] = frozenset()
     next: int | None = None
     notes: tuple[str, ...] = field(default=())
-    age_seconds: float | None = None
     lost: Lost = field(default=Lost())
     lost_products: tuple[int, ...] | None = None
+    age_seconds: float | None = None
 
     @property
     def is_whole(self) -> bool:

@@ -116,8 +116,8 @@ class Catalog:
             seconds=self._seconds,
             needed=NEEDED_ALWAYS | {*needed},
             fill=self._fill,
-            breakers=self._breakers,
             rows=rows,
+            breakers=self._breakers,
         )
 
     async def _answer(

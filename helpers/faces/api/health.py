@@ -40,20 +40,23 @@ def health_router(service: Service) -> APIRouter:
         responses={503: {"description": "A store does not answer.", "model": HealthOut}},
     )
     async def healthz() -> Response:
-        """Return 200 where all answer within a second, 503 otherwise."""
+        """Return 200 where all answer within a second, their nodes too, 503 otherwise."""
         seconds = min(_SECONDS, _SHARE * service.options.deadline)
-        found = await asyncio.gather(
-            *(_health(service.stores, ask, seconds) for ask in _QUESTIONS.values())
+        nodes, *found = await asyncio.gather(
+            _nodes(service, seconds),
+            *(_health(service.stores, ask, seconds) for ask in _QUESTIONS.values()),
         )
         stores: dict[StoreName, dict[str, Any]] = {
             store: {**health, "breaker": _breaker(service.breakers, store)}
             for store, health in zip(_QUESTIONS, found, strict=True)
         }
+        stores["PostgreSQL"]["nodes"] = nodes
         down = {name for name, health in stores.items() if health["status"] == "down"}
-        status = "down" if "PostgreSQL" in down else "degraded" if down else "ok"
+        is_whole = not down and "down" not in nodes.values()
+        status = "down" if "PostgreSQL" in down else "ok" if is_whole else "degraded"
         return Response(
             orjson.dumps({"status": status, "stores": stores}),
-            503 if down else 200,
+            200 if is_whole else 503,
             {"Cache-Control": "no-store"},
             "application/json",
         )
@@ -79,6 +82,16 @@ _QUESTIONS: dict[StoreName, Ask] = {
     "MongoDB": _ask_mongo,
     "Redis": _ask_redis,
 }
+
+
+async def _nodes(service: Service, seconds: float) -> dict[str, str]:
+    """Return how each node with products does; nothing where the coordinator cannot tell."""
+    try:
+        standing = await within(service.catalog.workers.look(), seconds)
+    except (psycopg.Error, TimeoutError):
+        return {}
+    names = sorted({one.node.name for one in standing.shards})
+    return {name: "down" if name in standing.away else "ok" for name in names}
 
 
 def _breaker(breakers: Breakers | None, store: StoreName) -> dict[str, Any] | None:

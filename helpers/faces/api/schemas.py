@@ -147,10 +147,16 @@ class StoreHealth(BaseModel):
     ms: float | None
     detail: str | None
     breaker: Annotated[BreakerHealth | None, Field(description="null where there is none.")]
+    nodes: Annotated[
+        dict[str, str] | None, Field(description="PostgreSQL's nodes with products: ok or down.")
+    ] = None
 
 
 class HealthOut(BaseModel):
-    """How each store does. ``down``: without PostgreSQL there are no products."""
+    """How each store does. ``down``: without PostgreSQL there are no products.
+
+    ``degraded``: something else is away, be it a node.
+    """
 
     status: Annotated[str, Field(pattern="^(ok|degraded|down)$")]
     stores: dict[StoreName, StoreHealth]

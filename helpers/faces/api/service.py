@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
@@ -77,18 +77,15 @@ class Service:
         return self.read_side if self.options.read_model else None
 
     async def do(
-        self,
-        work: Callable[[], T],
-        *stores: StoreName,
-        product_ids: Sequence[int] | None = None,
+        self, work: Callable[[], T], *stores: StoreName, product_ids: Collection[int] | None = None
     ) -> T:
         """Do ``work``, which asks these stores and blocks, in a thread; return what it returns.
 
-        ``product_ids`` are those that it needs of PostgreSQL, ``None`` all: where a worker that has
-        one of them is known to be away, nothing is begun; where one turns out to be, it is named.
+        ``product_ids`` are those that it needs, ``None`` all: where a worker that has one of them
+        is known to be away, nothing is begun; where one turns out to be, the error names it.
 
-        Raises ``StoreError`` where one of the stores fails or is not asked for the moment,
-        ``BusyError`` where no thread is free, and what else ``work`` raises.
+        Raises ``StoreError`` where one of them fails or is not asked for the moment, ``BusyError``
+        where no thread is free, and what else ``work`` raises.
         """
         breakers = [] if self.breakers is None else [self.breakers[one] for one in stores]
 
@@ -97,7 +94,8 @@ class Service:
                 return work()
 
         workers = self.catalog.workers
-        await workers.check(product_ids)
+        if "PostgreSQL" in stores:
+            await workers.check(product_ids)
         try:
             return await self.errands.run(guarded)
         except RestingError:

@@ -11,7 +11,6 @@ this worker begins with another look, so that the first one after its return is 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Collection
 from typing import Any
@@ -20,7 +19,7 @@ import psycopg
 
 from helpers.errors import NodeAwayError
 from helpers.settings import redact
-from helpers.shop.joins.asking import within
+from helpers.shop.joins.asking import leave
 from helpers.shop.joins.partial import FromPostgres, Lost, ask_live, ids_of
 from helpers.shop.joins.run_async import answer_async
 from helpers.stores.async_stores import AsyncStores
@@ -145,8 +144,7 @@ class Workers:
             standing = None if whole.done() else await self._seen(unless=whole)
             if standing is None or not standing.away:
                 return await whole, None
-            with contextlib.suppress(TimeoutError):
-                await within(whole, 0)  # it may end, but nobody waits for it
+            leave(whole)
         except psycopg.Error as error:
             if error.sqlstate is None:  # not the coordinator's words: it is away itself
                 raise
