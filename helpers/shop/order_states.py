@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from helpers.shop.order_rows import number_of
-from helpers.shop.outbox import PURCHASES, SALES
+from helpers.shop.outbox import PURCHASES, SALES, pair_id
 from helpers.shop.saga import State
 from helpers.shop.stock import Stock, checks
 from helpers.stores import Stores
@@ -47,5 +47,5 @@ def state_of(stores: Stores, product_id: int, token: str) -> State:
 def _carried(stores: Stores, product: int, customer: int, orders: int) -> bool:
     """Tell whether MongoDB has what a row of the outbox says: both parts of it."""
     sales = stores.mongo[SALES].find_one({"_id": product, "orders": {"$gte": orders}})
-    pair = stores.mongo[PURCHASES].find_one({"_id": f"{customer}:{product}"})
+    pair = stores.mongo[PURCHASES].find_one({"_id": pair_id(customer, product)})
     return sales is not None and pair is not None

@@ -67,8 +67,8 @@ ORDER BY recorded_at, order_id LIMIT %s
 """
 _DELETE = "DELETE FROM order_outbox WHERE product_id = ANY(%s) AND order_id = ANY(%s)"
 
-# Neither a crash of MongoDB nor a change of its primary may lose what is then deleted here.
-_KEPT = WriteConcern(w="majority", j=True)
+#: Neither a crash of MongoDB nor a change of its primary may lose what is then deleted here.
+KEPT = WriteConcern(w="majority", j=True)
 
 _DUPLICATE = 11000
 _TRIES = 20
@@ -173,6 +173,11 @@ def bought_together(
     ]
 
 
+def pair_id(customer_id: int, product_id: int) -> str:
+    """Return the ``_id`` of a customer and a product in ``purchases``."""
+    return f"{customer_id}:{product_id}"
+
+
 def _read(connection: psycopg.Connection, most: int) -> list[_Row]:
     return [_Row(*row) for row in connection.execute(_OLDEST, [most])]
 
@@ -194,24 +199,24 @@ def _write(database: Database[Document], rows: Sequence[_Row]) -> None:
     pairs = sorted({(row.customer_id, row.product_id) for row in rows})
     purchases = [
         UpdateOne(
-            {"_id": f"{customer}:{product}"},
+            {"_id": pair_id(customer, product)},
             {"$setOnInsert": {"customer_id": customer, "product_id": product}},
             upsert=True,
         )
         for customer, product in pairs
     ]
     for name, writes in ((PURCHASES, purchases), (SALES, sales)):
-        collection = database.get_collection(name, write_concern=_KEPT)
-        _repeat(partial(collection.bulk_write, writes, ordered=False), _inserted_at_once)
+        collection = database.get_collection(name, write_concern=KEPT)
+        repeat(partial(collection.bulk_write, writes, ordered=False), inserted_at_once)
 
 
 def _delete(connection: psycopg.Connection, rows: Sequence[_Row]) -> None:
     products = sorted({row.product_id for row in rows})
     numbers = sorted(row.order_id for row in rows)
-    _repeat(partial(connection.execute, _DELETE, [products, numbers]), _deleted_at_once)
+    repeat(partial(connection.execute, _DELETE, [products, numbers]), _deleted_at_once)
 
 
-def _inserted_at_once(error: Exception) -> bool:
+def inserted_at_once(error: Exception) -> bool:
     """Tell whether another relay inserted the same document between our look and our insert."""
     if not isinstance(error, BulkWriteError):
         return False
@@ -228,7 +233,7 @@ def _deleted_at_once(error: Exception) -> bool:
     return isinstance(error, errors.SerializationFailure | errors.DeadlockDetected)
 
 
-def _repeat(act: Callable[[], object], may_repeat: Callable[[Exception], bool]) -> None:
+def repeat(act: Callable[[], object], may_repeat: Callable[[Exception], bool]) -> None:
     """Do ``act``, again where another relay came in between: that one has got on."""
     for left in reversed(range(_TRIES)):
         try:

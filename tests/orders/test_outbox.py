@@ -174,11 +174,11 @@ def test_only_what_another_relay_has_just_inserted_is_written_again(
             raise error
 
     if again:
-        outbox._repeat(act, outbox._inserted_at_once)
+        outbox.repeat(act, outbox.inserted_at_once)
         assert len(calls) == 3
     else:
         with pytest.raises(type(error)):
-            outbox._repeat(act, outbox._inserted_at_once)
+            outbox.repeat(act, outbox.inserted_at_once)
         assert len(calls) == 1
 
 
@@ -190,7 +190,7 @@ def test_what_fails_again_and_again_is_an_error_in_the_end() -> None:
         raise psycopg.errors.SerializationFailure
 
     with pytest.raises(psycopg.errors.SerializationFailure):
-        outbox._repeat(act, outbox._deleted_at_once)
+        outbox.repeat(act, outbox._deleted_at_once)
     assert len(calls) == 20
 
 

@@ -143,7 +143,7 @@ class Ledger:
         """
         ids = sorted(wanted)
         with self.connections.connection() as connection, connection.transaction():
-            _lock(connection, ids)
+            lock_products(connection, ids)
             return _set_on_hand(connection, wanted)
 
     def recount(self, product_id: int, units: int) -> bool:
@@ -155,7 +155,7 @@ class Ledger:
         product = checks.identifier(product_id, "product")
         wanted = {product: checks.quantity(units, least=0)}
         with self.connections.connection() as connection, connection.transaction():
-            _lock(connection, [product])
+            lock_products(connection, [product])
             # Not before the lock: the node shows the whole transaction what its first look saw.
             require_products(connection, [product])
             return bool(_set_on_hand(connection, wanted))
@@ -204,7 +204,7 @@ def _cancel(connection: psycopg.Connection, token: str, items: Items) -> Outcome
 
 def _outcome_under_lock(connection: psycopg.Connection, token: str, items: Items) -> Outcome | None:
     product_ids = sorted(product_id for product_id, _ in items)
-    _lock(connection, product_ids)
+    lock_products(connection, product_ids)
     return _outcome(connection, token, product_ids)
 
 
@@ -213,7 +213,8 @@ def _name(token: str) -> str:
     return f"reservation:{token}"
 
 
-def _lock(connection: psycopg.Connection, product_ids: list[int]) -> None:
+def lock_products(connection: psycopg.Connection, product_ids: list[int]) -> None:
+    """Keep others from selling these products, in order of id, until the transaction ends."""
     # A statement of its own: the next one sees what the former holder of the lock has written.
     connection.execute(_LOCK, [product_ids])
 

@@ -1,0 +1,276 @@
+"""Rebuilding: whatever became of MongoDB's counters, they are what the orders say afterwards."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from helpers.shop import outbox, sales
+from helpers.shop.orders import Orders
+from helpers.shop.outbox import relay
+from helpers.shop.sales import rebuild_sales
+from helpers.stores import Stores
+from tests.orders.agreement import assert_carried, assert_whole
+
+
+@pytest.fixture
+def orders(orders: Orders, shop: Stores) -> Orders:
+    """Orders of products 1 and 2, carried."""
+    orders.stock.read(range(1, 6))
+    for product, customer in ((1, 7), (1, 8), (1, 7), (2, 7)):
+        orders.place(product, 1, customer)
+    relay(shop)
+    return orders
+
+
+def test_where_all_is_right_nothing_is_done(orders: Orders, shop: Stores) -> None:
+    report = rebuild_sales(shop)
+    assert (report.products, report.findings) == (2, [])
+    assert str(report) == "The sales of 2 products examined: they agree with the orders."
+    assert_carried(shop)
+
+
+Spoil = Callable[[Stores], object]
+
+SPOILS: dict[str, tuple[Spoil, list[tuple[str, str]]]] = {
+    "too many orders": (
+        lambda shop: shop.mongo.sales.update_one({"_id": 1}, {"$set": {"orders": 9}}),
+        [("sales", "1")],
+    ),
+    "too few units": (
+        lambda shop: shop.mongo.sales.update_one({"_id": 1}, {"$set": {"units": 1}}),
+        [("sales", "1")],
+    ),
+    "no sales": (lambda shop: shop.mongo.sales.delete_one({"_id": 2}), [("sales", "2")]),
+    "sales of what nobody ordered": (
+        lambda shop: shop.mongo.sales.insert_one(
+            {"_id": 3, "product_id": 3, "orders": 1, "units": 1}
+        ),
+        [("sales", "3")],
+    ),
+    "sales that say another product": (
+        lambda shop: shop.mongo.sales.update_one({"_id": 1}, {"$set": {"product_id": 2}}),
+        [("sales", "1")],
+    ),
+    "sales of no product": (
+        lambda shop: shop.mongo.sales.insert_one({"_id": "x", "orders": 1}),
+        [("sales", "x")],
+    ),
+    "sales that are no number": (
+        lambda shop: shop.mongo.sales.update_one({"_id": 1}, {"$set": {"orders": "many"}}),
+        [("sales", "1")],
+    ),
+    "no purchase": (
+        lambda shop: shop.mongo.purchases.delete_one({"_id": "8:1"}),
+        [("purchase", "8:1")],
+    ),
+    "a purchase that was none": (
+        lambda shop: shop.mongo.purchases.insert_one(
+            {"_id": "9:2", "customer_id": 9, "product_id": 2}
+        ),
+        [("purchase", "9:2")],
+    ),
+    "a purchase under another's name": (
+        lambda shop: shop.mongo.purchases.update_one({"_id": "8:1"}, {"$set": {"product_id": 2}}),
+        [("purchase", "8:1"), ("purchase", "8:1")],
+    ),
+    "a purchase of nothing": (
+        lambda shop: shop.mongo.purchases.insert_one({"_id": "x"}),
+        [("purchase", "x")],
+    ),
+    "everything lost": (
+        lambda shop: outbox.drop_sales(shop.mongo),
+        [
+            *(("sales", "1"), ("purchase", "7:1"), ("purchase", "8:1")),
+            *(("sales", "2"), ("purchase", "7:2")),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILS)
+def test_what_is_wrong_is_mended_and_told(orders: Orders, shop: Stores, spoil: str) -> None:
+    act, expected = SPOILS[spoil]
+    act(shop)
+    report = rebuild_sales(shop)
+    assert [(one.kind, one.subject) for one in report.findings] == expected
+    assert f"{len(expected)} differences repaired" in str(report)
+    assert_carried(shop)
+    assert rebuild_sales(shop).findings == []
+    assert_whole(orders, shop)
+
+
+def test_what_was_carried_too_often_is_told_by_its_numbers(orders: Orders, shop: Stores) -> None:
+    shop.mongo.sales.update_one({"_id": 1}, {"$inc": {"orders": 1, "units": 2}})
+    (finding,) = rebuild_sales(shop).findings
+    assert str(finding) == ("sales: product 1 had 4 orders of 5 units, now 3 orders of 3 units")
+
+
+def test_what_waits_in_the_outbox_is_no_finding(orders: Orders, shop: Stores) -> None:
+    placed = [orders.place(product, 2, 9) for product in (1, 3)]
+    assert rebuild_sales(shop).findings == []
+    assert shop.mongo.sales.find_one({"_id": 3}) == (
+        {"_id": 3, "product_id": 3, "orders": 1, "units": 2}
+    )
+    assert relay(shop) == 2
+    assert_carried(shop)
+    assert_whole(orders, shop, placed)
+
+
+def test_orders_from_before_there_was_an_outbox_are_counted(orders: Orders, shop: Stores) -> None:
+    shop.postgres.execute("INSERT INTO orders VALUES (1, 4, 7, 5), (2, 4, 8, 6)")
+    found = [(one.kind, one.subject) for one in rebuild_sales(shop).findings]
+    assert found == [("sales", "4"), ("purchase", "7:4"), ("purchase", "8:4")]
+    assert_carried(shop)
+
+
+def test_an_empty_shop_is_right(shop: Stores) -> None:
+    assert str(rebuild_sales(shop)).startswith("The sales of 0 products examined")
+    assert list(shop.mongo.sales.find()) == []
+
+
+@pytest.mark.parametrize("read", ["_read_sales", "_read_pairs"])
+def test_what_is_ordered_and_carried_after_the_first_look_is_not_counted_down(
+    orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch, read: str
+) -> None:
+    """Products 1 and 3, by a customer who had none; and an order of 2 that is not carried."""
+    look = getattr(sales, read)
+
+    def looking(*arguments: Any) -> Any:
+        answer = look(*arguments)
+        for product in (1, 3):
+            orders.place(product, 1, 9)
+        relay(shop)
+        orders.place(2, 1, 9)
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sales, read, looking)
+        assert rebuild_sales(shop).findings == []
+    assert relay(shop) == 1
+    assert_carried(shop)
+
+
+def test_a_relay_that_slept_since_before_changes_nothing(orders: Orders, shop: Stores) -> None:
+    orders.place(1, 1, 9)
+    rows = outbox._read(shop.postgres, 100)
+    shop.mongo.sales.update_one({"_id": 1}, {"$set": {"orders": 99}})
+    orders.place(1, 1, 10)
+    rebuild_sales(shop)
+    outbox._write(shop.mongo, rows)
+    outbox._delete(shop.postgres, rows)
+    relay(shop)
+    assert_carried(shop)
+
+
+def test_who_orders_while_a_product_is_mended_is_counted(
+    orders: Orders, shop: Stores, beside: Callable[[], Stores], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """He comes when the orders are counted and MongoDB is not written yet, and waits his turn."""
+    shop.mongo.sales.update_one({"_id": 1}, {"$set": {"orders": 99}})
+    shop.mongo.purchases.insert_one({"_id": "9:1", "customer_id": 9, "product_id": 1})
+    other, carrying = Orders.of(beside()), beside()
+    threads: list[threading.Thread] = []
+    write = sales._write
+
+    def order_and_carry() -> None:
+        other.place(1, 1, 9)
+        relay(carrying)
+
+    def writing(*arguments: Any) -> None:
+        if not threads:
+            threads.append(threading.Thread(target=order_and_carry))
+            threads[0].start()
+            threads[0].join(0.2)  # long enough to get in, if it could
+            assert threads[0].is_alive()
+        write(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sales, "_write", writing)
+        rebuild_sales(shop)
+    threads[0].join()
+    assert shop.mongo.sales.find_one({"_id": 1}) == (
+        {"_id": 1, "product_id": 1, "orders": 4, "units": 4}
+    )
+    assert_carried(shop)
+
+
+class Onlooker:
+    """Looks at the counters again and again, and remembers what it saw."""
+
+    def __init__(self) -> None:
+        self.sales: dict[int, tuple[int, int]] = {}
+        self.pairs: set[str] = set()
+
+    def look(self, stores: Stores) -> None:
+        for one in stores.mongo.sales.find():
+            orders, units = self.sales.get(one["_id"], (0, 0))
+            assert (one["orders"] >= orders, one["units"] >= units) == (True, True)
+            self.sales[one["_id"]] = (one["orders"], one["units"])
+        there = {one["_id"] for one in stores.mongo.purchases.find()}
+        assert there >= self.pairs
+        self.pairs = there
+
+
+def again(act: Callable[[Stores], object], stores: Stores, over: threading.Event) -> None:
+    while not over.is_set():
+        act(stores)
+
+
+def find_nothing(stores: Stores) -> None:
+    assert rebuild_sales(stores).findings == []
+
+
+def carry_some(stores: Stores) -> None:
+    relay(stores, most=3)
+
+
+def test_beside_clients_and_relays_nothing_is_ever_counted_down(
+    orders: Orders, shop: Stores, beside: Callable[[], Stores]
+) -> None:
+    """Nothing is wrong here: so whoever looks on sees the counters grow, and nothing vanish."""
+    for product in range(1, 6):
+        orders.stock.set_on_hand(product, 1000)
+    onlooker, over = Onlooker(), threading.Event()
+    acts = [carry_some, find_nothing, find_nothing, onlooker.look]
+    with ThreadPoolExecutor(len(acts)) as pool:
+        calls = [pool.submit(again, act, beside(), over) for act in acts]
+        try:
+            for one in range(80):
+                orders.place(one % 5 + 1, 1 + one % 3, one % 11 + 1, key=f"k{one}")
+        finally:
+            over.set()
+        for call in calls:
+            call.result()
+    assert onlooker.sales
+    while relay(shop):
+        pass
+    onlooker.look(shop)
+    assert sum(count for count, _ in onlooker.sales.values()) == 84
+    assert_carried(shop)
+    assert_whole(orders, shop)
+
+
+def test_what_is_spoilt_again_and_again_meanwhile_is_right_in_the_end(
+    orders: Orders, shop: Stores, beside: Callable[[], Stores]
+) -> None:
+    mender, over = beside(), threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        carrying = pool.submit(again, carry_some, beside(), over)
+        try:
+            for number, (spoil, _) in enumerate(SPOILS.values()):
+                spoil(shop)
+                orders.place(number % 2 + 1, 1, number % 3 + 6)
+                rebuild_sales(mender)
+        finally:
+            over.set()
+        carrying.result()
+    while relay(shop):
+        pass
+    rebuild_sales(shop)
+    assert_carried(shop)
+    assert_whole(orders, shop)
