@@ -73,7 +73,7 @@ PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadscope --nbval
 test: check  ## run everything that must hold
 	@$(PYTEST) tests notebooks
 	@echo "Once more, with the servers given by address"
-	@$(PYTEST) --by-address -m "not servers" tests/stores tests/metadata tests/stock tests/orders tests/network tests/joins tests/api notebooks
+	@$(PYTEST) --by-address -m "not servers" tests/stores tests/metadata tests/stock tests/orders tests/network tests/joins tests/api tests/drills notebooks
 
 check: .venv/.dev  ## style, format and types
 	@$(BIN)/ruff check .

@@ -11,7 +11,7 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -83,9 +83,12 @@ class Availability:
 
 
 @contextlib.contextmanager
-def watching(url: str, *, every: float = 0.05, patience: float = 20.0) -> Iterator[Availability]:
+def watching(
+    url: str | Sequence[str], *, every: float = 0.05, patience: float = 20.0
+) -> Iterator[Availability]:
     """Ask for ``url`` every so many seconds, in a thread, and yield what is found.
 
+    Of several addresses, one is asked for after the other, and so again from the first.
     At the end nobody asks any more; what is under way is waited for, up to ``patience`` seconds.
 
     Raises ``SettingsError`` where ``every`` is not from 0.005 to 60 seconds, and ``LoadError``
@@ -93,11 +96,12 @@ def watching(url: str, *, every: float = 0.05, patience: float = 20.0) -> Iterat
     """
     if not 0.005 <= every <= 60:
         raise SettingsError(f"Nobody can ask every {every} s: give from 0.005 to 60.")
+    urls = [url] if isinstance(url, str) else list(url)
     found = Availability()
     stopping = threading.Event()
 
     def run() -> None:
-        asyncio.run(_ask_steadily(url, every, patience, found, stopping))
+        asyncio.run(_ask_steadily(urls, every, patience, found, stopping))
 
     thread = threading.Thread(target=run, name="availability", daemon=True)
     thread.start()
@@ -112,7 +116,11 @@ def watching(url: str, *, every: float = 0.05, patience: float = 20.0) -> Iterat
 
 
 async def _ask_steadily(
-    url: str, every: float, patience: float, found: Availability, stopping: threading.Event
+    urls: Sequence[str],
+    every: float,
+    patience: float,
+    found: Availability,
+    stopping: threading.Event,
 ) -> None:
     limits = httpx.Limits(max_connections=_MOST_CONNECTIONS)
     start = found.start
@@ -122,7 +130,7 @@ async def _ask_steadily(
     ):
         turn = 0
         while not stopping.is_set():
-            group.create_task(_ask(client, url, start, found))
+            group.create_task(_ask(client, urls[turn % len(urls)], start, found))
             turn += 1
             # By the clock, and not by pauses: those would add up.
             await asyncio.sleep(max(0.0, start + turn * every - time.perf_counter()))

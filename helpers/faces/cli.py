@@ -22,6 +22,7 @@ from helpers.servers import EmbeddedServers
 from helpers.settings import load_settings
 from helpers.shop.catalog_file import read_catalog
 from helpers.shop.joins import batched
+from helpers.shop.sales import rebuild_sales
 from helpers.shop.schema import count_products, drop_shop
 from helpers.shop.seed import Changes, load, seed
 from helpers.shop.stock import Stock, reconcile
@@ -136,7 +137,8 @@ def _parser() -> argparse.ArgumentParser:
     relaying.set_defaults(run=_relay)
 
     reconciling = commands.add_parser(
-        "reconcile", help="make the stock in Redis what the ledger bears out; say what was wrong"
+        "reconcile",
+        help="hold stock and sales against ledger and orders; mend them; say what was wrong",
     )
     reconciling.set_defaults(run=_reconcile)
 
@@ -285,6 +287,7 @@ def _reconcile(_: argparse.Namespace) -> None:
         if not count_products(stores):
             raise CourseError("The shop has no products: fill it with `python -m helpers seed`.")
         print(reconcile(Stock.of(stores)))
+        print(rebuild_sales(stores))
 
 
 def _url(options: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ import psycopg
 import redis
 from pymongo.database import Database
 
+from helpers.errors import StoreName
 from helpers.settings import Addresses
 from helpers.stores.connect import (
     Document,
@@ -72,18 +73,23 @@ def connect_all(
 ) -> Stores:
     """Connect to the three stores: to the databases that the addresses name, or to those given.
 
-    With ``limits``, no answer is waited for longer than its ``answer_seconds``, or a second more;
+    With ``limits``, no answer is waited for longer than they allow its store, or a second more;
     else whoever asks waits as long as the store takes.
 
     Raises ``StoreError`` for the first store that does not answer; nothing stays open then.
     """
-    seconds = None if limits is None else limits.answer_seconds
+
+    def seconds(store: StoreName) -> float | None:
+        return None if limits is None else limits.seconds(store)
+
     with contextlib.ExitStack() as opened:
         postgres = _connect_postgres(addresses.coordinator, database, limits)
         opened.callback(postgres.close)
-        mongo = connect_mongo(addresses.mongo, database=database, answer_seconds=seconds)
+        mongo = connect_mongo(addresses.mongo, database=database, answer_seconds=seconds("MongoDB"))
         opened.callback(mongo.client.close)
-        client = connect_redis(addresses.redis, database=redis_database, answer_seconds=seconds)
+        client = connect_redis(
+            addresses.redis, database=redis_database, answer_seconds=seconds("Redis")
+        )
         opened.pop_all()
     return Stores(postgres, mongo, client, addresses)
 

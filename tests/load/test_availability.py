@@ -41,6 +41,13 @@ def test_nobody_waits_for_the_last_answer_before_asking_again() -> None:
     assert found.counts(end=found.asked[29].began)["whole"] == 29
 
 
+def test_of_several_addresses_one_is_asked_after_the_other() -> None:
+    with site() as (app, url), watching([f"{url}/a", f"{url}/b"], every=0.01) as found:
+        wait_until(lambda: len(found.asked) >= 10)
+    assert set(app.paths) == {"/a", "/b"}
+    assert app.paths["/a"] - app.paths["/b"] in (0, 1)
+
+
 def test_who_gets_no_answer_in_time_has_none() -> None:
     with site() as (_, url), watching(f"{url}/never", every=0.05, patience=0.2) as found:
         wait_until(lambda: len(found.asked) >= 2)

@@ -96,10 +96,13 @@ def test_reconcile_says_what_it_repaired(shop_environ: dict[str, str], stores: S
     assert "The shop has no products" in empty.stderr
     seed(stores, 3)
     stores.redis.set("stock:1", 99)
-    assert "product 1: was 99, set to 15" in _run(shop_environ, "reconcile").stdout
+    first = _run(shop_environ, "reconcile").stdout
+    assert "product 1: was 99, set to 15" in first
+    assert "The sales of 3 products examined, " in first  # the orders were seeded, not placed
     again = _run(shop_environ, "reconcile").stdout
     assert again == (
         "3 products and 0 reservations examined: ledger, stock and reservations agree.\n"
+        "The sales of 3 products examined: they agree with the orders.\n"
     )
     assert stores.redis.get("stock:1") == "15"
 
