@@ -22,6 +22,7 @@ def practice_shop() -> Iterator[Drills]:
     with (
         practice_servers() as servers,
         open_shop(servers.settings) as stores,
-        practice(stores, settings=servers.settings) as drills,
+        # A guard would start again what is cleared away when this process dies.
+        practice(stores, settings=servers.settings, guard=False) as drills,
     ):
         yield drills

@@ -46,3 +46,12 @@ def guarded(servers: DrilledServers, lock: int) -> Iterator[None]:
             with contextlib.suppress(BrokenPipeError, subprocess.TimeoutExpired):
                 guard.stdin.close()
                 guard.wait(_RESTORE_SECONDS)
+
+
+@contextlib.contextmanager
+def restored(servers: DrilledServers) -> Iterator[None]:
+    """Bring ``servers`` back at the end. Raises ``CourseError`` when one does not come back."""
+    try:
+        yield
+    finally:
+        bring_back(servers)

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 
 from helpers.drills.exclusion import only_one
-from helpers.drills.guard import guarded
+from helpers.drills.guard import guarded, restored
 from helpers.drills.servers import DrilledServers, find_servers, restart
 from helpers.errors import SettingsError
 from helpers.network import Link
@@ -168,7 +168,11 @@ class Drills:
 
 @contextlib.contextmanager
 def practice(
-    stores: Stores, *, settings: Settings | None = None, wait_seconds: float = 30.0
+    stores: Stores,
+    *,
+    settings: Settings | None = None,
+    wait_seconds: float = 30.0,
+    guard: bool = True,
 ) -> Iterator[Drills]:
     """Yield drills on the servers of ``stores``; bring everything back at the end.
 
@@ -177,8 +181,9 @@ def practice(
     ``stores`` were opened with, by default the environment's.
 
     Everything is brought back when the body raises, and soon after the death of this process too,
-    whatever killed it. Connections of ``stores`` to a server that was stopped are lost, as its
-    clients' are. Other programs that open the shop meanwhile start what is away: keep to one.
+    whatever killed it (unless ``guard`` is off, for servers that nobody wants back then).
+    Connections of ``stores`` to a server that was stopped are lost, as its clients' are. Other
+    programs that open the shop meanwhile start what is away: keep to one.
 
     Raises ``DrillError`` where another drill of the same servers is on for ``wait_seconds``;
     ``SettingsError`` where the stores are others than those of ``settings``, or no link can lead
@@ -193,5 +198,5 @@ def practice(
         far = held.enter_context(linked(stores))
         if file is not None:
             # Inside: the links are closed when the servers are back, to which they say goodbye.
-            held.enter_context(guarded(servers, lock))
+            held.enter_context(guarded(servers, lock) if guard else restored(servers))
         yield Drills(servers, far)

@@ -82,7 +82,9 @@ class Errands:
             if self._idle >= len(self._line):
                 self._changed.notify()
             elif self._threads < self._most:
+                # Until it has taken what it was started for, it is one of the idle.
                 self._threads += 1
+                self._idle += 1
                 threading.Thread(target=self._work, name=self._name, daemon=True).start()
         return future
 
@@ -106,7 +108,6 @@ class Errands:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._idle += 1
                 while not self._line and not self._is_closed:
                     self._changed.wait()
                 self._idle -= 1
@@ -114,12 +115,18 @@ class Errands:
                     self._threads -= 1
                     return
                 future, work = self._line.popleft()
-                if not future.set_running_or_notify_cancel():
-                    continue
-            try:
-                answer = work()
-            except BaseException as error:  # noqa: BLE001  # it is for whoever waits
-                future.set_exception(error)
-            else:
-                future.set_result(answer)
+                is_wanted = future.set_running_or_notify_cancel()
+            if is_wanted:
+                _do(work, future)
             del future, work  # not kept until the next one comes
+            with self._changed:
+                self._idle += 1
+
+
+def _do(work: Callable[[], T], future: Future[T]) -> None:
+    try:
+        answer = work()
+    except BaseException as error:  # noqa: BLE001  # it is for whoever waits
+        future.set_exception(error)
+    else:
+        future.set_result(answer)
