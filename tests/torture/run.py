@@ -20,6 +20,7 @@ from helpers.servers import EmbeddedServers, processes
 from helpers.servers.practice import practice_servers
 from helpers.shop.orders import Orders
 from helpers.shop.outbox import relay
+from helpers.shop.saga import Watch
 from helpers.shop.seed import seed as fill
 from helpers.shop.stock import Stock, reconcile
 from helpers.stores import Stores, locate, open_shop
@@ -66,24 +67,21 @@ class Outcome:
 def torture(plan: Plan, folder: Path, say: Say = lambda _: None) -> Outcome:
     """Carry out a plan. Raises ``AssertionError`` where something was lost, doubled or left."""
     with _open_shop(folder) as shop:
-        placed = [shop.kill_at(point, key, say) for key, point in _named(plan.at_steps)]
+        placed = {
+            f"step-{number}": shop.kill_at(at, f"step-{number}", say)
+            for number, at in enumerate(plan.at_steps)
+        }
         shop.settle()
-        shop.assert_whole({key: order for key, order in placed if order is not None})
+        shop.assert_whole(placed)
         answers = shop.kill_under_load(plan, say)
         shop.settle()
-        acknowledged = {key: order for key, order in placed if order is not None}
-        shop.assert_whole(acknowledged | answers.acknowledged, answers.refused)
+        shop.assert_whole(placed | answers.acknowledged, answers.refused)
         return Outcome(
             len(answers.acknowledged),
             len(answers.refused),
             answers.failures,
             len(shop.read_orders()),
         )
-
-
-def _named(points: tuple[AtStep, ...]) -> Iterator[tuple[str, AtStep]]:
-    for number, point in enumerate(points):
-        yield f"step-{number}", point
 
 
 class Shop:
@@ -116,11 +114,8 @@ class Shop:
 
     # One kill at one step.
 
-    def kill_at(self, at: AtStep, key: str, say: Say) -> tuple[str, dict[str, Any] | None]:
-        """Place an order, kill the victim at that step, recover, and ask for the order again.
-
-        Returns the key and the order.
-        """
+    def kill_at(self, at: AtStep, key: str, say: Say) -> dict[str, Any]:
+        """Kill the victim at that step of an order, recover, ask again, and return the order."""
         say(f"killing {at}")
         self.heal()
         if at.step in CARRYING:
@@ -128,7 +123,7 @@ class Shop:
         else:
             self._kill_while_placing(at, key)
         self.heal()
-        return key, self._insist(key)
+        return self._insist(key)
 
     def _kill_while_placing(self, at: AtStep, key: str) -> None:
         if at.victim == "api":
@@ -137,21 +132,13 @@ class Shop:
             self._ask(key)
             self.api.wait_until_it_dies()
             return
-        hit = threading.Event()
-
-        def watch(moment: str, step: str) -> None:
-            if (moment, step) == (at.moment, at.step) and not hit.is_set():
-                hit.set()
-                self.kill(at.victim)
-
         limits = Limits(connections=2, wait_seconds=5, answer_seconds=5)
         with (
             connect_pooled(locate(self._servers.settings), limits=limits) as pooled,
-            contextlib.suppress(CourseError),  # the buyer asks again later
+            self._striking(at) as watch,
             pooled.explaining(),
         ):
             Orders.of(pooled, watch=watch).place(*_wanted(key), key=key)
-        assert hit.is_set(), f"the order never came to {at}"
 
     def _kill_while_carrying(self, at: AtStep, key: str) -> None:
         self._relay.kill()
@@ -160,6 +147,15 @@ class Shop:
             self._relay.start(fuse=(at.moment, at.step))
             self._relay.wait_until_it_dies()
             return
+        with self._stores() as stores, self._striking(at) as watch, stores.explaining():
+            relay(stores, watch=watch)
+
+    @contextlib.contextmanager
+    def _striking(self, at: AtStep) -> Iterator[Watch]:
+        """Yield what kills the victim at its step; what somebody is told of that, is his to hear.
+
+        He asks again later.
+        """
         hit = threading.Event()
 
         def watch(moment: str, step: str) -> None:
@@ -167,9 +163,9 @@ class Shop:
                 hit.set()
                 self.kill(at.victim)
 
-        with self._stores() as stores, contextlib.suppress(CourseError), stores.explaining():
-            relay(stores, watch=watch)
-        assert hit.is_set(), f"the relay never came to {at}"
+        with contextlib.suppress(CourseError):
+            yield watch
+        assert hit.is_set(), f"nobody came to {at}"
 
     def _wait_for_fused_api(self) -> None:
         deadline = time.monotonic() + HANG_SECONDS
