@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import random
 import tempfile
 import time
@@ -21,6 +22,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="what to kill and when (default: another each)")
     parser.add_argument("--runs", type=int, default=1, help="so many seeds, one after the other")
     options = parser.parse_args()
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # who kills servers expects that
     first = random.randrange(1, 1_000_000) if options.seed is None else options.seed
     for seed in range(first, first + options.runs):
         print(f"seed {seed}", flush=True)

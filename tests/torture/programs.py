@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -99,6 +100,12 @@ class Api(Program):
                 time.sleep(0.05)
             else:
                 return
+
+    def slowest_seconds(self) -> float:
+        """Return how long the slowest answer took, by the service's own log."""
+        lines = self._log.read_text("utf-8", "replace").splitlines()
+        logged = [json.loads(line) for line in lines if line.startswith("{")]
+        return max((one["ms"] / 1000 for one in logged if "ms" in one), default=0.0)
 
 
 class Relay(Program):

@@ -49,18 +49,23 @@ Say = Callable[[str], object]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run: how many orders were placed, refused, and asked for again."""
+    """What came of a run: how many orders were placed, refused, and asked for again.
+
+    ``slowest`` is how many seconds the service took for its slowest answer.
+    """
 
     acknowledged: int
     refused: int
     failures: Counter[str]
     orders: int
+    slowest: float
 
     def __str__(self) -> str:
         failures = ", ".join(f"{count} {what}" for what, count in self.failures.most_common())
         return (
             f"{self.acknowledged} orders acknowledged, {self.refused} refused, {self.orders} in "
-            f"the shop; asked again after {failures or 'nothing'}"
+            f"the shop; asked again after {failures or 'nothing'}; the slowest answer took "
+            f"{self.slowest:.2f} s"
         )
 
 
@@ -81,6 +86,7 @@ def torture(plan: Plan, folder: Path, say: Say = lambda _: None) -> Outcome:
             len(answers.refused),
             answers.failures,
             len(shop.read_orders()),
+            shop.api.slowest_seconds(),
         )
 
 
