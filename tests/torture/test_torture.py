@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from helpers.shop.saga import STEPS
 
+from helpers.shop.saga import STEPS
 from tests.torture.plan import VICTIMS, every_point, is_possible, long_plan, short_plan
 from tests.torture.run import torture
 
