@@ -258,6 +258,8 @@ def test_refreshing_can_be_paused(open_page: Opening, service: Served) -> None:
     page.clock.install()
     page.goto(f"{service.url}/")
     expect(cards(page)).to_have_count(PAGE)
+    # What did not come at first, is asked for again, paused or not.
+    expect(page.locator("#filters > .group").first).to_be_visible()
     asked: list[str] = []
     page.on("request", lambda one: asked.append(one.url))
     page.get_by_role("button", name="Pause").click()
