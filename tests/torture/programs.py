@@ -88,11 +88,14 @@ class Api(Program):
         # What is carried is the relay's business here: it is a process of its own.
         return ["serve", "--no-relay", "--port", str(self._port)]
 
-    def wait(self) -> None:
-        """Wait until it answers at all; start it again where it ended because a store was away."""
+    def wait(self, *, again: bool = True) -> None:
+        """Wait until it answers at all; start it ``again`` where it ended as a store was away."""
         deadline = time.monotonic() + HANG_SECONDS
         while True:
-            self.start()
+            if again:
+                self.start()
+            else:
+                assert self.runs(), f"the service ended too early: {self.said()}"
             try:
                 httpx.get(f"{self.url}/problems/store-away", timeout=5)
             except httpx.TransportError:

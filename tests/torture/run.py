@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import signal
 import threading
 import time
 from collections import Counter
@@ -16,7 +15,7 @@ from typing import Any
 import httpx
 
 from helpers.errors import CourseError
-from helpers.servers import EmbeddedServers, processes
+from helpers.servers import EmbeddedServers
 from helpers.servers.practice import practice_servers
 from helpers.shop.orders import Orders
 from helpers.shop.outbox import relay
@@ -105,7 +104,7 @@ class Shop:
     def kill(self, victim: str) -> None:
         """End one process or server with SIGKILL."""
         if victim in SERVERS:
-            _kill(self._servers, victim)
+            self._servers.server(victim).kill()
         else:
             self._program(victim).kill()
 
@@ -134,7 +133,7 @@ class Shop:
     def _kill_while_placing(self, at: AtStep, key: str) -> None:
         if at.victim == "api":
             self.api.start(fuse=(at.moment, at.step))
-            self._wait_for_fused_api()
+            self.api.wait(again=False)
             self._ask(key)
             self.api.wait_until_it_dies()
             return
@@ -172,16 +171,6 @@ class Shop:
         with contextlib.suppress(CourseError):
             yield watch
         assert hit.is_set(), f"nobody came to {at}"
-
-    def _wait_for_fused_api(self) -> None:
-        deadline = time.monotonic() + HANG_SECONDS
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                httpx.get(f"{self.api.url}/problems/failed", timeout=5)
-                return
-            assert self.api.runs(), f"the service ended too early: {self.api.said()}"
-            assert time.monotonic() < deadline, "the service does not start"
-            time.sleep(0.05)
 
     def _ask(self, key: str) -> Any:
         """Ask the service for the order once; ``None`` where it gives none."""
@@ -300,10 +289,3 @@ def _open_shop(folder: Path) -> Iterator[Shop]:
         opened.callback(api.kill)
         opened.callback(carrier.kill)
         yield Shop(servers, api, carrier)
-
-
-def _kill(servers: EmbeddedServers, name: str) -> None:
-    server = servers.server(name)
-    main = server.main_process()
-    if main is not None:
-        processes.stop([main], signal.SIGKILL, seconds=10)
