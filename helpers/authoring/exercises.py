@@ -50,6 +50,12 @@ class Exercise:
     check_at: int
     solution_at: int
 
+    @property
+    def trial(self) -> str:
+        """The end of the check's cell, which tries the answer: enough where the rest has run."""
+        last = ast.parse(self.check).body[-1]
+        return "\n".join(self.check.splitlines()[last.lineno - 1 :])
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -74,9 +80,7 @@ def find_exercises(notebook: Notebook) -> list[Exercise]:
     Raises ``NotebookError`` for an exercise that lacks its check or its solution, or whose cells do
     not fit together.
     """
-    code = [
-        (at, cell) for at, cell in enumerate(notebook["cells"]) if cell["cell_type"] == "code"
-    ]
+    code = [(at, cell) for at, cell in enumerate(notebook["cells"]) if cell["cell_type"] == "code"]
     stubs = [number for number, (_, cell) in enumerate(code) if "exercise" in tags_of(cell)]
     found = [_read(notebook["cells"], code[number : number + 3]) for number in stubs]
     paired = {one.solution_at for one in found}

@@ -1,7 +1,7 @@
 """A lesson is run once, from top to bottom, and each of its exercises is answered by the way.
 
-The stub is checked where it stands. After it each wrong answer takes its place and is checked by
-the lesson's own cell, as a student would do it; then comes the solution, and the lesson goes on
+The stub is checked where it stands. After it each wrong answer takes its place and is tried as the
+lesson's own cell tries the stub; then comes the solution, and the lesson goes on
 with the databases as all of them have left them.
 """
 
@@ -33,7 +33,7 @@ helpers.open_lesson = lambda lesson: open_databases({name!r}, {redis_number}, lo
 
 @dataclass(frozen=True)
 class Answered:
-    """What was said of a lesson's answers: of stubs and solutions by exercise, of others by title."""
+    """What was said of stubs and solutions, by exercise, and of wrong answers, by title."""
 
     stubs: Mapping[str, Verdict] = field(repr=False)
     wrong: Mapping[str, Verdict] = field(repr=False)
@@ -62,7 +62,7 @@ def answer_all(
         notebook.cells.append(cell)
         if at in checks:
             for answer in of_exercise[checks[at].name]:
-                tried[answer.title] = new_code_cell(f"{answer.source}\n\n\n{checks[at].check}")
+                tried[answer.title] = new_code_cell(f"{answer.source}\n\n\n{checks[at].trial}")
                 notebook.cells.append(tried[answer.title])
     judged = [own[at] for one in exercises for at in (one.check_at, one.solution_at)]
     for cell in (*judged, *tried.values()):

@@ -62,25 +62,37 @@ class ALesson:
 
 
 class TestCitusSharding(ALesson):
+    """Lesson 01."""
+
     lesson = "01_citus_sharding"
 
 
 class TestMongoMetadata(ALesson):
+    """Lesson 02."""
+
     lesson = "02_mongodb_metadata"
 
 
 class TestRedisStock(ALesson):
+    """Lesson 03."""
+
     lesson = "03_redis_stock"
 
 
 class TestAppLayerJoins(ALesson):
+    """Lesson 04."""
+
     lesson = "04_app_layer_joins"
 
 
 class TestRestApi(ALesson):
+    """Lesson 05."""
+
     lesson = "05_rest_api"
 
 
 @pytest.mark.servers
 class TestFailureDrills(ALesson):
+    """Lesson 06."""
+
     lesson = "06_failure_drills"

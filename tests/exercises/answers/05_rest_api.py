@@ -134,7 +134,9 @@ def pause_before_retry(response):
 
 # %% retry: a pause also after an answer
 def pause_before_retry(response):
-    return None if 400 <= response.status_code < 500 else int(response.headers.get("retry-after", 1))
+    return (
+        None if 400 <= response.status_code < 500 else int(response.headers.get("retry-after", 1))
+    )
 
 
 # %% share: more callers make it faster, shared or not
