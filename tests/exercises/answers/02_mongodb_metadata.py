@@ -207,7 +207,7 @@ def page_facet():
             "$bucket": {
                 "groupBy": "$specifications.pages",
                 "boundaries": [0, 300, 600, 100_000],
-                "default": 0,
+                "default": "no book",
                 "output": {"count": {"$sum": 1}},
             }
         },
