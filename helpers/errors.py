@@ -13,6 +13,7 @@ thing, the likely cause and the way out. No text ever holds a password::
     ├── LinkError           the relay between us and a store cannot be started, or has ended
     ├── LoadError           a server cannot be measured: it does not listen, or the callers ended
     ├── DrillError          another drill is on, or what it needs has ended
+    ├── NotebookError       a notebook's cells are not what a tool of the course's authors needs
     ├── CatalogError        a catalogue file has bad lines; all of them are in ``problems``
     ├── QueryError          what is asked of the shop is not what it must be
     ├── ReadModelError      the views of the read model are being made by somebody else
@@ -108,6 +109,18 @@ class RestingError(StoreError):
 
 class BusyError(CourseError):
     """All threads for work that blocks are taken. Nothing was begun."""
+
+
+class NotebookError(CourseError):
+    """A cell of a notebook is not what a tool of the course's authors needs it to be.
+
+    ``cell`` is its id, ``reason`` what is wrong with it, ``way_out`` what to do.
+    """
+
+    def __init__(self, cell: str, reason: str, way_out: str) -> None:
+        super().__init__(f"The cell {cell} {reason}. {way_out}")
+        self.cell = cell
+        self.reason = reason
 
 
 @dataclass(frozen=True)

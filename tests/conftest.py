@@ -78,10 +78,21 @@ def settings() -> Settings:
 
 
 @pytest.fixture(scope="session")
-def shared(settings: Settings) -> Iterator[Stores]:
+def process_number() -> int:
+    """The number of this process of the test run, from 0."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+@pytest.fixture(scope="session")
+def redis_number(process_number: int) -> int:
+    """The logical database in Redis that belongs to this process of the test run."""
+    return _FIRST_REDIS_DATABASE + process_number
+
+
+@pytest.fixture(scope="session")
+def shared(settings: Settings, process_number: int, redis_number: int) -> Iterator[Stores]:
     """Databases that belong to this process of the test run."""
-    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    with open_databases(f"test_{number}", _FIRST_REDIS_DATABASE + number, settings) as stores:
+    with open_databases(f"test_{process_number}", redis_number, settings) as stores:
         yield stores
 
 

@@ -81,7 +81,7 @@ def _check_whole(notebook: Notebook) -> Iterator[str]:
 
 def _check_opening(notebook: Notebook) -> Iterator[str]:
     first = notebook["cells"][0] if notebook["cells"] else {"cell_type": "", "source": ""}
-    opening = _source(first)
+    opening = source_of(first)
     if first["cell_type"] != "markdown" or not opening.startswith("# "):
         yield "does not begin with its title"
     for part in ("you will be able to", "minutes"):
@@ -95,7 +95,7 @@ def _check_volatile_cells(notebook: Notebook) -> Iterator[str]:
     for cell, following in zip(code, [*code[1:], None], strict=True):
         if _is_volatile(cell) and (
             following is None
-            or not re.search(r"^\s*assert\b", _source(following), re.MULTILINE)
+            or not re.search(r"^\s*assert\b", source_of(following), re.MULTILINE)
             or _is_volatile(following)
         ):
             yield f"{cell.get('id')}: is volatile, and no assertion follows"
@@ -110,7 +110,7 @@ def _check_id(cell: Cell) -> Iterator[str]:
 def _check_metadata(cell: Cell) -> Iterator[str]:
     if set(cell["metadata"]) - {"tags"}:
         yield "has volatile metadata: run `make notebooks`"
-    for tag in sorted(_tags(cell) - _ALLOWED_TAGS):
+    for tag in sorted(tags_of(cell) - _ALLOWED_TAGS):
         yield f"has the unknown tag {tag!r}"
 
 
@@ -128,7 +128,7 @@ def _check_failures(cell: Cell) -> Iterator[str]:
 
 
 def _check_texts(cell: Cell) -> Iterator[str]:
-    for text in (_source(cell), *_output_texts(cell)):
+    for text in (source_of(cell), *_output_texts(cell)):
         if found := _ABSOLUTE_PATH.search(text):
             yield f"holds a path of a machine: {found[0]}…"
         if _PASSWORD.search(text):
@@ -144,7 +144,7 @@ def _check_untagged_volatility(cell: Cell) -> Iterator[str]:
 
 
 def _check_images(cell: Cell) -> Iterator[str]:
-    source = _source(cell) if cell["cell_type"] == "markdown" else ""
+    source = source_of(cell) if cell["cell_type"] == "markdown" else ""
     if _MARKDOWN_IMAGE_WITHOUT_ALT.search(source):
         yield "has an image without alt text"
     for text in (source, *_output_texts(cell)):
@@ -171,15 +171,17 @@ def _code(notebook: Notebook) -> list[Cell]:
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
-def _tags(cell: Cell) -> set[str]:
+def tags_of(cell: Cell) -> set[str]:
+    """Return a cell's tags."""
     return set(cell["metadata"].get("tags", []))
 
 
 def _is_volatile(cell: Cell) -> bool:
-    return VOLATILE in _tags(cell)
+    return VOLATILE in tags_of(cell)
 
 
-def _source(cell: Cell) -> str:
+def source_of(cell: Cell) -> str:
+    """Return what a cell holds, as one text."""
     return _joined(cell["source"])
 
 

@@ -21,6 +21,7 @@ def store(path: Path) -> None:
     client = NotebookClient(
         notebook,
         timeout=_SECONDS_PER_CELL,
+        coalesce_streams=True,  # what is printed in one cell comes in as many parts as it likes
         kernel_name="python3",
         resources={"metadata": {"path": path.parent}},
     )

@@ -1,0 +1,196 @@
+# %% counts: a question for each product
+def counts(client, ids):
+    texts = [client.get(f"stock:{one}") for one in ids]
+    return {one: None if text is None else int(text) for one, text in zip(ids, texts)}
+
+
+# %% counts: a missing key is taken for zero
+def counts(client, ids):
+    texts = client.mget([f"stock:{one}" for one in ids])
+    return {one: int(text or 0) for one, text in zip(ids, texts)}
+
+
+# %% counts: texts are left as they come
+def counts(client, ids):
+    return dict(zip(ids, client.mget([f"stock:{one}" for one in ids])))
+
+
+# %% counts: products without a key are left out
+def counts(client, ids):
+    texts = client.mget([f"stock:{one}" for one in ids])
+    return {one: int(text) for one, text in zip(ids, texts) if text is not None}
+
+
+# %% counts: zero is taken for missing
+def counts(client, ids):
+    texts = client.mget([f"stock:{one}" for one in ids])
+    return {one: int(text or 0) or None for one, text in zip(ids, texts)}
+
+
+# %% counts: a list, which no longer says of which product
+def counts(client, ids):
+    texts = client.mget([f"stock:{one}" for one in ids])
+    return [None if text is None else int(text) for text in texts]
+
+
+# %% life: seconds instead of milliseconds
+def life(seconds, share):
+    return max(1, round(seconds * random.uniform(1 - share, 1 + share)))
+
+
+# %% life: not rounded
+def life(seconds, share):
+    return max(1, 1000 * seconds * random.uniform(1 - share, 1 + share))
+
+
+# %% life: only ever longer
+def life(seconds, share):
+    return max(1, round(1000 * seconds * random.uniform(1, 1 + share)))
+
+
+# %% life: the share is taken for seconds
+def life(seconds, share):
+    return max(1, round(1000 * random.uniform(seconds - share, seconds + share)))
+
+
+# %% life: the two ends, and nothing between
+def life(seconds, share):
+    return max(1, round(1000 * seconds * random.choice([1 - share, 1 + share])))
+
+
+# %% life: a life of nothing, which Redis refuses
+def life(seconds, share):
+    return round(1000 * seconds * random.uniform(1 - share, 1 + share))
+
+
+# %% life: the same for everybody, so that all end together
+def life(seconds, share):
+    return max(1, round(1000 * seconds * (1 + share / 2)))
+
+
+# %% take: texts are compared, and "10" is less than "4"
+take = """
+local left = redis.call('GET', KEYS[1])
+if not left then return -2 end
+if left < ARGV[1] then return -1 end
+return redis.call('DECRBY', KEYS[1], ARGV[1])
+"""
+
+# %% take: a missing key is not looked for, and is no number
+take = """
+local left = tonumber(redis.call('GET', KEYS[1]))
+if left < tonumber(ARGV[1]) then return -1 end
+return redis.call('DECRBY', KEYS[1], ARGV[1])
+"""
+
+# %% take: a missing key is compared with nil, and Lua has false for it
+take = """
+local left = redis.call('GET', KEYS[1])
+if left == nil then return -2 end
+if tonumber(left) < tonumber(ARGV[1]) then return -1 end
+return redis.call('DECRBY', KEYS[1], ARGV[1])
+"""
+
+# %% take: a missing key is taken for none left
+take = """
+local left = tonumber(redis.call('GET', KEYS[1]) or 0)
+if left < tonumber(ARGV[1]) then return -1 end
+return redis.call('DECRBY', KEYS[1], ARGV[1])
+"""
+
+# %% take: taken first, and looked at afterwards
+take = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return -2 end
+local left = redis.call('DECRBY', KEYS[1], ARGV[1])
+if left < 0 then return -1 end
+return left
+"""
+
+# %% take: a unit, however many are asked for
+take = """
+local left = redis.call('GET', KEYS[1])
+if not left then return -2 end
+if tonumber(left) < 1 then return -1 end
+return redis.call('DECR', KEYS[1])
+"""
+
+# %% take: what was there is returned, not what is left
+take = """
+local left = redis.call('GET', KEYS[1])
+if not left then return -2 end
+if tonumber(left) < tonumber(ARGV[1]) then return -1 end
+redis.call('DECRBY', KEYS[1], ARGV[1])
+return tonumber(left)
+"""
+
+# %% take: computed, and not stored
+take = """
+local left = redis.call('GET', KEYS[1])
+if not left then return -2 end
+if tonumber(left) < tonumber(ARGV[1]) then return -1 end
+return left - ARGV[1]
+"""
+
+# %% take: the last unit is never sold
+take = """
+local left = redis.call('GET', KEYS[1])
+if not left then return -2 end
+if tonumber(left) <= tonumber(ARGV[1]) then return -1 end
+return redis.call('DECRBY', KEYS[1], ARGV[1])
+"""
+
+
+# %% stream: the entry of the position comes once more
+def catch_up(client, position):
+    entries = client.xrange("changes", min=position)
+    products = dict.fromkeys(int(fields["product"]) for _, fields in entries)
+    return list(products), entries[-1][0] if entries else position
+
+
+# %% stream: a product that changed twice comes twice
+def catch_up(client, position):
+    entries = client.xrange("changes", min=f"({position}")
+    products = [int(fields["product"]) for _, fields in entries]
+    return products, entries[-1][0] if entries else position
+
+
+# %% stream: the newest first
+def catch_up(client, position):
+    entries = client.xrevrange("changes", min=f"({position}")
+    products = dict.fromkeys(int(fields["product"]) for _, fields in entries)
+    return list(products), entries[0][0] if entries else position
+
+
+# %% stream: a product stands where it changed last
+def catch_up(client, position):
+    entries = client.xrange("changes", min=f"({position}")
+    products = dict.fromkeys(int(fields["product"]) for _, fields in reversed(entries))
+    return list(reversed(products)), entries[-1][0] if entries else position
+
+
+# %% stream: texts, where products have numbers
+def catch_up(client, position):
+    entries = client.xrange("changes", min=f"({position}")
+    products = dict.fromkeys(fields["product"] for _, fields in entries)
+    return list(products), entries[-1][0] if entries else position
+
+
+# %% stream: the last entry is looked for where there is none
+def catch_up(client, position):
+    entries = client.xrange("changes", min=f"({position}")
+    products = dict.fromkeys(int(fields["product"]) for _, fields in entries)
+    return list(products), entries[-1][0]
+
+
+# %% stream: the position is lost where nothing is new
+def catch_up(client, position):
+    entries = client.xrange("changes", min=f"({position}")
+    products = dict.fromkeys(int(fields["product"]) for _, fields in entries)
+    return list(products), entries[-1][0] if entries else None
+
+
+# %% stream: a set, which knows no order
+def catch_up(client, position):
+    entries = client.xrange("changes", min=f"({position}")
+    products = sorted({int(fields["product"]) for _, fields in entries})
+    return products, entries[-1][0] if entries else position
