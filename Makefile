@@ -71,9 +71,9 @@ docker-down:  ## stop them; data stay
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadscope --nbval
 
 test: check  ## run everything that must hold
-	@$(PYTEST) tests notebooks
+	@$(PYTEST) tests notebooks project
 	@echo "Once more, with the servers given by address"
-	@$(PYTEST) --by-address -m "not servers" tests/stores tests/metadata tests/stock tests/orders tests/network tests/joins tests/api tests/drills notebooks
+	@$(PYTEST) --by-address -m "not servers" tests/stores tests/metadata tests/stock tests/orders tests/network tests/joins tests/api tests/drills notebooks project
 
 check: .venv/.dev  ## style, format and types
 	@$(BIN)/ruff check .
@@ -81,7 +81,7 @@ check: .venv/.dev  ## style, format and types
 	@$(BIN)/mypy
 
 notebooks: .venv/.dev  ## run every notebook again and store its outputs
-	@$(BIN)/python -m helpers.authoring.store notebooks
+	@$(BIN)/python -m helpers.authoring.store notebooks project
 
 torture: .venv/.dev  ## kill everything at every step, for minutes; SEED=n repeats a run
 	@$(BIN)/python -m tests.torture $(if $(SEED),--seed $(SEED))

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pymongo
+
 from helpers.stores import Stores
+
+
+#: After its connections are lost, PyMongo looks for its server this long at most.
+_SECONDS = 1.0
 
 
 def read_listings(stores: Stores, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
@@ -24,10 +30,11 @@ def read_details(stores: Stores, ids: Sequence[int]) -> dict[int, dict[str, Any]
 
     Raises ``pymongo.errors.ConnectionFailure`` where it does not answer.
     """
-    found = stores.mongo.listings.find(
-        {"listing_id": {"$in": list(ids)}}, {"_id": 0, "listing_id": 1, "details": 1}
-    )
-    return {document["listing_id"]: document["details"] for document in found}
+    with pymongo.timeout(_SECONDS):
+        found = stores.mongo.listings.find(
+            {"listing_id": {"$in": list(ids)}}, {"_id": 0, "listing_id": 1, "details": 1}
+        )
+        return {document["listing_id"]: document["details"] for document in found}
 
 
 def read_units(stores: Stores, ids: Sequence[int]) -> dict[int, int]:

@@ -8,13 +8,22 @@ from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import redis
+from pymongo.database import Database
+from pymongo.monitoring import (
+    CommandFailedEvent,
+    CommandListener,
+    CommandStartedEvent,
+    CommandSucceededEvent,
+)
 
 from helpers.shop.buyers import Attempt
 from helpers.shop.crowd import run_buyers
 from helpers.stores import Stores
-from helpers.stores.connect import connect_redis
+from helpers.stores.connect import Document, connect_mongo, connect_redis
 
 T = TypeVar("T")
+
+_WRITES = {"update", "findAndModify", "bulkWrite", "insert", "delete"}
 
 
 class _Interrupted:
@@ -62,6 +71,36 @@ def interrupted(stores: Stores, after: int, rival: Callable[[], object]) -> Iter
         )
         pool.reset()
         yield client
+
+
+class _BeforeWrites(CommandListener):
+    def __init__(self, rival: Callable[[], object]) -> None:
+        self._rival: Callable[[], object] | None = rival
+
+    def started(self, event: CommandStartedEvent) -> None:
+        rival = self._rival
+        if rival is not None and event.command_name in _WRITES:
+            self._rival = None
+            rival()
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        """Nothing of interest."""
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        """Nothing of interest."""
+
+
+@contextlib.contextmanager
+def interrupted_writes(stores: Stores, rival: Callable[[], object]) -> Iterator[Database[Document]]:
+    """Connect to MongoDB once more; ``rival()`` comes, once, just before the first write."""
+    listener = _BeforeWrites(rival)
+    database = connect_mongo(
+        stores.addresses.mongo, database=stores.mongo.name, listeners=[listener]
+    )
+    try:
+        yield database
+    finally:
+        database.client.close()
 
 
 def clients_at_once(
