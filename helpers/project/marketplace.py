@@ -148,7 +148,7 @@ def _listings(ids: list[int], sellers: tuple[Seller, ...], seed: int) -> list[Li
         kind = draw.choice(tuple(KINDS))
         seller = by_rank[choose(draw.fraction()) - 1]
         title = f"{draw.choice(_MAKERS)} {kind} {draw.integer(100, 999)}"
-        price = Decimal(1500 + int(120_000 * draw.fraction() ** 2)) / 100
+        price = _cents(Decimal(1500 + int(120_000 * draw.fraction() ** 2)) / 100)
         units: int | None = draw.integer(0, 9)
         if listing_id == uncounted or draw.fraction() < 0.06:
             units = None

@@ -9,7 +9,6 @@ import pymongo
 
 from helpers.stores import Stores
 
-
 #: After its connections are lost, PyMongo looks for its server this long at most.
 _SECONDS = 1.0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from helpers.stores.connect import Document, connect_mongo, connect_redis
 
 T = TypeVar("T")
 
+_PATIENCE_SECONDS = 0.5
 _WRITES = {"update", "findAndModify", "bulkWrite", "insert", "delete"}
 
 
@@ -50,18 +52,22 @@ def interrupted(stores: Stores, after: int, rival: Callable[[], object]) -> Iter
     """Connect to Redis once more; ``rival()`` comes, once, between two round trips.
 
     It comes when ``after`` round trips are over and the next one would begin; never, where there
-    are no more of them. ``rival`` uses a connection of its own. With every number in turn, all that
-    one rival can come between is tried, without any chance in it.
+    are no more of them. ``rival`` uses a connection of its own, and has a thread of its own: where
+    it waits for us, as for a lock that we hold, we go on after half a second. At the end it has
+    come to its end, too; its exception is raised. With every number in turn, all that one rival
+    can come between is tried, without any chance in it.
     """
     sent = 0
+    coming: list[Future[object]] = []
 
     def before() -> None:
         nonlocal sent
         sent += 1
         if sent == after + 1:
-            rival()
+            coming.append(pool_of_one.submit(rival))
+            wait(coming, _PATIENCE_SECONDS)
 
-    with _connect(stores) as client:
+    with ThreadPoolExecutor(1, "rival") as pool_of_one, _connect(stores) as client:
         pool = client.connection_pool
         pool.disconnect()
         pool.connection_class = type(
@@ -71,6 +77,8 @@ def interrupted(stores: Stores, after: int, rival: Callable[[], object]) -> Iter
         )
         pool.reset()
         yield client
+        for one in coming:
+            one.result()
 
 
 class _BeforeWrites(CommandListener):

@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import traceback
@@ -25,6 +26,9 @@ TASKS = "abcdef"
 
 _GUARD_SECONDS = 300
 _MARK = "graded:"
+_REGION = re.compile(
+    r"^( *)### BEGIN SOLUTION$.*?^ *### END SOLUTION(?:\n|\Z)", re.MULTILINE | re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,19 @@ def cells() -> list[Cell]:
     return found
 
 
-def answer_ids() -> dict[str, str]:
-    """Return the grade id of the cell that answers each task."""
-    return {cell.task: cell.grade_id for cell in cells() if cell.is_answer and cell.kind == "code"}
+def solution(task: str) -> str:
+    """Return the notebook's own answer to a task."""
+    (source,) = (
+        cell.source
+        for cell in cells()
+        if cell.is_answer and cell.kind == "code" and cell.task == task
+    )
+    return source
+
+
+def untouched(task: str) -> str:
+    """Return what a student finds in place of an answer, as nbgrader makes it."""
+    return _REGION.sub(r"\1# YOUR CODE HERE\n\1raise NotImplementedError()\n", solution(task))
 
 
 def full_points() -> dict[str, int]:
@@ -122,7 +136,7 @@ def run(answers: Mapping[str, str]) -> dict[str, str]:
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 exec(compile(source, cell.grade_id, "exec"), namespace)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever an answer raises
             errors[cell.grade_id] = traceback.format_exc()
     return errors
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 
 import psycopg
+import pymongo.errors
 import pytest
+import redis
 
 from helpers import traced
 from helpers.errors import SettingsError
@@ -13,12 +15,14 @@ from helpers.project import (
     clients_at_once,
     fresh_stores,
     interrupted,
+    interrupted_writes,
     lay_out,
     marketplace,
     open_project,
     read_details,
     read_listings,
     read_units,
+    within_reach,
 )
 from helpers.project.databases import NAME, NUMBER
 from helpers.stores import Stores
@@ -146,3 +150,66 @@ def test_a_buyers_exception_is_raised(project: Stores) -> None:
 
     with fresh_stores() as stores, pytest.raises(psycopg.OperationalError, match="buyer"):
         clients_at_once(stores, [1, 2], act)
+
+
+def test_a_rival_that_waits_for_us_does_not_keep_us_waiting(project: Stores) -> None:
+    """As one does whose lock we hold: it goes on when we have given the lock back."""
+    held = threading.Lock()
+
+    def rival() -> None:
+        with held:
+            events.append("rival")
+
+    events: list[str] = []
+    with fresh_stores() as stores, interrupted(stores, 1, rival) as client, held:
+        client.get("word")
+        client.get("word")
+        events.append("own")
+    assert events == ["own", "rival"]
+
+
+def test_a_rivals_exception_is_raised(project: Stores) -> None:
+    def rival() -> None:
+        raise ValueError("the rival's")
+
+    with (
+        fresh_stores() as stores,
+        pytest.raises(ValueError, match="the rival's"),
+        interrupted(stores, 0, rival) as client,
+    ):
+        client.get("word")
+
+
+def test_a_rival_writes_just_before_the_first_write(project: Stores) -> None:
+    with fresh_stores() as stores:
+        stores.mongo.listings.insert_one({"_id": 1, "by": "nobody"})
+
+        def rival() -> None:
+            stores.mongo.listings.update_one({"_id": 1}, {"$set": {"by": "rival"}})
+
+        with interrupted_writes(stores, rival) as database:
+            before = database.listings.find_one({"_id": 1})
+            first = database.listings.update_one({"by": "nobody"}, {"$set": {"by": "own"}})
+            again = database.listings.update_one({"by": "rival"}, {"$set": {"by": "own"}})
+    assert before == {"_id": 1, "by": "nobody"}
+    assert (first.matched_count, again.matched_count) == (0, 1)
+
+
+def test_within_reach_a_store_can_be_taken_away_and_comes_back(project: Stores) -> None:
+    with fresh_stores() as stores:
+        lay_out(stores, MARKET)
+        with within_reach(stores) as (near, links):
+            for read, link, errors in (
+                (read_details, links.mongo, pymongo.errors.ConnectionFailure),
+                (read_units, links.redis, (redis.ConnectionError, redis.TimeoutError)),
+            ):
+                whole = read(near, MARKET.ids)
+                for strike in (link.cut, link.freeze):
+                    strike()
+                    with pytest.raises(errors):
+                        read(near, MARKET.ids)
+                    link.restore()
+                    assert read(near, MARKET.ids) == whole
+            links.postgres.freeze()
+            with pytest.raises(psycopg.OperationalError):
+                read_listings(near, MARKET.ids)

@@ -39,7 +39,7 @@ def _today(old: Document) -> Document:
 def test_it_is_the_same_on_every_machine() -> None:
     """The digest was taken once; another machine, Python or order of calls must give it too."""
     marketplace(30, seed=8)
-    assert _digest(marketplace(120, seed=7)).startswith("62c16078eda7f902")
+    assert _digest(marketplace(120, seed=7)).startswith("39babf03ad175fac")
 
 
 def test_another_seed_gives_other_answers() -> None:

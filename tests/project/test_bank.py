@@ -1,0 +1,70 @@
+"""Every right answer gets full points; every mistake costs points in its task and in no other."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+
+import pytest
+
+from helpers.project.databases import NAME, NUMBER
+from helpers.settings import load_settings
+from helpers.stores import Stores, locate
+from helpers.stores.cluster import drop_database, nodes_of
+from tests.project.running import TASKS, Graded, full_points, grade, untouched
+
+BANK = {task: importlib.import_module(f"tests.project.bank.{task}") for task in TASKS}
+CORRECT = [(task, name) for task in TASKS for name in BANK[task].CORRECT]
+WRONG = [(task, name) for task in TASKS for name in BANK[task].WRONG]
+
+
+@pytest.fixture(scope="module")
+def environ(shared: Stores) -> Iterator[dict[str, str]]:
+    """Where an answer's process finds databases of its own."""
+    name = f"{shared.mongo.name}_answers"
+    number = shared.redis.connection_pool.connection_kwargs["db"]
+    yield {NAME: name, NUMBER: str(number)}
+    shared.mongo.client.drop_database(name)
+    settings = load_settings()
+    if settings.addresses is None:
+        drop_database(nodes_of(locate(settings)), name)
+
+
+def _explained(graded: Graded) -> str:
+    return "\n".join(f"{name}: {error}" for name, error in graded.errors.items())
+
+
+def test_the_notebooks_own_answers_get_full_points(environ: dict[str, str]) -> None:
+    graded = grade({}, environ)
+    assert graded.points == full_points(), _explained(graded)
+
+
+def test_untouched_stubs_get_nothing(environ: dict[str, str]) -> None:
+    graded = grade({task: untouched(task) for task in TASKS}, environ)
+    assert graded.points == dict.fromkeys(TASKS, 0)
+    # Each for the same reason: nothing was written, and no check fell over something else.
+    assert {error.splitlines()[-1] for error in graded.errors.values()} == {"NotImplementedError"}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_there_are_answers_of_each_kind(task: str) -> None:
+    assert len(set(BANK[task].CORRECT.values())) >= 2
+    assert len(set(BANK[task].WRONG.values())) >= 5
+
+
+@pytest.mark.bank
+@pytest.mark.parametrize(("task", "name"), CORRECT, ids=lambda one: one)
+def test_a_right_answer_gets_full_points(task: str, name: str, environ: dict[str, str]) -> None:
+    graded = grade({task: BANK[task].CORRECT[name]}, environ)
+    assert graded.points == full_points(), _explained(graded)
+
+
+@pytest.mark.bank
+@pytest.mark.parametrize(("task", "name"), WRONG, ids=lambda one: one)
+def test_a_mistake_costs_points_in_its_task_and_in_no_other(
+    task: str, name: str, environ: dict[str, str]
+) -> None:
+    graded = grade({task: BANK[task].WRONG[name]}, environ)
+    full = full_points()
+    assert graded.points[task] < full[task], f"{name} is not noticed"
+    assert graded.points | {task: 0} == full | {task: 0}, _explained(graded)
