@@ -100,14 +100,17 @@ class Graded:
     errors: dict[str, str]
 
 
-def grade(answers: Mapping[str, str], environ: Mapping[str, str]) -> Graded:
+def grade(
+    answers: Mapping[str, str], environ: Mapping[str, str], *, seed: int | None = None
+) -> Graded:
     """Run the notebook with ``answers`` (source by task) in place of its solutions.
 
-    ``environ`` is added to the environment; it says which databases to use.
+    ``environ`` is added to the environment; it says which databases to use. ``seed`` is taken in
+    place of the notebook's own.
     """
     done = subprocess.run(
         [sys.executable, "-m", "tests.project.running"],
-        input=json.dumps(dict(answers)),
+        input=json.dumps({"answers": dict(answers), "seed": seed}),
         env={**os.environ, **environ},
         cwd=PROJECT,
         capture_output=True,
@@ -125,7 +128,7 @@ def grade(answers: Mapping[str, str], environ: Mapping[str, str]) -> Graded:
     return Graded(points, errors)
 
 
-def run(answers: Mapping[str, str]) -> dict[str, str]:
+def run(answers: Mapping[str, str], seed: int | None) -> dict[str, str]:
     """Run every cell of code in one namespace, and return the errors by grade id."""
     errors: dict[str, str] = {}
     namespace: dict[str, Any] = {"__name__": "__main__"}
@@ -133,6 +136,9 @@ def run(answers: Mapping[str, str]) -> dict[str, str]:
         if cell.kind != "code":
             continue
         source = answers.get(cell.task, cell.source) if cell.is_answer else cell.source
+        if cell.grade_id == "setup" and seed is not None:
+            source, count = re.subn(r"^SEED = \d+$", f"SEED = {seed}", source, flags=re.MULTILINE)
+            assert count == 1, source
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 exec(compile(source, cell.grade_id, "exec"), namespace)
@@ -143,4 +149,4 @@ def run(answers: Mapping[str, str]) -> dict[str, str]:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path.cwd()))
-    print(_MARK + json.dumps(run(json.load(sys.stdin))))
+    print(_MARK + json.dumps(run(**json.load(sys.stdin))))

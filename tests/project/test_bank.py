@@ -46,6 +46,13 @@ def test_untouched_stubs_get_nothing(environ: dict[str, str]) -> None:
     assert {error.splitlines()[-1] for error in graded.errors.values()} == {"NotImplementedError"}
 
 
+@pytest.mark.bank
+@pytest.mark.parametrize("seed", [1, 2027, 90210])
+def test_another_years_seed_is_as_good(seed: int, environ: dict[str, str]) -> None:
+    graded = grade({}, environ, seed=seed)
+    assert graded.points == full_points(), _explained(graded)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_there_are_answers_of_each_kind(task: str) -> None:
     assert len(set(BANK[task].CORRECT.values())) >= 2
