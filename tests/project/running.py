@@ -101,16 +101,21 @@ class Graded:
 
 
 def grade(
-    answers: Mapping[str, str], environ: Mapping[str, str], *, seed: int | None = None
+    answers: Mapping[str, str],
+    environ: Mapping[str, str],
+    *,
+    tasks: str = TASKS,
+    seed: int | None = None,
 ) -> Graded:
     """Run the notebook with ``answers`` (source by task) in place of its solutions.
 
-    ``environ`` is added to the environment; it says which databases to use. ``seed`` is taken in
-    place of the notebook's own.
+    ``environ`` is added to the environment; it says which databases to use. Only
+    ``tasks`` are run, and only they can earn points. ``seed`` is taken in place of the notebook's
+    own.
     """
     done = subprocess.run(
         [sys.executable, "-m", "tests.project.running"],
-        input=json.dumps({"answers": dict(answers), "seed": seed}),
+        input=json.dumps({"answers": dict(answers), "tasks": tasks, "seed": seed}),
         env={**os.environ, **environ},
         cwd=PROJECT,
         capture_output=True,
@@ -123,17 +128,20 @@ def grade(
     errors: dict[str, str] = json.loads(last)
     points = dict.fromkeys(TASKS, 0)
     for cell in cells():
-        if cell.is_check and cell.grade_id not in errors:
+        if cell.is_check and cell.task in tasks and cell.grade_id not in errors:
             points[cell.task] += cell.points
     return Graded(points, errors)
 
 
-def run(answers: Mapping[str, str], seed: int | None) -> dict[str, str]:
-    """Run every cell of code in one namespace, and return the errors by grade id."""
+def run(answers: Mapping[str, str], tasks: str, seed: int | None) -> dict[str, str]:
+    """Run the cells of ``tasks``, and those before any task, in one namespace.
+
+    Returns the errors by grade id.
+    """
     errors: dict[str, str] = {}
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for cell in cells():
-        if cell.kind != "code":
+        if cell.kind != "code" or cell.task in set(TASKS) - set(tasks):
             continue
         source = answers.get(cell.task, cell.source) if cell.is_answer else cell.source
         if cell.grade_id == "setup" and seed is not None:

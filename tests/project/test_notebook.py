@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import json
+import symtable
 from collections import Counter
 from typing import Any
 
@@ -117,6 +119,45 @@ def test_checks_bring_what_they_use(cell: dict[str, Any]) -> None:
         assert "from helpers.project import" in text
         assert "fresh_stores" in text
         assert "shop." not in text
+
+
+def _from_outside(source: str) -> set[str]:
+    """Return the names that a cell uses and does not set before: by running through it."""
+    found: set[str] = set()
+    top = symtable.symtable(source, "cell", "exec")
+    tables = [top]
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        for symbol in table.get_symbols():
+            if symbol.is_global() or (table is top and not symbol.is_assigned()):
+                found.add(symbol.get_name())
+    own = {one.get_name() for one in top.get_symbols() if one.is_assigned() or one.is_imported()}
+    return found - own - set(dir(builtins))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_check_uses_nothing_of_another_task(task: str) -> None:
+    """So a mistake in one task cannot cost points in another."""
+    answers = _set_by(solution(task))
+    for cell in cells():
+        if cell.is_check and cell.task == task:
+            used = _from_outside(cell.source)
+            assert used <= answers | {"SEED", "market"}, cell.grade_id
+            assert used & answers, cell.grade_id
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_an_answer_uses_what_its_own_task_gives(task: str) -> None:
+    given = set().union(
+        *(_set_by(cell.source) for cell in cells() if cell.task == task and not cell.points)
+    )
+    assert _from_outside(solution(task)) <= given
+
+
+def _set_by(source: str) -> set[str]:
+    top = symtable.symtable(source, "cell", "exec")
+    return {one.get_name() for one in top.get_symbols() if one.is_assigned() or one.is_imported()}
 
 
 @pytest.mark.parametrize("task", TASKS)
