@@ -1,23 +1,24 @@
 """Run the project's cells with given answers in place of its solutions, and count the points.
 
-``grade`` does so in a process of its own, with databases of its own. It is for trying the checks,
+A ``Runner`` does so in a process for each, with databases of its own. It is for trying the checks,
 not for grading anybody: whatever an answer does to that process, it does.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from helpers.settings import PROJECT
 
@@ -25,7 +26,6 @@ NOTEBOOK = PROJECT / "project" / "07_project.ipynb"
 TASKS = "abcdef"
 
 _GUARD_SECONDS = 300
-_MARK = "graded:"
 _REGION = re.compile(
     r"^( *)### BEGIN SOLUTION$.*?^ *### END SOLUTION(?:\n|\Z)", re.MULTILINE | re.DOTALL
 )
@@ -100,37 +100,50 @@ class Graded:
     errors: dict[str, str]
 
 
-def grade(
-    answers: Mapping[str, str],
-    environ: Mapping[str, str],
-    *,
-    tasks: str = TASKS,
-    seed: int | None = None,
-) -> Graded:
-    """Run the notebook with ``answers`` (source by task) in place of its solutions.
+class Runner:
+    """A process that has imported what answers need, and forks for each of them.
 
-    ``environ`` is added to the environment; it says which databases to use. Only
-    ``tasks`` are run, and only they can earn points. ``seed`` is taken in place of the notebook's
-    own.
+    ``environ`` is added to its environment; it says which databases to use. Use it in a ``with``
+    statement.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.project.running"],
-        input=json.dumps({"answers": dict(answers), "tasks": tasks, "seed": seed}),
-        env={**os.environ, **environ},
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=_GUARD_SECONDS,
-        check=False,
-    )
-    last = done.stdout.rpartition(_MARK)[2]
-    assert done.returncode == 0, done.stderr
-    errors: dict[str, str] = json.loads(last)
-    points = dict.fromkeys(TASKS, 0)
-    for cell in cells():
-        if cell.is_check and cell.task in tasks and cell.grade_id not in errors:
-            points[cell.task] += cell.points
-    return Graded(points, errors)
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.project.running"],
+            env={**os.environ, **environ},
+            cwd=PROJECT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def grade(
+        self, answers: Mapping[str, str], *, tasks: str = TASKS, seed: int | None = None
+    ) -> Graded:
+        """Run the notebook with ``answers`` (source by task) in place of its solutions.
+
+        Only ``tasks`` are run, and only they can earn points. ``seed`` is taken in place of the
+        notebook's own.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        asked = {"answers": dict(answers), "tasks": tasks, "seed": seed}
+        self._process.stdin.write(json.dumps(asked) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line.strip(), "the answer ended its process, or took too long"
+        errors: dict[str, str] = json.loads(line)
+        points = dict.fromkeys(TASKS, 0)
+        for cell in cells():
+            if cell.is_check and cell.task in tasks and cell.grade_id not in errors:
+                points[cell.task] += cell.points
+        return Graded(points, errors)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
 
 
 def run(answers: Mapping[str, str], tasks: str, seed: int | None) -> dict[str, str]:
@@ -155,6 +168,25 @@ def run(answers: Mapping[str, str], tasks: str, seed: int | None) -> dict[str, s
     return errors
 
 
+def serve() -> None:
+    """Answer each line of standard input by a line: in a process of its own, forked for it."""
+    for name in ("pandas", "helpers.project"):
+        importlib.import_module(name)
+    for line in sys.stdin:
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(_GUARD_SECONDS)
+            os.close(reader)
+            with os.fdopen(writer, "w") as pipe:
+                pipe.write(json.dumps(run(**json.loads(line))))
+            os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader) as pipe:
+            answer = pipe.read()
+        os.waitpid(child, 0)
+        print(answer, flush=True)
+
+
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path.cwd()))
-    print(_MARK + json.dumps(run(**json.load(sys.stdin))))
+    serve()

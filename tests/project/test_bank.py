@@ -12,7 +12,7 @@ from helpers.project.databases import NAME, NUMBER
 from helpers.settings import load_settings
 from helpers.stores import Stores, locate
 from helpers.stores.cluster import drop_database, nodes_of
-from tests.project.running import TASKS, Graded, full_points, grade, untouched
+from tests.project.running import TASKS, Graded, Runner, full_points, untouched
 
 BANK = {task: importlib.import_module(f"tests.project.bank.{task}") for task in TASKS}
 CORRECT = [(task, name) for task in TASKS for name in BANK[task].CORRECT]
@@ -33,11 +33,12 @@ INTRUSIVE = {
 
 
 @pytest.fixture(scope="module")
-def environ(shared: Stores) -> Iterator[dict[str, str]]:
-    """Where an answer's process finds databases of its own."""
+def runner(shared: Stores) -> Iterator[Runner]:
+    """A runner of answers, with databases of its own."""
     name = f"{shared.mongo.name}_answers"
     number = shared.redis.connection_pool.connection_kwargs["db"]
-    yield {NAME: name, NUMBER: str(number)}
+    with Runner({NAME: name, NUMBER: str(number)}) as started:
+        yield started
     shared.mongo.client.drop_database(name)
     settings = load_settings()
     if settings.addresses is None:
@@ -48,13 +49,13 @@ def _explained(graded: Graded) -> str:
     return "\n".join(f"{name}: {error}" for name, error in graded.errors.items())
 
 
-def test_the_notebooks_own_answers_get_full_points(environ: dict[str, str]) -> None:
-    graded = grade({}, environ)
+def test_the_notebooks_own_answers_get_full_points(runner: Runner) -> None:
+    graded = runner.grade({})
     assert graded.points == full_points(), _explained(graded)
 
 
-def test_untouched_stubs_get_nothing(environ: dict[str, str]) -> None:
-    graded = grade({task: untouched(task) for task in TASKS}, environ)
+def test_untouched_stubs_get_nothing(runner: Runner) -> None:
+    graded = runner.grade({task: untouched(task) for task in TASKS})
     assert graded.points == dict.fromkeys(TASKS, 0)
     # Each for the same reason: nothing was written, and no check fell over something else.
     assert {error.splitlines()[-1] for error in graded.errors.values()} == {"NotImplementedError"}
@@ -62,8 +63,8 @@ def test_untouched_stubs_get_nothing(environ: dict[str, str]) -> None:
 
 @pytest.mark.bank
 @pytest.mark.parametrize("seed", [1, 2027, 90210])
-def test_another_years_seed_is_as_good(seed: int, environ: dict[str, str]) -> None:
-    graded = grade({}, environ, seed=seed)
+def test_another_years_seed_is_as_good(seed: int, runner: Runner) -> None:
+    graded = runner.grade({}, seed=seed)
     assert graded.points == full_points(), _explained(graded)
 
 
@@ -75,16 +76,16 @@ def test_there_are_answers_of_each_kind(task: str) -> None:
 
 @pytest.mark.bank
 @pytest.mark.parametrize(("task", "name"), CORRECT, ids=lambda one: one)
-def test_a_right_answer_gets_full_points(task: str, name: str, environ: dict[str, str]) -> None:
-    graded = grade({task: BANK[task].CORRECT[name]}, environ, tasks=task)
+def test_a_right_answer_gets_full_points(task: str, name: str, runner: Runner) -> None:
+    graded = runner.grade({task: BANK[task].CORRECT[name]}, tasks=task)
     assert graded.points[task] == full_points()[task], _explained(graded)
 
 
 @pytest.mark.bank
 @pytest.mark.parametrize(("task", "name"), WRONG, ids=lambda one: one)
-def test_a_mistake_costs_points(task: str, name: str, environ: dict[str, str]) -> None:
+def test_a_mistake_costs_points(task: str, name: str, runner: Runner) -> None:
     tasks = TASKS if EVERYWHERE else task
-    graded = grade({task: BANK[task].WRONG[name]}, environ, tasks=tasks)
+    graded = runner.grade({task: BANK[task].WRONG[name]}, tasks=tasks)
     assert graded.points[task] < full_points()[task], f"{name} is not noticed"
     if EVERYWHERE:
         assert graded.points | {task: 0} == full_points() | {task: 0}, _explained(graded)
@@ -92,20 +93,20 @@ def test_a_mistake_costs_points(task: str, name: str, environ: dict[str, str]) -
 
 @pytest.mark.bank
 @pytest.mark.parametrize("task", TASKS)
-def test_a_mistake_costs_points_in_no_other_task(task: str, environ: dict[str, str]) -> None:
+def test_a_mistake_costs_points_in_no_other_task(task: str, runner: Runner) -> None:
     """For every mistake, ``BANK_EVERYWHERE=1`` runs all tasks. Here one that leaves much behind.
 
     That one task cannot reach another is shown in ``test_notebook`` as well: no check uses a name
     that another task's answer may have set.
     """
     name = INTRUSIVE[task]
-    graded = grade({task: BANK[task].WRONG[name]}, environ)
+    graded = runner.grade({task: BANK[task].WRONG[name]})
     assert graded.points | {task: 0} == full_points() | {task: 0}, _explained(graded)
 
 
 @pytest.mark.bank
-def test_no_task_needs_another(environ: dict[str, str]) -> None:
+def test_no_task_needs_another(runner: Runner) -> None:
     """Each by itself earns what it earns among the others."""
     for task in TASKS:
-        graded = grade({}, environ, tasks=task)
+        graded = runner.grade({}, tasks=task)
         assert graded.points == dict.fromkeys(TASKS, 0) | {task: full_points()[task]}
