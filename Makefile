@@ -6,7 +6,7 @@ PORT   ?= 8888
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env lab test check notebooks torture bench up down status docker-up docker-down lock clean
+.PHONY: help env lab test check notebooks bank torture bench up down status docker-up docker-down lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -71,9 +71,9 @@ docker-down:  ## stop them; data stay
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadscope --nbval
 
 test: check  ## run everything that must hold
-	@$(PYTEST) tests notebooks
+	@$(PYTEST) -m "not bank" tests notebooks project
 	@echo "Once more, with the servers given by address"
-	@$(PYTEST) --by-address -m "not servers" tests/stores tests/metadata tests/stock tests/orders tests/network tests/joins tests/api tests/drills notebooks
+	@$(PYTEST) --by-address -m "not servers" tests/stores tests/metadata tests/stock tests/orders tests/network tests/joins tests/api tests/drills notebooks project
 
 check: .venv/.dev  ## style, format and types
 	@$(BIN)/ruff check .
@@ -81,7 +81,10 @@ check: .venv/.dev  ## style, format and types
 	@$(BIN)/mypy
 
 notebooks: .venv/.dev  ## run every notebook again and store its outputs
-	@$(BIN)/python -m helpers.authoring.store notebooks
+	@$(BIN)/python -m helpers.authoring.store notebooks project
+
+bank: .venv/.dev  ## try the project's checks on right answers and on mistakes; ALL=1 tries all tasks with each
+	@$(if $(ALL),BANK_EVERYWHERE=1) $(BIN)/python -m pytest -q -n 2 --dist load -m bank tests/project
 
 torture: .venv/.dev  ## kill everything at every step, for minutes; SEED=n repeats a run
 	@$(BIN)/python -m tests.torture $(if $(SEED),--seed $(SEED))

@@ -1,8 +1,9 @@
 """The tested module behind the notebooks: a shop whose data live in three stores at once.
 
 Inside, the arrows run one way: settings → servers (our own), network (links) → stores (connections)
-→ shop (seed, join, orders) → drills (servers that fail) → faces (API, command line, plots). A
-notebook needs the names below, and plots from ``helpers.faces.plots``.
+→ shop (seed, join, orders) → drills (servers that fail), project (the course project's data) →
+faces (API, command line, plots). A notebook needs the names below, and plots from
+``helpers.faces.plots``; the course project, those of ``helpers.project``.
 """
 
 from helpers.drills import practice

@@ -16,6 +16,7 @@ thing, the likely cause and the way out. No text ever holds a password::
     ├── NotebookError       a notebook's cells are not what a tool of the course's authors needs
     ├── CatalogError        a catalogue file has bad lines; all of them are in ``problems``
     ├── QueryError          what is asked of the shop is not what it must be
+    ├── CatalogueAwayError  nobody knows which listings there are: their store does not answer
     ├── ReadModelError      the views of the read model are being made by somebody else
     ├── MetadataError       a document or a filter of product metadata is not what it must be
     └── StockError          a quantity, an id or a reservation is not what it must be
@@ -171,6 +172,10 @@ class QueryError(CourseError):
         super().__init__(f"{field} {reason}. {way_out.removesuffix('.')}.")
         self.field = field
         self.reason = reason
+
+
+class CatalogueAwayError(CourseError):
+    """The store that knows which listings there are does not answer, so there is no answer."""
 
 
 class ReadModelError(CourseError):

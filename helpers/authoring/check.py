@@ -108,7 +108,7 @@ def _check_id(cell: Cell) -> Iterator[str]:
 
 
 def _check_metadata(cell: Cell) -> Iterator[str]:
-    if set(cell["metadata"]) - {"tags"}:
+    if set(cell["metadata"]) - {"nbgrader", "tags"}:
         yield "has volatile metadata: run `make notebooks`"
     for tag in sorted(tags_of(cell) - _ALLOWED_TAGS):
         yield f"has the unknown tag {tag!r}"

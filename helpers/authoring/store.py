@@ -11,6 +11,9 @@ from nbformat import NotebookNode
 
 _SECONDS_PER_CELL = 300
 
+#: What cells say for good: how nbval treats them, and what nbgrader knows of them.
+KEPT = ("nbgrader", "tags")
+
 
 def store(path: Path) -> None:
     """Run the notebook at ``path`` from top to bottom and write it back with its outputs.
@@ -38,7 +41,7 @@ def scrub(notebook: NotebookNode) -> None:
     )
     for cell in notebook.cells:
         cell.metadata = NotebookNode(
-            {key: value for key, value in cell.metadata.items() if key == "tags"}
+            {key: value for key, value in cell.metadata.items() if key in KEPT}
         )
 
 

@@ -1,23 +1,20 @@
 """The generated catalogue: the same products, orders and stock on every machine.
 
-Product ``n`` is the same whatever the size of the catalogue, since each has a random generator of
-its own. Only ``random()`` is drawn from it, whose sequence Python guarantees for a given seed
-(https://docs.python.org/3/library/random.html#notes-on-reproducibility).
+Product ``n`` is the same whatever the size of the catalogue, since each is drawn from a seed of
+its own.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 from helpers.shop.categories import CATEGORIES
+from helpers.shop.draws import Draws
 from helpers.shop.model import Metadata, Order, Product
 from helpers.shop.workload import zipf_ranks
-
-T = TypeVar("T")
 
 #: Year of the generated orders.
 YEAR = 2025
@@ -26,23 +23,7 @@ _ADJECTIVES = ("Slim", "Solid", "Quiet", "Bright", "Swift", "Prime", "Compact", 
 _SERIES = ("Aster", "Birch", "Coral", "Delta", "Ember", "Fjord", "Grove", "Heron", "Ivory", "Juno")
 
 
-class _Draws:
-    """Choices drawn from one seeded generator."""
-
-    def __init__(self, *seed: object) -> None:
-        self._random = random.Random(":".join(str(part) for part in seed)).random
-
-    def fraction(self) -> float:
-        return self._random()
-
-    def integer(self, low: int, high: int) -> int:
-        return low + int(self._random() * (high - low + 1))
-
-    def choice(self, options: Sequence[T]) -> T:
-        return options[int(self._random() * len(options))]
-
-
-def _laptop(draw: _Draws) -> Metadata:
+def _laptop(draw: Draws) -> Metadata:
     return {
         "ram": f"{draw.choice((8, 16, 32, 64))}GB",
         "cpu": draw.choice(("Intel i5", "Intel i7", "AMD Ryzen 5", "AMD Ryzen 7", "Apple M3")),
@@ -50,7 +31,7 @@ def _laptop(draw: _Draws) -> Metadata:
     }
 
 
-def _phone(draw: _Draws) -> Metadata:
+def _phone(draw: Draws) -> Metadata:
     return {
         "storage": f"{draw.choice((64, 128, 256, 512))}GB",
         "camera": f"{draw.choice((12, 48, 50, 108))}MP",
@@ -58,7 +39,7 @@ def _phone(draw: _Draws) -> Metadata:
     }
 
 
-def _tablet(draw: _Draws) -> Metadata:
+def _tablet(draw: Draws) -> Metadata:
     return {
         "screen": f"{draw.choice((8, 10, 11, 13))} inch",
         "battery": f"{draw.integer(10, 24) * 500}mAh",
@@ -66,7 +47,7 @@ def _tablet(draw: _Draws) -> Metadata:
     }
 
 
-def _headphones(draw: _Draws) -> Metadata:
+def _headphones(draw: Draws) -> Metadata:
     return {
         "wireless": draw.fraction() < 0.7,
         "driver": f"{draw.choice((30, 40, 50))}mm",
@@ -74,7 +55,7 @@ def _headphones(draw: _Draws) -> Metadata:
     }
 
 
-def _book(draw: _Draws) -> Metadata:
+def _book(draw: Draws) -> Metadata:
     return {
         "author": f"{draw.choice(('Ada', 'Grace', 'Edsger', 'Barbara', 'Donald'))} "
         f"{draw.choice(('Vogel', 'Tanaka', 'Okafor', 'Silva', 'Novak'))}",
@@ -83,7 +64,7 @@ def _book(draw: _Draws) -> Metadata:
     }
 
 
-def _shoe(draw: _Draws) -> Metadata:
+def _shoe(draw: Draws) -> Metadata:
     first = draw.integer(35, 40)
     return {
         "sizes": list(range(first, first + draw.integer(2, 6))),
@@ -91,7 +72,7 @@ def _shoe(draw: _Draws) -> Metadata:
     }
 
 
-def _lamp(draw: _Draws) -> Metadata:
+def _lamp(draw: Draws) -> Metadata:
     return {
         "bulb": {
             "socket": draw.choice(("E14", "E27", "GU10")),
@@ -101,7 +82,7 @@ def _lamp(draw: _Draws) -> Metadata:
     }
 
 
-def _game(draw: _Draws) -> Metadata:
+def _game(draw: Draws) -> Metadata:
     fewest = draw.integer(1, 3)
     return {
         "players": {"min": fewest, "max": fewest + draw.integer(1, 4)},
@@ -111,7 +92,7 @@ def _game(draw: _Draws) -> Metadata:
 
 
 # How the specifications of each category are drawn, in the words of schema version 1.
-_SPECIFY: dict[str, Callable[[_Draws], dict[str, Any]]] = {
+_SPECIFY: dict[str, Callable[[Draws], dict[str, Any]]] = {
     "laptop": _laptop,
     "phone": _phone,
     "tablet": _tablet,
@@ -181,7 +162,7 @@ def orders(
 
     Products are chosen by Zipf's law, product 1 being the most popular; so are customers.
     """
-    draw = _Draws(seed, "orders")
+    draw = Draws(seed, "orders")
     choose_product = zipf_ranks(product_count)
     choose_customer = zipf_ranks(customer_count)
     start = datetime(YEAR, 1, 1, tzinfo=UTC)
@@ -197,7 +178,7 @@ def orders(
 
 
 def _product(number: int, seed: int) -> Product:
-    draw = _Draws(seed, "product", number)
+    draw = Draws(seed, "product", number)
     category = draw.choice(tuple(_SPECIFY))
     kind = CATEGORIES[category]
     adjective, series = draw.choice(_ADJECTIVES), draw.choice(_SERIES)

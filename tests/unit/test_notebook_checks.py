@@ -13,7 +13,9 @@ import pytest
 from helpers.authoring.check import VOLATILE, check, code_cells, compared_cells
 from helpers.settings import PROJECT
 
-NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted(
+    path for folder in ("notebooks", "project") for path in (PROJECT / folder).glob("*.ipynb")
+)
 
 
 def _code(name: str, count: int, source: str, text: str, tags: tuple[str, ...] = ()) -> Any:
