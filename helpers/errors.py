@@ -13,6 +13,7 @@ thing, the likely cause and the way out. No text ever holds a password::
     ├── LinkError           the relay between us and a store cannot be started, or has ended
     ├── LoadError           a server cannot be measured: it does not listen, or the callers ended
     ├── DrillError          another drill is on, or what it needs has ended
+    ├── GradingError        the project's source, or what was handed in, is not what it must be
     ├── CatalogError        a catalogue file has bad lines; all of them are in ``problems``
     ├── QueryError          what is asked of the shop is not what it must be
     ├── ReadModelError      the views of the read model are being made by somebody else
@@ -108,6 +109,10 @@ class RestingError(StoreError):
 
 class BusyError(CourseError):
     """All threads for work that blocks are taken. Nothing was begun."""
+
+
+class GradingError(CourseError):
+    """The project's source, or a submission of it, is not what it must be."""
 
 
 @dataclass(frozen=True)
