@@ -28,7 +28,7 @@ _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/shm")  # no
 # From linux/landlock.h. The numbers are the same on every architecture of Linux.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _ASK_VERSION, _PATH_BENEATH = 1, 1
-_NO_NEW_PRIVILEGES = 38
+_NO_NEW_PRIVILEGES, _CHILD_SUBREAPER = 38, 36
 _READ = 0b1101  # execute, read a file, read a folder
 _FILE_ONLY = 0b111 | 1 << 14 | 1 << 15  # what can be allowed on something that is no folder
 # How many rights each version knows: the first 13; moving between folders; truncating; ioctl.
@@ -65,6 +65,15 @@ def confine(writable: Path, readable: Sequence[Path]) -> bool:
         _allow(ruleset, place, rights)
     _LIBC.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
     return _system_call(_RESTRICT_SELF, ruleset, 0) == 0
+
+
+def become_subreaper() -> None:
+    """Have what our processes leave behind become ours, so that none of it is lost from sight.
+
+    Only Linux can do that; elsewhere, nothing happens.
+    """
+    if sys.platform.startswith("linux"):
+        _LIBC.prctl(_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def limit(memory_mib: int) -> None:

@@ -59,7 +59,8 @@ class Bench:
 
     def __init__(self, namespace: dict[str, Any]) -> None:
         self._namespace = namespace
-        self._kept: dict[str, Any] = {}
+        self._kept: dict[str, Any] = {}  # what locked cells have bound
+        self._tests: dict[str, Any] = {}  # what tests have bound, for where nobody else has
         self._originals: list[tuple[Any, str, Any]] = []
 
     async def do(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -87,8 +88,8 @@ class Bench:
 
     async def _test(self, text: str) -> None:
         own = vars(builtins)
-        names = {name: value for name, value in self._namespace.items() if name not in own}
-        names |= {**self._kept, "__builtins__": builtins}
+        theirs = {name: value for name, value in self._namespace.items() if name not in own}
+        names = {**self._tests, **theirs, **self._kept, "__builtins__": builtins}
         before = dict(names)
         code = compile(text, TEST, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         try:
@@ -98,7 +99,7 @@ class Bench:
         finally:
             # What a test defines is there for the tests after it.
             new = {n: v for n, v in names.items() if before.get(n, _ABSENT) is not v}
-            self._kept.update(new)
+            self._tests.update(new)
 
     def _put_back(self) -> list[str]:
         replaced = []

@@ -26,9 +26,11 @@ Launch = Callable[[Sequence[str]], subprocess.Popen[bytes]]
 _START_SECONDS = 120.0
 _INTERRUPTED_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
-_TAMPERED = "The notebook made a test pass that cannot: nothing in it was counted."
+# How many times the output that is allowed may be printed before the cell is stopped.
+_MUCH_TOO_MUCH = 10
+_TAMPERED = "the notebook made a test pass that cannot, so none of its tests counts"
 
-Excess = Literal["time", "output"]
+Excess = Literal["time", "notebook", "output"]
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,15 @@ class Verdict:
 
 @dataclass
 class Outcome:
-    """What became of a notebook: ``failures`` are its own cells', ``events`` are sentences."""
+    """What became of a notebook: ``failures`` are its own cells', ``events`` are sentences.
+
+    ``tampered`` says what it did to the tests themselves, if it did; then none of them counts.
+    """
 
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     events: list[str] = field(default_factory=list)
+    tampered: str = ""
 
 
 class KernelEnded(Exception):  # noqa: N818 - an end, and not always an error
@@ -103,11 +109,17 @@ class Kernel:
         shell, iopub = self.client.shell_channel.socket, self.client.iopub_channel.socket
         poller.register(shell, zmq.POLLIN)
         poller.register(iopub, zmq.POLLIN)
+        answer: dict[str, Any] | None = None
         while True:
             ready = dict(poller.poll(100))
             if iopub in ready:
-                watch.output += _drained(iopub)
-            if shell in ready and (answer := _reply(self.client, name)) is not None:
+                watch.read(iopub, name)
+            if shell in ready and answer is None:
+                answer = _reply(self.client, name)
+            # What it has printed may come after its answer, but before it is idle.
+            if answer is not None and watch.idle:
+                if _asks_to_exit(answer):
+                    watch.end("called exit()")
                 return answer, watch.excess
             watch.look()
 
@@ -119,41 +131,66 @@ class _Watch:
         self._kernel = kernel
         self._deadline = min(deadline, kernel.ends_at)
         self._looked = 0.0
-        self.output = 0
+        self._output = 0
+        self._interrupted = False
         self.excess: Excess | None = None
+        self.idle = False
+
+    def read(self, socket: zmq.Socket[bytes], request: str) -> None:
+        """Count what the kernel shows, which nobody looks at, up to its having done ``request``."""
+        for _ in range(1000):
+            try:
+                parts = socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            self._output += sum(map(len, parts))
+            done = b'"idle"' in parts[-1] and request.encode() in b"".join(parts[-3:-1])
+            self.idle = self.idle or done
+        limit = self._kernel.limits.output_mib * 2**20
+        if self._output > limit:
+            self.excess = self.excess or "output"
+        if self._output > _MUCH_TOO_MUCH * limit:
+            self._interrupt(time.monotonic())
 
     def look(self) -> None:
-        """Interrupt what takes too much; end the kernel where that does not help."""
+        """Interrupt what takes too long; end the kernel where that does not help."""
         kernel, now = self._kernel, time.monotonic()
         if kernel.process.poll() is not None:
             raise KernelEnded("ended the kernel")
         if now - self._looked > _LOOK_SECONDS:
             self._looked = now
             if kernel.memory_used() > kernel.limits.memory_mib * 2**20:
-                self._end(f"took more than {kernel.limits.memory_mib} MiB of memory")
-        if self.excess is None:
-            if self.output > kernel.limits.output_mib * 2**20:
-                self._interrupt("output", now)
-            elif now > self._deadline:
-                self._interrupt("time", now)
-        elif now > self._deadline:
-            self._end(f"{said(self.excess, kernel.limits)} and could not be interrupted")
+                self.end(f"took more than {kernel.limits.memory_mib} MiB of memory")
+        if now > self._deadline:
+            if self._interrupted:
+                self.end(
+                    f"{said(self.excess or 'time', kernel.limits)} and did not let itself "
+                    "be interrupted"
+                )
+            self.excess = "notebook" if now > kernel.ends_at else "time"
+            self._interrupt(now)
 
-    def _interrupt(self, excess: Excess, now: float) -> None:
-        self.excess = excess
-        self._deadline = now + _INTERRUPTED_SECONDS
-        self._kernel.process.send_signal(signal.SIGINT)
-
-    def _end(self, why: str) -> None:
+    def end(self, why: str) -> None:
+        """End the kernel. Raises ``KernelEnded``."""
         self._kernel.process.kill()
         self._kernel.process.wait()
         raise KernelEnded(why)
+
+    def _interrupt(self, now: float) -> None:
+        if not self._interrupted:
+            self._interrupted = True
+            self._deadline = now + _INTERRUPTED_SECONDS
+            self._kernel.process.send_signal(signal.SIGINT)
 
 
 def said(excess: Excess, limits: Limits) -> str:
     """Return what an excess was, in words."""
     if excess == "time":
-        return f"ran for more than {limits.cell_seconds:g} s"
+        return f"ran for more than {limits.cell_seconds:g} s and was stopped"
+    if excess == "notebook":
+        return (
+            f"was stopped, since all cells together ran for more than {limits.notebook_seconds:g} s"
+        )
     return f"printed more than {limits.output_mib} MiB"
 
 
@@ -167,13 +204,15 @@ def kernel(
     """
     file = folder / "kernel.json"
     # Sockets with names: no two kernels can want the same port.
-    write_connection_file(str(file), transport="ipc", ip=str(folder / "k"), key=secrets.token_hex().encode())
+    write_connection_file(
+        str(file), transport="ipc", ip=str(folder / "k"), key=secrets.token_hex().encode()
+    )
     file.chmod(0o644)  # in a folder that is closed to all but the kernel's account and us
     process = launch([python, "-m", "helpers.grading.kernel", "-f", str(file)])
     client = BlockingKernelClient()
     client.load_connection_file(str(file))
     try:
-        client.start_channels(shell=True, iopub=True, stdin=False, hb=False, control=False)
+        client.start_channels(shell=True, stdin=False, hb=False, control=False)  # noqa: S604
         yield Kernel(
             process, client, limits, memory_used, time.monotonic() + limits.notebook_seconds
         )
@@ -228,7 +267,7 @@ def _run_one(step: Step, started: Kernel, outcome: Outcome) -> None:
         _note_replaced(started.ask("guard")[0], outcome)
     answer, excess = started.execute(step.text)
     if excess is not None:
-        outcome.failures[step.name] = f"{said(excess, started.limits)} and was stopped"
+        outcome.failures[step.name] = said(excess, started.limits)
         outcome.events.append(f"{step.name} {outcome.failures[step.name]}.")
     elif answer.get("status") != "ok":
         outcome.failures[step.name] = _short(answer)
@@ -241,13 +280,12 @@ def _tested(step: Step, started: Kernel, outcome: Outcome) -> Verdict:
     first, second = secrets.randbelow(10**6), secrets.randbelow(10**6) + 10**6
     impossible, _ = started.ask("test", code=f"assert {first} == {second}")
     if impossible.get("ok") is not False:
-        if _TAMPERED not in outcome.events:
-            outcome.events.append(_TAMPERED)
-        return Verdict(False, "the notebook interferes with the tests")
+        outcome.tampered = _TAMPERED
+        return Verdict(False, _TAMPERED)
     answer, excess = started.ask("test", code=step.text)
     _note_replaced(answer, outcome)
-    if excess is not None:
-        return Verdict(False, f"it {said(excess, started.limits)} and was stopped")
+    if excess in {"time", "notebook"}:
+        return Verdict(False, f"it {said(excess, started.limits)}")
     if answer.get("ok") is True:
         return Verdict(True)
     return Verdict(False, _why(answer))
@@ -277,15 +315,11 @@ def _short(answer: dict[str, Any]) -> str:
     return f"failed: {name}{': ' if line else ''}{line[:200]}"
 
 
-def _drained(socket: zmq.Socket[bytes]) -> int:
-    """Read what is there, which nobody looks at, and return its size in bytes."""
-    size = 0
-    for _ in range(1000):
-        try:
-            size += sum(map(len, socket.recv_multipart(zmq.NOBLOCK)))
-        except zmq.Again:
-            break
-    return size
+def _asks_to_exit(answer: dict[str, Any]) -> bool:
+    payload = answer.get("payload")
+    return isinstance(payload, list) and any(
+        isinstance(one, dict) and one.get("source") == "ask_exit" for one in payload
+    )
 
 
 def _reply(client: BlockingKernelClient, name: str) -> dict[str, Any] | None:

@@ -76,11 +76,11 @@ class SourceCell:
         lines: list[str] = []
         inside = False
         for line in self.text.splitlines():
-            if line.strip() == _SOLUTION[0]:
+            if _bare(line) == _SOLUTION[0]:
                 indent = re.match(r"\s*", line)
                 lines += [f"{indent[0] if indent else ''}{part}" for part in stub]
                 inside = True
-            elif line.strip() == _SOLUTION[1]:
+            elif _bare(line) == _SOLUTION[1]:
                 inside = False
             elif not inside:
                 lines.append(line)
@@ -107,10 +107,11 @@ class Source:
         return [c for c in self.cells if c.kind == "manual" and task in {None, c.task}]
 
     def title(self, task: str) -> str:
-        """Return what the tests of ``task`` call it, such as ``distribute``."""
-        graded = (c.key.split("-") for c in self.cells if c.kind in {"test", "manual"})
-        names = (parts[1:-1] or parts[1:] for parts in graded if parts[0] == task)
-        return " ".join(next(names, [])) or task
+        """Return what ``task`` is called: by a heading such as ``## Task A · Distribute``."""
+        heading = re.compile(rf"^## Task {re.escape(task)}\W+(.+)$", re.IGNORECASE | re.MULTILINE)
+        texts = (cell.text for cell in self.cells if not cell.code)
+        found = next(filter(None, map(heading.search, texts)), None)
+        return found[1] if found else ""
 
 
 def read_source(path: Path) -> Source:
@@ -204,7 +205,7 @@ def _kind(marks: dict[str, Any]) -> Kind:
 
 def _check_marks(key: str, text: str, marks: tuple[str, str], *, allowed: bool) -> None:
     begin, end = marks
-    found = [line.strip() for line in text.splitlines() if line.strip() in marks]
+    found = [_bare(line) for line in text.splitlines() if _bare(line) in marks]
     if found and not allowed:
         raise GradingError(f"{key}: {begin!r} stands in a cell that is not for it.")
     # Anything else that has the marker's words would be released.
@@ -214,10 +215,15 @@ def _check_marks(key: str, text: str, marks: tuple[str, str], *, allowed: bool) 
         raise GradingError(f"{key}: {begin!r} and {end!r} must alternate, each on its own line.")
 
 
+def _bare(line: str) -> str:
+    """Return a line without its indentation, and without the comment that it is in a text."""
+    return line.strip().removeprefix("<!--").removesuffix("-->").strip()
+
+
 def _without_hidden(text: str) -> Iterator[str]:
     hidden = False
     for line in text.splitlines():
-        if line.strip() in _HIDDEN:
-            hidden = line.strip() == _HIDDEN[0]
+        if _bare(line) in _HIDDEN:
+            hidden = _bare(line) == _HIDDEN[0]
         elif not hidden:
             yield line

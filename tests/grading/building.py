@@ -77,7 +77,7 @@ def sums() -> Notebook:
     return notebook(
         words("title", "# Sums\n\nTwo tasks."),
         given("given-numbers", "NUMBERS = [3, 1, 2]\n\n\ndef double(x):\n    return 2 * x"),
-        words("a-task", "## Add (10 points)"),
+        words("a-task", "## Task A · Add"),
         answer(
             "a-add-answer",
             "def add(numbers):\n"
@@ -96,10 +96,10 @@ def sums() -> Notebook:
         ),
         manual(
             "a-add-text",
-            "### BEGIN SOLUTION\nBecause addition is associative.\n### END SOLUTION",
+            "<!-- ### BEGIN SOLUTION -->\nBecause addition is associative.\n<!-- ### END SOLUTION -->",
             5,
         ),
-        words("b-task", "## Greatest (10 points)"),
+        words("b-task", "## Task B · Greatest"),
         answer(
             "b-greatest-answer",
             "### BEGIN SOLUTION\n"

@@ -17,7 +17,7 @@ def test_tasks_and_points_are_read_from_the_cells() -> None:
         ("a-add-hidden", 6),
     ]
     assert [c.key for c in source.manual()] == ["a-add-text"]
-    assert source.title("b") == "greatest"
+    assert (source.title("b"), source.title("c")) == ("Greatest", "")
 
 
 def test_a_cell_is_known_by_its_own_id_where_it_has_no_grade_id() -> None:

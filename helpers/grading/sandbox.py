@@ -1,0 +1,193 @@
+"""Where one submission runs: a folder, an account and servers of its own, and nothing left after.
+
+Where the grader runs as root, each job has a system user of its own, who owns nothing but the
+submission's folder. Where the system can (Linux from 5.13 on), nothing beside that folder can be
+written either way, nor read, but for the system's own files and the course's. The stores are those
+that the course starts by itself when a notebook opens them: in that folder, and so as fresh, as
+confined and as mortal as the notebook's other processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from pwd import struct_passwd
+
+import psutil
+
+from helpers.grading.confine import become_subreaper
+from helpers.servers import processes
+from helpers.servers.accounts import account, let_pass
+from helpers.settings import PROJECT
+
+# The instructor's environment is none of the submission's business; these lead to the servers.
+_PASSED_ON = (
+    *("PG_BINDIR", "POSTGRES_URL", "POSTGRES_WORKER_URLS", "POSTGRES_WORKER_NAMES"),
+    *("MONGO_URL", "REDIS_URL"),
+)
+_LONGEST_STOP_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """``folder`` is all that the submission may write in; ``work`` below it is where it works."""
+
+    folder: Path
+    course: Path
+    environ: Mapping[str, str]
+    memory_mib: int
+    user: struct_passwd | None
+
+    @property
+    def work(self) -> Path:
+        """The folder that the notebook is run in."""
+        return self.folder / "work"
+
+    def launch(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Start ``command`` here, with no more rights than a submission has."""
+        readable = [self.course, Path(sys.prefix), Path(sys.base_prefix)]
+        if bindir := self.environ.get("PG_BINDIR"):
+            readable.append(Path(bindir).parent)
+        # By its file, without the rest of the package, which takes a second to import.
+        program = self.course / "helpers" / "grading" / "confine.py"
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-I", "-S", str(program), str(self.memory_mib)),
+                *(str(self.folder), *map(str, readable), "--", *command),
+            ],
+            cwd=self.work,
+            env=dict(self.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            umask=0o077,
+            start_new_session=True,
+            **(
+                {}
+                if self.user is None
+                else {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []}
+            ),
+        )
+
+    def processes(self) -> list[psutil.Process]:
+        """Return every live process that the submission has started, and theirs."""
+        found = {one.pid: one for one in psutil.Process().children(recursive=True)}
+        if self.user is not None:
+            for one in psutil.process_iter():
+                with contextlib.suppress(psutil.Error):
+                    if one.uids().real == self.user.pw_uid:
+                        found[one.pid] = one
+        else:
+            found |= {one.pid: one for one in processes.below(self.folder)}
+        return [one for one in found.values() if _is_alive(one)]
+
+    def memory_used(self) -> int:
+        """Return how many bytes the submission's processes have for themselves."""
+        total = 0
+        for one in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                memory = one.memory_info()
+                total += memory.rss - getattr(memory, "shared", 0)
+        return total
+
+    def clear(self) -> None:
+        """End every process of the submission, however many it goes on starting."""
+        for _ in range(100):
+            left = self.processes()
+            if not left:
+                break
+            # All at once, and asleep before they end: none can replace another meanwhile.
+            processes.send(left, signal.SIGSTOP)
+            processes.stop(left, signal.SIGKILL, seconds=_LONGEST_STOP_SECONDS)
+
+
+@contextlib.contextmanager
+def sandbox(slot: int, course: Path, memory_mib: int) -> Iterator[Sandbox]:
+    """Yield a sandbox for the job number ``slot``; end its processes and delete it after.
+
+    ``course`` is a folder with the course's package. Every process that this one has started is
+    taken for the sandbox's: use one process for each sandbox at a time.
+
+    Raises ``ServerError`` when there is no account for it and none can be made.
+    """
+    become_subreaper()
+    user = grader_account(slot)
+    outer = Path(tempfile.mkdtemp(prefix="course-")).resolve()
+    made = Sandbox(outer / "home", course, _environ(outer / "home", course), memory_mib, user)
+    try:
+        outer.chmod(0o711)
+        for folder in (made.folder, made.work, made.folder / "tmp"):
+            folder.mkdir(mode=0o700)
+            if user is not None:
+                os.chown(folder, user.pw_uid, user.pw_gid)
+        made.clear()  # what a grader that was killed has left of this account
+        yield made
+    finally:
+        made.clear()
+        shutil.rmtree(outer, ignore_errors=True)
+
+
+def grader_account(slot: int) -> struct_passwd | None:
+    """Return the system user of the job number ``slot``; ``None`` where we are not root.
+
+    Raises ``ServerError`` when the user cannot be created.
+    """
+    user = account(f"course_grader_{slot}", why="A submission must not run as root")
+    if user is not None:
+        for folder in (Path(sys.prefix), Path(sys.base_prefix)):
+            let_pass(folder, user)
+    return user
+
+
+@contextlib.contextmanager
+def course_copy() -> Iterator[Path]:
+    """Yield a folder with a copy of the course's package, to be imported from; delete it after.
+
+    The notebooks, the project's source and what was handed in are not beside it.
+    """
+    with tempfile.TemporaryDirectory(prefix="course-") as name:
+        folder = Path(name).resolve()
+        folder.chmod(0o755)
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(PROJECT / "helpers", folder / "helpers", ignore=ignored)
+        for entry in folder.rglob("*"):
+            entry.chmod(0o755 if entry.is_dir() else 0o644)
+        # Once for all submissions, which cannot write there.
+        subprocess.run(
+            [sys.executable, "-m", "compileall", "-q", str(folder)], check=True, umask=0o022
+        )
+        yield folder
+
+
+def _environ(home: Path, course: Path) -> dict[str, str]:
+    given = {name: os.environ[name] for name in _PASSED_ON if os.environ.get(name)}
+    return given | {
+        "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "HOME": str(home),
+        "TMPDIR": str(home / "tmp"),
+        "SHOP_HOME": str(home / "shop"),
+        "SHOP_DURABILITY": "off",
+        "SHOP_DOTENV": os.devnull,
+        "PYTHONPATH": str(course),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        # Each thread of theirs would map memory that it does not use.
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "2",
+    }
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
