@@ -32,6 +32,7 @@ _GUARDED = ("helpers", "psycopg", "psycopg_pool", "pymongo", "redis", "ipykernel
 _GUARDED_TOO = ("builtins", "json", "math", "random", "statistics", "time", "inspect", "threading")
 _LONGEST = 500
 _ABSENT = object()
+_vars, _setattr = vars, setattr  # these, too, may have been replaced by then
 
 
 class GradedKernel(IPythonKernel):
@@ -40,7 +41,8 @@ class GradedKernel(IPythonKernel):
     msg_types = [*IPythonKernel.msg_types, "grader_request"]  # noqa: RUF012
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+        super().__init__(**settings)  # type: ignore[no-untyped-call]
+        assert self.shell is not None
         self._bench = Bench(self.shell.user_ns)
 
     async def grader_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
@@ -51,6 +53,7 @@ class GradedKernel(IPythonKernel):
             answer = await self._bench.do(content)
         except BaseException as error:  # noqa: BLE001 - a test may raise whatever it likes
             answer = {"ok": False, **described(error)}
+        assert self.session is not None
         self.session.send(stream, "grader_reply", answer, parent, ident)
 
 
@@ -104,8 +107,8 @@ class Bench:
     def _put_back(self) -> list[str]:
         replaced = []
         for owner, name, value in self._originals:
-            if vars(owner).get(name, _ABSENT) is not value:
-                setattr(owner, name, value)
+            if _vars(owner).get(name, _ABSENT) is not value:
+                _setattr(owner, name, value)
                 replaced.append(f"{_called(owner)}.{name}")
         return replaced
 

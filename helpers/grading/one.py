@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import json
 import os
-import stat
+import signal
 import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from helpers.errors import CourseError, GradingError
+from helpers.grading.collect import text_of_file
 from helpers.grading.restore import Restored, restore
 from helpers.grading.running import Limits, Outcome, Verdict, kernel, run
 from helpers.grading.sandbox import sandbox
 from helpers.grading.source import Source, parse_notebook, read_source
-
-_LARGEST_MIB = 50
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,8 @@ class Result:
     """What a submission is worth, and why.
 
     ``verdicts`` are by the tests' names, ``texts`` by the names of what is graded by hand.
-    ``refusal`` says why it was not run at all. ``seconds`` is how long it took, ``cpu_seconds`` how
+    ``tampered`` says what it did to the tests, if it did: then none counts. ``refusal`` says why it
+    was not run at all. ``seconds`` is how long it took, ``cpu_seconds`` how
     much of the processors' time. Unless it is ``final``, the grader itself has failed.
     """
 
@@ -62,6 +62,7 @@ class Result:
     events: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
+    tampered: str = ""
     refusal: str = ""
     final: bool = True
     seconds: float = 0.0
@@ -90,7 +91,7 @@ def grade(job: Job) -> Result:
     source = read_source(job.source)
     began = time.monotonic()
     try:
-        restored = restore(source, parse_notebook(_read(job.notebook)))
+        restored = restore(source, parse_notebook(text_of_file(job.notebook)))
     except GradingError as error:
         return Result(refusal=str(error))
     with sandbox(job.slot, job.course, job.limits.memory_mib) as place:
@@ -122,32 +123,16 @@ def _result(restored: Restored, outcome: Outcome, seconds: float, cpu_seconds: f
         events=outcome.events,
         notes=list(restored.notes),
         texts=restored.texts,
+        tampered=outcome.tampered,
         seconds=round(seconds, 1),
         cpu_seconds=round(cpu_seconds, 1),
     )
 
 
-def _read(notebook: Path) -> str:
-    """Return a submission's text. Raises ``GradingError`` where it is no file, or a huge one."""
-    try:
-        # Not through a link: it could lead to any file that we may read, and the student may not.
-        descriptor = os.open(notebook, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise GradingError(f"The file cannot be read ({error.strerror}).") from None
-    with os.fdopen(descriptor, "rb") as file:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode):
-            raise GradingError("What was handed in is no file.")
-        if about.st_size > _LARGEST_MIB * 2**20:
-            raise GradingError(f"The file is larger than {_LARGEST_MIB} MiB.")
-        try:
-            return file.read().decode("utf-8-sig")
-        except UnicodeDecodeError:
-            raise GradingError("The file is not text, so it is no notebook.") from None
-
-
 def main() -> int:
     """Grade the job that the input names; its result is the output."""
+    # Whoever ends us by a signal lets us end the submission first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever else is written is no result
     try:

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pwd import struct_passwd
+from typing import Any
 
 import psutil
 
@@ -58,6 +59,9 @@ class Sandbox:
             readable.append(Path(bindir).parent)
         # By its file, without the rest of the package, which takes a second to import.
         program = self.course / "helpers" / "grading" / "confine.py"
+        rights: dict[str, Any] = {}
+        if self.user is not None:
+            rights = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []}
         return subprocess.Popen(
             [
                 *(sys.executable, "-I", "-S", str(program), str(self.memory_mib)),
@@ -70,11 +74,7 @@ class Sandbox:
             stderr=subprocess.DEVNULL,
             umask=0o077,
             start_new_session=True,
-            **(
-                {}
-                if self.user is None
-                else {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []}
-            ),
+            **rights,
         )
 
     def processes(self) -> list[psutil.Process]:

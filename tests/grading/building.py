@@ -96,7 +96,9 @@ def sums() -> Notebook:
         ),
         manual(
             "a-add-text",
-            "<!-- ### BEGIN SOLUTION -->\nBecause addition is associative.\n<!-- ### END SOLUTION -->",
+            "<!-- ### BEGIN SOLUTION -->\n"
+            "Because addition is associative.\n"
+            "<!-- ### END SOLUTION -->",
             5,
         ),
         words("b-task", "## Task B · Greatest"),

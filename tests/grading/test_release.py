@@ -19,7 +19,8 @@ SOURCES = [
     *map(json.loads, (p.read_text("utf-8") for p in sorted((PROJECT / "project").glob("*.ipynb")))),
 ]
 _REGION = re.compile(
-    r"^[^\n]*### BEGIN (?P<name>SOLUTION|HIDDEN TESTS)[^\n]*\n(?P<body>.*?)^[^\n]*### END (?P=name)",
+    r"^[^\n]*### BEGIN (?P<name>SOLUTION|HIDDEN TESTS)[^\n]*\n"
+    r"(?P<body>.*?)^[^\n]*### END (?P=name)",
     re.DOTALL | re.MULTILINE,
 )
 

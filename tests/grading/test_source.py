@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from helpers.errors import GradingError
-from helpers.grading.source import parse_notebook, parse_source
+from helpers.grading.source import Notebook, parse_notebook, parse_source
 from tests.grading import building
 
 
@@ -34,7 +36,7 @@ def test_the_text_of_a_cell_may_be_in_lines() -> None:
     assert building.source(made).cells[1].text == "".join(lines)
 
 
-BROKEN = {
+BROKEN: dict[str, tuple[Callable[[Notebook], object], str]] = {
     "two of one name": (lambda m: m["cells"].append(m["cells"][4]), "at more than one cell"),
     "no points": (
         lambda m: building.find(m, "a-add-visible")["metadata"]["nbgrader"].pop("points"),
