@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from helpers.grading.one import Result, points
+from helpers.grading.running import NOT_RUN
 from helpers.grading.source import Source
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_MOST_SENTENCES = 4
+_MOST_SENTENCES = 5
+_LONGEST = 200
 
 
 def columns(source: Source) -> list[str]:
@@ -46,21 +48,27 @@ def status(result: Result) -> str:
     sentences = [f"{result.tampered[0].upper()}{result.tampered[1:]}."] if result.tampered else []
     sentences += result.events
     # A cell that was stopped is an event already.
-    failed = {
-        name: why for name, why in result.failures.items() if not why.startswith("ran for more")
-    }
+    failed = {n: why for n, why in result.failures.items() if f"{n} {why}." not in result.events}
     if failed:
         name, why = next(iter(failed.items()))
         others = f" ({len(failed) - 1} more failed too)" if failed.keys() - {name} else ""
         sentences.append(f"{name} {why}{others}.")
     sentences += result.notes
-    missed = [name for name, verdict in result.verdicts.items() if not verdict.passed]
-    if not sentences:
-        passed = len(result.verdicts) - len(missed)
-        sentences.append(f"It ran to its end; {passed} of {len(result.verdicts)} tests passed.")
+    sentences += _tested(result, alone=not sentences)
     more = [f"And {len(sentences) - _MOST_SENTENCES} more; see the feedback."]
     shown = sentences[:_MOST_SENTENCES] + (more if sentences[_MOST_SENTENCES:] else [])
     return " ".join(" ".join(shown).split())
+
+
+def _tested(result: Result, *, alone: bool) -> list[str]:
+    """Return how many tests passed, and the first that was run and did not."""
+    missed = {name: one.why for name, one in result.verdicts.items() if not one.passed}
+    ran = {name: why for name, why in missed.items() if not why.startswith(NOT_RUN)}
+    count, passed = len(result.verdicts), len(result.verdicts) - len(missed)
+    if ran and not result.tampered:
+        name, why = next(iter(ran.items()))
+        return [f"{passed} of {count} tests passed; {name}: {why[:_LONGEST]}."]
+    return [f"It ran to its end; {passed} of {count} tests passed."] if alone else []
 
 
 def write(place: Path, source: Source, results: Mapping[str, Result]) -> None:

@@ -44,17 +44,57 @@ class GradedKernel(IPythonKernel):
         super().__init__(**settings)  # type: ignore[no-untyped-call]
         assert self.shell is not None
         self._bench = Bench(self.shell.user_ns)
+        self._printed: Printed | None = None
 
     async def grader_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         """Do what the grader asks, and answer whether it went well."""
         content = dict(parent["content"])
         parent["content"].clear()  # so that nothing finds the test's code there
         try:
+            if content["do"] == "begin":
+                self._watch_output(content["output_mib"])
+            elif self._printed is not None:
+                self._printed.begin()
             answer = await self._bench.do(content)
         except BaseException as error:  # noqa: BLE001 - a test may raise whatever it likes
             answer = {"ok": False, **described(error)}
         assert self.session is not None
         self.session.send(stream, "grader_reply", answer, parent, ident)
+
+    def _watch_output(self, most_mib: int) -> None:
+        self._printed = Printed(most_mib)
+        for stream in (sys.stdout, sys.stderr):
+            self._printed.watch(stream)
+        assert self.shell is not None
+        self.shell.events.register("pre_run_cell", self._printed.begin)
+
+
+class TooMuchOutput(Exception):  # noqa: N818 - the name is what a student reads
+    """A cell, or a test, has printed more than it may."""
+
+
+class Printed:
+    """Counts what one cell prints, and stops it where that is too much."""
+
+    def __init__(self, most_mib: int) -> None:
+        self._most_mib = most_mib
+        self._count = 0
+
+    def begin(self, *_: Any) -> None:
+        """Begin to count anew: the next cell is run."""
+        self._count = 0
+
+    def watch(self, stream: Any) -> None:
+        """Count what is written to ``stream`` from now on."""
+        write = stream.write
+
+        def counted(text: str) -> Any:
+            self._count += len(text)
+            if self._count > self._most_mib * 2**20:
+                raise TooMuchOutput(f"it printed more than {self._most_mib} MiB")
+            return write(text)
+
+        stream.write = counted
 
 
 class Bench:
@@ -85,9 +125,9 @@ class Bench:
                 self._kept.update(found)
                 return {"ok": True}
             case _:
-                replaced = self._put_back()
+                self._put_back()
                 await self._test(request["code"])
-                return {"ok": True, "replaced": replaced}
+                return {"ok": True}
 
     async def _test(self, text: str) -> None:
         own = vars(builtins)

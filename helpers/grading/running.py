@@ -23,11 +23,15 @@ from helpers.grading.restore import Step, modules_used_by
 #: Starts a program, given its arguments, where the submission is run.
 Launch = Callable[[Sequence[str]], subprocess.Popen[bytes]]
 
+#: How the reason begins of a test that was not run at all.
+NOT_RUN = "could not be run"
+
 _START_SECONDS = 120.0
 _INTERRUPTED_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
-# How many times the output that is allowed may be printed before the cell is stopped.
-_MUCH_TOO_MUCH = 10
+# What is printed is limited in the kernel. What is shown otherwise, or past that limit, may be some
+# times as much before the cell is stopped.
+_MUCH_TOO_MUCH = 3
 _TAMPERED = "the notebook made a test pass that cannot, so none of its tests counts"
 
 Excess = Literal["time", "notebook", "output"]
@@ -35,7 +39,7 @@ Excess = Literal["time", "notebook", "output"]
 
 @dataclass(frozen=True)
 class Limits:
-    """What a submission may take: seconds for a cell and for all, MiB of memory and of output."""
+    """What a submission may take: seconds for a cell and for all, MiB of memory, and of output."""
 
     cell_seconds: float = 120.0
     notebook_seconds: float = 900.0
@@ -231,7 +235,9 @@ def run(steps: Sequence[Step], started: Kernel) -> Outcome:
     outcome = Outcome()
     texts = [step.text for step in steps if step.source is not None and step.source.restored]
     try:
-        answer, _ = started.ask("begin", modules=modules_used_by(texts))
+        answer, _ = started.ask(
+            "begin", modules=modules_used_by(texts), output_mib=started.limits.output_mib
+        )
     except KernelEnded as end:
         raise GradingError(f"The kernel {end} before it began: try again.") from None
     if not answer["ok"]:
@@ -256,7 +262,7 @@ def run(steps: Sequence[Step], started: Kernel) -> Outcome:
 def _leave_out(steps: Sequence[Step], outcome: Outcome, why: str) -> None:
     for step in steps:
         if step.is_test:
-            outcome.verdicts[step.name] = Verdict(False, f"could not be run: {why}")
+            outcome.verdicts[step.name] = Verdict(False, f"{NOT_RUN}: {why}")
 
 
 def _run_one(step: Step, started: Kernel, outcome: Outcome) -> None:
@@ -276,6 +282,7 @@ def _run_one(step: Step, started: Kernel, outcome: Outcome) -> None:
 
 
 def _tested(step: Step, started: Kernel, outcome: Outcome) -> Verdict:
+    _note_replaced(started.ask("guard")[0], outcome)
     # One that cannot pass, so that it is seen where somebody makes all of them pass.
     first, second = secrets.randbelow(10**6), secrets.randbelow(10**6) + 10**6
     impossible, _ = started.ask("test", code=f"assert {first} == {second}")
@@ -283,7 +290,6 @@ def _tested(step: Step, started: Kernel, outcome: Outcome) -> Verdict:
         outcome.tampered = _TAMPERED
         return Verdict(False, _TAMPERED)
     answer, excess = started.ask("test", code=step.text)
-    _note_replaced(answer, outcome)
     if excess in {"time", "notebook"}:
         return Verdict(False, f"it {said(excess, started.limits)}")
     if answer.get("ok") is True:

@@ -24,7 +24,7 @@ from typing import Any
 
 import psutil
 
-from helpers.grading.confine import become_subreaper
+from helpers.grading.confine import ACCOUNTS, become_subreaper
 from helpers.servers import processes
 from helpers.servers.accounts import account, let_pass
 from helpers.settings import PROJECT
@@ -35,6 +35,9 @@ _PASSED_ON = (
     *("MONGO_URL", "REDIS_URL"),
 )
 _LONGEST_STOP_SECONDS = 10
+
+#: How the names of the sandboxes' folders begin.
+FOLDERS = "course-graded-"
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def sandbox(slot: int, course: Path, memory_mib: int) -> Iterator[Sandbox]:
     """
     become_subreaper()
     user = grader_account(slot)
-    outer = Path(tempfile.mkdtemp(prefix="course-")).resolve()
+    outer = Path(tempfile.mkdtemp(prefix=FOLDERS)).resolve()
     made = Sandbox(outer / "home", course, _environ(outer / "home", course), memory_mib, user)
     try:
         outer.chmod(0o711)
@@ -140,7 +143,7 @@ def grader_account(slot: int) -> struct_passwd | None:
 
     Raises ``ServerError`` when the user cannot be created.
     """
-    user = account(f"course_grader_{slot}", why="A submission must not run as root")
+    user = account(f"{ACCOUNTS}{slot}", why="A submission must not run as root")
     if user is not None:
         for folder in (Path(sys.prefix), Path(sys.base_prefix)):
             let_pass(folder, user)

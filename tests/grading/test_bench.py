@@ -26,7 +26,7 @@ def _bench(**names: Any) -> Bench:
 
 def test_a_test_sees_what_the_submission_defined() -> None:
     bench = _bench(add=lambda x: x + 1)
-    assert _do(bench, do="test", code="assert add(1) == 2") == {"ok": True, "replaced": []}
+    assert _do(bench, do="test", code="assert add(1) == 2") == {"ok": True}
     with pytest.raises(AssertionError, match="one more"):
         _do(bench, do="test", code="assert add(1) == 3, 'one more'")
 

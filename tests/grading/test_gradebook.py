@@ -44,6 +44,7 @@ def test_a_row_has_a_column_for_each_task_and_leaves_what_is_graded_by_hand(tmp_
         "status": "It ran to its end; 3 of 3 tests passed.",
     }
     assert (ben["a"], ben["automatic"]) == ("4", "14")
+    assert ben["status"] == "2 of 3 tests passed; a-add-hidden: the sum of nothing is 0."
 
 
 def test_what_was_entered_by_hand_stays(tmp_path: Path) -> None:
@@ -67,13 +68,12 @@ def test_the_status_is_the_refusal_or_what_happened_on_one_line() -> None:
     assert gradebook.status(Result(refusal="The file is empty.")) == "The file is empty."
     result = Result(
         verdicts=ALL,
-        failures={"b-answer": "failed: KeyError: 'x'", "c": "failed: E", "d": "ran for more"},
-        events=["d ran for more than 9 s\nand was stopped."],
+        failures={"b-answer": "failed: KeyError: 'x'", "c": "failed: E", "d": "ran for 9 s"},
+        events=["d ran for 9 s."],
         notes=["a-test: a locked cell."],
     )
     assert gradebook.status(result) == (
-        "d ran for more than 9 s and was stopped. b-answer failed: KeyError: 'x' (1 more failed "
-        "too). a-test: a locked cell."
+        "d ran for 9 s. b-answer failed: KeyError: 'x' (1 more failed too). a-test: a locked cell."
     )
 
 
