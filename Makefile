@@ -11,7 +11,7 @@ LIMITS   ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env lab check release grade test lint notebooks torture bench up down status docker-up docker-down lock clean
+.PHONY: help env lab check release grade test hostile lint notebooks torture bench up down status docker-up docker-down lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -89,9 +89,12 @@ grade: .venv/.lab  ## grade SUBMISSIONS=folder, JOBS=n at a time, into TO=folder
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadscope --nbval
 
 test: lint  ## run everything that must hold
-	@$(PYTEST) tests notebooks
+	@$(PYTEST) --ignore tests/hostile tests notebooks
 	@echo "Once more, with the servers given by address"
 	@$(PYTEST) --by-address -m "not servers" tests/stores tests/metadata tests/stock tests/orders tests/network tests/joins tests/api tests/drills notebooks
+
+hostile: .venv/.dev  ## grade a class in which everything goes wrong, for minutes
+	@$(BIN)/python -m pytest -q tests/hostile
 
 lint: .venv/.dev  ## style, format and types
 	@$(BIN)/ruff check .

@@ -10,7 +10,6 @@ import argparse
 import hashlib
 import json
 import platform
-import queue
 import subprocess
 import sys
 import time
@@ -26,7 +25,7 @@ from helpers.grading import feedback, gradebook
 from helpers.grading.collect import Submission, collect, content
 from helpers.grading.one import Job, Result
 from helpers.grading.running import Limits
-from helpers.grading.sandbox import course_copy, grader_account
+from helpers.grading.sandbox import course_copy, make_accounts
 from helpers.grading.source import Source, read_source
 from helpers.settings import PROJECT, load_settings
 
@@ -91,26 +90,20 @@ class Grader:
         """Grade what is waiting, and yield each as it is done."""
         if not waiting:
             return
-        slots: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for slot in range(1, self.jobs + 1):
-            grader_account(slot)  # one after the other: each may have to be made
-            slots.put(slot)
+        make_accounts(self.jobs)  # one after the other, before several want the same
         with course_copy() as course, ThreadPoolExecutor(self.jobs) as pool:
             futures: dict[Future[Result], tuple[Submission, str]] = {
-                pool.submit(self._one, one, course, slots): (one, key) for one, key in waiting
+                pool.submit(self._one, one, course): (one, key) for one, key in waiting
             }
             for future in as_completed(futures):
                 yield *futures[future], future.result()
 
-    def _one(self, one: Submission, course: Path, slots: queue.SimpleQueue[int]) -> Result:
+    def _one(self, one: Submission, course: Path) -> Result:
         if one.notebook is None:
             return Result(refusal=one.refusal)
-        slot = slots.get()
-        try:
-            job = Job(one.notebook.resolve(), self.source.resolve(), course, slot, self.limits)
-            return _in_a_process(job)
-        finally:
-            slots.put(slot)
+        return _in_a_process(
+            Job(one.notebook.resolve(), self.source.resolve(), course, self.limits)
+        )
 
     def _known(self, one: Submission, common: str) -> tuple[str, Result | None]:
         """Return what identifies this very grading, and its result if there is one already."""

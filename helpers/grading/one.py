@@ -24,7 +24,7 @@ from helpers.grading.source import Source, parse_notebook, read_source
 
 @dataclass(frozen=True)
 class Job:
-    """A submission to grade: its ``notebook``, by the project's ``source``, in the job's ``slot``.
+    """A submission to grade: its ``notebook``, by the project's ``source``.
 
     ``course`` is a folder with a copy of the course's package.
     """
@@ -32,7 +32,6 @@ class Job:
     notebook: Path
     source: Path
     course: Path
-    slot: int
     limits: Limits
 
     def to_json(self) -> str:
@@ -44,7 +43,7 @@ class Job:
         """Return what ``to_json`` has written."""
         found = json.loads(text)
         paths = {name: Path(found[name]) for name in ("notebook", "source", "course")}
-        return cls(**paths, slot=found["slot"], limits=Limits(**found["limits"]))
+        return cls(**paths, limits=Limits(**found["limits"]))
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def grade(job: Job) -> Result:
         restored = restore(source, parse_notebook(text_of_file(job.notebook)))
     except GradingError as error:
         return Result(refusal=str(error))
-    with sandbox(job.slot, job.course, job.limits.memory_mib) as place:
+    with sandbox(job.course, job.limits.memory_mib) as place:
         sockets = place.folder
         with kernel(
             sockets, place.launch, sys.executable, job.limits, place.memory_used

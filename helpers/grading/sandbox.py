@@ -1,7 +1,7 @@
 """Where one submission runs: a folder, an account and servers of its own, and nothing left after.
 
-Where the grader runs as root, each job has a system user of its own, who owns nothing but the
-submission's folder. Where the system can (Linux from 5.13 on), nothing beside that folder can be
+Where the grader runs as root, each submission has a system user for itself, who owns nothing but
+its folder. Where the system can (Linux from 5.13 on), nothing beside that folder can be
 written either way, nor read, but for the system's own files and the course's. The stores are those
 that the course starts by itself when a notebook opens them: in that folder, and so as fresh, as
 confined and as mortal as the notebook's other processes.
@@ -13,6 +13,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from typing import Any
 
 import psutil
 
+from helpers.errors import ServerError
 from helpers.grading.confine import ACCOUNTS, become_subreaper
 from helpers.servers import processes
 from helpers.servers.accounts import account, let_pass
@@ -35,6 +37,7 @@ _PASSED_ON = (
     *("MONGO_URL", "REDIS_URL"),
 )
 _LONGEST_STOP_SECONDS = 10
+_MOST_ACCOUNTS = 64
 
 #: How the names of the sandboxes' folders begin.
 FOLDERS = "course-graded-"
@@ -113,8 +116,8 @@ class Sandbox:
 
 
 @contextlib.contextmanager
-def sandbox(slot: int, course: Path, memory_mib: int) -> Iterator[Sandbox]:
-    """Yield a sandbox for the job number ``slot``; end its processes and delete it after.
+def sandbox(course: Path, memory_mib: int) -> Iterator[Sandbox]:
+    """Yield a sandbox; end its processes and delete it after.
 
     ``course`` is a folder with the course's package. Every process that this one has started is
     taken for the sandbox's: use one process for each sandbox at a time.
@@ -122,7 +125,20 @@ def sandbox(slot: int, course: Path, memory_mib: int) -> Iterator[Sandbox]:
     Raises ``ServerError`` when there is no account for it and none can be made.
     """
     become_subreaper()
-    user = grader_account(slot)
+    with _free_account() as user:
+        yield from _sandbox(user, course, memory_mib)
+
+
+def make_accounts(count: int) -> None:
+    """Make ``count`` accounts for submissions, where we are root and they are not there.
+
+    Raises ``ServerError`` when one cannot be created.
+    """
+    for number in range(1, count + 1):
+        _account(number)
+
+
+def _sandbox(user: struct_passwd | None, course: Path, memory_mib: int) -> Iterator[Sandbox]:
     outer = Path(tempfile.mkdtemp(prefix=FOLDERS)).resolve()
     made = Sandbox(outer / "home", course, _environ(outer / "home", course), memory_mib, user)
     try:
@@ -138,12 +154,29 @@ def sandbox(slot: int, course: Path, memory_mib: int) -> Iterator[Sandbox]:
         shutil.rmtree(outer, ignore_errors=True)
 
 
-def grader_account(slot: int) -> struct_passwd | None:
-    """Return the system user of the job number ``slot``; ``None`` where we are not root.
+@contextlib.contextmanager
+def _free_account() -> Iterator[struct_passwd | None]:
+    """Yield an account that no other submission on this machine has; ``None`` if we are not root.
 
-    Raises ``ServerError`` when the user cannot be created.
+    Raises ``ServerError`` when there is none, and none can be created.
     """
-    user = account(f"{ACCOUNTS}{slot}", why="A submission must not run as root")
+    if os.geteuid() != 0:
+        yield None
+        return
+    for number in range(1, _MOST_ACCOUNTS + 1):
+        # A name that only one socket of the system can have, and that ends with its process.
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as held:
+            try:
+                held.bind(f"\0{ACCOUNTS}{number}")
+            except OSError:
+                continue
+            yield _account(number)
+            return
+    raise ServerError(f"{_MOST_ACCOUNTS} submissions are graded already: give fewer JOBS.")
+
+
+def _account(number: int) -> struct_passwd | None:
+    user = account(f"{ACCOUNTS}{number}", why="A submission must not run as root")
     if user is not None:
         for folder in (Path(sys.prefix), Path(sys.base_prefix)):
             let_pass(folder, user)

@@ -10,7 +10,8 @@ from helpers.errors import GradingError
 from helpers.grading.check import check, is_answered, is_hidden, told
 from helpers.grading.release import released
 from helpers.grading.running import Limits
-from tests.grading import building, hostile
+from tests.grading import building
+from tests.hostile import notebooks as hostile
 
 
 def _told(made: object, place: Path) -> str:

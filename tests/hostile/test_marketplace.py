@@ -10,7 +10,8 @@ import pytest
 from helpers.grading.grade import Grader
 from helpers.grading.release import released
 from helpers.grading.running import Limits
-from tests.grading import building, marketplace
+from tests.grading import building
+from tests.hostile import marketplace
 
 LIMITS = Limits(cell_seconds=60, notebook_seconds=240)
 

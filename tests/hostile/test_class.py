@@ -20,7 +20,8 @@ from helpers.grading.release import released
 from helpers.grading.running import Limits
 from helpers.grading.sandbox import FOLDERS
 from helpers.grading.source import Notebook
-from tests.grading import building, hostile
+from tests.grading import building
+from tests.hostile import notebooks as hostile
 
 LIMITS = Limits(cell_seconds=8, notebook_seconds=60, memory_mib=512)
 FILES = {
