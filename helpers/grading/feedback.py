@@ -25,8 +25,9 @@ blockquote { margin: .5rem 0; padding: .2rem 1rem; border-left: 3px solid #888;
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def page(source: Source, title: str, student: str, result: Result) -> str:
+def page(source: Source, student: str, result: Result) -> str:
     """Return a student's page as HTML; whatever the student has written in it is text."""
+    title = source.title()
     body = [
         f"<h1>{escape(title)}</h1>",
         f"<p><strong>{escape(student)}</strong></p>",

@@ -130,10 +130,9 @@ class Grader:
         return self.to / "results" / f"{one.student}.json"
 
     def _write(self, source: Source, results: dict[str, Result]) -> None:
-        title = self.source.stem
         for student, result in results.items():
             place = self.to / "feedback" / f"{student}.html"
-            place.write_text(feedback.page(source, title, student, result), "utf-8")
+            place.write_text(feedback.page(source, student, result), "utf-8")
         gradebook.write(self.to / "grades.csv", source, results)
 
     def _fingerprint(self) -> str:

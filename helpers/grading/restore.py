@@ -139,7 +139,7 @@ def _sort(notebook: Notebook, known: dict[str, SourceCell]) -> _Sorted:
 
 def _own_steps(cells: list[Cell], after: str) -> list[Step]:
     return [
-        Step(f"your own cell {number} after {after}", text_of(cell))
+        Step(f"own cell {number} after {after}", text_of(cell))
         for number, cell in enumerate(cells, start=1)
     ]
 

@@ -151,6 +151,7 @@ def _sandbox(user: struct_passwd | None, course: Path, memory_mib: int) -> Itera
         yield made
     finally:
         made.clear()
+        _fetch_ended()
         shutil.rmtree(outer, ignore_errors=True)
 
 
@@ -201,6 +202,13 @@ def course_copy() -> Iterator[Path]:
             [sys.executable, "-m", "compileall", "-q", str(folder)], check=True, umask=0o022
         )
         yield folder
+
+
+def _fetch_ended() -> None:
+    """Fetch the ended processes that have become ours, so that their time is counted as ours."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            pass
 
 
 def _environ(home: Path, course: Path) -> dict[str, str]:

@@ -106,9 +106,10 @@ class Source:
         """Return the cells that are graded by hand: all, or those of one task."""
         return [c for c in self.cells if c.kind == "manual" and task in {None, c.task}]
 
-    def title(self, task: str) -> str:
-        """Return what ``task`` is called: by a heading such as ``## Task A · Distribute``."""
-        heading = re.compile(rf"^## Task {re.escape(task)}\W+(.+)$", re.IGNORECASE | re.MULTILINE)
+    def title(self, task: str | None = None) -> str:
+        """Return what the project is called, or ``task``: its heading ``## Task A · …``."""
+        start = "#" if task is None else rf"## Task {re.escape(task)}\W+"
+        heading = re.compile(rf"^{start} *(.+)$", re.IGNORECASE | re.MULTILINE)
         texts = (cell.text for cell in self.cells if not cell.code)
         found = next(filter(None, map(heading.search, texts)), None)
         return found[1] if found else ""

@@ -94,8 +94,9 @@ class _Page(HTMLParser):
 
 
 def test_a_page_says_what_failed_in_words_and_shows_no_test() -> None:
-    page = feedback.page(SOURCE, "07", "ben", HALF)
+    page = feedback.page(SOURCE, "ben", HALF)
     assert "failed: the sum of nothing is 0" in page
+    assert "<h1>Sums</h1>" in page
     assert "A · Add" in page
     assert "14 of 20" in page
     for cell in SOURCE.tests():
@@ -111,10 +112,10 @@ def test_a_page_holds_what_a_student_wrote_as_text() -> None:
         notes=[bad],
         texts={"a-add-text": bad},
     )
-    page = _Page(feedback.page(SOURCE, bad, bad, result))
+    page = _Page(feedback.page(SOURCE, bad, result))
     assert not page.tags & {"script", "img"}
     assert page.text.count(bad) >= 6
-    assert not _Page(feedback.page(SOURCE, "07", "x", Result(refusal=bad))).tags & {"script"}
+    assert not _Page(feedback.page(SOURCE, "x", Result(refusal=bad))).tags & {"script"}
 
 
 def test_submissions_are_notebooks_and_folders_with_one(tmp_path: Path) -> None:

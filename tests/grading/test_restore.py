@@ -94,8 +94,8 @@ def test_own_cells_stay_behind_the_cell_that_they_stood_behind() -> None:
     made["cells"].insert(0, building.code("first", "y = 1"))
     restored = restore(SOURCE, made)
     names = [step.name for step in restored.steps]
-    assert names[0] == "your own cell 1 after the beginning"
-    assert names[names.index("a-add-answer") + 1] == "your own cell 1 after a-add-answer"
+    assert names[0] == "own cell 1 after the beginning"
+    assert names[names.index("a-add-answer") + 1] == "own cell 1 after a-add-answer"
     assert restored.notes == ()
 
 
