@@ -167,10 +167,8 @@ class _Watch:
                 self.end(f"took more than {kernel.limits.memory_mib} MiB of memory")
         if now > self._deadline:
             if self._interrupted:
-                self.end(
-                    f"{said(self.excess or 'time', kernel.limits)} and did not let itself "
-                    "be interrupted"
-                )
+                why = said(self.excess or "time", kernel.limits)
+                self.end(f"{why} and did not let itself be interrupted")
             self.excess = "notebook" if now > kernel.ends_at else "time"
             self._interrupt(now)
 
@@ -190,12 +188,15 @@ class _Watch:
 def said(excess: Excess, limits: Limits) -> str:
     """Return what an excess was, in words."""
     if excess == "time":
-        return f"ran for more than {limits.cell_seconds:g} s and was stopped"
+        return f"ran for more than {limits.cell_seconds:g} s"
     if excess == "notebook":
-        return (
-            f"was stopped, since all cells together ran for more than {limits.notebook_seconds:g} s"
-        )
+        return f"ran when the notebook had run for {limits.notebook_seconds:g} s"
     return f"printed more than {limits.output_mib} MiB"
+
+
+def _stopped(excess: Excess, limits: Limits) -> str:
+    # What has only printed too much may have come to its end by itself.
+    return f"{said(excess, limits)}{'' if excess == 'output' else ' and was stopped'}"
 
 
 @contextlib.contextmanager
@@ -273,7 +274,7 @@ def _run_one(step: Step, started: Kernel, outcome: Outcome) -> None:
         _note_replaced(started.ask("guard")[0], outcome)
     answer, excess = started.execute(step.text)
     if excess is not None:
-        outcome.failures[step.name] = said(excess, started.limits)
+        outcome.failures[step.name] = _stopped(excess, started.limits)
         outcome.events.append(f"{step.name} {outcome.failures[step.name]}.")
     elif answer.get("status") != "ok":
         outcome.failures[step.name] = _short(answer)
@@ -291,7 +292,7 @@ def _tested(step: Step, started: Kernel, outcome: Outcome) -> Verdict:
         return Verdict(False, _TAMPERED)
     answer, excess = started.ask("test", code=step.text)
     if excess in {"time", "notebook"}:
-        return Verdict(False, f"it {said(excess, started.limits)}")
+        return Verdict(False, f"it {_stopped(excess, started.limits)}")
     if answer.get("ok") is True:
         return Verdict(True)
     return Verdict(False, _why(answer))

@@ -57,9 +57,9 @@ CELLS = {
         "import time\ntime.sleep(10**6)", ALL, ("ran for more than 8 s and was stopped",)
     ),
     "loops-stubbornly": Hostile(
-        "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
+        "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass",
         0,
-        ("ran for more than 8 s", "did not let itself be interrupted"),
+        ("ran for more than 8 s and did not let itself be interrupted",),
     ),
     "loops-in-a-test": Hostile(
         "def add(numbers):\n    while not numbers: pass\n    return sum(numbers)",

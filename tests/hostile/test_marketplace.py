@@ -70,7 +70,7 @@ def test_two_runs_give_the_same_grades_and_the_same_pages(
     graded: tuple[Grader, Path], tmp_path: Path
 ) -> None:
     first, folder = graded
-    second = Grader(first.source, tmp_path / "again", jobs=1, limits=first.limits)
+    second = Grader(first.source, tmp_path / "again", jobs=2, limits=first.limits)
     report = second.grade(folder, progress=False)
     assert len(report.new) == len(_rows(first.to))
     for place in ("grades.csv", *(f"feedback/{student}.html" for student in report.new)):
