@@ -65,7 +65,8 @@ class Grader:
             else:
                 results[one.student] = known
         taken_over = len(results)
-        with tqdm(total=len(waiting), desc="Grading", unit="", disable=not progress) as bar:
+        silent = not (progress and waiting)
+        with tqdm(total=len(waiting), desc="Grading", unit="", disable=silent) as bar:
             for one, key, result in self._graded(waiting):
                 results[one.student] = result
                 self._store(one, key, result)
