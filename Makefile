@@ -3,10 +3,15 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 PORT   ?= 8888
+# The project's source, a student's notebook, how many are graded at a time, other limits.
+SOURCE   ?= project/07_project.ipynb
+NOTEBOOK ?= notebooks/07_project.ipynb
+JOBS     ?= 1
+LIMITS   ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env lab test check notebooks bank torture bench up down status docker-up docker-down lock clean
+.PHONY: help env lab check release grade test hostile bank lint notebooks torture bench up down status docker-up docker-down lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -52,6 +57,9 @@ down: .venv/.lab  ## stop the servers; data stay
 status: .venv/.lab  ## show engine, version and address of every store
 	@$(BIN)/python -m helpers status
 
+check: .venv/.lab  ## tell how far your project is; NOTEBOOK=file names it
+	@$(BIN)/python -m helpers.grading.check "$(NOTEBOOK)"
+
 docker-up: .env  ## start genuine Citus, MongoDB and Redis with Docker
 	docker compose up --detach
 	@# The service that registers the workers ends when it has done so.
@@ -66,16 +74,29 @@ docker-down:  ## stop them; data stay
 	@$(PYTHON) -c 'import pathlib, re, secrets; pathlib.Path(".env").touch(0o600); pathlib.Path(".env").write_text(re.sub(r"change-me", lambda _: secrets.token_urlsafe(18), pathlib.Path(".env.example").read_text()))'
 	@echo "Made .env with passwords of its own. While it is there, the course uses the Docker servers."
 
+# ---- For instructors ------------------------------------------------------------------------
+
+release: .venv/.lab  ## write the students' version of the project into TO=folder
+	@$(BIN)/python -m helpers.grading.release --source "$(SOURCE)" --to "$(or $(TO),build/release)"
+
+grade: .venv/.lab  ## grade SUBMISSIONS=folder, JOBS=n at a time, into TO=folder
+	@test -n "$(SUBMISSIONS)" || { echo "Name the folder: make grade SUBMISSIONS=folder" >&2; exit 2; }
+	@$(BIN)/python -m helpers.grading.grade --source "$(SOURCE)" --submissions "$(SUBMISSIONS)" \
+	  --to "$(or $(TO),build/grades)" --jobs $(JOBS) $(LIMITS)
+
 # ---- For those who write the course ---------------------------------------------------------
 
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadscope --nbval
 
-test: check  ## run everything that must hold
-	@$(PYTEST) -m "not bank" tests notebooks project
+test: lint  ## run everything that must hold
+	@$(PYTEST) --ignore tests/hostile -m "not bank" tests notebooks project
 	@echo "Once more, with the servers given by address"
 	@$(PYTEST) --by-address -m "not servers" tests/stores tests/metadata tests/stock tests/orders tests/network tests/joins tests/api tests/drills notebooks project
 
-check: .venv/.dev  ## style, format and types
+hostile: .venv/.dev  ## grade a class in which everything goes wrong, for minutes
+	@$(BIN)/python -m pytest -q tests/hostile
+
+lint: .venv/.dev  ## style, format and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy

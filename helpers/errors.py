@@ -14,6 +14,7 @@ thing, the likely cause and the way out. No text ever holds a password::
     ├── LoadError           a server cannot be measured: it does not listen, or the callers ended
     ├── DrillError          another drill is on, or what it needs has ended
     ├── NotebookError       a notebook's cells are not what a tool of the course's authors needs
+    ├── GradingError        the project's source, or what was handed in, is not what it must be
     ├── CatalogError        a catalogue file has bad lines; all of them are in ``problems``
     ├── QueryError          what is asked of the shop is not what it must be
     ├── CatalogueAwayError  nobody knows which listings there are: their store does not answer
@@ -122,6 +123,10 @@ class NotebookError(CourseError):
         super().__init__(f"The cell {cell} {reason}. {way_out}")
         self.cell = cell
         self.reason = reason
+
+
+class GradingError(CourseError):
+    """The project's source, or a submission of it, is not what it must be."""
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,8 @@ extension is available there, every node loads it.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
-import pwd
 import secrets
 import signal
 import stat
@@ -22,6 +20,7 @@ from urllib.parse import quote
 import psycopg
 
 from helpers.errors import ServerError
+from helpers.servers.accounts import account, let_pass
 from helpers.servers.home import UNFINISHED, Home, Memory, explaining_os_errors
 from helpers.servers.processes import launch
 from helpers.servers.server import Server
@@ -210,20 +209,7 @@ def server_account() -> struct_passwd | None:
     The user is created when it is first needed, without a login. ``None`` when we are not root.
     Raises ``ServerError`` when the user cannot be created.
     """
-    if os.geteuid() != 0:
-        return None
-    with contextlib.suppress(KeyError):
-        return pwd.getpwnam(_ACCOUNT)
-    command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", _ACCOUNT]
-    with contextlib.suppress(OSError):
-        subprocess.run(command, capture_output=True, check=False)
-    try:
-        return pwd.getpwnam(_ACCOUNT)
-    except KeyError:
-        raise ServerError(
-            "PostgreSQL refuses to run as root, and a system user for it could not be created "
-            f"(useradd failed): run this as an ordinary user, or create the user {_ACCOUNT}."
-        ) from None
+    return account(_ACCOUNT, why="PostgreSQL refuses to run as root")
 
 
 @cache
@@ -248,17 +234,9 @@ def _knows(bindir: Path, setting: str) -> bool:
     return any(line.startswith(f"{setting}\t") for line in asked.stdout.splitlines())
 
 
-def _let_in(folder: Path, account: struct_passwd) -> None:
-    """Let ``account`` pass through the folders above ``folder`` (pass, not read), where it cannot.
-
-    Only root comes here: a clone below a home directory that is closed to others would otherwise
-    be out of PostgreSQL's reach.
-    """
-    for above in folder.parents:
-        mode = above.stat()
-        if mode.st_uid != account.pw_uid and not mode.st_mode & stat.S_IXOTH:
-            with contextlib.suppress(PermissionError):
-                above.chmod(stat.S_IMODE(mode.st_mode) | stat.S_IXOTH)
+def _let_in(folder: Path, user: struct_passwd) -> None:
+    """Let ``user`` reach ``folder``, and use what is in it."""
+    let_pass(folder, user)
     if not folder.stat().st_mode & stat.S_IXOTH and folder.stat().st_uid == 0:
         # Installed under a umask that shuts others out: the programs and their libraries.
         for entry in [folder.parent, *folder.parent.rglob("*"), *_wheel_libraries(folder)]:

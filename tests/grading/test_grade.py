@@ -1,0 +1,117 @@
+"""Grading a folder: what is graded anew, what is taken over, what the grader itself fails at."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from helpers.errors import GradingError
+from helpers.grading import grade
+from helpers.grading.grade import Grader
+from helpers.grading.running import Limits
+from tests.grading import building
+from tests.hostile import notebooks as hostile
+
+
+@pytest.fixture
+def grader(tmp_path: Path) -> Grader:
+    """A grader of the project of sums."""
+    return Grader(
+        building.write(building.sums(), tmp_path / "source" / "07.ipynb"), tmp_path / "graded"
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What was handed in: one notebook, and something else."""
+    building.write(hostile.half_done(), tmp_path / "handed-in" / "anna.ipynb")
+    (tmp_path / "handed-in" / "ben.ipynb").write_text("by mail")
+    return tmp_path / "handed-in"
+
+
+def _rows(grader: Grader) -> dict[str, dict[str, str]]:
+    with (grader.to / "grades.csv").open(encoding="utf-8", newline="") as file:
+        return {row["student"]: row for row in csv.DictReader(file)}
+
+
+def test_only_what_has_changed_is_graded_again(grader: Grader, folder: Path) -> None:
+    first = grader.grade(folder, progress=False)
+    assert [*first.new] == ["anna", "ben"]
+    assert _rows(grader)["anna"]["automatic"] == "14"
+    before = (grader.to / "grades.csv").read_bytes()
+    second = grader.grade(folder, progress=False)
+    assert (second.new, second.taken_over) == ({}, 2)
+    assert (grader.to / "grades.csv").read_bytes() == before
+
+    (folder / "ben.ipynb").write_text("by mail, again")
+    assert [*grader.grade(folder, progress=False).new] == ["ben"]
+    (grader.to / "results" / "anna.json").write_text("{")
+    assert [*grader.grade(folder, progress=False).new] == ["anna"]
+    # Whoever hands in nothing any more has no row.
+    (folder / "anna.ipynb").unlink()
+    grader.grade(folder, progress=False)
+    assert [*_rows(grader)] == ["ben"]
+
+
+def test_another_project_or_other_limits_are_graded_anew(grader: Grader, folder: Path) -> None:
+    (folder / "anna.ipynb").unlink()
+    grader.grade(folder, progress=False)
+    other = replace(grader, limits=Limits(cell_seconds=1))
+    assert [*other.grade(folder, progress=False).new] == ["ben"]
+    building.write(building.changed(building.sums(), title="# More"), grader.source)
+    assert [*grader.grade(folder, progress=False).new] == ["ben"]
+
+
+def test_what_the_grader_itself_fails_at_is_said_and_graded_the_next_time(
+    grader: Grader, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.contextmanager
+    def empty() -> Iterator[Path]:
+        yield folder
+
+    with monkeypatch.context() as patched:
+        patched.setattr(grade, "course_copy", empty)
+        report = grader.grade(folder, progress=False)
+    assert report.unfinished == ["anna"]
+    assert "1 could not be graded" in str(report)
+    assert "try again" in _rows(grader)["anna"]["status"]
+    again = grader.grade(folder, progress=False)
+    assert ([*again.new], again.unfinished) == (["anna"], [])
+    assert "1 graded, 1 taken over" in str(again)
+    assert "processor time" in str(again)
+
+
+def test_jobs_must_be_possible(
+    grader: Grader, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(GradingError, match="1 or more"):
+        replace(grader, jobs=0).grade(folder)
+    for name, url in (
+        ("POSTGRES_URL", "postgresql://a@b/c"),
+        ("MONGO_URL", "mongodb://a/b"),
+        ("REDIS_URL", "redis://a/0"),
+    ):
+        monkeypatch.setenv(name, url)
+    with pytest.raises(GradingError, match="JOBS=1"):
+        replace(grader, jobs=2).grade(folder)
+
+
+def test_the_command_says_where_everything_is(
+    grader: Grader,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (folder / "anna.ipynb").unlink()
+    arguments = ["grade", "--source", str(grader.source), "--to", str(grader.to)]
+    monkeypatch.setattr("sys.argv", [*arguments, "--submissions", str(folder)])
+    assert grade.main() == 0
+    assert str(grader.to / "grades.csv") in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", [*arguments, "--submissions", str(folder / "none")])
+    assert grade.main() == 2
+    assert "SUBMISSIONS" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""The grader, graded: what students hand in, and what nobody should."""
