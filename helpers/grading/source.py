@@ -27,7 +27,7 @@ Cell = dict[str, Any]
 Kind = Literal["test", "manual", "answer", "given", "free"]
 
 #: What stands in the students' version where a solution was, in code and in text.
-CODE_STUB = ("# YOUR CODE HERE", "raise NotImplementedError")
+CODE_STUB = ("# YOUR CODE HERE", "raise NotImplementedError()")
 TEXT_STUB = ("YOUR ANSWER HERE",)
 #: What stands there where a whole cell was hidden.
 HIDDEN_STUB = "# Hidden tests: they are run when the project is graded."

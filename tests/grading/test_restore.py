@@ -113,7 +113,7 @@ def test_a_missing_answer_is_the_students_version_and_never_the_solution() -> No
     made = _handed_in()
     made["cells"] = [one for one in _cells(made) if one["id"] != "b-greatest-answer"]
     restored = restore(SOURCE, made)
-    assert _texts(restored)["b-greatest-answer"] == "# YOUR CODE HERE\nraise NotImplementedError"
+    assert _texts(restored)["b-greatest-answer"] == "# YOUR CODE HERE\nraise NotImplementedError()"
     assert restored.notes == ("b-greatest-answer: this answer cell is missing.",)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from helpers.grading.release import released
 from helpers.grading.source import Notebook
 from tests.grading import building
 
@@ -86,12 +85,7 @@ def project() -> Notebook:
 
 def perfect() -> Notebook:
     """What a student hands in who has done all of it."""
-    made = released(building.source(project()))
-    for cell in project()["cells"]:
-        if cell["id"].endswith("-answer"):
-            lines = [line for line in cell["source"].splitlines() if "###" not in line]
-            building.find(made, cell["id"])["source"] = "\n".join(lines)
-    return made
+    return building.solved(project())
 
 
 def half_done() -> Notebook:

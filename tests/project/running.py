@@ -20,83 +20,47 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from helpers.grading.source import SourceCell, read_source
 from helpers.settings import PROJECT
 
 NOTEBOOK = PROJECT / "project" / "07_project.ipynb"
 TASKS = "abcdef"
 
 _GUARD_SECONDS = 300
-_REGION = re.compile(
-    r"^( *)### BEGIN SOLUTION$.*?^ *### END SOLUTION(?:\n|\Z)", re.MULTILINE | re.DOTALL
-)
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One cell that nbgrader knows: its grade id, its task, its points, and whether it answers."""
-
-    grade_id: str
-    kind: str
-    points: int
-    is_answer: bool
-    source: str
-
-    @property
-    def task(self) -> str:
-        return self.grade_id.partition("-")[0]
-
-    @property
-    def is_check(self) -> bool:
-        return self.points > 0 and self.kind == "code"
+def cells() -> tuple[SourceCell, ...]:
+    """Return the cells of the notebook, in their order."""
+    return read_source(NOTEBOOK).cells
 
 
-def cells() -> list[Cell]:
-    """Return the cells of the notebook that nbgrader knows, in their order."""
-    found = []
-    for cell in json.loads(NOTEBOOK.read_text("utf-8"))["cells"]:
-        known = cell["metadata"].get("nbgrader")
-        if known is not None:
-            source = cell["source"]
-            found.append(
-                Cell(
-                    known["grade_id"],
-                    cell["cell_type"],
-                    known.get("points", 0),
-                    known["solution"],
-                    source if isinstance(source, str) else "".join(source),
-                )
-            )
+def answer_of(task: str) -> SourceCell:
+    """Return the cell that the answer to a task goes into."""
+    (found,) = (cell for cell in cells() if cell.kind == "answer" and cell.task == task)
     return found
 
 
 def solution(task: str) -> str:
     """Return the notebook's own answer to a task."""
-    (source,) = (
-        cell.source
-        for cell in cells()
-        if cell.is_answer and cell.kind == "code" and cell.task == task
-    )
-    return source
+    return answer_of(task).text
 
 
 def untouched(task: str) -> str:
-    """Return what a student finds in place of an answer, as nbgrader makes it."""
-    return _REGION.sub(r"\1# YOUR CODE HERE\n\1raise NotImplementedError()\n", solution(task))
+    """Return what a student finds in place of an answer."""
+    return answer_of(task).released()
 
 
-def full_points() -> dict[str, int]:
+def full_points() -> dict[str, float]:
     """Return the points that checks give for each task."""
-    return {
-        task: sum(cell.points for cell in cells() if cell.is_check and cell.task == task)
-        for task in TASKS
-    }
+    source = read_source(NOTEBOOK)
+    return {task: sum(test.points for test in source.tests(task)) for task in TASKS}
 
 
 @dataclass(frozen=True)
 class Graded:
     """What an answer earned: the points of each task, and the error of each cell that failed."""
 
-    points: dict[str, int]
+    points: dict[str, float]
     errors: dict[str, str]
 
 
@@ -133,10 +97,10 @@ class Runner:
         line = self._process.stdout.readline()
         assert line.strip(), "the answer ended its process, or took too long"
         errors: dict[str, str] = json.loads(line)
-        points = dict.fromkeys(TASKS, 0)
-        for cell in cells():
-            if cell.is_check and cell.task in tasks and cell.grade_id not in errors:
-                points[cell.task] += cell.points
+        points = dict.fromkeys(TASKS, 0.0)
+        for test in read_source(NOTEBOOK).tests():
+            if test.task in tasks and test.key not in errors:
+                points[test.task] += test.points
         return Graded(points, errors)
 
     def __enter__(self) -> Self:
@@ -154,17 +118,17 @@ def run(answers: Mapping[str, str], tasks: str, seed: int | None) -> dict[str, s
     errors: dict[str, str] = {}
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for cell in cells():
-        if cell.kind != "code" or cell.task in set(TASKS) - set(tasks):
+        if not cell.code or cell.task in set(TASKS) - set(tasks):
             continue
-        source = answers.get(cell.task, cell.source) if cell.is_answer else cell.source
-        if cell.grade_id == "setup" and seed is not None:
+        source = answers.get(cell.task, cell.text) if cell.kind == "answer" else cell.text
+        if cell.key == "setup" and seed is not None:
             source, count = re.subn(r"^SEED = \d+$", f"SEED = {seed}", source, flags=re.MULTILINE)
             assert count == 1, source
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                exec(compile(source, cell.grade_id, "exec"), namespace)
+                exec(compile(source, cell.key, "exec"), namespace)
         except Exception:  # noqa: BLE001 - whatever an answer raises
-            errors[cell.grade_id] = traceback.format_exc()
+            errors[cell.key] = traceback.format_exc()
     return errors
 
 

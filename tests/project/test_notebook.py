@@ -34,15 +34,15 @@ def test_it_is_worth_100_points_over_six_tasks() -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_each_task_has_an_answer_two_checks_and_a_text(task: str) -> None:
     kinds = Counter(
-        (cell.kind, cell.is_answer, cell.grade_id.rpartition("-")[2] if cell.points else "")
+        (cell.kind, cell.code, cell.key.rpartition("-")[2] if cell.points else "")
         for cell in cells()
-        if cell.task == task and (cell.points or cell.is_answer)
+        if cell.task == task and cell.kind in {"answer", "test", "manual"}
     )
     assert kinds == {
-        ("code", True, ""): 1,
-        ("code", False, "visible"): 1,
-        ("code", False, "hidden"): 1,
-        ("markdown", True, "text"): 1,
+        ("answer", True, ""): 1,
+        ("test", True, "visible"): 1,
+        ("test", True, "hidden"): 1,
+        ("manual", False, "text"): 1,
     }
 
 
@@ -141,16 +141,16 @@ def test_a_check_uses_nothing_of_another_task(task: str) -> None:
     """So a mistake in one task cannot cost points in another."""
     answers = _set_by(solution(task))
     for cell in cells():
-        if cell.is_check and cell.task == task:
-            used = _from_outside(cell.source)
-            assert used <= answers | {"SEED", "market"}, cell.grade_id
-            assert used & answers, cell.grade_id
+        if cell.kind == "test" and cell.task == task:
+            used = _from_outside(cell.text)
+            assert used <= answers | {"SEED", "market"}, cell.key
+            assert used & answers, cell.key
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_an_answer_uses_what_its_own_task_gives(task: str) -> None:
     given = set().union(
-        *(_set_by(cell.source) for cell in cells() if cell.task == task and not cell.points)
+        *(_set_by(cell.text) for cell in cells() if cell.task == task and not cell.points)
     )
     assert _from_outside(solution(task)) <= given
 
@@ -163,7 +163,7 @@ def _set_by(source: str) -> set[str]:
 @pytest.mark.parametrize("task", TASKS)
 def test_the_rubric_has_as_many_points_as_the_text(task: str) -> None:
     (points,) = (
-        cell.points for cell in cells() if cell.task == task and cell.grade_id.endswith("-text")
+        cell.points for cell in cells() if cell.task == task and cell.key.endswith("-text")
     )
     number = next(
         place
@@ -181,6 +181,6 @@ def test_the_table_of_points_says_what_the_cells_say() -> None:
     table = _source(next(cell for cell in RAW if cell["id"] == "rules"))
     for task in TASKS:
         points = [cell.points for cell in cells() if cell.task == task and cell.points]
-        numbers = " | ".join(map(str, [*points, sum(points)]))
+        numbers = " | ".join(f"{one:g}" for one in [*points, sum(points)])
         assert f"| {task.upper()} | " in table
         assert f" | {numbers} |" in table
