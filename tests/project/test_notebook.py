@@ -150,7 +150,7 @@ def test_a_check_uses_nothing_of_another_task(task: str) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_an_answer_uses_what_its_own_task_gives(task: str) -> None:
     given = set().union(
-        *(_set_by(cell.text) for cell in cells() if cell.task == task and not cell.points)
+        *(_set_by(cell.text) for cell in cells() if cell.task == task and cell.kind == "given")
     )
     assert _from_outside(solution(task)) <= given
 
@@ -162,9 +162,7 @@ def _set_by(source: str) -> set[str]:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_rubric_has_as_many_points_as_the_text(task: str) -> None:
-    (points,) = (
-        cell.points for cell in cells() if cell.task == task and cell.key.endswith("-text")
-    )
+    (points,) = (cell.points for cell in cells() if cell.task == task and cell.kind == "manual")
     number = next(
         place
         for place, cell in enumerate(RAW)
