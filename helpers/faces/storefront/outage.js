@@ -135,6 +135,7 @@ function words(error) {
   if (error.status === 503 && error.store) {
     return [`${error.store} does not answer.`, STILL_WORKS[error.store] ?? error.message];
   }
+  if (error.status === 503) return ["The service cannot answer now.", error.message];
   if (error.status >= 500) return ["The service has failed.", `${error.message}${inLog}`];
   return ["The shop cannot answer what this page’s address asks for.", error.message];
 }
