@@ -10,22 +10,22 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from helpers.faces.palette import GREY, GRID, INK, MONGO, POSTGRES, REDIS
+from helpers.faces.palette import GRID, INK, SERIES
 
-_PURPLE = "#CC79A7"
-_VERMILION = "#D55E00"
-_SKY = "#56B4E9"
+_MARKS: tuple[tuple[str, Any], ...] = (
+    ("o", "-"),
+    ("s", "--"),
+    ("^", "-."),
+    ("D", ":"),
+    ("v", (0, (5, 1, 1, 1, 1, 1))),
+    ("P", (0, (6, 2))),
+    ("X", (0, (1, 1))),
+    ("*", (0, (3, 1, 1, 1))),
+)
 
-#: Colour, marker and dashes of the first line, the second, ….
-STYLES: tuple[tuple[str, str, Any], ...] = (
-    (REDIS, "o", "-"),
-    (INK, "s", "--"),
-    (POSTGRES, "^", "-."),
-    (MONGO, "D", ":"),
-    (_PURPLE, "v", (0, (5, 1, 1, 1, 1, 1))),
-    (_VERMILION, "P", (0, (6, 2))),
-    (_SKY, "X", (0, (1, 1))),
-    (GREY, "*", (0, (3, 1, 1, 1))),
+#: Colour, marker and dashes of the first line, the second, …. Colours may come again, marks do not.
+STYLES: tuple[tuple[str, str, Any], ...] = tuple(
+    (SERIES[number % len(SERIES)], *marks) for number, marks in enumerate(_MARKS)
 )
 
 

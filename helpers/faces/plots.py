@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
-from helpers.faces.palette import INK, MONGO, PAPER, POSTGRES, REDIS
+from helpers.faces.palette import INK, MONGO, PAPER, POSTGRES, REDIS, ink_on
 from helpers.shop.model import ProductJSON
 
 _DPI = 110
@@ -41,9 +41,9 @@ def draw_origins(product: ProductJSON) -> Figure:
     axes.set(xlim=(0, 19), ylim=(0, 9.2))
     axes.axis("off")
     metadata = product["metadata"] or {}
-    _store_box(axes, 6.5, POSTGRES, "PostgreSQL", "table products", PAPER)
-    _store_box(axes, 3.4, MONGO, "MongoDB", "collection productmetas", PAPER)
-    _store_box(axes, 0.3, REDIS, "Redis", f"key stock:{product['id']}", INK)
+    _store_box(axes, 6.5, POSTGRES, "PostgreSQL", "table products")
+    _store_box(axes, 3.4, MONGO, "MongoDB", "collection productmetas")
+    _store_box(axes, 0.3, REDIS, "Redis", f"key stock:{product['id']}")
     lines: list[tuple[str, str | None]] = [
         ("{", None),
         *((f'  "{name}": {_json(product[name])},', POSTGRES) for name in ("id", "name", "price")),
@@ -57,7 +57,8 @@ def draw_origins(product: ProductJSON) -> Figure:
     return figure
 
 
-def _store_box(axes: Axes, bottom: float, colour: str, name: str, place: str, ink: str) -> None:
+def _store_box(axes: Axes, bottom: float, colour: str, name: str, place: str) -> None:
+    ink = ink_on(colour)
     axes.add_patch(
         FancyBboxPatch(
             (0.4, bottom), 4.6, 2.3, boxstyle="round,pad=0,rounding_size=0.25", fc=colour, lw=0

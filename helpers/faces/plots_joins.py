@@ -20,7 +20,15 @@ from helpers.faces.lines import (
     plain_scales,
     plot_line,
 )
-from helpers.faces.palette import GREY, INK, POSTGRES, REDIS, STORE_COLOURS, STORE_HATCHES
+from helpers.faces.palette import (
+    GREY,
+    INK,
+    POSTGRES,
+    PURPLE,
+    SKY,
+    STORE_COLOURS,
+    STORE_HATCHES,
+)
 from helpers.stores.trace import STORES, Span
 
 _MOST_ROWS = 40
@@ -212,8 +220,8 @@ def draw_staleness(points: Mapping[str, tuple[float, float]]) -> Figure:
     figure = Figure(figsize=(8.6, 1.2 + 0.5 * len(points)))
     all_axes = figure.subplots(1, 2, sharey=True)
     looks = (
-        ("time until the answer, in ms", POSTGRES, ""),
-        ("age of the answer, in ms", REDIS, "///"),
+        ("time until the answer, in ms", SKY, ""),
+        ("age of the answer, in ms", PURPLE, "///"),
     )
     for number, (axes, (title, colour, hatch)) in enumerate(zip(all_axes, looks, strict=True)):
         values = [1000 * point[number] for point in points.values()]

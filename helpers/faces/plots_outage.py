@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 
 from helpers.faces.availability import KINDS, Availability, Kind
 from helpers.faces.lines import legend_above, open_axes
-from helpers.faces.palette import GREY, IDLE, INK, MONGO, PAPER, REDIS
+from helpers.faces.palette import GREY, IDLE, INK, PAPER, PURPLE, SKY
 
 #: Colour and hatch of each kind of answer: apart in grey, too.
 _LOOKS: Mapping[Kind, tuple[str, str]] = {
-    "whole": (MONGO, ""),
-    "partial": (REDIS, "..."),
+    "whole": (SKY, ""),
+    "partial": (PURPLE, "..."),
     "refused": (IDLE, "///"),
     "none": (INK, ""),
 }

@@ -6,21 +6,23 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from helpers.faces.lines import open_axes
-from helpers.faces.palette import GREY, INK, PAPER, POSTGRES
+from helpers.faces.palette import GREY, IDLE, INK, PAPER, POSTGRES, ink_on, tint
 from helpers.stores.plans import QueryPlan
 from helpers.stores.shards import Shard
 
 _HATCHES = ("", "///", "...", "xxx")
-_SHADES = ("#0072B2", "#7FB8D8", "#BFDCEC", "#E6F1F7")
+_SHADES = tuple(tint(POSTGRES, share) for share in (1.0, 0.5, 0.25, 0.1))
+_BY_ROWS = LinearSegmentedColormap.from_list("rows", [PAPER, POSTGRES])
 
 
 def draw_shard_maps(maps: Mapping[str, Sequence[Shard]]) -> Figure:
     """Draw shards against nodes, one map per title; the darker a shard, the more rows it holds."""
     nodes = sorted({shard.node for shards in maps.values() for shard in shards})
-    most = max(shard.rows for shards in maps.values() for shard in shards)
+    most = max(1, *(shard.rows for shards in maps.values() for shard in shards))
     tallest = max(len(shards) for shards in maps.values())
     figure = Figure(figsize=(1.2 + 1.35 * len(nodes) * len(maps), 0.9 + 0.34 * tallest))
     all_axes = figure.subplots(1, len(maps), squeeze=False)[0]
@@ -36,7 +38,7 @@ def _draw_shard_map(axes: Axes, shards: Sequence[Shard], nodes: Sequence[str], m
     grid = np.full((len(shards), len(nodes)), np.nan)
     for shard in shards:
         grid[shard.index, nodes.index(shard.node)] = shard.rows
-    axes.imshow(grid, cmap="Blues", vmin=0, vmax=1.25 * most, aspect="auto")
+    axes.imshow(grid, cmap=_BY_ROWS, vmin=0, vmax=most, aspect="auto")
     for shard in shards:
         axes.text(
             nodes.index(shard.node),
@@ -45,7 +47,7 @@ def _draw_shard_map(axes: Axes, shards: Sequence[Shard], nodes: Sequence[str], m
             ha="center",
             va="center",
             size=9,
-            color=PAPER if shard.rows > 0.7 * most else INK,
+            color=ink_on(tint(POSTGRES, shard.rows / most)),
         )
     axes.set_xticks(range(len(nodes)), nodes)
     axes.set_yticks(range(len(shards)))
@@ -53,7 +55,7 @@ def _draw_shard_map(axes: Axes, shards: Sequence[Shard], nodes: Sequence[str], m
     for edge in axes.spines.values():
         edge.set_visible(False)
     axes.set_xticks(np.arange(-0.5, len(nodes)), minor=True)
-    axes.grid(which="minor", axis="x", color="#CCCCCC", linewidth=0.8)
+    axes.grid(which="minor", axis="x", color=IDLE, linewidth=0.8)
     axes.tick_params(which="minor", length=0)
 
 
@@ -71,7 +73,7 @@ def draw_tasks(plans: Mapping[str, QueryPlan], shards: Sequence[Shard]) -> Figur
                 left=nodes.index(shard.node) - 0.4,
                 height=0.7,
                 color=POSTGRES if touched else PAPER,
-                edgecolor=POSTGRES if touched else "#BBBBBB",
+                edgecolor=POSTGRES if touched else GREY,
                 linewidth=1.2,
             )
         axes.set_title(f"{title}\n{plan.task_count} of {len(shards)}", size=10)

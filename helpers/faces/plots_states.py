@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 
-from helpers.faces.palette import INK, PAPER
+from helpers.faces.palette import GRID, INK, PAPER
 from helpers.faces.state_layout import (
     HEIGHT,
     ROW,
@@ -26,7 +26,6 @@ Transition = tuple[str, str, str]
 
 # About how wide a letter and how high a line of letters is, in inches.
 _LETTER, _LINE = 0.078, 0.17
-_SHADE = "#E8E8E8"
 
 
 def describe_states(states: Sequence[str], transitions: Sequence[Transition]) -> str:
@@ -44,7 +43,7 @@ def describe_states(states: Sequence[str], transitions: Sequence[Transition]) ->
 
 
 def draw_states(
-    states: Sequence[str], transitions: Sequence[Transition], *, colour: str = _SHADE
+    states: Sequence[str], transitions: Sequence[Transition], *, colour: str = GRID
 ) -> Figure:
     """Draw ``states`` as boxes and ``transitions`` (from, name, to) as arrows with their names.
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from helpers.faces.lines import STYLES, legend_above, open_axes, plain_numbers, plot_line
-from helpers.faces.palette import GREY, INK, POSTGRES, REDIS
+from helpers.faces.palette import GREY, INK, PURPLE, REDIS, SKY
 
 
 def draw_round_trips(
@@ -96,7 +96,7 @@ def draw_origin_calls(calls: Mapping[str, Mapping[str, float]]) -> Figure:
     things = list(dict.fromkeys(thing for counts in calls.values() for thing in counts))
     figure = Figure(figsize=(1.8 + 3.1 * len(things), 0.9 + 0.55 * len(calls)))
     all_axes = figure.subplots(1, len(things), sharey=True, squeeze=False)[0]
-    looks = ((POSTGRES, ""), (REDIS, "///"), (GREY, "..."))
+    looks = ((SKY, ""), (PURPLE, "///"), (GREY, "..."))
     for number, (axes, thing) in enumerate(zip(all_axes, things, strict=True)):
         colour, hatch = looks[number % len(looks)]
         values = [counts.get(thing, 0) for counts in calls.values()]
@@ -126,10 +126,10 @@ def draw_expiries(without: Sequence[float], with_jitter: Sequence[float]) -> Fig
     margin = max(0.5, 0.06 * (high - low))
     edges = np.linspace(low - margin, high + margin, 61)
     width = edges[1] - edges[0]
-    series = (("without jitter", without, INK), ("with jitter", with_jitter, REDIS))
-    for axes, (title, moments, colour) in zip(all_axes, series, strict=True):
+    series = (("without jitter", without), ("with jitter", with_jitter))
+    for axes, (title, moments) in zip(all_axes, series, strict=True):
         heights, _, _ = axes.hist(
-            moments, bins=edges.tolist(), color=colour, edgecolor=INK, linewidth=0.5
+            moments, bins=edges.tolist(), color=REDIS, edgecolor=INK, linewidth=0.5
         )
         tallest = max(np.atleast_1d(np.asarray(heights, dtype=float)).tolist(), default=0.0)
         axes.set_title(f"{title}: {tallest:.0f} at most in {width:.2g} s", size=10, loc="left")

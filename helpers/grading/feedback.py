@@ -5,23 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from html import escape
 
+from helpers.faces.palette import ALERT, GOOD, GREY, GRID, INK, PAPER
 from helpers.grading.gradebook import status
 from helpers.grading.one import Result, points
 from helpers.grading.running import Verdict
 from helpers.grading.source import Source, SourceCell
 
-_STYLE = """
+_STYLE = (
+    f"""
+:root {{ --ink: {INK}; --paper: {PAPER}; --line: {GRID}; --grey: {GREY};
+         --good: {GOOD}; --alert: {ALERT}; }}
+"""
+     """\
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem;
-       color: #1c1c1c; background: #fff; }
+       color: var(--ink); background: var(--paper); }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem;
-         border-bottom: 1px solid #ccc; }
+         border-bottom: 1px solid var(--line); }
 td:last-child, th:last-child { text-align: right; white-space: nowrap; }
-.passed { color: #11632b; } .failed { color: #9c1b1b; }
-blockquote { margin: .5rem 0; padding: .2rem 1rem; border-left: 3px solid #888;
+.passed { color: var(--good); } .failed { color: var(--alert); }
+blockquote { margin: .5rem 0; padding: .2rem 1rem; border-left: 3px solid var(--grey);
              white-space: pre-wrap; }
 """
+)
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
