@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from matplotlib.axes import Axes
@@ -62,6 +62,18 @@ def plain_numbers(*scales: Axis) -> None:
 def plain_figure(value: float) -> str:
     """Return ``value`` as it is written beside what it belongs to: three digits, or all of more."""
     return f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
+
+
+def describe_lines(lines: Mapping[str, Sequence[tuple[float, float]]], across: str, up: str) -> str:
+    """Return in words what is drawn as lines: the points of each, by its name.
+
+    ``across`` and ``up`` say what the first and the second number of a point are.
+    """
+    said = [
+        f"{name}: " + ", ".join(f"{plain_figure(x)}: {plain_figure(y)}" for x, y in sorted(line))
+        for name, line in lines.items()
+    ]
+    return f"By {across}, the {up}. " + "; ".join(said) + "."
 
 
 def plain_scales(axes: Axes) -> None:

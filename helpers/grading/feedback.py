@@ -16,7 +16,7 @@ _STYLE = (
 :root {{ --ink: {INK}; --paper: {PAPER}; --line: {GRID}; --grey: {GREY};
          --good: {GOOD}; --alert: {ALERT}; }}
 """
-     """\
+    """\
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem;
        color: var(--ink); background: var(--paper); }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }

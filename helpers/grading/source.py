@@ -107,9 +107,14 @@ class Source:
         return [c for c in self.cells if c.kind == "manual" and task in {None, c.task}]
 
     def title(self, task: str | None = None) -> str:
-        """Return what the project is called, or ``task``: its heading ``## Task A · …``."""
+        """Return what the project is called, or ``task``: its heading ``## Task A · …``.
+
+        The minutes in the heading, as in ``*(50 min)*``, are no part of it.
+        """
         start = "#" if task is None else rf"## Task {re.escape(task)}\W+"
-        heading = re.compile(rf"^{start} *(.+)$", re.IGNORECASE | re.MULTILINE)
+        heading = re.compile(
+            rf"^{start} *(.+?)(?: \*\(\d+ min\)\*)?$", re.IGNORECASE | re.MULTILINE
+        )
         texts = (cell.text for cell in self.cells if not cell.code)
         found = next(filter(None, map(heading.search, texts)), None)
         return found[1] if found else ""

@@ -113,7 +113,7 @@ def sums() -> Notebook:
             "<!-- ### END SOLUTION -->",
             5,
         ),
-        words("b-task", "## Task B · Greatest"),
+        words("b-task", "## Task B · Greatest *(9 min)*"),
         answer(
             "b-greatest-answer",
             "### BEGIN SOLUTION\n"

@@ -17,8 +17,9 @@ from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from helpers.errors import StoreName
 from helpers.faces import palette
-from helpers.faces.availability import Asked, Availability
+from helpers.faces.availability import KINDS, Asked, Availability
 from helpers.faces.lines import STYLES
 from helpers.faces.load import Load
 from helpers.faces.palette import SERIES, STORE_COLOURS, STORE_HATCHES, contrast, ink_on
@@ -68,9 +69,7 @@ NAMED = re.compile(r"""\b(?:\w*colou?rs?|fc|ec|cmap|c)\s*=\s*["'](?!none["']|#)"
 TIMES = [(1, 0.1), (9, 0.2)]
 WAYS = [f"way {number}" for number in range(len(SERIES))]
 SHARDS = [Shard(i, 100 + i, 0, 1, f"worker {1 + i % 4}", 10 * i) for i in range(8)]
-SEEN = Availability(
-    [Asked(at, 0.1, kind) for at, kind in enumerate(("whole", "partial", "refused", "none"))]
-)
+SEEN = Availability([Asked(at, 0.1, kind) for at, kind in enumerate(KINDS)])
 
 #: Drawings of stores, and of what belongs to one.
 OF_STORES: dict[str, Callable[[], Figure]] = {
@@ -127,7 +126,7 @@ def test_lines_differ_by_marker_and_by_dashes_too() -> None:
 
 
 @pytest.mark.parametrize("store", STORE_COLOURS)
-def test_letters_on_the_colour_of_a_store_can_be_read(store: str) -> None:
+def test_letters_on_the_colour_of_a_store_can_be_read(store: StoreName) -> None:
     colour = STORE_COLOURS[store]
     assert contrast(ink_on(colour), colour) >= 4.5
 
