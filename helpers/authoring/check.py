@@ -28,6 +28,8 @@ _PASSWORD = re.compile(r"://[^/\s:@]*:(?!\*\*\*@)[^/\s@{}]+@")
 _MARKDOWN_IMAGE_WITHOUT_ALT = re.compile(r"!\[\s*\]\(")
 _HTML_IMAGE = re.compile(r"<img\b[^>]*>", re.IGNORECASE)
 _HTML_ALT = re.compile(r"""\balt\s*=\s*("[^"]*\w[^"]*"|'[^']*\w[^']*')""", re.IGNORECASE)
+# A title is no description: what a picture shows takes a sentence.
+_FEWEST_WORDS = 10
 _VOLATILE_SIGNS = {
     "an object's address": re.compile(r"\b0x[0-9a-f]{6,}"),
     "a duration": re.compile(r"\b\d+(\.\d+)?(e-\d+)? ?(ms|µs|us|ns|s|sec|seconds|milliseconds)\b"),
@@ -151,9 +153,16 @@ def _check_images(cell: Cell) -> Iterator[str]:
         if any(not _HTML_ALT.search(image) for image in _HTML_IMAGE.findall(text)):
             yield "has an <img> without alt text"
     for output in cell.get("outputs", []):
-        for kind in output.get("data", {}):
-            if kind.startswith("image/") and not output["metadata"].get(kind, {}).get("alt"):
-                yield "shows a picture without alt text"
+        data = output.get("data", {})
+        for kind in data:
+            if kind.startswith("image/"):
+                alt = output["metadata"].get(kind, {}).get("alt", "")
+                if not alt:
+                    yield "shows a picture without alt text"
+                elif len(alt.split()) < _FEWEST_WORDS:
+                    yield f"shows a picture whose alt text says little: {alt!r}"
+                elif _joined(data.get("text/plain", "")) != alt:
+                    yield "shows a picture without its alt text beside it, as plain text"
 
 
 _CELL_CHECKS: tuple[Callable[[Cell], Iterator[str]], ...] = (

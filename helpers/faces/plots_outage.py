@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 
 from helpers.faces.availability import KINDS, Availability, Kind
 from helpers.faces.lines import legend_above, open_axes
-from helpers.faces.palette import GREY, IDLE, INK, PAPER, PURPLE, SKY
+from helpers.faces.palette import GREY, IDLE, INK, PAPER, SKY, WINE, ink_on
 
 #: Colour and hatch of each kind of answer: apart in grey, too.
 _LOOKS: Mapping[Kind, tuple[str, str]] = {
     "whole": (SKY, ""),
-    "partial": (PURPLE, "..."),
+    "partial": (WINE, "..."),
     "refused": (IDLE, "///"),
     "none": (INK, ""),
 }
@@ -86,7 +86,7 @@ def _draw_shares(axes: Axes, found: Availability) -> None:
             align="edge",
             color=colour,
             hatch=hatch,
-            edgecolor=GREY if hatch else colour,
+            edgecolor=ink_on(colour) if hatch else colour,
             linewidth=0,
             label=kind,
         )

@@ -32,7 +32,7 @@ TEXT_STUB = ("YOUR ANSWER HERE",)
 #: What stands there where a whole cell was hidden.
 HIDDEN_STUB = "# Hidden tests: they are run when the project is graded."
 
-
+_TO_LESSONS = "](../notebooks/"
 _SOLUTION = ("### BEGIN SOLUTION", "### END SOLUTION")
 _HIDDEN = ("### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS")
 
@@ -61,13 +61,16 @@ class SourceCell:
         return self.kind in {"test", "given"}
 
     def released(self) -> str:
-        """Return the cell's text without its solution and without its hidden tests."""
+        """Return the cell's text without its solution and without its hidden tests.
+
+        The students' version stands beside the lessons, so links to these are shorter there.
+        """
         if self.kind in {"answer", "manual"}:
             return self._without_solution()
         if self.kind == "test":
             kept = "\n".join(_without_hidden(self.text)).strip("\n")
             return kept if kept.strip() else HIDDEN_STUB
-        return self.text
+        return self.text if self.code else self.text.replace(_TO_LESSONS, "](")
 
     def _without_solution(self) -> str:
         stub = CODE_STUB if self.code else TEXT_STUB

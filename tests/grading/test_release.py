@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers.authoring.course import broken_links
+from helpers.authoring.markdown import links
 from helpers.errors import GradingError
 from helpers.grading.release import released, write
 from helpers.grading.source import CODE_STUB, HIDDEN_STUB, TEXT_STUB, Notebook
@@ -107,3 +109,14 @@ def test_it_is_written_beside_and_never_over_the_source(tmp_path: Path) -> None:
 def test_a_source_that_is_not_there_is_said_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(GradingError, match="cannot be read"):
         write(tmp_path / "none.ipynb", tmp_path / "out")
+
+
+def test_links_lead_to_the_lessons_beside_which_students_put_it(tmp_path: Path) -> None:
+    place = write(PROJECT / "project" / "07_project.ipynb", tmp_path)
+    out = json.loads(place.read_text("utf-8"))
+    found = [link.target for cell in out["cells"] for link in links(_text(cell))]
+    assert "06_failure_drills.ipynb" in found
+    assert "glossary.md#ledger" in found
+    for cell in out["cells"]:
+        if cell["cell_type"] == "markdown":
+            assert list(broken_links(_text(cell), PROJECT / "notebooks")) == []

@@ -50,11 +50,14 @@ def _cell(notebook: Any, name: str) -> Any:
     return next(cell for cell in notebook["cells"] if cell["id"] == name)
 
 
-def _picture(notebook: Any, metadata: dict[str, Any]) -> None:
+WORDS = "Rows of eight shards on two workers: 121 on the first, 126 on the second."
+
+
+def _picture(notebook: Any, metadata: dict[str, Any], words: str = WORDS) -> None:
     _cell(notebook, "first")["outputs"] = [
         {
             "output_type": "display_data",
-            "data": {"image/png": "aGVsbG8=", "text/plain": "words"},
+            "data": {"image/png": "aGVsbG8=", "text/plain": words},
             "metadata": metadata,
         }
     ]
@@ -138,6 +141,14 @@ SPOILED: dict[str, tuple[Callable[[Any], None], str]] = {
         "an <img> without alt text",
     ),
     "a plot without alt text": (lambda n: _picture(n, {}), "a picture without alt text"),
+    "a plot with a title for alt text": (
+        lambda n: _picture(n, {"image/png": {"alt": "Rows of shards"}}),
+        "says little: 'Rows of shards'",
+    ),
+    "a plot whose words do not stand beside it": (
+        lambda n: _picture(n, {"image/png": {"alt": WORDS}}, "<Figure size 640x480>"),
+        "without its alt text beside it",
+    ),
     "no title": (_set("title", source="A lesson of 10 minutes: you will be able to"), "its title"),
     "no objectives": (_set("title", source="# A lesson of 10 minutes"), "you will be able to"),
     "no minutes": (_set("title", source="# A lesson\n\nyou will be able to"), "minutes"),
@@ -167,7 +178,7 @@ def test_a_notebook_without_compared_output_is_found() -> None:
 
 def test_a_picture_with_words_is_accepted() -> None:
     notebook = copy.deepcopy(GOOD)
-    _picture(notebook, {"image/png": {"alt": "words"}})
+    _picture(notebook, {"image/png": {"alt": WORDS}})
     assert check(notebook) == []
 
 

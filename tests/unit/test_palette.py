@@ -180,7 +180,10 @@ def _marks(figure: Figure) -> Iterator[list[tuple[str, object, object, object]]]
         looks: list[tuple[str, object, object, object]] = []
         for handle in legend.legend_handles:
             if isinstance(handle, Patch):
-                looks.append((to_hex(handle.get_facecolor()), handle.get_hatch() or "", "", ""))
+                face, edge = to_hex(handle.get_facecolor()), to_hex(handle.get_edgecolor())
+                if handle.get_hatch():  # it is drawn in the colour of the edge
+                    assert abs(lightness(face) - lightness(edge)) >= FAR_IN_GREY
+                looks.append((face, handle.get_hatch() or "", "", ""))
             elif isinstance(handle, Line2D):
                 dashes = str(handle._dash_pattern)  # type: ignore[attr-defined]
                 width = handle.get_linewidth()
