@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
+from types import MappingProxyType
 
 from helpers.faces.palette import ALERT, GOOD, GREY, GRID, INK, PAPER
-from helpers.grading.gradebook import status
+from helpers.grading.gradebook import row, status
 from helpers.grading.one import Result, points
 from helpers.grading.running import Verdict
 from helpers.grading.source import Source, SourceCell
@@ -32,16 +33,21 @@ blockquote { margin: .5rem 0; padding: .2rem 1rem; border-left: 3px solid var(--
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def page(source: Source, student: str, result: Result) -> str:
-    """Return a student's page as HTML; whatever the student has written in it is text."""
+def page(
+    source: Source, student: str, result: Result, entered: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """Return a student's page as HTML; whatever the student has written in it is text.
+
+    ``entered`` is what was given by hand, by task.
+    """
     title = source.title()
     body = [
         f"<h1>{escape(title)}</h1>",
         f"<p><strong>{escape(student)}</strong></p>",
         f"<p>{escape(status(result))}</p>",
-        *_summary(source, result),
+        *_summary(source, result, entered),
         *_happened(result),
-        *(part for task in source.tasks() for part in _task(source, result, task)),
+        *(part for task in source.tasks() for part in _task(source, result, task, entered)),
     ]
     return "\n".join(
         [
@@ -57,7 +63,7 @@ def page(source: Source, student: str, result: Result) -> str:
     )
 
 
-def _summary(source: Source, result: Result) -> Iterator[str]:
+def _summary(source: Source, result: Result, entered: Mapping[str, str]) -> Iterator[str]:
     rows = [
         (_named(source, task), points(source, result, task), _worth(source.tests(task)))
         for task in source.tasks()
@@ -68,7 +74,14 @@ def _summary(source: Source, result: Result) -> Iterator[str]:
     got, worth = sum(one[1] for one in rows), sum(one[2] for one in rows)
     yield f"<tr><th>Together</th><th>{got:g} of {worth:g}</th></tr></tbody></table>"
     if more := _worth(source.manual()):
-        yield f"<p>Up to {more:g} more points are given by hand, for what you wrote in words.</p>"
+        total = row(source, "", result, entered)["total"]
+        yield f"<p>{_in_words(more, total)}</p>"
+
+
+def _in_words(most: float, total: str) -> str:
+    if not total:
+        return f"Up to {most:g} more points are given by hand, for what you wrote in words."
+    return f"With what was given by hand for your answers in words: <strong>{total}</strong>."
 
 
 def _happened(result: Result) -> Iterator[str]:
@@ -79,7 +92,7 @@ def _happened(result: Result) -> Iterator[str]:
         yield from _list(told)
 
 
-def _task(source: Source, result: Result, task: str) -> Iterator[str]:
+def _task(source: Source, result: Result, task: str, entered: Mapping[str, str]) -> Iterator[str]:
     yield f"<h2>{escape(_named(source, task))}</h2>"
     if tests := source.tests(task):
         yield "<table><thead><tr><th>Test</th><th>What came of it</th><th>Points</th></tr></thead>"
@@ -88,7 +101,9 @@ def _task(source: Source, result: Result, task: str) -> Iterator[str]:
             yield _tested(test, result.verdicts.get(test.key))
         yield "</tbody></table>"
     for cell in source.manual(task):
-        yield f"<p>In words, graded by hand, up to {cell.points:g} points. You wrote:</p>"
+        given = entered.get(task)
+        got = f"{escape(given)} of {cell.points:g}" if given else f"up to {cell.points:g}"
+        yield f"<p>In words, graded by hand: {got} points. You wrote:</p>"
         yield f"<blockquote>{escape(result.texts.get(cell.key, '(nothing)'))}</blockquote>"
 
 

@@ -52,6 +52,7 @@ class Grader:
         source = read_source(self.source)
         self._check()
         submissions = collect(folder, self.source.name)
+        gradebook.entered(self._gradebook, source)  # an error, if it is one, before the work
         for place in (self.to / "results", self.to / "feedback"):
             place.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
@@ -130,11 +131,18 @@ class Grader:
     def _place(self, one: Submission) -> Path:
         return self.to / "results" / f"{one.student}.json"
 
+    @property
+    def _gradebook(self) -> Path:
+        return self.to / "grades.csv"
+
     def _write(self, source: Source, results: dict[str, Result]) -> None:
+        # Read now, since somebody may have entered something meanwhile.
+        entered = gradebook.entered(self._gradebook, source)
         for student, result in results.items():
             place = self.to / "feedback" / f"{student}.html"
-            place.write_text(feedback.page(source, student, result), "utf-8")
-        gradebook.write(self.to / "grades.csv", source, results)
+            page = feedback.page(source, student, result, entered.get(student, {}))
+            place.write_text(page, "utf-8")
+        gradebook.write(self._gradebook, source, results, entered)
 
     def _fingerprint(self) -> str:
         """Return what identifies the project, the grader and its limits."""

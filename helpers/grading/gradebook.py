@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
+import io
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
+from helpers.errors import GradingError
 from helpers.grading.one import Result, points
 from helpers.grading.running import NOT_RUN
 from helpers.grading.source import Source
@@ -14,6 +17,10 @@ from helpers.grading.source import Source
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _MOST_SENTENCES = 5
 _LONGEST = 200
+_NOT_OURS = (
+    "{place} cannot be taken for a gradebook ({why}), and what may have been entered there by hand "
+    "would be lost: move it away, or name another folder by TO."
+)
 
 
 def columns(source: Source) -> list[str]:
@@ -22,7 +29,7 @@ def columns(source: Source) -> list[str]:
     for task in source.tasks():
         tasks += [task] if source.tests(task) else []
         tasks += [by_hand(task)] if source.manual(task) else []
-    return ["student", *tasks, "automatic", "status"]
+    return ["student", *tasks, "automatic", "total", "status"]
 
 
 def by_hand(task: str) -> str:
@@ -30,15 +37,33 @@ def by_hand(task: str) -> str:
     return f"{task} by hand"
 
 
-def row(source: Source, student: str, result: Result) -> dict[str, str]:
-    """Return a student's row. What is graded by hand is not in it."""
+def row(
+    source: Source, student: str, result: Result, entered: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
+    """Return a student's row; ``entered`` is what was given by hand, by task.
+
+    The total stays empty until all that is graded by hand is there.
+    """
     graded = {task: points(source, result, task) for task in source.tasks() if source.tests(task)}
+    given = [number(entered.get(task, "")) for task in source.tasks() if source.manual(task)]
+    total = sum(graded.values()) + sum(one for one in given if one is not None)
     return {
         "student": harmless(student),
         **{task: f"{found:g}" for task, found in graded.items()},
+        **{by_hand(task): text for task, text in entered.items()},
         "automatic": f"{sum(graded.values()):g}",
+        "total": "" if None in given else f"{total:g}",
         "status": status(result),
     }
+
+
+def number(text: str) -> float | None:
+    """Return the points that ``text`` is, also with a decimal comma; ``None`` where it is none."""
+    try:
+        found = float(text.replace(",", "."))
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def status(result: Result) -> str:
@@ -71,34 +96,53 @@ def _tested(result: Result, *, alone: bool) -> list[str]:
     return [f"It ran to its end; {passed} of {count} tests passed."] if alone else []
 
 
-def write(place: Path, source: Source, results: Mapping[str, Result]) -> None:
-    """Write the rows of all students to ``place``; what was entered by hand before stays."""
-    names = columns(source)
-    kept = _entered(place, [name for name in names if name.endswith(" by hand")])
+def write(
+    place: Path,
+    source: Source,
+    results: Mapping[str, Result],
+    entered: Mapping[str, Mapping[str, str]],
+) -> None:
+    """Write the rows of all students to ``place``, with what was ``entered`` by hand."""
     new = place.with_suffix(".new")
     with new.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
+        writer = csv.DictWriter(file, columns(source), restval="", lineterminator="\n")
         writer.writeheader()
         for student, result in results.items():
-            found = row(source, student, result)
-            writer.writerow(found | kept.get(found["student"], {}))
+            writer.writerow(row(source, student, result, entered.get(student, {})))
     new.replace(place)
+
+
+def entered(place: Path, source: Source) -> dict[str, dict[str, str]]:
+    """Return what was entered by hand in the gradebook at ``place``: by student, then by task.
+
+    Spreadsheets may have put semicolons or tabs between the columns.
+
+    Raises ``GradingError`` when the file is no gradebook: it is not overwritten then.
+    """
+    try:
+        text = place.read_text("utf-8-sig")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise GradingError(_NOT_OURS.format(place=place, why=error)) from None
+    header = text.partition("\n")[0]
+    separator = max(",;\t", key=header.count)
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
+    missing = {"student", "automatic"} - set(rows.fieldnames or ())
+    if missing:
+        why = f"it has no column {' and no column '.join(sorted(missing))}"
+        raise GradingError(_NOT_OURS.format(place=place, why=why))
+    tasks = [task for task in source.tasks() if source.manual(task)]
+    return {
+        # As ``harmless`` has made it.
+        one["student"].removeprefix("'"): {
+            task: found for task in tasks if (found := (one.get(by_hand(task)) or "").strip())
+        }
+        for one in rows
+        if one["student"]
+    }
 
 
 def harmless(text: str) -> str:
     """Return ``text`` so that no spreadsheet takes it for a formula."""
     return f"'{text}" if text.startswith(_FORMULA) else text
-
-
-def _entered(place: Path, names: list[str]) -> dict[str, dict[str, str]]:
-    """Return what stands in the columns ``names`` of the gradebook at ``place``, by student."""
-    with (
-        contextlib.suppress(FileNotFoundError),
-        place.open(encoding="utf-8-sig", newline="") as file,
-    ):
-        return {
-            one["student"]: {name: one[name] for name in names if one.get(name)}
-            for one in csv.DictReader(file)
-            if one.get("student")
-        }
-    return {}

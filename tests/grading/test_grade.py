@@ -58,6 +58,22 @@ def test_only_what_has_changed_is_graded_again(grader: Grader, folder: Path) -> 
     assert [*_rows(grader)] == ["ben"]
 
 
+def test_what_is_entered_by_hand_is_in_the_gradebook_and_on_the_page(
+    grader: Grader, folder: Path
+) -> None:
+    grader.grade(folder, progress=False)
+    place = grader.to / "grades.csv"
+    place.write_text(place.read_text("utf-8").replace("anna,4,,", "anna,4,5,"), "utf-8")
+    assert grader.grade(folder, progress=False).new == {}
+    assert _rows(grader)["anna"]["total"] == "19"
+    assert "5 of 5 points" in (grader.to / "feedback" / "anna.html").read_text("utf-8")
+
+    place.write_text("something else", "utf-8")
+    with pytest.raises(GradingError, match="move it away"):
+        grader.grade(folder, progress=False)
+    assert place.read_text("utf-8") == "something else"
+
+
 def test_another_project_or_other_limits_are_graded_anew(grader: Grader, folder: Path) -> None:
     (folder / "anna.ipynb").unlink()
     grader.grade(folder, progress=False)

@@ -33,7 +33,8 @@ def test_points_are_those_of_the_tests_that_passed() -> None:
 
 
 def test_a_row_has_a_column_for_each_task_and_leaves_what_is_graded_by_hand(tmp_path: Path) -> None:
-    gradebook.write(tmp_path / "grades.csv", SOURCE, {"anna": Result(verdicts=ALL), "ben": HALF})
+    results = {"anna": Result(verdicts=ALL), "ben": HALF}
+    gradebook.write(tmp_path / "grades.csv", SOURCE, results, {})
     anna, ben = _rows(tmp_path / "grades.csv")
     assert anna == {
         "student": "anna",
@@ -41,26 +42,53 @@ def test_a_row_has_a_column_for_each_task_and_leaves_what_is_graded_by_hand(tmp_
         "a by hand": "",
         "b": "10",
         "automatic": "20",
+        "total": "",
         "status": "It ran to its end; 3 of 3 tests passed.",
     }
     assert (ben["a"], ben["automatic"]) == ("4", "14")
     assert ben["status"] == "2 of 3 tests passed; a-add-hidden: the sum of nothing is 0."
 
 
-def test_what_was_entered_by_hand_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_what_was_entered_by_hand_stays_and_counts(tmp_path: Path, separator: str) -> None:
     place = tmp_path / "grades.csv"
-    gradebook.write(place, SOURCE, {"anna": HALF, "ben": HALF})
-    text = place.read_text("utf-8").replace("anna,4,,", "anna,4,3.5,")
-    place.write_text(text, "utf-8-sig")  # as a spreadsheet may leave it
-    gradebook.write(place, SOURCE, {"anna": Result(verdicts=ALL), "cleo": HALF})
-    assert [(row["student"], row["a"], row["a by hand"]) for row in _rows(place)] == [
-        ("anna", "10", "3.5"),
-        ("cleo", "4", ""),
+    gradebook.write(place, SOURCE, {"anna": HALF, "ben": HALF, "-cleo": HALF}, {})
+    rows = _rows(place)
+    for row, given in zip(rows, ("3.5", "4,5", "1"), strict=True):
+        row["a by hand"] = given
+    with place.open("w", encoding="utf-8-sig", newline="") as file:  # as a spreadsheet leaves it
+        writer = csv.DictWriter(file, [*rows[0]], delimiter=separator)
+        writer.writeheader()
+        writer.writerows(rows)
+    entered = gradebook.entered(place, SOURCE)
+    assert entered == {"anna": {"a": "3.5"}, "ben": {"a": "4,5"}, "-cleo": {"a": "1"}}
+    results = {"anna": Result(verdicts=ALL), "ben": HALF, "-cleo": HALF, "dora": HALF}
+    gradebook.write(place, SOURCE, results, entered)
+    assert [(row["a by hand"], row["automatic"], row["total"]) for row in _rows(place)] == [
+        ("3.5", "20", "23.5"),
+        ("4,5", "14", "18.5"),
+        ("1", "14", "15"),
+        ("", "14", ""),
     ]
 
 
+@pytest.mark.parametrize("given", ["two", "nan", "inf", "?"])
+def test_what_is_no_number_of_points_is_kept_and_makes_no_total(given: str) -> None:
+    row = gradebook.row(SOURCE, "anna", HALF, {"a": given})
+    assert (row["a by hand"], row["total"]) == (given, "")
+
+
+@pytest.mark.parametrize("text", [b"", b"name,points\nanna,3\n", b"\xff\xfe,student"])
+def test_no_other_table_is_overwritten(tmp_path: Path, text: bytes) -> None:
+    place = tmp_path / "grades.csv"
+    place.write_bytes(text)
+    with pytest.raises(GradingError, match="move it away"):
+        gradebook.entered(place, SOURCE)
+    assert gradebook.entered(tmp_path / "none.csv", SOURCE) == {}
+
+
 def test_no_name_is_a_formula(tmp_path: Path) -> None:
-    gradebook.write(tmp_path / "grades.csv", SOURCE, {"=HYPERLINK(1)": HALF})
+    gradebook.write(tmp_path / "grades.csv", SOURCE, {"=HYPERLINK(1)": HALF}, {})
     assert _rows(tmp_path / "grades.csv")[0]["student"] == "'=HYPERLINK(1)"
 
 
@@ -101,6 +129,14 @@ def test_a_page_says_what_failed_in_words_and_shows_no_test() -> None:
     assert "14 of 20" in page
     for cell in SOURCE.tests():
         assert not [line for line in cell.text.splitlines() if line in page]
+
+
+def test_a_page_tells_what_was_given_by_hand() -> None:
+    assert "up to 5 points" in feedback.page(SOURCE, "ben", HALF)
+    page = feedback.page(SOURCE, "ben", HALF, {"a": "3.5"})
+    assert "3.5 of 5 points" in page
+    assert "<strong>17.5</strong>" in page
+    assert "more points" not in page
 
 
 def test_a_page_holds_what_a_student_wrote_as_text() -> None:
