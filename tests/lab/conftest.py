@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -52,6 +53,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     top = tmp_path_factory.mktemp("course")
     for path in notebooks():
         _copy(path, top / path.relative_to(PROJECT))
+    shutil.copy(PROJECT / "notebooks" / "glossary.md", top / "notebooks")
     log = top / "lab.log"
     # Settings and kernels of whoever runs the tests are none of theirs.
     own = {name: str(top / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
