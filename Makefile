@@ -11,7 +11,7 @@ LIMITS   ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env lab check release grade test hostile bank lint notebooks torture bench up down status docker-up docker-down lock clean
+.PHONY: help env lab check release grade test by-address hostile bank lint notebooks torture bench up down status docker-up docker-down lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -91,6 +91,9 @@ PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadscope --nbval
 test: lint  ## run everything that must hold
 	@$(PYTEST) --ignore tests/hostile -m "not bank" tests notebooks project
 	@echo "Once more, with the servers given by address"
+	@$(MAKE) --no-print-directory by-address
+
+by-address: .venv/.dev  ## run what uses the stores, with the servers given by address
 	@$(PYTEST) --by-address -m "not servers" tests/stores tests/metadata tests/stock tests/orders tests/network tests/joins tests/api tests/drills notebooks project
 
 hostile: .venv/.dev  ## grade a class in which everything goes wrong, for minutes
