@@ -126,7 +126,9 @@ def test_every_target_service_and_file_that_is_run_exists(
     asked: set[str] = set()
     for command in _commands(workflow, container):
         asked |= set(re.findall(r"\bmake ([a-z-]+)", command))
-        for profile, service in re.findall(r"--profile (\S+) .*\bup .*?(\w+)$", command, re.M):
+        for profile, service in re.findall(
+            r"--profile (\S+) .*\bup .*?(\w+)$", command, re.MULTILINE
+        ):
             assert profile in services[service]["profiles"]
         for file in re.findall(r"^(\.\w+/\S+)", command, re.MULTILINE):
             assert (PROJECT / file).stat().st_mode & 0o100, f"{file} cannot be run"
