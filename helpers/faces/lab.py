@@ -10,12 +10,15 @@ from pathlib import Path
 from helpers.settings import PROJECT
 
 
-def command(port: int) -> list[str]:
-    """Return the command that serves JupyterLab; it prints the address, with its token."""
+def command(port: int, folder: Path = PROJECT / "notebooks") -> list[str]:
+    """Return the command that serves JupyterLab on ``folder``.
+
+    It prints the address, with its token: the one in ``JUPYTER_TOKEN``, or one made by chance.
+    """
     options = [
         "--ServerApp.ip=127.0.0.1",
         f"--ServerApp.port={port}",
-        f"--ServerApp.root_dir={PROJECT / 'notebooks'}",
+        f"--ServerApp.root_dir={folder}",
         # No question about news and no look for updates on a student's first screen.
         f"--LabApp.app_settings_dir={Path(__file__).parent / 'lab_settings'}",
     ]
