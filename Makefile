@@ -11,7 +11,7 @@ LIMITS   ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env lab check release grade test by-address hostile bank lint notebooks torture bench up down status docker-up docker-down lock clean
+.PHONY: help env lab check release grade test by-address hostile bank fresh picture lint notebooks torture bench up down status docker-up docker-down lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -115,6 +115,12 @@ torture: .venv/.dev  ## kill everything at every step, for minutes; SEED=n repea
 
 bench: .venv/.dev  ## print the figures
 	@$(BIN)/python -m helpers.bench
+
+fresh:  ## try the README's two commands as on a new machine, for minutes
+	@$(PYTHON) -m tests.fresh
+
+picture: .venv/.dev  ## draw the README's picture of a notebook anew
+	@$(BIN)/python -m helpers.authoring.picture
 
 lock: .venv/.dev  ## resolve requirements.in and requirements-dev.in anew
 	@$(BIN)/python -m helpers.authoring.lock

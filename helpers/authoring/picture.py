@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from helpers.errors import NotebookError
 from helpers.faces.lab import command
@@ -32,7 +32,7 @@ PICTURE = PROJECT / "docs" / "notebook.png"
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
-_SIZE = {"width": 1180, "height": 860}
+_SIZE: ViewportSize = {"width": 1180, "height": 860}
 _PATIENCE_SECONDS = 60
 # What only the course's authors have installed.
 _PAGE = {"disabledExtensions": {"@jupyter/nbgrader": True}}
@@ -57,11 +57,11 @@ def lab(folder: Path) -> Iterator[str]:
         config = Path(home, "labconfig")
         config.mkdir()
         (config / "page_config.json").write_text(json.dumps(_PAGE), "utf-8")
-        own = {name: home for name in ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR")}
+        own = dict.fromkeys(("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR"), home)
         environ = {
             **{key: value for key, value in os.environ.items() if "DISPLAY" not in key},
             **{f"JUPYTER_{name}": place for name, place in own.items()},
-            **{"JUPYTER_TOKEN": token},
+            "JUPYTER_TOKEN": token,
         }
         process = subprocess.Popen(
             [*command(port, folder), "--no-browser"],

@@ -102,15 +102,21 @@ def document(request: pytest.FixtureRequest) -> Path:
 
 def test_every_file_that_is_named_exists(document: Path) -> None:
     named = set(named_paths(document.read_text("utf-8")))
-    assert named
     missing = {place for place in named if not (PROJECT / place).exists()}
     assert missing - EXAMPLES == set()
 
 
 def test_every_target_of_make_that_is_named_exists(document: Path) -> None:
-    named = named_targets(document.read_text("utf-8"))
-    assert named
-    assert named <= make_targets()
+    assert named_targets(document.read_text("utf-8")) <= make_targets()
+
+
+def test_the_front_page_and_the_house_name_much() -> None:
+    """Where nothing was found to be held to anything, nothing would be held."""
+    for name in ("README.md", "CONTRIBUTING.md"):
+        text = (PROJECT / name).read_text("utf-8")
+        assert len(set(named_paths(text))) >= 8
+        assert len(named_targets(text)) >= 8
+        assert len(_LINK.findall(text)) >= 3
 
 
 def test_every_module_that_is_run_exists(document: Path) -> None:
