@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from jupyter_client.blocking import BlockingKernelClient
+from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.connect import find_connection_file
 
 _SECONDS = 300
