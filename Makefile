@@ -60,14 +60,15 @@ status: .venv/.lab  ## show engine, version and address of every store
 check: .venv/.lab  ## tell how far your project is; NOTEBOOK=file names it
 	@$(BIN)/python -m helpers.grading.check "$(NOTEBOOK)"
 
-docker-up: .env  ## start genuine Citus, MongoDB and Redis with Docker
+docker-up: .env  ## start genuine Citus, MongoDB and Redis with Docker; WORKERS=3 for one worker more
 	docker compose up --detach
 	@# The service that registers the workers ends when it has done so.
 	@test "$$(docker wait shop-register)" = 0 || { docker logs shop-register; exit 2; }
 	docker compose up --detach --wait mongo redis
+	$(if $(filter 3,$(WORKERS)),docker compose --profile scale-out up --detach --wait worker3)
 
 docker-down:  ## stop them; data stay
-	docker compose down
+	docker compose --profile scale-out down
 
 # Passwords of its own for every clone; whoever has an .env keeps it.
 .env:
