@@ -11,9 +11,9 @@ from helpers.settings import PROJECT
 
 
 def command(port: int, folder: Path = PROJECT / "notebooks") -> list[str]:
-    """Return the command that serves JupyterLab on ``folder``.
+    """Return the command that serves JupyterLab on a folder of notebooks.
 
-    It prints the address, with its token: the one in ``JUPYTER_TOKEN``, or one made by chance.
+    It prints the address, with its token.
     """
     options = [
         "--ServerApp.ip=127.0.0.1",
