@@ -126,11 +126,17 @@ class Clone:
                 kernel = start_kernel(lab, NOTEBOOK)
                 python = ".venv/bin/python"
                 self.run(python, "-m", "tests.fresh.probe", kernel, f"notebooks/{NOTEBOOK}")
-        finally:
-            if (self.folder / ".venv" / ".lab").exists():
-                self.run("make", "down")
+        except FreshError:
+            with contextlib.suppress(FreshError):  # the first one says more
+                self._down()
+            raise
+        self._down()
         self._check_end()
         return f"JupyterLab on port {lab.port}"
+
+    def _down(self) -> None:
+        if (self.folder / ".venv" / ".lab").exists():  # else there is nothing to stop, or to do it
+            self.run("make", "down")
 
     def _check_end(self) -> None:
         deadline = time.monotonic() + _STOP_SECONDS
