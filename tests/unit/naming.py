@@ -14,6 +14,8 @@ DOCUMENTS = (
     *sorted((PROJECT / "docs").glob("*.md")),
 )
 
+_STEP = re.compile(r"^\d+\. `([^`]+)` · (`[^`]+`(?:, `[^`]+`)*): \S", re.MULTILINE)
+
 
 def make_targets() -> frozenset[str]:
     """Return the targets that ``make`` lists."""
@@ -34,3 +36,17 @@ def modules() -> dict[str, Path]:
         parts = file.relative_to(PROJECT).with_suffix("").parts
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
     return found
+
+
+def parts_with_walks() -> list[str]:
+    """Return the parts of CONTRIBUTING.md that go through the code: a request, a submission."""
+    text = (PROJECT / "CONTRIBUTING.md").read_text("utf-8")
+    return re.findall(r"^### With a .*?(?=^##)", text, re.MULTILINE | re.DOTALL)
+
+
+def walks() -> list[list[tuple[str, list[str]]]]:
+    """Return the steps of these walks: a file, and the names in it that are walked through."""
+    return [
+        [(file, re.findall(r"`([^`]+)`", names)) for file, names in _STEP.findall(part)]
+        for part in parts_with_walks()
+    ]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from helpers.settings import PROJECT
-from tests.unit.naming import DOCUMENTS, make_targets, modules
+from tests.unit.naming import DOCUMENTS, make_targets, modules, parts_with_walks, walks
 
 #: Made by commands, so not there in a clone.
 MADE = (".venv/", ".shop/", "build/", ".env")
@@ -20,7 +20,6 @@ EXAMPLES = {"notebooks/08_name.ipynb", "notebooks/07_project.ipynb"}
 
 _CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-_WALK = re.compile(r"^\d+\. `([^`]+)` · (`[^`]+`(?:, `[^`]+`)*): \S", re.MULTILINE)
 _MAKE = re.compile(r" *(?:\w+=\S+ +)*make +(?:\w+=\S+ +)*([a-z][a-z-]*)")
 _TOP = {entry.name for entry in PROJECT.iterdir()}
 
@@ -146,27 +145,14 @@ def test_what_is_not_there_is_found() -> None:
     assert anchors("## With a product id, on its way!") == {"with-a-product-id-on-its-way"}
 
 
-def _walks() -> list[list[tuple[str, list[str]]]]:
-    """Return the steps of the two walks: a file, and what of it is walked through."""
-    text = (PROJECT / "CONTRIBUTING.md").read_text("utf-8")
-    parts = re.findall(r"^### With a .*?(?=^##)", text, re.MULTILINE | re.DOTALL)
-    return [
-        [(file, re.findall(r"`([^`]+)`", names)) for file, names in _WALK.findall(part)]
-        for part in parts
-    ]
-
-
 def test_the_two_walks_go_through_what_there_is() -> None:
-    walks = _walks()
-    assert [len(walk) > 10 for walk in walks] == [True, True]
-    for file, names in (step for walk in walks for step in walk):
+    assert [len(walk) > 10 for walk in walks()] == [True, True]
+    for file, names in (step for walk in walks() for step in walk):
         unknown = set(names) - defined(PROJECT / file)
         assert not unknown, f"{file} does not define {', '.join(sorted(unknown))}"
 
 
 def test_every_step_of_a_walk_is_read() -> None:
     """A line that is not of the form that the test above reads would not be held to anything."""
-    text = (PROJECT / "CONTRIBUTING.md").read_text("utf-8")
-    parts = re.findall(r"^### With a .*?(?=^##)", text, re.MULTILINE | re.DOTALL)
-    for part, walk in zip(parts, _walks(), strict=True):
+    for part, walk in zip(parts_with_walks(), walks(), strict=True):
         assert len(re.findall(r"^\d+\. ", part, re.MULTILINE)) == len(walk)
