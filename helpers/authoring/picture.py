@@ -37,7 +37,7 @@ _PATIENCE_SECONDS = 60
 # What only the course's authors have installed.
 _PAGE = {"disabledExtensions": {"@jupyter/nbgrader": True}}
 # A notebook's cells are made when they come into view.
-_SCREENS = 60
+_SCREENS = 40
 
 
 def find_browser() -> str | None:
