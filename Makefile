@@ -11,7 +11,7 @@ LIMITS   ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env lab check release grade test hostile bank lint notebooks torture bench up down status docker-up docker-down lock clean
+.PHONY: help env lab check release grade test by-address hostile bank fresh picture lint notebooks torture bench up down status docker-up docker-down lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -60,14 +60,15 @@ status: .venv/.lab  ## show engine, version and address of every store
 check: .venv/.lab  ## tell how far your project is; NOTEBOOK=file names it
 	@$(BIN)/python -m helpers.grading.check "$(NOTEBOOK)"
 
-docker-up: .env  ## start genuine Citus, MongoDB and Redis with Docker
+docker-up: .env  ## start genuine Citus, MongoDB and Redis with Docker; WORKERS=3 for one worker more
 	docker compose up --detach
 	@# The service that registers the workers ends when it has done so.
 	@test "$$(docker wait shop-register)" = 0 || { docker logs shop-register; exit 2; }
 	docker compose up --detach --wait mongo redis
+	$(if $(filter 3,$(WORKERS)),docker compose --profile scale-out up --detach --wait worker3)
 
 docker-down:  ## stop them; data stay
-	docker compose down
+	docker compose --profile scale-out down
 
 # Passwords of its own for every clone; whoever has an .env keeps it.
 .env:
@@ -91,6 +92,9 @@ PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadscope --nbval
 test: lint  ## run everything that must hold
 	@$(PYTEST) --ignore tests/hostile -m "not bank" tests notebooks project
 	@echo "Once more, with the servers given by address"
+	@$(MAKE) --no-print-directory by-address
+
+by-address: .venv/.dev  ## run what uses the stores, with the servers given by address
 	@$(PYTEST) --by-address -m "not servers" tests/stores tests/metadata tests/stock tests/orders tests/network tests/joins tests/api tests/drills notebooks project
 
 hostile: .venv/.dev  ## grade a class in which everything goes wrong, for minutes
@@ -112,6 +116,12 @@ torture: .venv/.dev  ## kill everything at every step, for minutes; SEED=n repea
 
 bench: .venv/.dev  ## print the figures
 	@$(BIN)/python -m helpers.bench
+
+fresh:  ## try the README's two commands as on a new machine, for minutes
+	@$(PYTHON) -m tests.fresh
+
+picture: .venv/.dev  ## draw the README's picture of a notebook anew
+	@$(BIN)/python -m helpers.authoring.picture
 
 lock: .venv/.dev  ## resolve requirements.in and requirements-dev.in anew
 	@$(BIN)/python -m helpers.authoring.lock

@@ -2,8 +2,8 @@
 
 Inside, the arrows run one way: settings → servers (our own), network (links) → stores (connections)
 → shop (seed, join, orders) → drills (servers that fail), project (the course project's data) →
-faces (API, command line, plots). A notebook needs the names below, and plots from
-``helpers.faces.plots``; the course project, those of ``helpers.project``.
+faces (API, command line, plots) → bench, grading, authoring. A notebook needs the names below, and
+plots from ``helpers.faces.plots``; the course project, those of ``helpers.project``.
 """
 
 from helpers.drills import practice

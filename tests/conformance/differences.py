@@ -1,7 +1,7 @@
 """What differs from genuine Citus 14 on the course's own cluster, and why it must.
 
 All else is meant to be the same. ``python -m tests.conformance.differences`` prints the table for
-the README.
+docs/differences.md.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ def listed(scenario: str) -> dict[int, str]:
 
 
 def markdown() -> str:
-    """Return the table as the README has it."""
+    """Return the table as docs/differences.md has it."""
     rows = [
         ("what", "on the course's own cluster", "because"),
         ("---", "---", "---"),

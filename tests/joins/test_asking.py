@@ -11,7 +11,7 @@ import pytest
 
 from helpers.errors import RestingError, StockError, StoreError, StoreName
 from helpers.shop.joins import strategies
-from helpers.shop.joins.asking import Asking, within
+from helpers.shop.joins.asking import Asking
 from helpers.shop.joins.requests import FillStock
 from helpers.shop.joins.run_async import AsyncFill, drive_async
 from helpers.shop.model import stock_key
@@ -23,6 +23,7 @@ from helpers.stores.breaker import Breakers
 from helpers.stores.budgets import Budgets
 from helpers.stores.linked import LinkedStores, linked
 from helpers.stores.trace import Trace
+from helpers.stores.waiting import within
 
 IDS = [1, 2, 3]
 _SHORT = Limits(wait_seconds=1.0, answer_seconds=30.0)

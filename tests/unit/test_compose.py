@@ -88,6 +88,20 @@ def test_the_third_worker_waits_for_its_profile(services: dict[str, Any]) -> Non
     assert {name for name, profile in profiles.items() if profile} == {"worker3"}
 
 
+def test_make_starts_and_stops_what_the_file_has(services: dict[str, Any]) -> None:
+    """With the third worker's profile where it is wanted, and always when all are stopped."""
+
+    def commands(*target: str) -> list[str]:
+        told = ["make", "--dry-run", "--always-make", "--old-file=.env", *target]
+        done = subprocess.run(told, cwd=PROJECT, capture_output=True, text=True, check=True)
+        return [line for line in done.stdout.splitlines() if line.startswith("docker compose")]
+
+    with_third = f"docker compose --profile {services['worker3']['profiles'][0]}"
+    assert not any(line.startswith(with_third) for line in commands("docker-up"))
+    assert commands("docker-up", "WORKERS=3")[-1] == f"{with_third} up --detach --wait worker3"
+    assert commands("docker-down") == [f"{with_third} down"]
+
+
 def test_no_password_is_written_down(services: dict[str, Any]) -> None:
     for service in services.values():
         for name, value in service.get("environment", {}).items():

@@ -11,7 +11,7 @@ import asyncio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from helpers.faces.api.problems import RETRY_SECONDS, problem
-from helpers.shop.joins.asking import leave
+from helpers.stores.waiting import leave
 
 # Each way of the lab takes the time that it takes: that is what is measured there.
 _EXEMPT = "/lab/"

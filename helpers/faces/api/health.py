@@ -18,9 +18,9 @@ from starlette.responses import Response
 from helpers.errors import StoreName
 from helpers.faces.api.schemas import HealthOut
 from helpers.faces.api.service import Service
-from helpers.shop.joins.asking import within
 from helpers.stores.async_stores import AsyncStores
 from helpers.stores.breaker import Breakers
+from helpers.stores.waiting import within
 
 _SECONDS = 1.0
 # With a deadline that is shorter, so much of it: this answer is never late.

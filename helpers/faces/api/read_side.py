@@ -15,7 +15,6 @@ import redis
 from helpers.errors import CourseError, ReadModelError, StoreError
 from helpers.faces.api.answers import Answer, Content
 from helpers.settings import Addresses
-from helpers.shop.joins.asking import within
 from helpers.shop.joins.assembly import stock_text
 from helpers.shop.joins.run_async import AsyncFill
 from helpers.shop.live_views import LiveList, LiveViews
@@ -28,6 +27,7 @@ from helpers.stores.budgets import Budgets
 from helpers.stores.connect import explained, explaining_all
 from helpers.stores.stores import connect_all
 from helpers.stores.trace import Trace
+from helpers.stores.waiting import within
 
 
 class ReadSide:

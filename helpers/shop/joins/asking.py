@@ -6,7 +6,6 @@ out, and ``missing`` says so; what it depends on is a ``StoreError``.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -34,6 +33,7 @@ from helpers.stores.breaker import Breakers, guarding
 from helpers.stores.budgets import Budgets
 from helpers.stores.connect import explained
 from helpers.stores.trace import STORES, Trace
+from helpers.stores.waiting import within
 
 #: Where an answer is to be whole.
 ALL_STORES: frozenset[StoreName] = frozenset(STORES)
@@ -152,37 +152,3 @@ class Asking:
         if isinstance(error, TimeoutError):
             error = TimeoutError("timed out")  # the words by which its cause is known
         return explained(store, urls[store], error)
-
-
-async def within(asking: Awaitable[Any], seconds: float) -> Any:
-    """Await an answer for so long. Raises ``TimeoutError`` then, without waiting for the driver.
-
-    Drivers that are cancelled while their store is silent may go on until a deadline of their own.
-    So what is given up, or whose caller is cancelled, ends by itself, later.
-    """
-    task = asyncio.ensure_future(asking)
-    try:
-        done, _ = await asyncio.wait({task}, timeout=seconds)
-    except asyncio.CancelledError:
-        leave(task)
-        raise
-    if not done:
-        leave(task)
-        raise TimeoutError
-    return task.result()
-
-
-_left: set[asyncio.Future[Any]] = set()
-
-
-def leave(task: asyncio.Future[Any]) -> None:
-    """Cancel what nobody waits for any more, and let it end."""
-
-    def ended(task: asyncio.Future[Any]) -> None:
-        _left.discard(task)
-        if not task.cancelled():
-            task.exception()  # seen: there is nobody left to tell
-
-    _left.add(task)
-    task.add_done_callback(ended)
-    task.cancel()

@@ -19,12 +19,12 @@ import psycopg
 
 from helpers.errors import NodeAwayError
 from helpers.settings import redact
-from helpers.shop.joins.asking import leave
 from helpers.shop.joins.partial import FromPostgres, Lost, ask_live, ids_of
 from helpers.shop.joins.run_async import answer_async
 from helpers.stores.async_stores import AsyncStores
 from helpers.stores.node_connections import NodeConnections
 from helpers.stores.placements import Standing, look
+from helpers.stores.waiting import leave
 
 # So long a question may take before anybody wonders. A look costs little, and disturbs nobody.
 _PATIENCE_SECONDS = 0.4

@@ -1,4 +1,4 @@
-"""The README's table of differences is the one that the tests hold the engine to."""
+"""The table in docs/differences.md is the one that the tests hold the engine to."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from helpers.settings import PROJECT
 from tests.conformance.differences import DIFFERENCES, markdown
 
 
-def test_the_readme_shows_the_table_of_differences() -> None:
+def test_the_document_shows_the_table_of_differences() -> None:
     """What stands between the two markers is what ``differences.py`` prints."""
-    readme = (PROJECT / "README.md").read_text("utf-8")
-    assert "<!-- differences -->" in readme, "the README has no marker for the table"
-    _, _, rest = readme.partition("<!-- differences -->")
+    document = (PROJECT / "docs" / "differences.md").read_text("utf-8")
+    assert "<!-- differences -->" in document, "the document has no marker for the table"
+    _, _, rest = document.partition("<!-- differences -->")
     shown, marker, _ = rest.partition("<!-- /differences -->")
-    assert marker, "the README does not say where the table ends"
+    assert marker, "the document does not say where the table ends"
     assert shown.strip() == markdown(), (
         "put in what `python -m tests.conformance.differences` prints"
     )
