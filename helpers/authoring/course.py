@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,14 @@ def close_of(notebook: dict[str, Any]) -> str:
     return next(text[text.index(CLOSE) :] for text in texts(notebook) if CLOSE in text)
 
 
-def broken_links(markdown: str, folder: Path) -> Iterator[Link]:
+def broken_links(
+    markdown: str, folder: Path, *, anchors_of: Callable[[str], set[str]] = anchors
+) -> Iterator[Link]:
     """Yield the links of a text in ``folder`` that lead to no file, or to no heading in it.
 
-    Addresses on the web are not tried. A link to a heading elsewhere must lead there in JupyterLab
-    and on GitHub alike; one within the text itself, on GitHub.
+    Addresses on the web are not tried. A link to a heading elsewhere must lead to one of
+    ``anchors_of`` the text there: as it is, in JupyterLab and on GitHub alike. One within the text
+    itself is GitHub's.
     """
     for link in links(markdown):
         place, _, anchor = link.target.partition("#")
@@ -51,7 +54,7 @@ def broken_links(markdown: str, folder: Path) -> Iterator[Link]:
         if not place:
             there = anchor in github_anchors(markdown)
         elif anchor:
-            there = (folder / place).is_file() and anchor in anchors(
+            there = (folder / place).is_file() and anchor in anchors_of(
                 (folder / place).read_text("utf-8")
             )
         else:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers.authoring.course import broken_links
+from helpers.authoring.markdown import github_anchors, links
 from helpers.settings import PROJECT
 from tests.unit.naming import DOCUMENTS, make_targets, modules, parts_with_walks, walks
 
@@ -19,7 +21,6 @@ MADE = (".venv/", ".shop/", "build/", ".env")
 EXAMPLES = {"notebooks/08_name.ipynb", "notebooks/07_project.ipynb"}
 
 _CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
-_LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _MAKE = re.compile(r" *(?:\w+=\S+ +)*make +(?:\w+=\S+ +)*([a-z][a-z-]*)")
 _TOP = {entry.name for entry in PROJECT.iterdir()}
 
@@ -51,31 +52,9 @@ def named_modules(text: str) -> set[str]:
     return set(re.findall(r"python -m ((?:helpers|tests)[\w.]*)", " ".join(_CODE.findall(text))))
 
 
-def anchors(text: str) -> set[str]:
-    """Return the places in a document that a link may lead to, as GitHub names them."""
-    found = set()
-    for heading in re.findall(
-        r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE
-    ):
-        words = re.sub(r"[^\w\- ]", "", heading.lower())
-        found.add(words.replace(" ", "-"))
-    return found
-
-
-def broken_links(text: str, folder: Path, own: set[str]) -> list[str]:
-    """Return the links of a document that lead nowhere, those to other hosts left out."""
-    broken = []
-    for link in _LINK.findall(re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
-        if re.match(r"https?://", link):
-            continue
-        place, _, anchor = link.partition("#")
-        target = folder / place
-        if place and not target.exists():
-            broken.append(link)
-        elif anchor:
-            there = anchors(target.read_text("utf-8")) if place else own
-            broken += [] if anchor in there else [link]
-    return broken
+def broken(text: str, folder: Path) -> list[str]:
+    """Return the links of a document that lead nowhere on GitHub, where it is read."""
+    return [one.target for one in broken_links(text, folder, anchors_of=github_anchors)]
 
 
 def defined(file: Path) -> set[str]:
@@ -115,7 +94,7 @@ def test_the_front_page_and_the_house_name_much() -> None:
         text = (PROJECT / name).read_text("utf-8")
         assert len(set(named_paths(text))) >= 8
         assert len(named_targets(text)) >= 8
-        assert len(_LINK.findall(text)) >= 3
+        assert len(list(links(text))) >= 3
 
 
 def test_every_module_that_is_run_exists(document: Path) -> None:
@@ -127,13 +106,12 @@ def test_every_module_that_is_run_exists(document: Path) -> None:
 
 
 def test_every_link_leads_somewhere(document: Path) -> None:
-    text = document.read_text("utf-8")
-    assert broken_links(text, document.parent, anchors(text)) == []
+    assert broken(document.read_text("utf-8"), document.parent) == []
 
 
 def test_every_picture_says_what_is_seen(document: Path) -> None:
-    for words in re.findall(r"!\[([^\]]*)\]", document.read_text("utf-8")):
-        assert len(words.split()) >= 5, words
+    for link in links(document.read_text("utf-8")):
+        assert not link.image or len(link.text.split()) > 5, link.target
 
 
 def test_what_is_not_there_is_found() -> None:
@@ -141,8 +119,8 @@ def test_what_is_not_there_is_found() -> None:
     assert list(named_paths(text)) == ["helpers/nowhere.py"]
     assert named_targets(text) == {"nothing"}
     assert named_modules(text) == {"helpers.none"}
-    assert broken_links(f"{text} [y](#no) [z](#yes)", PROJECT, {"yes"}) == ["gone.md", "#no"]
-    assert anchors("## With a product id, on its way!") == {"with-a-product-id-on-its-way"}
+    text += "\n\n## With an id, on its way!\n\n[y](#no) [z](#with-an-id-on-its-way)"
+    assert broken(text, PROJECT) == ["gone.md", "#no"]
 
 
 def test_the_two_walks_go_through_what_there_is() -> None:
