@@ -18,7 +18,7 @@ import pytest
 from psycopg import sql
 
 from helpers.servers import EmbeddedServers
-from helpers.settings import Settings, load_settings
+from helpers.settings import PROJECT, Settings, load_settings
 from helpers.stores import Stores, locate
 from helpers.stores.engines import describe_stores
 from helpers.stores.naming import environment_of
@@ -27,6 +27,8 @@ from helpers.stores.stores import connect_all
 from tests.servers.driving import temporary_home
 
 _URLS = ("POSTGRES_URL", "MONGO_URL", "REDIS_URL")
+# In the order in which they are begun, where several processes share the tests.
+_LONGEST = ("tests/lab", "notebooks/06_failure_drills.ipynb", "tests/exercises", "tests/torture")
 _FIRST_REDIS_DATABASE = 10  # those below belong to the shop and the lessons
 
 
@@ -56,6 +58,17 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["REDIS_URL"] = addresses.redis
         # Nothing may start servers of its own in this mode: there is no folder to do it in.
         os.environ["SHOP_HOME"] = os.devnull
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no process is left alone with it at the end."""
+    places = [PROJECT / place for place in _LONGEST]
+
+    def rank(item: pytest.Item) -> int:
+        under = [n for n, place in enumerate(places) if item.path.is_relative_to(place)]
+        return under[0] if under else len(places)
+
+    items.sort(key=rank)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -297,7 +297,7 @@ def test_connections_to_nodes_are_kept_and_few(shop: Stores) -> None:
             assert most == len(backends) == 4
             assert await ask() in backends
             shop.postgres.execute(
-                "SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", [[*backends]]
+                "SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", [[*backends]]
             )
             while shop.postgres.execute(
                 "SELECT FROM pg_stat_activity WHERE pid = ANY(%s)", [[*backends]]

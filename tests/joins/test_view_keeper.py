@@ -207,7 +207,7 @@ def test_a_connection_that_the_server_closed_is_replaced(
     _until(_is(keeper, "keeping"))
     for number in range(1, 4):
         backend = connect.given[-1].postgres.info.backend_pid
-        shop.postgres.execute("SELECT pg_terminate_backend(%s, 60000)", [backend])
+        shop.postgres.execute("SELECT pg_terminate_backend(%s::int, 60000)", [backend])
         set_price(shop, 1, Decimal(number))
         _until(lambda: _is_current(shop))
         assert len(connect.given) == number + 1

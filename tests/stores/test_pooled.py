@@ -73,7 +73,9 @@ def test_texts_are_decoded_and_each_statement_stands_for_itself(shared: Stores) 
 def test_connections_that_postgresql_has_closed_are_not_lent(shared: Stores, lend: Lend) -> None:
     lender = lend(shared, ROOMY)
     before, _ = lender.served_by(MANY)
-    shared.postgres.execute("SELECT pg_terminate_backend(p) FROM unnest(%s) p", [list(before)])
+    shared.postgres.execute(
+        "SELECT pg_terminate_backend(p) FROM unnest(%s::int[]) p", [list(before)]
+    )
     wait_until(lambda: alive(shared, before) == 0)
     assert lender.ask("SELECT 1") == [1]
     assert lender.ask("SELECT 1", MANY) == [1] * MANY
