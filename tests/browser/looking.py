@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page
 
+from helpers.authoring import picture
 from helpers.settings import PROJECT
 
 #: So many products does the shop have.
@@ -22,15 +22,12 @@ FAILED_REQUEST = r"^Failed to load resource: .*(status of [45]\d\d|net::ERR_)"
 
 SCREENSHOTS = PROJECT / "build" / "screenshots"
 
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
 
 def find_browser() -> str:
     """Return the system's Chromium. Skips the test where there is none, or fails it in CI."""
-    for name in _BROWSERS:
-        if found := shutil.which(name):
-            return found
-    reason = f"there is no browser here (looked for {', '.join(_BROWSERS)})"
+    if found := picture.find_browser():
+        return found
+    reason = f"there is no browser here (looked for {', '.join(picture.BROWSERS)})"
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

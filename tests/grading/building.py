@@ -68,6 +68,13 @@ def changed(made: Notebook, **texts: str) -> Notebook:
     return made
 
 
+def with_cell(made: Notebook, text: str, *, before: str) -> Notebook:
+    """Return a copy with a cell of a student's own before the one that is called ``before``."""
+    made = copy.deepcopy(made)
+    made["cells"].insert(made["cells"].index(find(made, before)), code("mine", text))
+    return made
+
+
 def find(made: Notebook, name: str) -> Cell:
     """Return the cell that is called ``name``."""
     return next(cell for cell in made["cells"] if cell["id"] == name)

@@ -44,10 +44,7 @@ def half_done() -> Notebook:
 
 def with_cell(text: str) -> Notebook:
     """A perfect notebook with one cell more, before the first task's answer is tested."""
-    made = perfect()
-    where = [cell["id"] for cell in made["cells"]].index("a-add-visible")
-    made["cells"].insert(where, building.code("mine", text))
-    return made
+    return building.with_cell(perfect(), text, before="a-add-visible")
 
 
 #: Cells in a perfect notebook: that of the first task is before them, the second task behind.

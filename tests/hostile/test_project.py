@@ -31,9 +31,9 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
     top = tmp_path_factory.mktemp("project")
     source = read_source(SOURCE)
     perfect = building.solved(source.notebook)
-    spoiled = building.solved(source.notebook)
-    where = [cell["id"] for cell in spoiled["cells"]].index("b-documents-visible")
-    spoiled["cells"].insert(where, building.code("mine", f"pg = shop.postgres\n{DROPPED}"))
+    spoiled = building.with_cell(
+        perfect, f"pg = shop.postgres\n{DROPPED}", before="b-documents-visible"
+    )
     handed_in = {
         "half-done": building.solved(source.notebook, tasks="abc"),
         "perfect": perfect,

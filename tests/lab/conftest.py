@@ -13,13 +13,16 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from helpers.faces.lab import command
 from helpers.servers import EmbeddedServers
 from helpers.settings import PROJECT, Settings
 from tests.browser.looking import find_browser
 from tests.servers.driving import environ, temporary_home
+
+#: How long the page may take for one thing.
+PATIENCE_MS = 60_000
 
 _GUARD_SECONDS = 120
 _TOKEN = re.compile(r"http://127\.0\.0\.1:(\d+)/lab\?token=(\w+)")
@@ -82,6 +85,20 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=program)
         yield started
         started.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A window as wide as a laptop's."""
+    with browser.new_page(viewport={"width": 1280, "height": 900}) as opened:
+        opened.set_default_timeout(PATIENCE_MS)
+        yield opened
+
+
+def open_notebook(page: Page, address: str) -> None:
+    """Open a notebook, and wait until its kernel is ready."""
+    page.goto(address)
+    expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=PATIENCE_MS)
 
 
 def _copy(path: Path, place: Path) -> None:

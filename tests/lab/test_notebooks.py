@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from helpers.settings import PROJECT
 from tests.browser.looking import keep_screenshot
-from tests.lab.conftest import Lab, notebooks
+from tests.lab.conftest import Lab, notebooks, open_notebook
 
 pytestmark = pytest.mark.servers
 
-_PATIENCE_MS = 60_000
-_READY = "Python 3 (ipykernel) | Idle"
 _RUN_MS = 900_000  # a guard against what hangs, and no measure
 
 # What the notebook's panel holds, whether it is in view or not.
@@ -29,13 +26,6 @@ _STATES = """(panel) => [...panel.querySelectorAll(".jp-CodeCell")].map((cell) =
 }))"""
 
 
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A window as wide as a laptop's."""
-    with browser.new_page(viewport={"width": 1280, "height": 900}) as opened:
-        yield opened
-
-
 def _count(notebook: Path) -> int:
     cells = json.loads(notebook.read_text("utf-8"))["cells"]
     return sum(cell["cell_type"] == "code" and bool("".join(cell["source"])) for cell in cells)
@@ -43,9 +33,7 @@ def _count(notebook: Path) -> int:
 
 @pytest.mark.parametrize("notebook", notebooks(), ids=lambda one: one.stem)
 def test_a_notebook_runs_from_top_to_bottom(lab: Lab, page: Page, notebook: Path) -> None:
-    page.set_default_timeout(_PATIENCE_MS)
-    page.goto(lab.address(str(notebook.relative_to(PROJECT))))
-    expect(page.get_by_text(_READY)).to_be_visible(timeout=_PATIENCE_MS)
+    open_notebook(page, lab.address(str(notebook.relative_to(PROJECT))))
     expect(page.locator(".jp-Dialog")).to_have_count(0)  # nothing is asked before one can begin
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
