@@ -24,6 +24,7 @@ from helpers.stores.engines import describe_stores
 from helpers.stores.naming import environment_of
 from helpers.stores.opening import open_databases
 from helpers.stores.stores import connect_all
+from tests.keeping import Keeping, keeping
 from tests.servers.driving import temporary_home
 
 _URLS = ("POSTGRES_URL", "MONGO_URL", "REDIS_URL")
@@ -127,6 +128,13 @@ def shop_environ(stores: Stores) -> dict[str, str]:
     """The environment of a command whose shop is in the databases of ``stores``."""
     environ = {key: value for key, value in os.environ.items() if key not in _URLS}
     return environ | environment_of(stores)
+
+
+@pytest.fixture
+def keep() -> Iterator[Keeping]:
+    """What starts a keeper, which then ends before the shop that the test named before this."""
+    with keeping() as keep:
+        yield keep
 
 
 @pytest.fixture

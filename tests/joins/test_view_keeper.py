@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
-from collections.abc import Callable, Iterator
 from decimal import Decimal
 from urllib.parse import urlsplit
 
@@ -13,7 +11,6 @@ import pytest
 
 from helpers.errors import StoreError
 from helpers.shop.joins import batched
-from helpers.shop.keeper import KeeperState
 from helpers.shop.product_changes import set_price
 from helpers.shop.read_model import ReadModel, Views, read_views, view_key
 from helpers.shop.seed import seed
@@ -21,10 +18,9 @@ from helpers.shop.view_keeper import ViewKeeper
 from helpers.stores import Stores
 from helpers.stores.linked import linked
 from helpers.stores.stores import connect_all
+from tests.keeping import NEVER, SOON, Keeping, is_in, until
 
 COUNT = 20
-SOON = 0.01
-NEVER = 3600.0
 
 
 @pytest.fixture
@@ -55,20 +51,9 @@ def connect(shop: Stores) -> Connecting:
 
 
 @pytest.fixture
-def keeper(connect: Connecting) -> Iterator[ViewKeeper]:
+def keeper(connect: Connecting) -> ViewKeeper:
     """A keeper that pauses for a moment only. It is started by the test."""
-    keeper = ViewKeeper(connect, pause_seconds=SOON)
-    yield keeper
-    assert keeper.stop(wait_seconds=60)
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    while not holds():
-        time.sleep(SOON)
-
-
-def _is(keeper: ViewKeeper, state: KeeperState) -> Callable[[], bool]:
-    return lambda: keeper.state == state
+    return ViewKeeper(connect, pause_seconds=SOON)
 
 
 def _is_current(shop: Stores) -> bool:
@@ -76,70 +61,80 @@ def _is_current(shop: Stores) -> bool:
     return read_views(shop, ids) == Views(batched(shop, ids), 0)
 
 
-def test_it_makes_the_views_and_keeps_them_up_to_date(shop: Stores, keeper: ViewKeeper) -> None:
+def test_it_makes_the_views_and_keeps_them_up_to_date(
+    shop: Stores, keeper: ViewKeeper, keep: Keeping
+) -> None:
     assert (keeper.state, keeper.passes) == ("starting", 0)
-    keeper.start()
-    _until(_is(keeper, "keeping"))
+    keep(keeper)
+    until(is_in(keeper, "keeping"))
     assert _is_current(shop)
     set_price(shop, 1, Decimal("9.90"))
     shop.mongo.productmetas.update_one({"product_id": 2}, {"$set": {"description": "New"}})
-    _until(lambda: _is_current(shop))
+    until(lambda: _is_current(shop))
     assert (keeper.state, keeper.error) == ("keeping", None)
     assert keeper.passes > 1
 
 
-def test_it_knows_how_old_the_views_may_be(shop: Stores, connect: Connecting) -> None:
+def test_it_knows_how_old_the_views_may_be(
+    shop: Stores, connect: Connecting, keep: Keeping
+) -> None:
     keeper = ViewKeeper(connect, pause_seconds=NEVER)
     assert (keeper.age_seconds, keeper.silent_seconds) == (math.inf, math.inf)
-    keeper.start()
-    _until(_is(keeper, "keeping"))
-    _until(lambda: keeper.age_seconds < NEVER)
+    keep(keeper)
+    until(is_in(keeper, "keeping"))
+    until(lambda: keeper.age_seconds < NEVER)
     before = keeper.age_seconds
-    _until(lambda: keeper.age_seconds > before)
+    until(lambda: keeper.age_seconds > before)
     assert keeper.stop(wait_seconds=60)
 
 
 def test_where_another_keeper_is_at_work_it_hears_of_the_stores_and_knows_no_age(
-    shop: Stores, keeper: ViewKeeper
+    shop: Stores, keeper: ViewKeeper, keep: Keeping
 ) -> None:
     with ReadModel(shop) as another, another._keeping():
-        keeper.start()
-        _until(_is(keeper, "yielding"))
-        _until(lambda: keeper.silent_seconds < NEVER)
+        keep(keeper)
+        until(is_in(keeper, "yielding"))
+        until(lambda: keeper.silent_seconds < NEVER)
         assert keeper.age_seconds == math.inf
 
 
-def test_it_notices_that_postgresql_is_away_though_nothing_is_announced(shop: Stores) -> None:
+def test_it_notices_that_postgresql_is_away_though_nothing_is_announced(
+    shop: Stores, keep: Keeping
+) -> None:
     with linked(shop) as far:
         keeper = ViewKeeper(Connecting(far), pause_seconds=SOON)
-        keeper.start()
-        _until(_is(keeper, "keeping"))
+        keep(keeper)
+        until(is_in(keeper, "keeping"))
         far.links.postgres.cut()
-        _until(_is(keeper, "failing"))
+        until(is_in(keeper, "failing"))
         age, passes = keeper.age_seconds, keeper.passes
-        _until(lambda: keeper.age_seconds > age)
+        until(lambda: keeper.age_seconds > age)
         assert keeper.passes == passes
         assert "PostgreSQL at" in (keeper.error or "")
         far.links.restore()
-        _until(_is(keeper, "keeping"))
+        until(is_in(keeper, "keeping"))
         assert keeper.stop(wait_seconds=60)
 
 
-def test_it_goes_on_where_the_last_keeper_stopped(shop: Stores, keeper: ViewKeeper) -> None:
+def test_it_goes_on_where_the_last_keeper_stopped(
+    shop: Stores, keeper: ViewKeeper, keep: Keeping
+) -> None:
     with ReadModel(shop) as model:
         model.rebuild()
     shop.redis.set(view_key(5), "left alone")
     set_price(shop, 1, Decimal("9.90"))
-    keeper.start()
-    _until(lambda: keeper.passes > 1)
+    keep(keeper)
+    until(lambda: keeper.passes > 1)
     assert read_views(shop, [1]).products[0]["price"] == "9.90"
     assert shop.redis.get(view_key(5)) == "left alone"
 
 
-def test_it_pauses_between_its_passes_and_is_stopped_within_a_pause(connect: Connecting) -> None:
+def test_it_pauses_between_its_passes_and_is_stopped_within_a_pause(
+    connect: Connecting, keep: Keeping
+) -> None:
     keeper = ViewKeeper(connect, pause_seconds=NEVER)
-    keeper.start()
-    _until(_is(keeper, "keeping"))
+    keep(keeper)
+    until(is_in(keeper, "keeping"))
     assert keeper.stop(wait_seconds=60)
     assert (keeper.state, keeper.error, keeper.passes) == ("ended", None, 1)
     assert keeper.stop()
@@ -155,18 +150,18 @@ def test_one_that_was_never_started_is_stopped(connect: Connecting) -> None:
 
 
 def test_it_leaves_the_views_to_another_keeper_until_that_one_is_done(
-    shop: Stores, keeper: ViewKeeper
+    shop: Stores, keeper: ViewKeeper, keep: Keeping
 ) -> None:
     with ReadModel(shop) as another, another._keeping():
-        keeper.start()
-        _until(_is(keeper, "yielding"))
+        keep(keeper)
+        until(is_in(keeper, "yielding"))
         assert (keeper.error, keeper.passes) == (None, 0)
         assert read_views(shop, [1]).products == []
-    _until(_is(keeper, "keeping"))
+    until(is_in(keeper, "keeping"))
     assert _is_current(shop)
 
 
-def test_stores_that_are_not_there_yet_are_tried_again(connect: Connecting) -> None:
+def test_stores_that_are_not_there_yet_are_tried_again(connect: Connecting, keep: Keeping) -> None:
     tries = 0
 
     def later() -> Stores:
@@ -177,14 +172,14 @@ def test_stores_that_are_not_there_yet_are_tried_again(connect: Connecting) -> N
         return connect()
 
     keeper = ViewKeeper(later, pause_seconds=SOON)
-    keeper.start()
-    _until(lambda: keeper.error is not None or keeper.passes > 0)
-    _until(_is(keeper, "keeping"))
+    keep(keeper)
+    until(lambda: keeper.error is not None or keeper.passes > 0)
+    until(is_in(keeper, "keeping"))
     assert (tries, keeper.error) == (4, None)
     assert keeper.stop(wait_seconds=60)
 
 
-def test_a_failure_is_kept_as_a_text_and_the_pause_after_it_is_no_loop() -> None:
+def test_a_failure_is_kept_as_a_text_and_the_pause_after_it_is_no_loop(keep: Keeping) -> None:
     tries = 0
 
     def never() -> Stores:
@@ -193,52 +188,54 @@ def test_a_failure_is_kept_as_a_text_and_the_pause_after_it_is_no_loop() -> None
         raise StoreError("MongoDB", "there", "nobody listens there", "Start it.")
 
     keeper = ViewKeeper(never, pause_seconds=NEVER)
-    keeper.start()
-    _until(_is(keeper, "failing"))
+    keep(keeper)
+    until(is_in(keeper, "failing"))
     assert keeper.error == "MongoDB at there: nobody listens there. Start it."
     assert keeper.stop(wait_seconds=60)
     assert tries == 1
 
 
 def test_a_connection_that_the_server_closed_is_replaced(
-    shop: Stores, connect: Connecting, keeper: ViewKeeper
+    shop: Stores, connect: Connecting, keeper: ViewKeeper, keep: Keeping
 ) -> None:
-    keeper.start()
-    _until(_is(keeper, "keeping"))
+    keep(keeper)
+    until(is_in(keeper, "keeping"))
     for number in range(1, 4):
         backend = connect.given[-1].postgres.info.backend_pid
         shop.postgres.execute("SELECT pg_terminate_backend(%s::int, 60000)", [backend])
         set_price(shop, 1, Decimal(number))
-        _until(lambda: _is_current(shop))
+        until(lambda: _is_current(shop))
         assert len(connect.given) == number + 1
         assert all(stores.postgres.closed for stores in connect.given[:-1])
 
 
-def test_stores_that_are_cut_off_are_told_of_without_a_secret_and_come_back(shop: Stores) -> None:
+def test_stores_that_are_cut_off_are_told_of_without_a_secret_and_come_back(
+    shop: Stores, keep: Keeping
+) -> None:
     with linked(shop) as far:
         keeper = ViewKeeper(Connecting(far), pause_seconds=SOON)
-        keeper.start()
-        _until(_is(keeper, "keeping"))
+        keep(keeper)
+        until(is_in(keeper, "keeping"))
         far.links.redis.cut()
-        _until(_is(keeper, "failing"))
+        until(is_in(keeper, "failing"))
         assert "Redis at" in (keeper.error or "")
         password = urlsplit(shop.addresses.redis).password
         assert password is None or password not in (keeper.error or "")
         set_price(shop, 1, Decimal(3))
         far.links.redis.restore()
-        _until(lambda: _is_current(shop))
-        _until(_is(keeper, "keeping"))
+        until(lambda: _is_current(shop))
+        until(is_in(keeper, "keeping"))
         assert keeper.error is None
         assert keeper.stop(wait_seconds=60)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_an_error_that_is_none_of_a_store_ends_it_and_is_told_of() -> None:
+def test_an_error_that_is_none_of_a_store_ends_it_and_is_told_of(keep: Keeping) -> None:
     def wrong() -> Stores:
         raise ZeroDivisionError("secret")
 
     keeper = ViewKeeper(wrong, pause_seconds=SOON)
-    keeper.start()
-    _until(_is(keeper, "ended"))
+    keep(keeper)
+    until(is_in(keeper, "ended"))
     assert keeper.error == "The keeper ended with ZeroDivisionError: see the log."
     assert keeper.stop(wait_seconds=60)

@@ -159,6 +159,38 @@ def test_a_key_goes_on_where_it_was_left_unless_that_was_given_up(
     assert_one_order(orders, shop, 10)
 
 
+def doubted(orders: Orders) -> Orders:
+    """Orders of which the first is taken for cut short while it is being confirmed."""
+    undone = False
+
+    def doubt(moment: str, step: str) -> None:
+        nonlocal undone
+        if (moment, step) == ("before", "record") and not undone:
+            undone = True
+            reconcile(orders.stock, in_doubt_seconds=0)
+
+    return Orders(orders.stock, doubt)
+
+
+def test_what_is_undone_while_it_is_confirmed_is_begun_anew_under_its_key(
+    orders: Orders, shop: Stores
+) -> None:
+    order = doubted(orders).place(1, 3, 7, key="k")
+    assert orders.place(1, 3, 7, key="k") == order
+    assert sorted(states(shop)) == ["confirmed", "released"]
+    assert_one_order(orders, shop, 3)
+
+
+def test_without_a_key_it_is_refused_and_not_for_want_of_units(
+    orders: Orders, shop: Stores
+) -> None:
+    with pytest.raises(ReservationError, match=r"is released\. Reserve anew"):
+        doubted(orders).place(1, 3, 7)
+    assert states(shop) == ["released"]
+    assert ordered(shop) == {}
+    assert_whole(orders, shop)
+
+
 def overtaken(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch, units: int, customer: int = 7
 ) -> list[Any]:

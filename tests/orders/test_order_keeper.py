@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import redis
 
 from helpers.errors import StoreError
-from helpers.shop.keeper import KeeperState
 from helpers.shop.order_keeper import OrderKeeper
 from helpers.shop.order_states import state_of
 from helpers.shop.orders import Orders
@@ -18,12 +16,10 @@ from helpers.stores import Stores
 from helpers.stores.limits import Limits
 from helpers.stores.linked import linked
 from helpers.stores.stores import connect_all
+from tests.keeping import NEVER, SOON, Keeping, is_in, until
 from tests.orders.agreement import assert_carried, assert_whole, outbox_rows
 from tests.orders.test_failures import CrashError, fail
 from tests.orders.test_saga import Crash, crash
-
-SOON = 0.01
-NEVER = 3600.0
 
 
 @pytest.fixture
@@ -41,30 +37,20 @@ def connecting(stores: Stores, *, limits: Limits | None = None) -> Callable[[], 
 
 
 @pytest.fixture
-def keeper(shop: Stores) -> Iterator[OrderKeeper]:
+def keeper(shop: Stores) -> OrderKeeper:
     """A keeper that pauses for a moment only, and doubts at once. It is started by the test."""
-    keeper = OrderKeeper(connecting(shop), pause_seconds=SOON, in_doubt_seconds=0)
-    yield keeper
-    assert keeper.stop(wait_seconds=60)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    while not holds():
-        time.sleep(SOON)
-
-
-def is_in(keeper: OrderKeeper, state: KeeperState) -> Callable[[], bool]:
-    return lambda: keeper.state == state
+    return OrderKeeper(connecting(shop), pause_seconds=SOON, in_doubt_seconds=0)
 
 
 def test_it_carries_what_is_ordered_while_it_is_at_work(
-    orders: Orders, shop: Stores, keeper: OrderKeeper
+    orders: Orders, shop: Stores, keeper: OrderKeeper, keep: Keeping
 ) -> None:
     orders.place(1, 2, 7)
     assert (keeper.state, keeper.passes, keeper.carried) == ("starting", 0, 0)
-    keeper.start()
+    keep(keeper)
     until(lambda: keeper.carried == 1)
-    placed = [orders.place(product, 1, 8) for product in (1, 2, 3)]
+    # Whoever doubts at once may undo what is under way; under its key, it is begun anew.
+    placed = [orders.place(product, 1, 8, key="k") for product in (1, 2, 3)]
     until(lambda: keeper.carried == 4)
     until(is_in(keeper, "keeping"))
     assert keeper.error is None
@@ -81,11 +67,11 @@ def test_it_carries_what_is_ordered_while_it_is_at_work(
     ],
 )
 def test_it_ends_what_a_crash_left_after_a_step(
-    orders: Orders, shop: Stores, keeper: OrderKeeper, step: str, end: str
+    orders: Orders, shop: Stores, keeper: OrderKeeper, keep: Keeping, step: str, end: str
 ) -> None:
     token = orders.new_token()
     crash(shop, "after", step, token)
-    keeper.start()
+    keep(keeper)
     until(lambda: state_of(shop, 1, token) == end)
     assert keeper.stop(wait_seconds=60)
     assert_carried(shop)
@@ -93,21 +79,23 @@ def test_it_ends_what_a_crash_left_after_a_step(
 
 
 def test_it_gives_back_what_is_past_its_deadline_and_leaves_what_is_held(
-    orders: Orders, shop: Stores, keeper: OrderKeeper
+    orders: Orders, shop: Stores, keeper: OrderKeeper, keep: Keeping
 ) -> None:
     orders.stock.reserve({1: 4}, token="short", hold_seconds=0.001)
     orders.stock.reserve({1: 3}, token="long", hold_seconds=NEVER)
-    keeper.start()
+    keep(keeper)
     until(lambda: orders.stock.reservations.state("short") == "expired")
     assert orders.stock.reservations.state("long") == "held"
     assert orders.stock.read([1]) == {1: 7}
 
 
-def test_it_leaves_what_began_to_be_confirmed_a_moment_ago(orders: Orders, shop: Stores) -> None:
+def test_it_leaves_what_began_to_be_confirmed_a_moment_ago(
+    orders: Orders, shop: Stores, keep: Keeping
+) -> None:
     token = orders.new_token()
     crash(shop, "after", "claim", token)
     keeper = OrderKeeper(connecting(shop), pause_seconds=SOON, in_doubt_seconds=NEVER)
-    keeper.start()
+    keep(keeper)
     until(lambda: keeper.passes > 2)
     assert keeper.stop(wait_seconds=60)
     assert state_of(shop, 1, token) == "claimed"
@@ -116,11 +104,11 @@ def test_it_leaves_what_began_to_be_confirmed_a_moment_ago(orders: Orders, shop:
 
 @pytest.mark.parametrize("every", [None, SOON])
 def test_it_compares_the_stock_with_the_ledger_where_it_is_to(
-    orders: Orders, shop: Stores, every: float | None
+    orders: Orders, shop: Stores, every: float | None, keep: Keeping
 ) -> None:
     shop.redis.set("stock:1", 99)
     keeper = OrderKeeper(connecting(shop), pause_seconds=SOON, reconcile_seconds=every)
-    keeper.start()
+    keep(keeper)
     until(lambda: keeper.passes > 2)
     assert shop.redis.get("stock:1") == ("99" if every is None else "10")
     if every is not None:
@@ -129,9 +117,9 @@ def test_it_compares_the_stock_with_the_ledger_where_it_is_to(
     assert keeper.stop(wait_seconds=60)
 
 
-def test_it_compares_them_once_in_a_while_only(orders: Orders, shop: Stores) -> None:
+def test_it_compares_them_once_in_a_while_only(orders: Orders, shop: Stores, keep: Keeping) -> None:
     keeper = OrderKeeper(connecting(shop), pause_seconds=SOON, reconcile_seconds=NEVER)
-    keeper.start()
+    keep(keeper)
     until(lambda: keeper.passes > 0)
     shop.redis.set("stock:1", 99)
     passes = keeper.passes
@@ -141,21 +129,21 @@ def test_it_compares_them_once_in_a_while_only(orders: Orders, shop: Stores) -> 
 
 
 def test_who_watches_is_told_and_an_error_of_a_store_is_got_over(
-    orders: Orders, shop: Stores
+    orders: Orders, shop: Stores, keep: Keeping
 ) -> None:
     orders.place(1, 2, 7)
     watch = Crash("before", "delete", redis.ConnectionError())
     keeper = OrderKeeper(connecting(shop), pause_seconds=SOON, watch=watch)
-    keeper.start()
+    keep(keeper)
     until(lambda: watch.told.count(("before", "delete")) > 2)
     assert keeper.stop(wait_seconds=60)
     assert (keeper.carried, len(outbox_rows(shop))) == (0, 1)
     assert "Redis at" in (keeper.error or "")
 
 
-def test_it_is_stopped_within_a_pause(orders: Orders, shop: Stores) -> None:
+def test_it_is_stopped_within_a_pause(orders: Orders, shop: Stores, keep: Keeping) -> None:
     keeper = OrderKeeper(connecting(shop), pause_seconds=NEVER)
-    keeper.start()
+    keep(keeper)
     until(is_in(keeper, "keeping"))
     assert keeper.stop(wait_seconds=60)
     assert (keeper.state, keeper.error, keeper.passes) == ("ended", None, 1)
@@ -164,7 +152,7 @@ def test_it_is_stopped_within_a_pause(orders: Orders, shop: Stores) -> None:
 
 
 def test_it_is_stopped_between_two_batches(
-    orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch
+    orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch, keep: Keeping
 ) -> None:
     monkeypatch.setattr("helpers.shop.order_keeper._MOST", 1)
     for customer in range(1, 5):
@@ -176,7 +164,7 @@ def test_it_is_stopped_between_two_batches(
         keepers[0]._stopping.set()
 
     keepers.append(OrderKeeper(connecting(shop), pause_seconds=NEVER, watch=stop))
-    keepers[0].start()
+    keep(keepers[0])
     until(is_in(keepers[0], "ended"))
     assert keepers[0].carried == 1
     assert len(outbox_rows(shop)) == 3
@@ -184,11 +172,11 @@ def test_it_is_stopped_between_two_batches(
 
 @pytest.mark.parametrize("store", ["postgres", "mongo", "redis"])
 def test_a_store_that_is_cut_off_is_told_of_and_its_work_done_when_it_is_back(
-    orders: Orders, shop: Stores, store: str
+    orders: Orders, shop: Stores, store: str, keep: Keeping
 ) -> None:
     with linked(shop) as far:
         keeper = OrderKeeper(connecting(far), pause_seconds=SOON, in_doubt_seconds=0)
-        keeper.start()
+        keep(keeper)
         until(is_in(keeper, "keeping"))
         link = getattr(far.links, store)
         link.cut()
@@ -205,12 +193,13 @@ def test_a_store_that_is_cut_off_is_told_of_and_its_work_done_when_it_is_back(
     assert_whole(orders, shop)
 
 
-def test_two_keepers_and_a_client_disturb_nobody(orders: Orders, shop: Stores) -> None:
+def test_two_keepers_and_a_client_disturb_nobody(
+    orders: Orders, shop: Stores, keep: Keeping
+) -> None:
     keepers = [
-        OrderKeeper(connecting(shop), pause_seconds=SOON, in_doubt_seconds=0) for _ in range(2)
+        keep(OrderKeeper(connecting(shop), pause_seconds=SOON, in_doubt_seconds=0))
+        for _ in range(2)
     ]
-    for keeper in keepers:
-        keeper.start()
     placed = [orders.place(one % 5 + 1, 1, one % 3 + 1, key=f"k{one}") for one in range(30)]
     until(lambda: not outbox_rows(shop))
     for keeper in keepers:
@@ -220,7 +209,9 @@ def test_two_keepers_and_a_client_disturb_nobody(orders: Orders, shop: Stores) -
     assert_whole(orders, shop, placed)
 
 
-def test_stores_that_are_not_there_yet_are_tried_again(orders: Orders, shop: Stores) -> None:
+def test_stores_that_are_not_there_yet_are_tried_again(
+    orders: Orders, shop: Stores, keep: Keeping
+) -> None:
     connect, tries = connecting(shop), 0
 
     def later() -> Stores:
@@ -231,7 +222,7 @@ def test_stores_that_are_not_there_yet_are_tried_again(orders: Orders, shop: Sto
         return connect()
 
     keeper = OrderKeeper(later, pause_seconds=SOON)
-    keeper.start()
+    keep(keeper)
     until(is_in(keeper, "keeping"))
     assert (tries, keeper.error) == (3, None)
     assert keeper.stop(wait_seconds=60)
@@ -239,11 +230,11 @@ def test_stores_that_are_not_there_yet_are_tried_again(orders: Orders, shop: Sto
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_error_that_is_none_of_a_store_ends_it_and_is_told_of(
-    orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch
+    orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch, keep: Keeping
 ) -> None:
     fail(monkeypatch, OrderKeeper, "_working", CrashError("secret"))
     keeper = OrderKeeper(connecting(shop), pause_seconds=SOON)
-    keeper.start()
+    keep(keeper)
     until(is_in(keeper, "ended"))
     assert keeper.error == "The keeper ended with CrashError: see the log."
     assert keeper.stop(wait_seconds=60)

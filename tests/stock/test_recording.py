@@ -64,7 +64,7 @@ def test_it_is_not_written_where_the_ledger_refuses_the_sale(stock: Stock, shop:
     for _ in range(2):
         with pytest.raises(ReservationError):
             stock.confirm(reservation, also=receipt("a"))
-    assert stock.ledger.record_sale("b", [(1, 11)], also=receipt("b")) == "cancelled"
+    assert stock.ledger.record_sale("b", [(1, 11)], also=receipt("b")) == "refused"
     assert stock.ledger.record_sale("b", [(1, 1)], also=receipt("b")) == "cancelled"
     assert receipts(shop) == []
     assert sold(shop.postgres) == {}

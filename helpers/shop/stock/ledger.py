@@ -39,6 +39,10 @@ SPREAD = (
 Items = Sequence[tuple[int, int]]
 Outcome = Literal["sold", "cancelled"]
 
+#: What came of an attempt to sell: ``refused`` is said once, by the call that finds too few units.
+#: It cancels the reservation, so that is what each later call answers.
+SaleOutcome = Literal["sold", "cancelled", "refused"]
+
 #: Writes what belongs to a sale, in the transaction that writes the sale.
 Also = Callable[[psycopg.Connection], None]
 
@@ -107,10 +111,10 @@ class Ledger:
         with self.connections.connection() as connection:
             return _outcome(connection, token, list(product_ids))
 
-    def record_sale(self, token: str, items: Items, *, also: Also | None = None) -> Outcome:
+    def record_sale(self, token: str, items: Items, *, also: Also | None = None) -> SaleOutcome:
         """Sell ``items`` under the reservation's name, if all are on hand; or cancel it for good.
 
-        Whichever is written first stands: asked again, it answers the same.
+        What is written first stands, whoever wrote it: asked again, it writes nothing.
 
         ``also`` is called with the connection, in the transaction that writes the sale and by the
         call that writes it alone: what it writes there is there if and only if the sale is. What it
@@ -163,7 +167,7 @@ class Ledger:
 
 def record_sale(
     connection: psycopg.Connection, token: str, items: Items, *, also: Also | None = None
-) -> Outcome:
+) -> SaleOutcome:
     """Sell or cancel as ``Ledger.record_sale`` does, inside of the caller's transaction."""
     written = _outcome_under_lock(connection, token, items)
     if written is not None:
@@ -171,7 +175,8 @@ def record_sale(
     rows = connection.execute(_BALANCES, [[], [one for one, _ in items]])
     there: dict[int, int] = dict(rows.fetchall())
     if any(there.get(product_id, 0) < quantity for product_id, quantity in items):
-        return _cancel(connection, token, items)
+        _cancel(connection, token, items)
+        return "refused"
     for product_id, quantity in items:
         connection.execute(_ADD, (product_id, _name(token), -quantity, "sale"))
     if also is not None:

@@ -123,9 +123,9 @@ class Stock:
 
         ``watch`` is told of the steps ``claim``, ``record`` and ``settle``.
 
-        Raises ``ReservationError`` where the reservation has expired, was released or is not known,
-        or where the ledger has too few units (Redis had lost some reservations): then nothing was
-        sold.
+        Raises ``ReservationError`` where the reservation has expired, was released or is not known
+        (that may happen meanwhile, where ``reconcile`` takes this for cut short), or where the
+        ledger has too few units (Redis had lost some reservations): then nothing was sold.
         """
         found = self._found(reservation)
         with watched(watch, "claim"):
@@ -145,10 +145,12 @@ class Stock:
                 self.reservations.settle(found)
             return
         self.reservations.cancel(found)
-        self.counts.refresh(found.product_ids)
-        raise ReservationError(
-            found.token, "released: the ledger has too few units for it", _RESERVE_AGAIN
-        )
+        if outcome == "refused":
+            self.counts.refresh(found.product_ids)
+            why = "released: the ledger has too few units for it"
+            raise ReservationError(found.token, why, _RESERVE_AGAIN)
+        # Whoever took this confirmation for one that was cut short has undone it.
+        raise ReservationError(found.token, "released", _RESERVE_AGAIN)
 
     def release(self, reservation: Reservation | str) -> None:
         """Give the units back. Releasing again, or what has expired, changes nothing.
