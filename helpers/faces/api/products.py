@@ -9,9 +9,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from helpers.errors import StoreError
 from helpers.faces.api.answers import respond
-from helpers.faces.api.catalog import Shared
 from helpers.faces.api.cursors import encode
 from helpers.faces.api.documentation import (
     FACETS,
@@ -55,7 +53,7 @@ def products_router(service: Service) -> APIRouter:
             found = await service.catalog.page(page_query(pairs))
             links = _link(pairs, found.answer.next)
             return await respond(request, found.answer, shared=found.shared, headers=links)
-        found = await _everything(service)
+        found = await service.everything()
         return await respond(request, found.answer, shared=found.shared)
 
     @router.get(
@@ -68,7 +66,7 @@ def products_router(service: Service) -> APIRouter:
         """Return the product as the list has it."""
         no_query(read_pairs(request.scope["query_string"]))
         number = path_id(product)
-        found = None if number is None else await _one(service, number)
+        found = None if number is None else await service.product(number)
         if found is None:
             return _unknown(request, product)
         return await respond(request, found.answer, shared=found.shared)
@@ -111,35 +109,6 @@ def products_router(service: Service) -> APIRouter:
         return await respond(request, found.answer, shared=found.shared)
 
     return router
-
-
-async def _everything(service: Service) -> Shared:
-    """Return all products: from the views where these are up to date, else joined."""
-    views = service.views
-    if views is not None:
-        answer = await views.up_to_date()
-        if answer is not None:
-            return Shared(answer, shared=False)
-    try:
-        return await service.catalog.everything()
-    except StoreError as error:
-        return await _instead(service, error)
-
-
-async def _one(service: Service, product_id: int) -> Shared | None:
-    try:
-        return await service.catalog.product(product_id)
-    except StoreError as error:
-        return await _instead(service, error, product_id)
-
-
-async def _instead(service: Service, error: StoreError, product_id: int | None = None) -> Shared:
-    """Return what the views have, where PostgreSQL is away; else raise ``error``."""
-    views = service.views
-    stale = None if views is None else await views.instead(error, product_id)
-    if stale is None:
-        raise error
-    return Shared(stale, shared=False)
 
 
 def _unknown(request: Request, product: str) -> Response:

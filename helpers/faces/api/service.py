@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from helpers.errors import RestingError, StoreError, StoreName
-from helpers.faces.api.catalog import Catalog
+from helpers.faces.api.catalog import Catalog, Shared
 from helpers.faces.api.errands import Errands
 from helpers.faces.api.read_side import ReadSide, open_read_side
 from helpers.settings import Addresses
@@ -75,6 +75,35 @@ class Service:
     def views(self) -> ReadSide | None:
         """The read model, where customers are to be answered from it."""
         return self.read_side if self.options.read_model else None
+
+    async def everything(self) -> Shared:
+        """Return all products: from the views where these are up to date, else joined.
+
+        Raises ``StoreError`` where PostgreSQL is away and no views can answer in its place.
+        """
+        views = self.views
+        if views is not None:
+            answer = await views.up_to_date()
+            if answer is not None:
+                return Shared(answer, shared=False)
+        try:
+            return await self.catalog.everything()
+        except StoreError as error:
+            return await self._instead(error)
+
+    async def product(self, product_id: int) -> Shared | None:
+        """Return one product, ``None`` where there is none. Raises as ``everything`` does."""
+        try:
+            return await self.catalog.product(product_id)
+        except StoreError as error:
+            return await self._instead(error, product_id)
+
+    async def _instead(self, error: StoreError, product_id: int | None = None) -> Shared:
+        """Return what the views have, where PostgreSQL is away; else raise ``error``."""
+        stale = None if self.views is None else await self.views.instead(error, product_id)
+        if stale is None:
+            raise error
+        return Shared(stale, shared=False)
 
     async def do(
         self, work: Callable[[], T], *stores: StoreName, product_ids: Collection[int] | None = None
