@@ -7,13 +7,14 @@ where neither the submission nor the project nor the grader has changed since.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import platform
-import subprocess
+import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -24,15 +25,13 @@ from helpers.errors import CourseError, GradingError
 from helpers.grading import feedback, gradebook
 from helpers.grading.collect import Submission, collect, content
 from helpers.grading.one import Job, Result
+from helpers.grading.processes import Processes
 from helpers.grading.running import Limits
 from helpers.grading.sandbox import course_copy, make_accounts
 from helpers.grading.source import Source, read_source
 from helpers.settings import PROJECT, load_settings
 
-_UNFINISHED, _MISTAKE = 1, 2
-# Beside the notebook's own time: to start, and to end what it has started.
-_AROUND_SECONDS = 300.0
-_ENDING_SECONDS = 60.0
+_UNFINISHED, _MISTAKE, _INTERRUPTED = 1, 2, 130
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,11 @@ class Grader:
                 results[one.student] = known
         taken_over = len(results)
         silent = not (progress and waiting)
-        with tqdm(total=len(waiting), desc="Grading", unit="", disable=silent) as bar:
-            for one, key, result in self._graded(waiting):
+        with (
+            tqdm(total=len(waiting), desc="Grading", unit="", disable=silent) as bar,
+            contextlib.closing(self._graded(waiting)) as graded,
+        ):
+            for one, key, result in graded:
                 results[one.student] = result
                 self._store(one, key, result)
                 bar.update()
@@ -88,24 +90,30 @@ class Grader:
 
     def _graded(
         self, waiting: list[tuple[Submission, str]]
-    ) -> Iterator[tuple[Submission, str, Result]]:
-        """Grade what is waiting, and yield each as it is done."""
+    ) -> Generator[tuple[Submission, str, Result], None, None]:
+        """Grade what is waiting, and yield each as it is done. Closed early, it ends the others."""
         if not waiting:
             return
         make_accounts(self.jobs)  # one after the other, before several want the same
+        processes = Processes()
         with course_copy() as course, ThreadPoolExecutor(self.jobs) as pool:
             futures: dict[Future[Result], tuple[Submission, str]] = {
-                pool.submit(self._one, one, course): (one, key) for one, key in waiting
+                pool.submit(self._one, one, course, processes): (one, key) for one, key in waiting
             }
-            for future in as_completed(futures):
-                yield *futures[future], future.result()
+            try:
+                for future in as_completed(futures):
+                    yield *futures[future], future.result()
+            except BaseException:
+                # Whoever interrupts us waits neither for those that run nor for those to come.
+                pool.shutdown(wait=False, cancel_futures=True)
+                processes.end()
+                raise
 
-    def _one(self, one: Submission, course: Path) -> Result:
+    def _one(self, one: Submission, course: Path, processes: Processes) -> Result:
         if one.notebook is None:
             return Result(refusal=one.refusal)
-        return _in_a_process(
-            Job(one.notebook.resolve(), self.source.resolve(), course, self.limits)
-        )
+        source = self.source.resolve()
+        return processes.grade(Job(one.notebook.resolve(), source, course, self.limits))
 
     def _known(self, one: Submission, common: str) -> tuple[str, Result | None]:
         """Return what identifies this very grading, and its result if there is one already."""
@@ -189,40 +197,6 @@ class Report:
         return "\n".join(lines)
 
 
-def _in_a_process(job: Job) -> Result:
-    """Grade one submission in a process of its own, which may be ended by whatever it does."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "helpers.grading.one"],
-        cwd=PROJECT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    with process:
-        try:
-            output, errors = process.communicate(
-                job.to_json().encode(), job.limits.notebook_seconds + _AROUND_SECONDS
-            )
-        except subprocess.TimeoutExpired:
-            process.terminate()  # so that it ends the submission first
-            try:
-                process.wait(_ENDING_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            return _failed("it did not end")
-    try:
-        return Result.from_json(output.decode())
-    except ValueError:
-        said = errors.decode("utf-8", "replace").strip().splitlines() or ["it said nothing"]
-        return _failed(f"exit code {process.returncode}: {said[-1][:200]}")
-
-
-def _failed(why: str) -> Result:
-    return Result(
-        refusal=f"The process that graded it has failed ({why}): grade again.", final=False
-    )
-
-
 def main() -> int:
     """Grade a folder, and say what it took."""
     parser = argparse.ArgumentParser(prog="python -m helpers.grading.grade", description=__doc__)
@@ -247,11 +221,14 @@ def main() -> int:
         print(error, file=sys.stderr)
         return _MISTAKE
     except KeyboardInterrupt:
-        return 130
+        print("Interrupted. The same command goes on with those not graded yet.", file=sys.stderr)
+        return _INTERRUPTED
     print(report)
     print(f"The grades are in {options.to / 'grades.csv'}, the pages in {options.to / 'feedback'}.")
     return _UNFINISHED if report.unfinished else 0
 
 
 if __name__ == "__main__":
+    # Whoever ends us by a signal interrupts us: then nothing that was made or started is left.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())
