@@ -27,8 +27,7 @@ def find(directory: Path, program: str) -> list[psutil.Process]:
     ``program`` is looked for in a process's name and command line, so that a shell that someone
     left in the directory is not taken for a server.
     """
-    for child in _children:
-        child.poll()  # so that a server of ours that died is gone, and no zombie
+    _fetch_ended()
     found = []
     for process in psutil.process_iter():
         try:
@@ -89,6 +88,7 @@ def stop(processes: Sequence[psutil.Process], sign: signal.Signals, *, seconds: 
     alive = _wait(processes, seconds)
     send(alive, signal.SIGKILL)
     _wait(alive, seconds=10)
+    _fetch_ended()
 
 
 def send(processes: Sequence[psutil.Process], sign: signal.Signals) -> None:
@@ -103,6 +103,14 @@ _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 # Servers started by this process. They outlive it on purpose, and Python would warn about each.
 _children: list[subprocess.Popen[bytes]] = []
+
+
+def _fetch_ended() -> None:
+    """Fetch those that have ended, so that they are gone and no zombies."""
+    for child in [*_children]:
+        if child.poll() is not None:
+            with contextlib.suppress(ValueError):  # another thread has fetched it
+                _children.remove(child)
 
 
 def _environment(added: Mapping[str, str]) -> dict[str, str]:
