@@ -23,7 +23,6 @@ from helpers.faces.lines import (
 from helpers.faces.palette import (
     GREY,
     INK,
-    POSTGRES,
     PURPLE,
     SKY,
     STORE_COLOURS,
@@ -170,47 +169,6 @@ def draw_crossover(
     return figure
 
 
-def draw_tasks(points: Sequence[tuple[int, float]], shards: int) -> Figure:
-    """Draw how many Citus tasks a list of ids takes, by its length, beside what is expected.
-
-    Of ``shards`` shards, a list of n ids spread evenly meets s · (1 - (1 - 1/s)ⁿ).
-    """
-    figure = Figure(figsize=(7.2, 3.8))
-    axes = figure.subplots()
-    ordered = sorted(points)
-    lengths = [length for length, _ in ordered] or [1]
-    low, high = max(1, lengths[0]), max(2, lengths[-1])
-    across = [low * (high / low) ** (step / 100) for step in range(101)]
-    axes.plot(
-        across,
-        [shards * (1 - (1 - 1 / shards) ** n) for n in across],
-        color=INK,
-        linestyle="--",
-        linewidth=1.6,
-        label=f"expected: {shards} · (1 - (1 - 1/{shards})ⁿ)",
-    )
-    axes.plot(
-        *([length for length, _ in ordered], [tasks for _, tasks in ordered]),
-        color=POSTGRES,
-        marker="o",
-        markersize=8,
-        markeredgecolor=INK,
-        markeredgewidth=0.6,
-        linestyle="none",
-        label="counted",
-    )
-    axes.axhline(shards, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
-    axes.set(
-        xscale="log", xlabel="ids in the list (n)", ylabel="Citus tasks", ylim=(0, 1.1 * shards)
-    )
-    plain_numbers(axes.xaxis)
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, loc="lower right")
-    open_axes(axes, None)
-    figure.tight_layout()
-    return figure
-
-
 def draw_staleness(points: Mapping[str, tuple[float, float]]) -> Figure:
     """Draw for each way how long a reader waits and how old the answer may be: two bars each.
 
@@ -260,7 +218,8 @@ def draw_pages(times: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
     for index, (way, line) in enumerate(times.items()):
         plot_line(axes, [(page, 1000 * seconds) for page, seconds in sorted(line)], index, way)
     axes.set(xlabel="page", ylabel="time in ms")
-    axes.set_ylim(bottom=0)
+    # Above the highest line there is room for the legend.
+    axes.set_ylim(0, 1.3 * axes.get_ylim()[1])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, handlelength=3.5)
     open_axes(axes)

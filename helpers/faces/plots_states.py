@@ -11,8 +11,6 @@ from matplotlib.path import Path
 
 from helpers.faces.palette import GRID, INK, PAPER
 from helpers.faces.state_layout import (
-    HEIGHT,
-    ROW,
     Pair,
     Point,
     arrange,
@@ -24,8 +22,11 @@ from helpers.faces.state_layout import (
 #: From which state, by what, to which state.
 Transition = tuple[str, str, str]
 
-# About how wide a letter and how high a line of letters is, in inches.
+# About how wide a letter and how high a line of letters is, and how high a box, in inches.
 _LETTER, _LINE = 0.078, 0.17
+_HEIGHT = 0.62
+# A page is not wide enough for more, with names that can be read.
+_MOST_COLUMNS = 5
 
 
 def describe_states(states: Sequence[str], transitions: Sequence[Transition]) -> str:
@@ -49,7 +50,8 @@ def draw_states(
 
     The first state is the one in which everything begins; those that nothing leaves are final, and
     have a double edge. Columns go from left to right by the longest way there; an arrow back, or to
-    the same state, passes above. ``colour`` fills the boxes of states that are not final.
+    the same state, passes above. Where there are many, all of it is turned and goes down instead.
+    ``colour`` fills the boxes of states that are not final.
 
     Raises ``ValueError`` where a transition names a state that is not among ``states``.
     """
@@ -59,15 +61,15 @@ def draw_states(
     forward = [pair for pair in names if pair not in back]
     around = [pair for pair in back if pair[0] != pair[1]]
     grid = arrange(columns, forward)
-    canvas = _Canvas(states, names.values())
-    spots = find_spots(grid, canvas.column)
+    canvas = _Canvas(states, names.values(), downward=len(grid) > _MOST_COLUMNS)
+    spots = find_spots(grid, canvas.column, canvas.row)
     boxes = {state: spots[columns[state], state] for state in states}
     right = max((x for x, _ in boxes.values()), default=0.0) + canvas.width / 2
-    top = max(len(column) for column in grid) * ROW / 2 if grid else ROW / 2
+    top = max((len(column) for column in grid), default=1) * canvas.row / 2
     canvas.frame(-canvas.width / 2 - 1.0, right + 0.5, -top, top + 0.6 * len(around) + 0.1)
     for state, spot in boxes.items():
         canvas.box(spot, state, colour, final=state in _final(states, transitions))
-    for pair, route in find_routes(forward, columns, spots, canvas.width).items():
+    for pair, route in find_routes(forward, columns, spots, canvas.size).items():
         canvas.arrow(route, names[pair])
     for number, (source, target) in enumerate(around):
         level = top + 0.15 + 0.6 * number
@@ -104,28 +106,45 @@ def _names(transitions: Sequence[Transition]) -> dict[Pair, str]:
 
 
 class _Canvas:
-    """A figure with one inch to the unit, which knows where something stands already."""
+    """A figure with one inch to the unit, which knows where something stands already.
 
-    def __init__(self, states: Sequence[str], names: Iterable[str]) -> None:
-        letters = max((len(line) for name in names for line in name.split("\n")), default=0)
-        self.width = max(1.3, 0.095 * max(map(len, states), default=0) + 0.4)
-        self.column = self.width + max(1.3, _LETTER * letters + 0.7)
+    It is drawn on as if it went to the right. Where it goes ``downward``, it turns each point.
+    """
+
+    def __init__(self, states: Sequence[str], names: Iterable[str], *, downward: bool) -> None:
+        lines = [name.split("\n") for name in names]
+        letters = max((len(line) for name in lines for line in name), default=0)
+        self._downward = downward
+        self._box = (max(1.3, 0.095 * max(map(len, states), default=0) + 0.4), _HEIGHT)
+        self.size = self._box[::-1] if downward else self._box
+        self.width, self._height = self.size
+        if downward:
+            self.column = self.width + _LINE * max(map(len, lines), default=1) + 0.45
+            self.row = self._height + max(0.4, _LETTER * letters - 0.4)
+        else:
+            self.column = self.width + max(1.3, _LETTER * letters + 0.7)
+            self.row = self._height + 0.53
         self.figure = Figure()
         self.axes = self.figure.add_axes((0, 0, 1, 1))
         self.axes.axis("off")
         self._taken: list[tuple[float, float, float, float]] = []
 
     def frame(self, left: float, right: float, bottom: float, top: float) -> None:
-        self.figure.set_size_inches(right - left, top - bottom)
-        self.axes.set(xlim=(left, right), ylim=(bottom, top))
+        corners = self._turned([(left, bottom), (right, top)])
+        (low_x, high_x), (low_y, high_y) = (sorted(ends) for ends in zip(*corners, strict=True))
+        self.figure.set_size_inches(high_x - low_x, high_y - low_y)
+        self.axes.set(xlim=(low_x, high_x), ylim=(low_y, high_y))
+
+    def _turned(self, points: Iterable[Point]) -> list[Point]:
+        return [(-y, -x) if self._downward else (x, y) for x, y in points]
 
     def box(self, spot: Point, name: str, colour: str, *, final: bool) -> None:
-        (x, y), width = spot, self.width
+        ((x, y),), (width, height) = self._turned([spot]), self._box
         for gap in (0.0, 0.06) if final else (0.0,):
             self.axes.add_patch(
                 FancyBboxPatch(
-                    (x - width / 2 + gap, y - HEIGHT / 2 + gap),
-                    *(width - 2 * gap, HEIGHT - 2 * gap),
+                    (x - width / 2 + gap, y - height / 2 + gap),
+                    *(width - 2 * gap, height - 2 * gap),
                     boxstyle=f"round,pad=0,rounding_size={0.2 - gap}",
                     facecolor=PAPER if final else colour,
                     edgecolor=INK,
@@ -134,12 +153,13 @@ class _Canvas:
                 )
             )
         self.axes.text(x, y, name, ha="center", va="center", size=11, color=INK, zorder=4)
-        self._taken.append((x, y, width, HEIGHT))
+        self._taken.append((x, y, width, height))
 
     def begin(self, spot: Point) -> None:
         x, y = spot[0] - self.width / 2, spot[1]
-        self.axes.plot([x - 0.7], [y], marker="o", color=INK, markersize=8)
-        self._path([(x - 0.7, y), (x, y)], [Path.MOVETO, Path.LINETO])
+        start = (x - 0.7, y)
+        self.axes.plot(*zip(*self._turned([start]), strict=True), "o", color=INK, markersize=8)
+        self._path([start, (x, y)], [Path.MOVETO, Path.LINETO])
 
     def arrow(self, route: Sequence[Point], text: str) -> None:
         """Draw an arrow in level curves from point to point; ``text`` stands where there is room.
@@ -179,7 +199,7 @@ class _Canvas:
 
     def loop(self, spot: Point, text: str) -> None:
         """Draw an arrow from a box to itself."""
-        x, y = spot[0], spot[1] + HEIGHT / 2
+        x, y = spot[0], spot[1] + self._height / 2
         ends = [(x + 0.3, y), (x + 0.3, y + 0.4), (x - 0.3, y + 0.4), (x - 0.3, y)]
         self._path(ends, [Path.MOVETO, *[Path.CURVE4] * 3])
         self._write([(x, y + 0.3)], text)
@@ -187,7 +207,7 @@ class _Canvas:
     def _path(self, points: Sequence[Point], codes: Sequence[np.uint8]) -> None:
         self.axes.add_patch(
             FancyArrowPatch(
-                path=Path(points, codes),
+                path=Path(self._turned(points), codes),
                 arrowstyle="-|>",
                 mutation_scale=13,
                 color=INK,
@@ -200,8 +220,9 @@ class _Canvas:
         """Write ``text`` on the first of ``spots`` where it covers nothing, or on the first."""
         lines = text.split("\n")
         width, height = _LETTER * max(map(len, lines)) + 0.1, _LINE * len(lines) + 0.05
-        free = (spot for spot in spots if not self._covers(spot, width, height))
-        x, y = next(free, spots[0])
+        places = self._turned(spots)
+        free = (place for place in places if not self._covers(place, width, height))
+        x, y = next(free, places[0])
         self._taken.append((x, y, width, height))
         self.axes.text(
             *(x, y, text),
@@ -213,9 +234,9 @@ class _Canvas:
             bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.5},
         )
 
-    def _covers(self, spot: Point, width: float, height: float) -> bool:
+    def _covers(self, place: Point, width: float, height: float) -> bool:
         return any(
-            abs(spot[0] - x) < (width + wide) / 2 and abs(spot[1] - y) < (height + high) / 2
+            abs(place[0] - x) < (width + wide) / 2 and abs(place[1] - y) < (height + high) / 2
             for x, y, wide, high in self._taken
         )
 

@@ -1,4 +1,7 @@
-"""Where the states and arrows of a state diagram go: columns, rows, and ways around boxes."""
+"""Where the states and arrows of a state diagram go: columns, rows, and ways around boxes.
+
+All of it is for a diagram that goes to the right; one that goes down is the same, turned.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,6 @@ Point = tuple[float, float]
 
 #: A place in a column: a state, or a bend of an arrow that passes the column by.
 Place = str | Pair
-
-#: The height of a state's box, and the step from one row to the next, in inches.
-HEIGHT, ROW = 0.62, 1.15
 
 _SWEEPS = 8
 
@@ -105,10 +105,12 @@ def _sort_by_neighbours(
     column.sort(key=mean)
 
 
-def find_spots(grid: Sequence[Sequence[Place]], step: float) -> dict[tuple[int, Place], Point]:
-    """Return where each place of each column is drawn."""
+def find_spots(
+    grid: Sequence[Sequence[Place]], step: float, row_step: float
+) -> dict[tuple[int, Place], Point]:
+    """Return where each place of each column is drawn, ``step`` from one column to the next."""
     return {
-        (number, place): (number * step, -row * ROW)
+        (number, place): (number * step, -row * row_step)
         for number, column in enumerate(grid)
         for place, row in _rows(column).items()
     }
@@ -118,9 +120,13 @@ def find_routes(
     pairs: Sequence[Pair],
     columns: Mapping[str, int],
     spots: Mapping[tuple[int, Place], Point],
-    width: float,
+    size: tuple[float, float],
 ) -> dict[Pair, list[Point]]:
-    """Return the points through which each arrow passes, from edge to edge of two boxes."""
+    """Return the points through which each arrow passes, from edge to edge of two boxes.
+
+    ``size`` is the width and the height of every box.
+    """
+    width, height = size
     routes = {}
     for source, target in pairs:
         chain = _chain((source, target), columns)
@@ -133,17 +139,17 @@ def find_routes(
         out = sorted((routes[other][1][1], other) for other in routes if other[0] == pair[0])
         into = sorted((routes[other][-2][1], other) for other in routes if other[1] == pair[1])
         ports[pair] = (
-            _port([other for _, other in out].index(pair), len(out)),
-            _port([other for _, other in into].index(pair), len(into)),
+            _port([other for _, other in out].index(pair), len(out), height),
+            _port([other for _, other in into].index(pair), len(into), height),
         )
     for pair, (leave, enter) in ports.items():
-        (x, y), *bends, (end, height) = routes[pair]
-        routes[pair] = [(x + width / 2, y + leave), *bends, (end - width / 2, height + enter)]
+        (x, y), *bends, (end_x, end_y) = routes[pair]
+        routes[pair] = [(x + width / 2, y + leave), *bends, (end_x - width / 2, end_y + enter)]
     return routes
 
 
-def _port(number: int, count: int) -> float:
-    return (number - (count - 1) / 2) * min(0.18, 0.75 * HEIGHT / count)
+def _port(number: int, count: int, height: float) -> float:
+    return (number - (count - 1) / 2) * min(0.3 * height, 0.75 * height / count)
 
 
 def _rows(column: Sequence[Place]) -> dict[Place, float]:

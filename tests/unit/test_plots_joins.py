@@ -14,7 +14,6 @@ from helpers.faces.plots_joins import (
     draw_latency,
     draw_pages,
     draw_staleness,
-    draw_tasks,
     draw_waterfall,
 )
 from helpers.stores.trace import Span
@@ -61,13 +60,6 @@ def test_the_crossover_is_named() -> None:
     lines = {"MongoDB first": [(0.01, 0.002), (1.0, 0.2)]}
     assert _drawn(draw_crossover(lines, 0.135)) == ["equal at 14 %"]
     assert _drawn(draw_crossover(lines)) == []
-
-
-def test_tasks_are_beside_what_is_expected() -> None:
-    figure = draw_tasks([(1, 1), (100, 8)], 8)
-    _drawn(figure)
-    expected = np.asarray(figure.axes[0].lines[0].get_ydata())
-    assert list(expected[[0, -1]]) == pytest.approx([1, 8], rel=1e-4)
 
 
 def test_staleness_says_every_figure() -> None:

@@ -36,6 +36,15 @@ SAGA_TRANSITIONS = [
     ("refunding", "credit given", "cancelled"),
 ]
 
+#: So many columns that the diagram goes down, with an arrow back, one to itself, one that passes.
+LONG = [*SAGA, "rated", "closed"]
+LONG_TRANSITIONS = [
+    *SAGA_TRANSITIONS,
+    ("done", "rate", "rated"),
+    ("rated", "close", "closed"),
+    ("started", "forget", "closed"),
+]
+
 
 def _texts(figure: Figure) -> dict[str, Bbox]:
     figure.draw_without_rendering()
@@ -45,7 +54,8 @@ def _texts(figure: Figure) -> dict[str, Bbox]:
 
 
 @pytest.mark.parametrize(
-    ("states", "transitions"), [(STATES, TRANSITIONS), (SAGA, SAGA_TRANSITIONS)]
+    ("states", "transitions"),
+    [(STATES, TRANSITIONS), (SAGA, SAGA_TRANSITIONS), (LONG, LONG_TRANSITIONS)],
 )
 def test_every_name_stands_clear_of_the_others(
     states: list[str], transitions: list[Transition]
@@ -56,6 +66,17 @@ def test_every_name_stands_clear_of_the_others(
     assert all(name in shown for _, name, _ in transitions)
     for (one, first), (other, second) in itertools.combinations(texts.items(), 2):
         assert not first.overlaps(second), (one, other)
+
+
+@pytest.mark.parametrize(("states", "wide"), [("abcde", True), ("abcdef", False)])
+def test_what_is_too_wide_for_a_page_goes_down(states: str, wide: bool) -> None:
+    figure = draw_states(states, [(one, "to", other) for one, other in itertools.pairwise(states)])
+    width, height = figure.get_size_inches()
+    assert (width > height) == wide
+    places = [text.get_position() for text in figure.axes[0].texts if text.get_text() in states]
+    along = [x for x, _ in places] if wide else [-y for _, y in places]
+    assert along == sorted(along)
+    assert len(set(along)) == len(states)
 
 
 def test_columns_follow_the_longest_way() -> None:
@@ -80,7 +101,7 @@ def test_rows_are_ordered_so_that_arrows_do_not_cross() -> None:
 def test_an_arrow_that_passes_a_column_has_a_place_there() -> None:
     grid = arrange({"a": 0, "b": 1, "c": 2}, [("a", "b"), ("b", "c"), ("a", "c")])
     assert [sorted(map(str, column)) for column in grid] == [["a"], ["('a', 'c')", "b"], ["c"]]
-    spots = find_spots(grid, 3.0)
+    spots = find_spots(grid, 3.0, 1.0)
     assert spots[1, "b"] != spots[1, ("a", "c")]
 
 
