@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from helpers.errors import SettingsError
 from helpers.servers import EmbeddedServers
 from helpers.settings import DATABASE, Addresses, Settings, load_settings
@@ -18,6 +20,9 @@ from helpers.stores.cluster import (
 )
 from helpers.stores.connect import connect_postgres
 from helpers.stores.stores import Stores, connect_all
+
+# As long as a database's name may be, with ``lesson_`` before it.
+_LESSON = re.compile(r"0[0-8]_[a-z0-9_]{1,50}")
 
 
 def open_shop(settings: Settings | None = None) -> Stores:
@@ -57,8 +62,13 @@ def open_lesson(lesson: str) -> Stores:
     MongoDB are called ``lesson_00_tour``, and its logical database in Redis has the number plus
     one (the shop's is 0). Whatever an earlier run left in them is gone.
 
-    Raises ``SettingsError``, ``ServerError`` or ``StoreError``.
+    Raises ``ServerError``, ``StoreError``, or ``SettingsError``, also for what is no such name.
     """
+    if _LESSON.fullmatch(lesson) is None:
+        raise SettingsError(
+            f"{lesson!r} names no lesson: give the notebook's name, such as '00_tour'. It begins "
+            "with a number of two digits, 08 at most, and goes on in small letters and digits."
+        )
     number, _, _ = lesson.partition("_")
     return open_databases(f"lesson_{lesson}", int(number) + 1, load_settings())
 
