@@ -88,6 +88,12 @@ def stop(processes: Sequence[psutil.Process], sign: signal.Signals, *, seconds: 
     alive = _wait(processes, seconds)
     send(alive, signal.SIGKILL)
     _wait(alive, seconds=10)
+    ended = {process.pid for process in processes}
+    for child in [*_children]:
+        if child.pid in ended:
+            # Its threads may end a moment after it.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(1)
     _fetch_ended()
 
 
