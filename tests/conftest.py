@@ -11,7 +11,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,7 @@ from helpers.stores.naming import environment_of
 from helpers.stores.opening import open_databases
 from helpers.stores.stores import connect_all
 from tests.keeping import Keeping, keeping
-from tests.servers.driving import temporary_home
+from tests.servers.driving import servers_at, temporary_home
 
 _URLS = ("POSTGRES_URL", "MONGO_URL", "REDIS_URL")
 # In the order in which they are begun, where several processes share the tests.
@@ -141,7 +140,7 @@ def keep() -> Iterator[Keeping]:
 def own_servers() -> Iterator[EmbeddedServers]:
     """Servers of a test's own, not started, whatever the session's servers are."""
     with temporary_home() as home:
-        servers = EmbeddedServers(replace(load_settings({}), home=home, durable=False))
+        servers = servers_at(home)
         yield servers
         servers.reset()
 

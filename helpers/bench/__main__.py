@@ -36,9 +36,7 @@ def main() -> None:
     print(f"{platform.system()} {platform.machine()}, {cores} cores, Python ", end="")
     print(platform.python_version())
     with tempfile.TemporaryDirectory(prefix="course-bench-") as folder:
-        settings = Settings(
-            (Path(folder) / "shop").resolve(), pg_bindir=load_settings({}).pg_bindir
-        )
+        settings = Settings((Path(folder) / "shop").resolve(), pg_bindir=load_settings().pg_bindir)
         servers = EmbeddedServers(settings)
         try:
             bench_servers(servers)

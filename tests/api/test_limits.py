@@ -15,11 +15,10 @@ import pytest
 
 from helpers.faces.background import Served, served
 from helpers.servers import EmbeddedServers
-from helpers.settings import Settings
 from helpers.shop.seed import seed
 from helpers.stores import Stores, open_shop
 from helpers.stores.breaker import TRANSITIONS
-from tests.servers.driving import NAMES, frozen, kill, pids, temporary_home
+from tests.servers.driving import NAMES, frozen, kill, pids, servers_at, temporary_home
 
 pytestmark = pytest.mark.servers
 
@@ -45,7 +44,7 @@ REFUSALS = {"too-late", "too-busy", "store-away"}
 def running() -> Iterator[EmbeddedServers]:
     """Servers with a small shop; each test leaves them running."""
     with temporary_home() as home:
-        servers = EmbeddedServers(Settings(home, durable=False))
+        servers = servers_at(home)
         with open_shop(servers.settings) as stores:
             seed(stores, COUNT, orders=False)
         yield servers

@@ -16,10 +16,9 @@ import pytest
 
 from helpers.faces.background import Served, served
 from helpers.servers import EmbeddedServers
-from helpers.settings import Settings
 from helpers.shop.seed import seed
 from helpers.stores import Stores, open_shop
-from tests.servers.driving import kill, pids, temporary_home
+from tests.servers.driving import kill, pids, servers_at, temporary_home
 
 pytestmark = pytest.mark.servers
 
@@ -71,7 +70,7 @@ class Shop:
 @pytest.fixture(scope="module")
 def served_shop() -> Iterator[Shop]:
     with temporary_home() as home:
-        servers = EmbeddedServers(Settings(home, durable=False))
+        servers = servers_at(home)
         try:
             with open_shop(servers.settings) as stores:
                 seed(stores, COUNT, orders=False)
@@ -102,6 +101,8 @@ def _placed(stores: Stores) -> tuple[dict[str, list[int]], dict[str, list[int]]]
     shards: dict[str, list[int]] = {}
     for worker, url in zip(WORKERS, stores.addresses.workers, strict=True):
         with psycopg.connect(url) as connection:
+            # Else genuine Citus keeps them out of the catalogue.
+            connection.execute("SET citus.override_table_visibility TO off")
             tables = connection.execute(
                 "SELECT tablename FROM pg_tables WHERE tablename ~ '^products_[0-9]+$'"
             ).fetchall()

@@ -21,9 +21,9 @@ from helpers.drills.exclusion import only_one
 from helpers.drills.servers import LOCK
 from helpers.errors import DrillError, ServerError, SettingsError, StoreError
 from helpers.servers import EmbeddedServers
-from helpers.settings import PROJECT, Settings
+from helpers.settings import PROJECT
 from helpers.stores import Stores, open_shop
-from tests.servers.driving import NAMES, environ, pids, run, temporary_home
+from tests.servers.driving import NAMES, environ, pids, run, servers_at, temporary_home
 
 pytestmark = pytest.mark.servers
 
@@ -35,7 +35,7 @@ RUNNING = dict.fromkeys(NAMES, "running")
 def running() -> Iterator[EmbeddedServers]:
     """Servers that run; each test leaves them running."""
     with temporary_home() as home:
-        servers = EmbeddedServers(Settings(home, durable=False))
+        servers = servers_at(home)
         open_shop(servers.settings).close()
         yield servers
         servers.reset()

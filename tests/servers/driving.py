@@ -10,12 +10,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 
 from helpers.servers import EmbeddedServers
-from helpers.settings import PROJECT
+from helpers.settings import PROJECT, load_settings
 
 NAMES = ["coordinator", "worker1", "worker2", "mongo", "redis"]
 
@@ -29,6 +30,11 @@ def temporary_home() -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory(prefix="course-tests-") as folder:
         yield (Path(folder) / "shop").resolve()
+
+
+def servers_at(home: Path) -> EmbeddedServers:
+    """Return servers of a test's own, not started, of the PostgreSQL that all tests are of."""
+    return EmbeddedServers(replace(load_settings(), home=home, addresses=None, durable=False))
 
 
 def command(*arguments: str) -> list[str]:

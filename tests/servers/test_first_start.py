@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,7 +145,7 @@ def test_reset_deletes_everything(own_servers: EmbeddedServers) -> None:
 
 def test_durability_is_on_unless_asked_otherwise(own_servers: EmbeddedServers) -> None:
     assert Settings(Path()).durable
-    own_servers.settings = Settings(own_servers.settings.home, durable=True)
+    own_servers.settings = replace(own_servers.settings, durable=True)
     with open_shop(own_servers.settings) as stores:
         for name in ("fsync", "synchronous_commit", "full_page_writes"):
             row = stores.postgres.execute("SELECT current_setting(%s)", [name]).fetchone()

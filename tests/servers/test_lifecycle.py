@@ -15,10 +15,17 @@ import pytest
 
 from helpers.servers import EmbeddedServers
 from helpers.servers.postgres import PostgresNode
-from helpers.settings import Settings
 from helpers.stores import open_shop
 from helpers.stores.stores import Stores
-from tests.servers.driving import NAMES, kill, pids, processes_below, run, temporary_home
+from tests.servers.driving import (
+    NAMES,
+    kill,
+    pids,
+    processes_below,
+    run,
+    servers_at,
+    temporary_home,
+)
 
 pytestmark = pytest.mark.servers
 
@@ -42,7 +49,7 @@ def _read(stores: Stores) -> dict[str, list[Any]]:
 def running() -> Iterator[EmbeddedServers]:
     """Servers that the tests of this module share; each test leaves them so that they can heal."""
     with temporary_home() as home:
-        servers = EmbeddedServers(Settings(home, durable=False))
+        servers = servers_at(home)
         open_shop(servers.settings).close()
         yield servers
         servers.reset()

@@ -13,7 +13,7 @@ import pytest
 
 from helpers.errors import StockError, StoreError
 from helpers.servers import EmbeddedServers
-from helpers.settings import Addresses, Settings
+from helpers.settings import Addresses
 from helpers.shop.joins import run_async, strategies
 from helpers.shop.model import Order
 from helpers.shop.orders import Orders
@@ -25,7 +25,7 @@ from helpers.stores.limits import Limits
 from helpers.stores.pooled import PooledStores, connect_pooled
 from tests.network.servers import wait_until
 from tests.orders.agreement import assert_all_agree, ordered
-from tests.servers.driving import NAMES, kill, pids, temporary_home
+from tests.servers.driving import NAMES, kill, pids, servers_at, temporary_home
 
 pytestmark = pytest.mark.servers
 
@@ -42,7 +42,7 @@ VICTIMS = pytest.mark.parametrize(
 def running() -> Iterator[EmbeddedServers]:
     """Servers with a small shop; each test leaves them running."""
     with temporary_home() as home:
-        servers = EmbeddedServers(Settings(home, durable=False))
+        servers = servers_at(home)
         with open_shop(servers.settings) as stores:
             seed(stores, 20, orders=False)
         yield servers
