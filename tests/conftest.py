@@ -24,7 +24,7 @@ from helpers.stores.naming import environment_of
 from helpers.stores.opening import open_databases
 from helpers.stores.stores import connect_all
 from tests.keeping import Keeping, keeping
-from tests.servers.driving import servers_at, temporary_home
+from tests.servers.driving import temporary_servers
 
 _URLS = ("POSTGRES_URL", "MONGO_URL", "REDIS_URL")
 # In the order in which they are begun, where several processes share the tests.
@@ -139,10 +139,8 @@ def keep() -> Iterator[Keeping]:
 @pytest.fixture
 def own_servers() -> Iterator[EmbeddedServers]:
     """Servers of a test's own, not started, whatever the session's servers are."""
-    with temporary_home() as home:
-        servers = servers_at(home)
+    with temporary_servers() as servers:
         yield servers
-        servers.reset()
 
 
 _HOME = pytest.StashKey[Path]()

@@ -18,7 +18,7 @@ from helpers.servers import EmbeddedServers
 from helpers.shop.seed import seed
 from helpers.stores import Stores, open_shop
 from helpers.stores.breaker import TRANSITIONS
-from tests.servers.driving import NAMES, frozen, kill, pids, servers_at, temporary_home
+from tests.servers.driving import NAMES, frozen, kill, pids, temporary_servers
 
 pytestmark = pytest.mark.servers
 
@@ -43,12 +43,10 @@ REFUSALS = {"too-late", "too-busy", "store-away"}
 @pytest.fixture(scope="module")
 def running() -> Iterator[EmbeddedServers]:
     """Servers with a small shop; each test leaves them running."""
-    with temporary_home() as home:
-        servers = servers_at(home)
+    with temporary_servers() as servers:
         with open_shop(servers.settings) as stores:
             seed(stores, COUNT, orders=False)
         yield servers
-        servers.reset()
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from helpers.faces.background import Served, served
 from helpers.servers import EmbeddedServers
 from helpers.shop.seed import seed
 from helpers.stores import Stores, open_shop
-from tests.servers.driving import kill, pids, servers_at, temporary_home
+from tests.servers.driving import kill, pids, temporary_servers
 
 pytestmark = pytest.mark.servers
 
@@ -69,22 +69,15 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def served_shop() -> Iterator[Shop]:
-    with temporary_home() as home:
-        servers = servers_at(home)
-        try:
-            with open_shop(servers.settings) as stores:
-                seed(stores, COUNT, orders=False)
-                ids, shards = _placed(stores)
-                with (
-                    served(stores) as service,
-                    httpx.Client(
-                        base_url=service.url, headers=service.writing, timeout=60
-                    ) as client,
-                ):
-                    products = client.get("/api/products").json()
-                    yield Shop(servers, service, client, ids, shards, products)
-        finally:
-            servers.reset()
+    with temporary_servers() as servers, open_shop(servers.settings) as stores:
+        seed(stores, COUNT, orders=False)
+        ids, shards = _placed(stores)
+        with (
+            served(stores) as service,
+            httpx.Client(base_url=service.url, headers=service.writing, timeout=60) as client,
+        ):
+            products = client.get("/api/products").json()
+            yield Shop(servers, service, client, ids, shards, products)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from helpers.errors import DrillError, ServerError, SettingsError, StoreError
 from helpers.servers import EmbeddedServers
 from helpers.settings import PROJECT
 from helpers.stores import Stores, open_shop
-from tests.servers.driving import NAMES, environ, pids, run, servers_at, temporary_home
+from tests.servers.driving import NAMES, environ, pids, run, temporary_servers
 
 pytestmark = pytest.mark.servers
 
@@ -34,11 +34,9 @@ RUNNING = dict.fromkeys(NAMES, "running")
 @pytest.fixture(scope="module")
 def running() -> Iterator[EmbeddedServers]:
     """Servers that run; each test leaves them running."""
-    with temporary_home() as home:
-        servers = servers_at(home)
+    with temporary_servers() as servers:
         open_shop(servers.settings).close()
         yield servers
-        servers.reset()
 
 
 @pytest.fixture

@@ -32,9 +32,16 @@ def temporary_home() -> Iterator[Path]:
         yield (Path(folder) / "shop").resolve()
 
 
-def servers_at(home: Path) -> EmbeddedServers:
-    """Return servers of a test's own, not started, of the PostgreSQL that all tests are of."""
-    return EmbeddedServers(replace(load_settings(), home=home, addresses=None, durable=False))
+@contextlib.contextmanager
+def temporary_servers() -> Iterator[EmbeddedServers]:
+    """Yield servers of a test's own, not started, of the PostgreSQL that all tests are of."""
+    with temporary_home() as home:
+        settings = replace(load_settings(), home=home, addresses=None, durable=False)
+        servers = EmbeddedServers(settings)
+        try:
+            yield servers
+        finally:
+            servers.reset()
 
 
 def command(*arguments: str) -> list[str]:

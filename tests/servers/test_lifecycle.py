@@ -23,8 +23,7 @@ from tests.servers.driving import (
     pids,
     processes_below,
     run,
-    servers_at,
-    temporary_home,
+    temporary_servers,
 )
 
 pytestmark = pytest.mark.servers
@@ -48,11 +47,9 @@ def _read(stores: Stores) -> dict[str, list[Any]]:
 @pytest.fixture(scope="module")
 def running() -> Iterator[EmbeddedServers]:
     """Servers that the tests of this module share; each test leaves them so that they can heal."""
-    with temporary_home() as home:
-        servers = servers_at(home)
+    with temporary_servers() as servers:
         open_shop(servers.settings).close()
         yield servers
-        servers.reset()
 
 
 def test_a_first_connection_starts_everything(running: EmbeddedServers) -> None:

@@ -25,7 +25,7 @@ from helpers.stores.limits import Limits
 from helpers.stores.pooled import PooledStores, connect_pooled
 from tests.network.servers import wait_until
 from tests.orders.agreement import assert_all_agree, ordered
-from tests.servers.driving import NAMES, kill, pids, servers_at, temporary_home
+from tests.servers.driving import NAMES, kill, pids, temporary_servers
 
 pytestmark = pytest.mark.servers
 
@@ -41,12 +41,10 @@ VICTIMS = pytest.mark.parametrize(
 @pytest.fixture(scope="module")
 def running() -> Iterator[EmbeddedServers]:
     """Servers with a small shop; each test leaves them running."""
-    with temporary_home() as home:
-        servers = servers_at(home)
+    with temporary_servers() as servers:
         with open_shop(servers.settings) as stores:
             seed(stores, 20, orders=False)
         yield servers
-        servers.reset()
 
 
 @pytest.fixture
