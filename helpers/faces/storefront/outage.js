@@ -34,9 +34,9 @@ export class Outage {
     window.addEventListener("online", () => this.#failed.size > 0 && this.#retry());
   }
 
-  /** Say that `task` went wrong; `retry()` does it again, and reports or settles it. */
+  /** Say that `task` went wrong; `retry()` does it again, once, and reports or settles it. */
   report(task, error, retry) {
-    this.#failed.set(task, { error, retry });
+    this.#failed.set(task, { error, retry, isTried: false });
     this.#say();
     const passing = this.#passing();
     const atLeast = passing.map((one) => one.error.retryAfter ?? 0);
@@ -111,9 +111,14 @@ export class Outage {
 
   #retry() {
     this.#stopWaiting();
-    this.#attempts += 1;
     this.#countdown.textContent = "Trying …";
-    for (const { retry } of this.#passing()) retry();
+    // What is on its way is not asked for once more: of two answers, the later one may be older.
+    const idle = this.#passing().filter(({ isTried }) => !isTried);
+    if (idle.length > 0) this.#attempts += 1;
+    for (const one of idle) {
+      one.isTried = true;
+      one.retry();
+    }
   }
 }
 
