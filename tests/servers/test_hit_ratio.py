@@ -69,6 +69,12 @@ def test_the_cache_holds_about_what_was_wanted(client: redis.Redis, fraction: fl
     assert fraction * _ITEMS / 1.5 < held < fraction * _ITEMS * 1.5
 
 
+def test_the_cache_is_empty_in_the_server_s_memory_too(client: redis.Redis) -> None:
+    for _ in range(3):
+        fit_cache(client, 20_000, 100, 1.0)
+        assert client.info("memory")["lazyfree_pending_objects"] == 0
+
+
 def test_what_counts_beats_what_comes_by_chance(spare: SpareValkey, choices: list[int]) -> None:
     lfu = run_cache(spare, choices, policy="allkeys-lfu", items=_ITEMS, fraction=0.1)
     chance = run_cache(spare, choices, policy="allkeys-random", items=_ITEMS, fraction=0.1)
