@@ -60,7 +60,8 @@ def hangs(servers: EmbeddedServers, name: str) -> bool:
     url = servers.server(name).url  # type: ignore[attr-defined]
     try:
         if name == "redis":
-            redis.Redis.from_url(url, socket_timeout=1, retry=None).ping()
+            with redis.Redis.from_url(url, socket_timeout=1, retry=None) as caller:
+                caller.ping()
         elif name == "mongo":
             with MongoClient[dict[str, object]](url, serverSelectionTimeoutMS=1000) as client:
                 client.admin.command("ping")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
@@ -191,8 +190,6 @@ def test_a_request_cancelled_while_a_store_is_silent(
     asyncio.run(main())
 
 
-# Cancelled while it connects, MongoDB's driver leaves the socket to Python, which closes it.
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket.socket")
 @EACH
 def test_a_request_cancelled_after_any_number_of_turns(shop: Stores, request_name: str) -> None:
     async def main() -> None:
@@ -208,7 +205,6 @@ def test_a_request_cancelled_after_any_number_of_turns(shop: Stores, request_nam
             await _assert_nothing_left(stores)
 
     asyncio.run(main())
-    gc.collect()  # else such a socket is found in a later test
 
 
 @pytest.mark.parametrize("store", STORES)

@@ -119,12 +119,11 @@ def test_one_store_alone_can_be_cut(stores: Stores) -> None:
 def test_a_frozen_link_hangs_until_the_driver_gives_up(stores: Stores) -> None:
     with linked(stores) as far:
         link = far.links.redis
-        impatient = redis.Redis.from_url(far.addresses.redis, socket_timeout=0.5, retry=None)
-        assert impatient.ping()
-        link.freeze()
-        with pytest.raises(redis.TimeoutError):
-            impatient.ping()
-        impatient.close()
+        with redis.Redis.from_url(far.addresses.redis, socket_timeout=0.5, retry=None) as impatient:
+            assert impatient.ping()
+            link.freeze()
+            with pytest.raises(redis.TimeoutError):
+                impatient.ping()
         assert link.state().held_bytes > 0
 
 

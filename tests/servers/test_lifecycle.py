@@ -165,8 +165,8 @@ def test_no_server_answers_without_its_password(name: str, running: EmbeddedServ
     elif name == "redis":
         import redis
 
-        with pytest.raises(redis.AuthenticationError):
-            redis.Redis(port=port).ping()
+        with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+            stranger.ping()
     else:
         with pytest.raises(psycopg.OperationalError, match="no password supplied"):
             psycopg.connect(f"postgresql://postgres@127.0.0.1:{port}/postgres")

@@ -46,8 +46,8 @@ def test_acknowledged_writes_survive_a_kill(password: bool) -> None:
                 client.rpush("kept", f"{round_}:{number}")
             spare.kill()
             assert spare.processes() == []
-            with pytest.raises(redis.ConnectionError):
-                _client(spare.url).ping()
+            with _client(spare.url) as late, pytest.raises(redis.ConnectionError):
+                late.ping()
             spare.start()
         assert spare.url == before
         assert client.llen("kept") == 150
@@ -95,8 +95,11 @@ def test_only_this_machine_gets_in_and_only_with_the_password() -> None:
     with spare_valkey() as spare:
         password = urlsplit(spare.url).password
         assert password
-        with pytest.raises(redis.AuthenticationError):
-            redis.Redis(port=spare.port).ping()
+        with (
+            redis.Redis(port=spare.port) as stranger,
+            pytest.raises(redis.AuthenticationError),
+        ):
+            stranger.ping()
         for process in spare.processes():
             assert password not in " ".join(process.cmdline())
             for connection in psutil.Process(process.pid).net_connections("inet"):
