@@ -35,6 +35,14 @@ def _said_of(page: Page, store: str) -> Locator:
     return page.locator(".legend li", has_text=store).locator(".legend-state")
 
 
+def _again(page: Page) -> Locator:
+    return page.get_by_role("button", name="Try again now")
+
+
+def _countdown(page: Page) -> Locator:
+    return page.locator("#outage-countdown")
+
+
 def test_without_redis_names_and_prices_stay_and_stock_is_unknown(
     open_page: Opening, far_service: Served, far: LinkedStores
 ) -> None:
@@ -110,7 +118,7 @@ def test_without_postgresql_a_banner_says_what_is_away_until_it_is_back(
     expect(banner).to_contain_text("PostgreSQL does not answer.")
     expect(page.get_by_role("heading", name="The shop")).to_be_visible()
     expect(page.locator("#empty")).to_contain_text("as soon as they can be read")
-    expect(page.locator("#outage-countdown")).to_contain_text("Tries again in")
+    expect(_countdown(page)).to_contain_text("Tries again in")
     keep_screenshot(page, "postgresql-away")
     far.links.restore()
     expect(cards(page)).to_have_count(PAGE)
@@ -118,44 +126,36 @@ def test_without_postgresql_a_banner_says_what_is_away_until_it_is_back(
     expect(page.get_by_role("radio", name="laptop")).to_be_enabled()
 
 
-def test_whoever_does_not_want_to_wait_tries_again_by_a_button(
-    open_page: Opening, far_service: Served, far: LinkedStores
-) -> None:
+@pytest.fixture
+def halted(open_page: Opening, far_service: Served, far: LinkedStores) -> Page:
+    """A page without PostgreSQL whose clock stands still: only the button tries again."""
     page = open_page("about:blank", may=FAILED_REQUEST)
     page.clock.install(time=0)
     far.links.postgres.cut()
     page.goto(f"{far_service.url}/")
-    again = page.get_by_role("button", name="Try again now")
-    expect(again).to_be_visible()
-    # From here on the clock stands still: nothing is tried again but by the button.
+    expect(_again(page)).to_be_visible()
     page.clock.pause_at(3_600_000)
-    countdown = page.locator("#outage-countdown")
-    expect(countdown).to_contain_text("Tries again in")
+    expect(_countdown(page)).to_contain_text("Tries again in")
+    return page
+
+
+def test_whoever_does_not_want_to_wait_tries_again_by_a_button(
+    halted: Page, far: LinkedStores
+) -> None:
     far.links.restore()
     # The first tries may meet a connection that was cut.
     for _ in range(20):
-        again.press("Enter")
-        expect(countdown).not_to_have_text("Trying …")
-        if page.locator("#outage").is_hidden():
+        _again(halted).press("Enter")
+        expect(_countdown(halted)).not_to_have_text("Trying …")
+        if halted.locator("#outage").is_hidden():
             break
-    expect(cards(page)).to_have_count(PAGE)
-    expect(page.locator("#outage")).to_be_hidden()
-    expect(page.locator("#products-title")).to_be_focused()
+    expect(cards(halted)).to_have_count(PAGE)
+    expect(halted.locator("#outage")).to_be_hidden()
+    expect(halted.locator("#products-title")).to_be_focused()
 
 
-def test_what_is_on_its_way_is_not_asked_for_once_more(
-    open_page: Opening, far_service: Served, far: LinkedStores
-) -> None:
-    page = open_page("about:blank", may=FAILED_REQUEST)
-    page.clock.install(time=0)
-    far.links.postgres.cut()
-    page.goto(f"{far_service.url}/")
-    again = page.get_by_role("button", name="Try again now")
-    expect(again).to_be_visible()
-    page.clock.pause_at(3_600_000)
-    countdown = page.locator("#outage-countdown")
-    expect(countdown).to_contain_text("Tries again in")
-    page.evaluate(
+def test_what_is_on_its_way_is_not_asked_for_once_more(halted: Page) -> None:
+    halted.evaluate(
         """() => {
             window.asked = [];
             window.fetch = (path) => {
@@ -165,9 +165,9 @@ def test_what_is_on_its_way_is_not_asked_for_once_more(
         }"""
     )
     for _ in range(3):
-        again.press("Enter")
-        expect(countdown).to_have_text("Trying …")
-    asked = [urlsplit(path).path for path in page.evaluate("window.asked")]
+        _again(halted).press("Enter")
+        expect(_countdown(halted)).to_have_text("Trying …")
+    asked = [urlsplit(path).path for path in halted.evaluate("window.asked")]
     assert "/api/products" in asked
     assert len(asked) == len(set(asked))
 
@@ -233,7 +233,7 @@ def test_an_address_that_asks_for_nonsense_says_what_is_wrong(
     banner = page.get_by_role("alert")
     expect(banner).to_contain_text("cannot answer what this page’s address asks for")
     expect(banner).to_contain_text("RAM")
-    expect(page.get_by_role("button", name="Try again now")).to_be_hidden()
+    expect(_again(page)).to_be_hidden()
     page.locator("#outage").get_by_role("button", name="Remove all filters").click()
     expect(cards(page)).to_have_count(PAGE)
     expect(page.locator("#outage")).to_be_hidden()
