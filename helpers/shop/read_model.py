@@ -108,10 +108,9 @@ class ReadModel:
         Where the sources no longer have all that changed, rebuilds.
         """
         with self._keeping():
-            positions = self._positions()
+            positions, applied, version = self._positions()
             if positions is None or (self._stream is None and positions["documents"] is None):
                 return self._rebuild()
-            version = int(self._redis.get(VERSION) or 0)
             announced = self._announced(positions["announcements"])
             documents = self._changed_documents(positions["documents"])
             if announced is None or documents is None:
@@ -120,7 +119,8 @@ class ReadModel:
             ids |= documents
             for batch in _batches(sorted(ids)):
                 self._make(batch)
-            if ids or last != positions["announcements"]:
+            # The last pass may have seen an announcement that it had not counted yet.
+            if ids or last != positions["announcements"] or version != applied:
                 self._remember(last, version)
             return len(ids)
 
@@ -189,9 +189,12 @@ class ReadModel:
 
     # Where the sources stand.
 
-    def _positions(self) -> dict[str, Any] | None:
-        text: Any = self._redis.get(_POSITIONS)
-        return None if text is None else json_util.loads(text)
+    def _positions(self) -> tuple[dict[str, Any] | None, int, int]:
+        """Return where the sources were read to, with how many changes, and how many there are."""
+        found: Any = self._redis.mget(_POSITIONS, APPLIED, VERSION)
+        text, applied, version = found
+        positions = None if text is None else json_util.loads(text)
+        return positions, int(applied or 0), int(version or 0)
 
     def _remember(self, announcements: str, version: int) -> None:
         positions = {"announcements": announcements, "documents": self._stream.resume_token}

@@ -71,6 +71,25 @@ def test_a_price_shows_when_the_keeper_has_caught_up_and_until_then_the_views_sa
     assert model.catch_up() == 0
 
 
+def test_what_is_announced_while_the_keeper_catches_up_is_not_behind_for_ever(
+    shop: Stores, model: ReadModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in the views then, but not in the count of what is."""
+    announced = model._announced
+
+    def just_before(position: str) -> tuple[set[int], str] | None:
+        set_price(shop, 1, Decimal("999.99"))
+        return announced(position)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "_announced", just_before)
+        assert model.catch_up() == 1
+    behind = read_views(shop, [1])
+    assert (behind.products[0]["price"], behind.behind) == ("999.99", 1)
+    assert model.catch_up() == 0
+    assert_current(shop)
+
+
 def test_a_changed_document_shows_when_the_keeper_has_caught_up(
     shop: Stores, model: ReadModel
 ) -> None:

@@ -33,7 +33,7 @@ class PatientProtocol(HttpToolsProtocol):
     """One connection of a client.
 
     The head of a request may take ``patience`` seconds from its first byte, or from the beginning
-    of the connection; and three times as long may pass without room for more of an answer.
+    of the connection; and three times as long may pass until what is written has found room.
     """
 
     patience = 10.0
@@ -49,6 +49,8 @@ class PatientProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # Whatever is left over counts: closed with it, the connection would wait for its reader.
+        transport.set_write_buffer_limits(high=0)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
