@@ -87,7 +87,7 @@ grade: .venv/.lab  ## grade SUBMISSIONS=folder, JOBS=n at a time, into TO=folder
 
 # ---- For those who write the course ---------------------------------------------------------
 
-PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder --nbval
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder --nbval --nbval-cell-timeout 600
 
 test: lint  ## run everything that must hold
 	@$(PYTEST) --ignore tests/hostile -m "not bank" tests notebooks project

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -40,12 +39,6 @@ def keeping() -> Iterator[Keeping]:
         yield begun
     finally:
         begun.end()
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait until something holds."""
-    while not holds():
-        time.sleep(SOON)
 
 
 def is_in(keeper: Keeper, state: KeeperState) -> Callable[[], bool]:

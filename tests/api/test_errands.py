@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from helpers.errors import BusyError
 from helpers.faces.api.errands import Errands
+from tests.waiting import come, wait_until
 
 
 class Gate:
@@ -32,8 +32,7 @@ class Gate:
         self._open.set()
 
     async def until(self, begun: int) -> None:
-        while self.begun < begun:
-            await asyncio.sleep(0.001)
+        await come(lambda: self.begun >= begun)
 
 
 @pytest.fixture
@@ -54,11 +53,6 @@ async def _cancel(task: asyncio.Task[str]) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    while not holds():
-        time.sleep(0.001)
 
 
 def test_what_work_returns_and_raises_is_the_callers(two: Errands) -> None:
@@ -119,7 +113,7 @@ def test_who_leaves_is_not_kept_and_what_has_not_begun_never_begins(
 
     asyncio.run(main())
     gate.open()
-    _until(lambda: two.left == 0)
+    wait_until(lambda: two.left == 0)
     assert asyncio.run(two.run(lambda: gate.begun)) == 2
 
 
@@ -134,8 +128,7 @@ def test_where_all_threads_work_for_nobody_the_next_one_is_refused_at_once(
         with pytest.raises(BusyError):
             await two.run(lambda: "never")
         gate.open()
-        while two.left:
-            await asyncio.sleep(0.001)
+        await come(lambda: two.left == 0)
         assert await two.run(lambda: "again") == "again"
 
     asyncio.run(main())
@@ -158,4 +151,4 @@ def test_what_is_closed_drops_its_line_ends_its_threads_and_takes_nothing(gate: 
         assert gate.begun == 1
 
     asyncio.run(main())
-    _until(lambda: "closing" not in {thread.name for thread in threading.enumerate()})
+    wait_until(lambda: "closing" not in {thread.name for thread in threading.enumerate()})

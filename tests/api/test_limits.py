@@ -6,8 +6,7 @@ would never be.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -19,6 +18,7 @@ from helpers.shop.seed import seed
 from helpers.stores import Stores, open_shop
 from helpers.stores.breaker import TRANSITIONS
 from tests.servers.driving import NAMES, frozen, kill, pids, temporary_servers
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.servers
 
@@ -80,13 +80,6 @@ def reader(shop: Stores) -> Iterator[httpx.Client]:
         yield client
 
 
-def _until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + GUARD
-    while not holds():
-        assert time.monotonic() < end, "it hangs"
-        time.sleep(0.05)
-
-
 def _is_whole(client: httpx.Client) -> bool:
     """Tell whether all is as it should be."""
     response = client.get("/api/products")
@@ -123,7 +116,7 @@ def _many(client: httpx.Client, writes: int) -> list[httpx.Response]:
 def test_while_a_server_is_frozen_everything_is_answered(
     running: EmbeddedServers, tireless: httpx.Client, name: str
 ) -> None:
-    _until(lambda: _is_whole(tireless))
+    wait_until(lambda: _is_whole(tireless))
     with frozen(running, name):
         answers = _many(tireless, 30)
         answers += _many(tireless, 1)
@@ -135,7 +128,7 @@ def test_while_a_server_is_frozen_everything_is_answered(
             assert int(answer.headers["retry-after"]) > 0
         else:
             assert answer.status_code in (200, 201, 404), answer.text
-    _until(lambda: _is_whole(tireless))
+    wait_until(lambda: _is_whole(tireless))
     assert tireless.put("/api/products/1/stock", json={"on_hand": 50}).status_code == 200
     assert tireless.post("/api/orders", json=ORDER).status_code == 201
 
@@ -157,9 +150,9 @@ def test_what_nobody_waits_for_any_more_is_not_begun(
         answers = [one.result() for one in asked]
     assert {answer.status_code for answer in answers} == {503}
     assert {_kind(answer) for answer in answers} <= REFUSALS
-    _until(lambda: _is_whole(tireless))
+    wait_until(lambda: _is_whole(tireless))
     # It comes after all that is in line.
-    _until(lambda: tireless.post("/api/orders", json=ORDER).status_code == 201)
+    wait_until(lambda: tireless.post("/api/orders", json=ORDER).status_code == 201)
     # What had begun may yet be done.
     assert before + 1 <= orders() <= before + 1 + THREADS
 
@@ -171,7 +164,7 @@ def test_what_nobody_waits_for_any_more_is_not_begun(
 def test_a_store_that_fails_again_and_again_is_left_alone_until_it_is_back(
     running: EmbeddedServers, client: httpx.Client, name: str, store: str, how: str
 ) -> None:
-    _until(lambda: _is_whole(client))
+    wait_until(lambda: _is_whole(client))
     assert _breakers(client) == {"PostgreSQL": "closed", "MongoDB": "closed", "Redis": "closed"}
 
     def ask_until_it_rests() -> None:
@@ -185,7 +178,7 @@ def test_a_store_that_fails_again_and_again_is_left_alone_until_it_is_back(
             assert response.headers["x-missing-stores"] == store
             return store.lower() not in response.headers["server-timing"]
 
-        _until(rests)
+        wait_until(rests)
         states = _breakers(client)
         assert states.pop(store) in ("open", "half-open")
         assert set(states.values()) == {"closed"}
@@ -200,14 +193,14 @@ def test_a_store_that_fails_again_and_again_is_left_alone_until_it_is_back(
         kill({name: pids(running)[name]})
         ask_until_it_rests()
         running.up()
-    _until(lambda: _is_whole(client))
+    wait_until(lambda: _is_whole(client))
     assert _breakers(client) == {"PostgreSQL": "closed", "MongoDB": "closed", "Redis": "closed"}
 
 
 def test_what_is_refused_says_when_to_try_again(
     running: EmbeddedServers, client: httpx.Client
 ) -> None:
-    _until(lambda: _is_whole(client))
+    wait_until(lambda: _is_whole(client))
     with frozen(running, "redis"):
         found = []
 
@@ -215,12 +208,12 @@ def test_what_is_refused_says_when_to_try_again(
             found.append(client.post("/api/orders", json=ORDER))
             return "is not asked for the moment" in found[-1].json()["detail"]
 
-        _until(refused)
+        wait_until(refused)
         assert (found[-1].status_code, _kind(found[-1])) == (503, "store-away")
         assert found[-1].json()["store"] == "Redis"
         assert 1 <= int(found[-1].headers["retry-after"]) <= 2
         assert client.get("/api/orders/1000000000001").status_code in (200, 404), "no need of Redis"
-    _until(lambda: _is_whole(client))
+    wait_until(lambda: _is_whole(client))
     assert client.post("/api/orders", json=ORDER).status_code == 201
 
 
@@ -241,11 +234,11 @@ def test_without_postgresql_the_views_are_answered_and_marked(
     def from_views() -> bool:
         return "read-model" in reader.get("/api/products").headers["server-timing"]
 
-    _until(lambda: _is_whole(reader) and from_views())
+    wait_until(lambda: _is_whole(reader) and from_views())
     products, one = reader.get("/api/products"), reader.get("/api/products/3")
 
     def look() -> None:
-        _until(lambda: _is_stale(reader))
+        wait_until(lambda: _is_stale(reader))
         for path, whole in (("/api/products", products), ("/api/products/3", one)):
             stale = reader.get(path)
             assert stale.status_code == 200, stale.text
@@ -256,7 +249,7 @@ def test_without_postgresql_the_views_are_answered_and_marked(
             assert stale.json() == whole.json()
             age = int(stale.headers["age"])
             assert age >= 0
-            _until(lambda: int(reader.get(path).headers["age"]) > age)  # noqa: B023  # at once
+            wait_until(lambda: int(reader.get(path).headers["age"]) > age)  # noqa: B023  # at once
         for path in ("/api/products?limit=5", f"/api/products/{COUNT + 1}"):
             refused = reader.get(path)
             assert (refused.status_code, _kind(refused)) == (503, "store-away"), path
@@ -269,7 +262,7 @@ def test_without_postgresql_the_views_are_answered_and_marked(
         kill({"coordinator": pids(running)["coordinator"]})
         look()
         running.up()
-    _until(lambda: _is_whole(reader) and from_views())
+    wait_until(lambda: _is_whole(reader) and from_views())
     assert reader.get("/api/products").content == products.content
-    _until(lambda: not _is_stale(reader, "/api/products/3"))
+    wait_until(lambda: not _is_stale(reader, "/api/products/3"))
     assert reader.get(f"/api/products/{COUNT + 1}").status_code == 404

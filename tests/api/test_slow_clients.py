@@ -13,7 +13,7 @@ import pytest
 
 from helpers.faces.background import Served, served
 from helpers.stores import Stores
-from tests.network.servers import wait_until
+from tests.waiting import wait_until
 
 # So long does a test wait for what must happen; if it does not, the test fails.
 _PATIENCE = 60.0

@@ -27,7 +27,7 @@ from tests.browser.looking import (
     shown_ids,
     store_of,
 )
-from tests.network.servers import wait_until
+from tests.waiting import wait_until
 
 COLOURS = {"PostgreSQL": palette.POSTGRES, "MongoDB": palette.MONGO, "Redis": palette.REDIS}
 STORES = {

@@ -20,9 +20,9 @@ from helpers.errors import DrillError, SettingsError
 from helpers.settings import PROJECT
 from helpers.shop.orders import Orders
 from helpers.stores import Stores
-from tests.network.servers import wait_until
 from tests.orders.agreement import assert_carried, assert_whole
 from tests.orders.test_survival import recover
+from tests.waiting import wait_until
 
 MOMENTS = ("before", "after")
 POINTS = [(moment, step) for step in steps_of("saga") for moment in MOMENTS]

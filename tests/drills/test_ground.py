@@ -15,8 +15,8 @@ from helpers.drills import practice_shop
 from helpers.settings import PROJECT
 from helpers.shop.seed import seed
 from helpers.stores import Stores
-from tests.network.servers import wait_until
 from tests.servers.driving import NAMES, processes_below
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.servers
 

@@ -24,6 +24,7 @@ from helpers.stores.budgets import Budgets
 from helpers.stores.linked import LinkedStores, linked
 from helpers.stores.trace import Trace
 from helpers.stores.waiting import within
+from tests.waiting import come
 
 IDS = [1, 2, 3]
 _SHORT = Limits(wait_seconds=1.0, answer_seconds=30.0)
@@ -218,8 +219,7 @@ def test_what_takes_too_long_is_given_up_without_waiting_for_it() -> None:
         with pytest.raises(asyncio.CancelledError):
             await caller
         ended.set()
-        while len(asyncio.all_tasks()) > 1:
-            await asyncio.sleep(0)
+        await come(lambda: len(asyncio.all_tasks()) == 1)
 
     asyncio.run(main())
 

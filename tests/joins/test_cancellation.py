@@ -21,6 +21,7 @@ from helpers.stores.linked import Links, linked
 from tests.joins.conftest import Both
 from tests.joins.filling import put
 from tests.joins.memory import MemoryStores
+from tests.waiting import come
 
 # One connection to each store: where one is not given back, the next request gets none.
 ONE = Limits(connections=1, wait_seconds=5, answer_seconds=3)
@@ -84,11 +85,6 @@ async def _serve(stores: AsyncStores) -> None:
         await ask(stores)
 
 
-async def _until(holds: Callable[[], bool]) -> None:
-    while not holds():
-        await asyncio.sleep(0)
-
-
 def _joining() -> set[asyncio.Task[Any]]:
     """Return the tasks that run the join: the drivers have some of their own."""
     found = set()
@@ -104,7 +100,7 @@ async def _assert_nothing_left(stores: AsyncStores) -> None:
     assert stores.redis.connection_pool._in_use_connections == set()
     # A connection that cannot be used again is made anew; none is lent out.
     await stores.postgres.wait()
-    await _until(lambda: _free(stores))
+    await come(lambda: _free(stores))
     await _serve(stores)
     assert _joining() == set()
     assert _free(stores)
@@ -130,11 +126,11 @@ def test_a_request_cancelled_while_postgresql_waits_for_a_lock(
         async with _connected(shop) as stores:
             with _locked(shop):
                 task = asyncio.create_task(REQUESTS[request_name](stores))
-                await _until(lambda: _waits_for_lock(shop))
+                await come(lambda: _waits_for_lock(shop))
                 await _cancelled(task)
                 assert _joining() == set()
                 # The server has been told: nobody waits for the lock any more.
-                await _until(lambda: not _waits_for_lock(shop))
+                await come(lambda: not _waits_for_lock(shop))
             await _assert_nothing_left(stores)
 
     asyncio.run(main())
@@ -181,7 +177,7 @@ def test_a_request_cancelled_while_a_store_is_silent(
             task = asyncio.create_task(REQUESTS[request_name](stores))
             # MongoDB's driver also asks by itself whether the server is there: then nobody may
             # have been asked yet, and what is to hold holds all the more.
-            await _until(lambda: link.state().held_bytes > before)
+            await come(lambda: link.state().held_bytes > before)
             await _cancelled(task)
             assert _joining() == set()
             link.restore()
@@ -257,7 +253,7 @@ def test_one_of_those_who_share_a_page_leaves_and_the_others_get_it(shop: Stores
             pages = Pages(stores)
             with _locked(shop):
                 tasks = [asyncio.create_task(pages.read(Query(ids=[1]))) for _ in range(3)]
-                await _until(lambda: _waits_for_lock(shop))
+                await come(lambda: _waits_for_lock(shop))
                 await _cancelled(tasks[0])
                 assert _waits_for_lock(shop)
             first, second = await asyncio.gather(*tasks[1:])

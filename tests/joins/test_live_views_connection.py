@@ -17,6 +17,7 @@ from helpers.servers.spare import SpareValkey
 from helpers.shop.joins import batched, products_json
 from helpers.shop.live_views import LiveList, LiveViews
 from tests.joins.live import Live, connections
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.servers
 
@@ -30,8 +31,7 @@ def test_it_has_one_connection_and_none_when_it_is_closed(live: Live) -> None:
     assert len(connections(client)) == 1
     live.runner.run(live.views.aclose())
     live.runner.run(live.views.aclose())
-    while len(client.client_list()) > before:  # the server has yet to notice
-        pass
+    wait_until(lambda: len(client.client_list()) <= before)  # the server has yet to notice
     with pytest.raises(redis.ConnectionError, match="no longer read"):
         live.read()
 
@@ -52,8 +52,7 @@ def test_who_waits_while_it_is_closed_is_told(live: Live) -> None:
 
     for turns in range(30):
         live.runner.run(main(turns))
-    while connections(live.waiting.redis):
-        pass
+    wait_until(lambda: not connections(live.waiting.redis))
 
 
 def test_a_connection_that_was_killed_is_opened_anew_and_nothing_is_missed(live: Live) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from helpers.shop.joins import DataLoader
+from tests.waiting import come
 
 
 class _Source:
@@ -93,16 +94,14 @@ def test_who_is_cancelled_takes_nobody_along_and_the_end_leaves_no_task() -> Non
         source.gate.clear()
         async with DataLoader(source.fetch) as loader:
             first, second = (asyncio.ensure_future(loader.load(1)) for _ in range(2))
-            while not source.running:
-                await asyncio.sleep(0)
+            await come(lambda: source.running > 0)
             first.cancel()
             source.gate.set()
             assert await second == 1
             assert first.cancelled()
             source.gate.clear()
             third, fourth = (asyncio.ensure_future(loader.load(one)) for one in (2, 3))
-            while not source.running:
-                await asyncio.sleep(0)
+            await come(lambda: source.running > 0)
             loader.forget(2)
         await asyncio.wait([third, fourth])
         assert third.cancelled()

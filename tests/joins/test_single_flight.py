@@ -8,6 +8,7 @@ import random
 import pytest
 
 from helpers.shop.joins import SingleFlight
+from tests.waiting import come
 
 
 class _Store:
@@ -31,8 +32,7 @@ class _Store:
 
 
 async def _until_reads(store: _Store, reads: int) -> None:
-    while store.reads < reads:
-        await asyncio.sleep(0)
+    await come(lambda: store.reads >= reads)
 
 
 def test_those_who_come_before_it_begins_share_a_read() -> None:

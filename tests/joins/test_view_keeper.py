@@ -18,7 +18,8 @@ from helpers.shop.view_keeper import ViewKeeper
 from helpers.stores import Stores
 from helpers.stores.linked import linked
 from helpers.stores.stores import connect_all
-from tests.keeping import NEVER, SOON, Keeping, is_in, until
+from tests.keeping import NEVER, SOON, Keeping, is_in
+from tests.waiting import wait_until
 
 COUNT = 20
 
@@ -66,11 +67,11 @@ def test_it_makes_the_views_and_keeps_them_up_to_date(
 ) -> None:
     assert (keeper.state, keeper.passes) == ("starting", 0)
     keep(keeper)
-    until(is_in(keeper, "keeping"))
+    wait_until(is_in(keeper, "keeping"))
     assert _is_current(shop)
     set_price(shop, 1, Decimal("9.90"))
     shop.mongo.productmetas.update_one({"product_id": 2}, {"$set": {"description": "New"}})
-    until(lambda: _is_current(shop))
+    wait_until(lambda: _is_current(shop))
     assert (keeper.state, keeper.error) == ("keeping", None)
     assert keeper.passes > 1
 
@@ -81,10 +82,10 @@ def test_it_knows_how_old_the_views_may_be(
     keeper = ViewKeeper(connect, pause_seconds=NEVER)
     assert (keeper.age_seconds, keeper.silent_seconds) == (math.inf, math.inf)
     keep(keeper)
-    until(is_in(keeper, "keeping"))
-    until(lambda: keeper.age_seconds < NEVER)
+    wait_until(is_in(keeper, "keeping"))
+    wait_until(lambda: keeper.age_seconds < NEVER)
     before = keeper.age_seconds
-    until(lambda: keeper.age_seconds > before)
+    wait_until(lambda: keeper.age_seconds > before)
     assert keeper.stop(wait_seconds=60)
 
 
@@ -93,8 +94,8 @@ def test_where_another_keeper_is_at_work_it_hears_of_the_stores_and_knows_no_age
 ) -> None:
     with ReadModel(shop) as another, another._keeping():
         keep(keeper)
-        until(is_in(keeper, "yielding"))
-        until(lambda: keeper.silent_seconds < NEVER)
+        wait_until(is_in(keeper, "yielding"))
+        wait_until(lambda: keeper.silent_seconds < NEVER)
         assert keeper.age_seconds == math.inf
 
 
@@ -104,15 +105,15 @@ def test_it_notices_that_postgresql_is_away_though_nothing_is_announced(
     with linked(shop) as far:
         keeper = ViewKeeper(Connecting(far), pause_seconds=SOON)
         keep(keeper)
-        until(is_in(keeper, "keeping"))
+        wait_until(is_in(keeper, "keeping"))
         far.links.postgres.cut()
-        until(is_in(keeper, "failing"))
+        wait_until(is_in(keeper, "failing"))
         age, passes = keeper.age_seconds, keeper.passes
-        until(lambda: keeper.age_seconds > age)
+        wait_until(lambda: keeper.age_seconds > age)
         assert keeper.passes == passes
         assert "PostgreSQL at" in (keeper.error or "")
         far.links.restore()
-        until(is_in(keeper, "keeping"))
+        wait_until(is_in(keeper, "keeping"))
         assert keeper.stop(wait_seconds=60)
 
 
@@ -124,7 +125,7 @@ def test_it_goes_on_where_the_last_keeper_stopped(
     shop.redis.set(view_key(5), "left alone")
     set_price(shop, 1, Decimal("9.90"))
     keep(keeper)
-    until(lambda: keeper.passes > 1)
+    wait_until(lambda: keeper.passes > 1)
     assert read_views(shop, [1]).products[0]["price"] == "9.90"
     assert shop.redis.get(view_key(5)) == "left alone"
 
@@ -134,7 +135,7 @@ def test_it_pauses_between_its_passes_and_is_stopped_within_a_pause(
 ) -> None:
     keeper = ViewKeeper(connect, pause_seconds=NEVER)
     keep(keeper)
-    until(is_in(keeper, "keeping"))
+    wait_until(is_in(keeper, "keeping"))
     assert keeper.stop(wait_seconds=60)
     assert (keeper.state, keeper.error, keeper.passes) == ("ended", None, 1)
     assert keeper.stop()
@@ -154,10 +155,10 @@ def test_it_leaves_the_views_to_another_keeper_until_that_one_is_done(
 ) -> None:
     with ReadModel(shop) as another, another._keeping():
         keep(keeper)
-        until(is_in(keeper, "yielding"))
+        wait_until(is_in(keeper, "yielding"))
         assert (keeper.error, keeper.passes) == (None, 0)
         assert read_views(shop, [1]).products == []
-    until(is_in(keeper, "keeping"))
+    wait_until(is_in(keeper, "keeping"))
     assert _is_current(shop)
 
 
@@ -173,8 +174,8 @@ def test_stores_that_are_not_there_yet_are_tried_again(connect: Connecting, keep
 
     keeper = ViewKeeper(later, pause_seconds=SOON)
     keep(keeper)
-    until(lambda: keeper.error is not None or keeper.passes > 0)
-    until(is_in(keeper, "keeping"))
+    wait_until(lambda: keeper.error is not None or keeper.passes > 0)
+    wait_until(is_in(keeper, "keeping"))
     assert (tries, keeper.error) == (4, None)
     assert keeper.stop(wait_seconds=60)
 
@@ -189,7 +190,7 @@ def test_a_failure_is_kept_as_a_text_and_the_pause_after_it_is_no_loop(keep: Kee
 
     keeper = ViewKeeper(never, pause_seconds=NEVER)
     keep(keeper)
-    until(is_in(keeper, "failing"))
+    wait_until(is_in(keeper, "failing"))
     assert keeper.error == "MongoDB at there: nobody listens there. Start it."
     assert keeper.stop(wait_seconds=60)
     assert tries == 1
@@ -199,12 +200,12 @@ def test_a_connection_that_the_server_closed_is_replaced(
     shop: Stores, connect: Connecting, keeper: ViewKeeper, keep: Keeping
 ) -> None:
     keep(keeper)
-    until(is_in(keeper, "keeping"))
+    wait_until(is_in(keeper, "keeping"))
     for number in range(1, 4):
         backend = connect.given[-1].postgres.info.backend_pid
         shop.postgres.execute("SELECT pg_terminate_backend(%s::int, 60000)", [backend])
         set_price(shop, 1, Decimal(number))
-        until(lambda: _is_current(shop))
+        wait_until(lambda: _is_current(shop))
         assert len(connect.given) == number + 1
         assert all(stores.postgres.closed for stores in connect.given[:-1])
 
@@ -215,16 +216,16 @@ def test_stores_that_are_cut_off_are_told_of_without_a_secret_and_come_back(
     with linked(shop) as far:
         keeper = ViewKeeper(Connecting(far), pause_seconds=SOON)
         keep(keeper)
-        until(is_in(keeper, "keeping"))
+        wait_until(is_in(keeper, "keeping"))
         far.links.redis.cut()
-        until(is_in(keeper, "failing"))
+        wait_until(is_in(keeper, "failing"))
         assert "Redis at" in (keeper.error or "")
         password = urlsplit(shop.addresses.redis).password
         assert password is None or password not in (keeper.error or "")
         set_price(shop, 1, Decimal(3))
         far.links.redis.restore()
-        until(lambda: _is_current(shop))
-        until(is_in(keeper, "keeping"))
+        wait_until(lambda: _is_current(shop))
+        wait_until(is_in(keeper, "keeping"))
         assert keeper.error is None
         assert keeper.stop(wait_seconds=60)
 
@@ -236,6 +237,6 @@ def test_an_error_that_is_none_of_a_store_ends_it_and_is_told_of(keep: Keeping) 
 
     keeper = ViewKeeper(wrong, pause_seconds=SOON)
     keep(keeper)
-    until(is_in(keeper, "ended"))
+    wait_until(is_in(keeper, "ended"))
     assert keeper.error == "The keeper ended with ZeroDivisionError: see the log."
     assert keeper.stop(wait_seconds=60)

@@ -7,7 +7,7 @@ import pytest
 from helpers.errors import SettingsError
 from helpers.faces.availability import Asked, Availability, Kind, watching
 from tests.load.apps import site
-from tests.network.servers import wait_until
+from tests.waiting import wait_until
 
 
 @pytest.mark.parametrize(

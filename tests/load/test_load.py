@@ -19,7 +19,8 @@ from helpers.errors import LoadError, SettingsError
 from helpers.faces.load import MOST_CALLERS, Load, measure
 from helpers.settings import PROJECT
 from tests.load.apps import BODY, Site, site
-from tests.network.servers import port_of, serving, wait_until
+from tests.network.servers import port_of, serving
+from tests.waiting import wait_until
 
 Served = tuple[Site, str]
 

@@ -1,11 +1,10 @@
-"""Small servers that the tests put behind a link, and waiting for what must come."""
+"""Small servers that the tests put behind a link."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -75,11 +74,3 @@ def receive(connection: socket.socket, count: int) -> bytes:
     while len(parts) < count and (part := connection.recv(count - len(parts))):
         parts += part
     return parts
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Wait until ``holds()``; fail after a minute."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "it never came to hold"
-        time.sleep(0.01)

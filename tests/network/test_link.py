@@ -21,7 +21,8 @@ import pytest
 from helpers.errors import LinkError, SettingsError
 from helpers.network import Link, LinkState
 from helpers.settings import PROJECT
-from tests.network.servers import connect, echo, receive, serving, wait_until
+from tests.network.servers import connect, echo, receive, serving
+from tests.waiting import wait_until
 
 ROUND_TRIP = 0.05
 LARGE = 20_000_000

@@ -19,7 +19,7 @@ from helpers.stores import Stores
 from helpers.stores.linked import LinkedStores, linked
 from helpers.stores.stores import connect_all
 from helpers.stores.tracing import traced
-from tests.network.servers import wait_until
+from tests.waiting import wait_until
 
 ASK: list[Callable[[Stores], object]] = [
     lambda stores: stores.postgres.execute("SELECT 1").fetchone(),

@@ -16,10 +16,11 @@ from helpers.stores import Stores
 from helpers.stores.limits import Limits
 from helpers.stores.linked import linked
 from helpers.stores.stores import connect_all
-from tests.keeping import NEVER, SOON, Keeping, is_in, until
+from tests.keeping import NEVER, SOON, Keeping, is_in
 from tests.orders.agreement import assert_carried, assert_whole, outbox_rows
 from tests.orders.test_failures import CrashError, fail
 from tests.orders.test_saga import Crash, crash
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -48,11 +49,11 @@ def test_it_carries_what_is_ordered_while_it_is_at_work(
     orders.place(1, 2, 7)
     assert (keeper.state, keeper.passes, keeper.carried) == ("starting", 0, 0)
     keep(keeper)
-    until(lambda: keeper.carried == 1)
+    wait_until(lambda: keeper.carried == 1)
     # Whoever doubts at once may undo what is under way; under its key, it is begun anew.
     placed = [orders.place(product, 1, 8, key="k") for product in (1, 2, 3)]
-    until(lambda: keeper.carried == 4)
-    until(is_in(keeper, "keeping"))
+    wait_until(lambda: keeper.carried == 4)
+    wait_until(is_in(keeper, "keeping"))
     assert keeper.error is None
     assert keeper.stop(wait_seconds=60)
     assert_carried(shop)
@@ -72,7 +73,7 @@ def test_it_ends_what_a_crash_left_after_a_step(
     token = orders.new_token()
     crash(shop, "after", step, token)
     keep(keeper)
-    until(lambda: state_of(shop, 1, token) == end)
+    wait_until(lambda: state_of(shop, 1, token) == end)
     assert keeper.stop(wait_seconds=60)
     assert_carried(shop)
     assert_whole(orders, shop)
@@ -84,7 +85,7 @@ def test_it_gives_back_what_is_past_its_deadline_and_leaves_what_is_held(
     orders.stock.reserve({1: 4}, token="short", hold_seconds=0.001)
     orders.stock.reserve({1: 3}, token="long", hold_seconds=NEVER)
     keep(keeper)
-    until(lambda: orders.stock.reservations.state("short") == "expired")
+    wait_until(lambda: orders.stock.reservations.state("short") == "expired")
     assert orders.stock.reservations.state("long") == "held"
     assert orders.stock.read([1]) == {1: 7}
 
@@ -96,7 +97,7 @@ def test_it_leaves_what_began_to_be_confirmed_a_moment_ago(
     crash(shop, "after", "claim", token)
     keeper = OrderKeeper(connecting(shop), pause_seconds=SOON, in_doubt_seconds=NEVER)
     keep(keeper)
-    until(lambda: keeper.passes > 2)
+    wait_until(lambda: keeper.passes > 2)
     assert keeper.stop(wait_seconds=60)
     assert state_of(shop, 1, token) == "claimed"
     assert orders.place(1, 3, 7, token=token).quantity == 3
@@ -109,21 +110,21 @@ def test_it_compares_the_stock_with_the_ledger_where_it_is_to(
     shop.redis.set("stock:1", 99)
     keeper = OrderKeeper(connecting(shop), pause_seconds=SOON, reconcile_seconds=every)
     keep(keeper)
-    until(lambda: keeper.passes > 2)
+    wait_until(lambda: keeper.passes > 2)
     assert shop.redis.get("stock:1") == ("99" if every is None else "10")
     if every is not None:
         shop.redis.set("stock:2", 99)
-        until(lambda: shop.redis.get("stock:2") == "10")
+        wait_until(lambda: shop.redis.get("stock:2") == "10")
     assert keeper.stop(wait_seconds=60)
 
 
 def test_it_compares_them_once_in_a_while_only(orders: Orders, shop: Stores, keep: Keeping) -> None:
     keeper = OrderKeeper(connecting(shop), pause_seconds=SOON, reconcile_seconds=NEVER)
     keep(keeper)
-    until(lambda: keeper.passes > 0)
+    wait_until(lambda: keeper.passes > 0)
     shop.redis.set("stock:1", 99)
     passes = keeper.passes
-    until(lambda: keeper.passes > passes + 2)
+    wait_until(lambda: keeper.passes > passes + 2)
     assert keeper.stop(wait_seconds=60)
     assert shop.redis.get("stock:1") == "99"
 
@@ -135,7 +136,7 @@ def test_who_watches_is_told_and_an_error_of_a_store_is_got_over(
     watch = Crash("before", "delete", redis.ConnectionError())
     keeper = OrderKeeper(connecting(shop), pause_seconds=SOON, watch=watch)
     keep(keeper)
-    until(lambda: watch.told.count(("before", "delete")) > 2)
+    wait_until(lambda: watch.told.count(("before", "delete")) > 2)
     assert keeper.stop(wait_seconds=60)
     assert (keeper.carried, len(outbox_rows(shop))) == (0, 1)
     assert "Redis at" in (keeper.error or "")
@@ -144,7 +145,7 @@ def test_who_watches_is_told_and_an_error_of_a_store_is_got_over(
 def test_it_is_stopped_within_a_pause(orders: Orders, shop: Stores, keep: Keeping) -> None:
     keeper = OrderKeeper(connecting(shop), pause_seconds=NEVER)
     keep(keeper)
-    until(is_in(keeper, "keeping"))
+    wait_until(is_in(keeper, "keeping"))
     assert keeper.stop(wait_seconds=60)
     assert (keeper.state, keeper.error, keeper.passes) == ("ended", None, 1)
     assert "order-keeper" not in {thread.name for thread in threading.enumerate()}
@@ -165,7 +166,7 @@ def test_it_is_stopped_between_two_batches(
 
     keepers.append(OrderKeeper(connecting(shop), pause_seconds=NEVER, watch=stop))
     keep(keepers[0])
-    until(is_in(keepers[0], "ended"))
+    wait_until(is_in(keepers[0], "ended"))
     assert keepers[0].carried == 1
     assert len(outbox_rows(shop)) == 3
 
@@ -177,17 +178,17 @@ def test_a_store_that_is_cut_off_is_told_of_and_its_work_done_when_it_is_back(
     with linked(shop) as far:
         keeper = OrderKeeper(connecting(far), pause_seconds=SOON, in_doubt_seconds=0)
         keep(keeper)
-        until(is_in(keeper, "keeping"))
+        wait_until(is_in(keeper, "keeping"))
         link = getattr(far.links, store)
         link.cut()
         token = orders.new_token()
         crash(shop, "after", "record", token)
-        until(is_in(keeper, "failing"))
+        wait_until(is_in(keeper, "failing"))
         name = {"postgres": "PostgreSQL", "mongo": "MongoDB", "redis": "Redis"}[store]
         assert (keeper.error or "").startswith(f"{name} at ")
         link.restore()
-        until(lambda: state_of(shop, 1, token) == "complete")
-        until(is_in(keeper, "keeping"))
+        wait_until(lambda: state_of(shop, 1, token) == "complete")
+        wait_until(is_in(keeper, "keeping"))
         assert keeper.error is None
         assert keeper.stop(wait_seconds=60)
     assert_whole(orders, shop)
@@ -201,7 +202,7 @@ def test_two_keepers_and_a_client_disturb_nobody(
         for _ in range(2)
     ]
     placed = [orders.place(one % 5 + 1, 1, one % 3 + 1, key=f"k{one}") for one in range(30)]
-    until(lambda: not outbox_rows(shop))
+    wait_until(lambda: not outbox_rows(shop))
     for keeper in keepers:
         assert keeper.stop(wait_seconds=60)
         assert keeper.error is None
@@ -223,7 +224,7 @@ def test_stores_that_are_not_there_yet_are_tried_again(
 
     keeper = OrderKeeper(later, pause_seconds=SOON)
     keep(keeper)
-    until(is_in(keeper, "keeping"))
+    wait_until(is_in(keeper, "keeping"))
     assert (tries, keeper.error) == (3, None)
     assert keeper.stop(wait_seconds=60)
 
@@ -235,7 +236,7 @@ def test_an_error_that_is_none_of_a_store_ends_it_and_is_told_of(
     fail(monkeypatch, OrderKeeper, "_working", CrashError("secret"))
     keeper = OrderKeeper(connecting(shop), pause_seconds=SOON)
     keep(keeper)
-    until(is_in(keeper, "ended"))
+    wait_until(is_in(keeper, "ended"))
     assert keeper.error == "The keeper ended with CrashError: see the log."
     assert keeper.stop(wait_seconds=60)
 

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 
 import httpx
 import pytest
@@ -24,6 +22,7 @@ from helpers.stores.linked import linked
 from helpers.stores.naming import environment_of
 from tests.orders.agreement import assert_carried, assert_whole, outbox_rows
 from tests.orders.test_saga import crash
+from tests.waiting import wait_until
 
 SOON = 0.01
 
@@ -44,11 +43,6 @@ def command(shop: Stores, *arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
-
-
-def until(holds: Callable[[], bool]) -> None:
-    while not holds():
-        time.sleep(SOON)
 
 
 def test_once_it_carries_and_reconciles_and_says_so(orders: Orders, shop: Stores) -> None:
@@ -92,7 +86,7 @@ def test_it_is_at_work_until_a_signal_ends_it_cleanly(
         assert process.stdout is not None
         assert process.stdout.readline() == "The relay is at work.\n"
         orders.place(1, 1, 7)
-        until(lambda: not outbox_rows(shop))
+        wait_until(lambda: not outbox_rows(shop))
         process.send_signal(number)
         said, errors = process.communicate(timeout=60)
     finally:
@@ -110,8 +104,8 @@ def test_in_the_background_it_carries_and_ends_what_crashes_left(
         placed = [orders.place(one % 5 + 1, 1, 7) for one in range(10)]
         token = orders.new_token()
         crash(shop, "after", "settle", token)
-        until(lambda: state_of(shop, 1, token) == "complete")
-        until(lambda: not outbox_rows(shop))
+        wait_until(lambda: state_of(shop, 1, token) == "complete")
+        wait_until(lambda: not outbox_rows(shop))
     with pytest.raises(ProcessLookupError):
         os.kill(running.pid, 0)
     assert_carried(shop)
@@ -143,10 +137,10 @@ def test_a_store_that_is_cut_off_meanwhile_is_named_in_the_log(
 ) -> None:
     with linked(shop) as far, relaying(far, every=SOON) as running:
         far.links.redis.cut()
-        until(lambda: "Redis at " in running.log.read_text("utf-8"))
+        wait_until(lambda: "Redis at " in running.log.read_text("utf-8"))
         order = orders.place(1, 1, 7)
         far.links.redis.restore()
-        until(lambda: not outbox_rows(shop))
+        wait_until(lambda: not outbox_rows(shop))
         assert "Traceback" not in running.log.read_text("utf-8")
     assert_carried(shop)
     assert_whole(orders, shop, [order])
@@ -163,7 +157,7 @@ def test_a_service_carries_its_orders_unless_told_not_to(
         order = {"product_id": 1, "quantity": 2, "customer_id": 7}
         assert client.post("/api/orders", json=order).status_code == 201
         if not options:
-            until(lambda: not outbox_rows(shop))
+            wait_until(lambda: not outbox_rows(shop))
     if options:
         assert len(outbox_rows(shop)) == 1
         assert relay(shop) == 1

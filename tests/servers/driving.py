@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +15,7 @@ import psutil
 
 from helpers.servers import EmbeddedServers
 from helpers.settings import PROJECT, load_settings
+from tests.waiting import wait_until
 
 NAMES = ["coordinator", "worker1", "worker2", "mongo", "redis"]
 
@@ -82,12 +81,19 @@ def processes_below(home: Path) -> list[psutil.Process]:
     return found
 
 
+def runs(process: psutil.Process) -> bool:
+    """Tell whether a process is there, and not only as a trace that nobody has collected."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def kill(pids: dict[str, int]) -> None:
-    for pid in pids.values():
-        os.kill(pid, signal.SIGKILL)
-    for pid in pids.values():
-        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-            time.sleep(0.01)
+    processes = [psutil.Process(pid) for pid in pids.values()]
+    for process in processes:
+        process.kill()
+    wait_until(lambda: not any(map(runs, processes)))
 
 
 @contextlib.contextmanager

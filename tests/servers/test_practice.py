@@ -13,8 +13,8 @@ import pytest
 from helpers.servers.practice import practice_servers
 from helpers.settings import PROJECT, load_settings
 from helpers.stores import open_shop
-from tests.network.servers import wait_until
 from tests.servers.driving import NAMES, pids, processes_below
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.servers
 

@@ -23,9 +23,9 @@ from helpers.stores import locate, open_shop
 from helpers.stores.async_stores import AsyncStores, connect_async
 from helpers.stores.limits import Limits
 from helpers.stores.pooled import PooledStores, connect_pooled
-from tests.network.servers import wait_until
 from tests.orders.agreement import assert_all_agree, ordered
 from tests.servers.driving import NAMES, kill, pids, temporary_servers
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.servers
 

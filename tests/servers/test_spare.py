@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,10 +20,10 @@ from helpers.servers.home import is_free
 from helpers.servers.spare import SpareValkey, spare_valkey
 from helpers.servers.watch import clear_away
 from helpers.settings import PROJECT
+from tests.servers.driving import runs
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.servers
-
-_GONE_SECONDS = 20
 
 
 def _client(url: str) -> redis.Redis:
@@ -173,14 +172,4 @@ def test_it_does_not_outlive_its_maker(sign: signal.Signals) -> None:
         server = psutil.Process(int(pid))
         assert Path(folder).parent == Path(tempfile.gettempdir()).resolve()
         os.kill(maker.pid, sign)
-    deadline = time.monotonic() + _GONE_SECONDS
-    while Path(folder).exists() or _runs(server):
-        assert time.monotonic() < deadline, "the server outlived its maker"
-        time.sleep(0.05)
-
-
-def _runs(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    wait_until(lambda: not (Path(folder).exists() or runs(server)))

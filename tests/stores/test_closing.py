@@ -15,7 +15,7 @@ from helpers.stores.async_stores import connect_beside
 from helpers.stores.linked import linked
 from helpers.stores.pooled import connect_pooled_beside
 from helpers.stores.stores import connect_all
-from tests.network.servers import wait_until
+from tests.waiting import wait_until
 
 
 def _ask(stores: Stores) -> None:

@@ -15,6 +15,7 @@ from helpers.stores import Stores, key_changes
 from helpers.stores.key_changes import KeyChanges
 from tests.stock.another import another
 from tests.stores.tracked import A, B, opened
+from tests.waiting import come, wait_until
 
 _NAMED = {A.encode(), B.encode()}
 
@@ -36,8 +37,7 @@ def _expired(client: redis.Redis) -> None:
     """Leave it to whoever reads it, or to the server itself, to clear the keys away."""
     for key in (A, B):
         client.set(key, 1, px=1)
-        while client.exists(key):
-            pass
+        wait_until(lambda: not client.exists(key))  # noqa: B023  # at once
 
 
 # Each is done while both keys are there.
@@ -251,8 +251,7 @@ def test_what_the_server_clears_away_or_evicts_by_itself_is_named(
     async def main() -> None:
         async with opened(spare.url) as keys:
             own.set(A, 1, px=1)
-            while own.dbsize():
-                await asyncio.sleep(0)
+            await come(lambda: own.dbsize() == 0)
             own.mset({f"tracked:{one}": bytes(1000) for one in range(2000)})
             await keys.check()
             assert A.encode() in (keys.take() or ())

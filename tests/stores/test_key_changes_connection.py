@@ -13,6 +13,7 @@ from helpers.network.link import Link
 from helpers.servers.spare import SpareValkey, spare_valkey
 from helpers.stores.connect import explaining
 from tests.stores.tracked import A, opened
+from tests.waiting import come, wait_until
 
 pytestmark = pytest.mark.servers
 
@@ -63,8 +64,7 @@ def test_a_connection_that_the_server_ends_is_seen_to_be_closed(
     async def main() -> None:
         async with opened(spare.url) as keys:
             own.client_kill_filter(_id=str(await keys.run("CLIENT", "ID")))
-            while keys.is_open:
-                await asyncio.sleep(0)
+            await come(lambda: not keys.is_open)
             with pytest.raises(redis.ConnectionError, match="Connection closed"):
                 await keys.run("GET", A)
 
@@ -91,8 +91,7 @@ def test_silence_ends_the_connection_and_the_server_is_left_without_it(
 
     before = len(own.client_list())
     asyncio.run(main())
-    while len(own.client_list()) > before:  # the server has yet to notice
-        pass
+    wait_until(lambda: len(own.client_list()) <= before)  # the server has yet to notice
 
 
 def test_a_server_that_refuses_or_is_not_there_is_explained_and_nothing_stays_open(
@@ -112,8 +111,7 @@ def test_a_server_that_refuses_or_is_not_there_is_explained_and_nothing_stays_op
     with spare_valkey(append_only=False) as gone:
         pass
     assert "nobody listens there" in asyncio.run(fails(gone.url))
-    while len(own.client_list()) > before:
-        pass
+    wait_until(lambda: len(own.client_list()) <= before)
 
 
 def test_an_opening_that_is_cancelled_leaves_nothing(spare: SpareValkey, own: redis.Redis) -> None:
@@ -127,8 +125,7 @@ def test_an_opening_that_is_cancelled_leaves_nothing(spare: SpareValkey, own: re
 
     before = len(own.client_list())
     asyncio.run(main())
-    while len(own.client_list()) > before:
-        pass
+    wait_until(lambda: len(own.client_list()) <= before)
 
 
 async def _open_and_close(url: str) -> None:

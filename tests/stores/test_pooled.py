@@ -21,8 +21,8 @@ from helpers.stores.async_stores import AsyncStores, connect_beside
 from helpers.stores.limits import Limits
 from helpers.stores.linked import LinkedStores, linked
 from helpers.stores.pooled import PooledStores, connect_pooled, connect_pooled_beside
-from tests.network.servers import wait_until
 from tests.stores.lenders import Lender, lending
+from tests.waiting import come, wait_until
 
 MANY = 8
 ROOMY = Limits(connections=MANY, wait_seconds=60, answer_seconds=60)
@@ -259,8 +259,7 @@ def test_those_who_wait_to_know_whether_the_server_is_there_share_an_attempt(
             with monkeypatch.context() as patch:
                 patch.setattr(psycopg.AsyncConnection, "connect", connect)
                 first = asyncio.create_task(stores.postgres.probe())
-                while not attempts:
-                    await asyncio.sleep(0)
+                await come(lambda: attempts > 0)
                 others = [asyncio.create_task(stores.postgres.probe()) for _ in range(10)]
                 await asyncio.sleep(0)
                 go.set()
@@ -280,13 +279,11 @@ def test_whoever_is_cancelled_while_a_connection_is_looked_at_gives_it_back(
             async with stores.postgres.connection() as connection:
                 await connection.execute("LISTEN near")
             far.postgres.execute("NOTIFY near")
-            while not _is_told_something(stores):
-                await asyncio.sleep(0)
+            await come(lambda: _is_told_something(stores))
             far.links.postgres.freeze()
             before = far.links.postgres.state().held_bytes
             task = asyncio.create_task(stores.postgres.getconn())
-            while far.links.postgres.state().held_bytes == before:
-                await asyncio.sleep(0)
+            await come(lambda: far.links.postgres.state().held_bytes != before)
             task.cancel()
             await asyncio.wait([task])
             assert task.cancelled()
