@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 #: So long does a test wait, in seconds; on no machine does it take that long.
-PATIENCE = 120.0
+PATIENCE = 60.0
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Wait until ``holds()``. Raises ``AssertionError`` after two minutes."""
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, "it never came to hold"
+def wait_until(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    """Wait until ``holds()``. Raises ``AssertionError`` after ``seconds``."""
+    for _ in _until(holds, seconds):
         time.sleep(0.01)
 
 
 async def come(holds: Callable[[], bool]) -> None:
     """Let the event loop's other tasks work until ``holds()``.
 
-    Raises ``AssertionError`` after two minutes.
+    Raises ``AssertionError`` after a minute.
     """
-    deadline = time.monotonic() + PATIENCE
+    for _ in _until(holds, PATIENCE):
+        await asyncio.sleep(0)
+
+
+def _until(holds: Callable[[], bool], seconds: float) -> Iterator[None]:
+    deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "it never came to hold"
-        await asyncio.sleep(0)
+        yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import httpx
@@ -87,10 +87,21 @@ def test_a_body_that_does_not_come_is_a_problem(impatient: Served) -> None:
     assert httpx.get(f"{impatient.url}/api/products/1").json()["stock"] == "15"
 
 
-def _let_go(service: Served, requests: list[bytes]) -> None:
-    """Send each of the ``requests`` on a connection of its own, read nothing, wait for the end."""
+@contextlib.contextmanager
+def _deaf(service: Served, requests: list[bytes]) -> Iterator[Callable[[], bool]]:
+    """Send each of the ``requests`` on a connection of its own, and read nothing.
+
+    Yield what tells whether the service still has one of them.
+    """
     parts = urlsplit(service.url)
     process = psutil.Process(service.pid)
+
+    def are_held() -> bool:
+        return any(
+            one.laddr.port == parts.port and one.status == psutil.CONN_ESTABLISHED
+            for one in process.net_connections("tcp")
+        )
+
     with contextlib.ExitStack() as opened:
         for request in requests:
             deaf = opened.enter_context(socket.socket())
@@ -98,26 +109,28 @@ def _let_go(service: Served, requests: list[bytes]) -> None:
             deaf.settimeout(_PATIENCE)
             deaf.connect((parts.hostname, parts.port))
             deaf.sendall(request)
-        wait_until(
-            lambda: (
-                not any(
-                    one.laddr.port == parts.port and one.status == psutil.CONN_ESTABLISHED
-                    for one in process.net_connections("tcp")
-                )
-            )
-        )
-    assert httpx.get(f"{service.url}/api/products").status_code == 200
+        yield are_held
 
 
 def test_who_does_not_read_the_answer_is_let_go(impatient: Served) -> None:
     """Without end they would each keep an answer in the service's memory."""
-    _let_go(impatient, [(_LIST + b"\r\n") * 1000] * 5)
+
+    def are_gone() -> bool:
+        assert httpx.get(f"{impatient.url}/healthz", headers={"Connection": "close"}).is_success
+        return not are_held()
+
+    with _deaf(impatient, [(_LIST + b"\r\n") * 1000] * 5) as are_held:
+        wait_until(are_gone)
+    assert httpx.get(f"{impatient.url}/api/products").status_code == 200
 
 
 def test_who_leaves_the_rest_of_an_answer_unread_is_let_go(impatient: Served) -> None:
     """The system takes the most of the answers; of one of these a little is left over."""
     last = _LIST + b"Connection: close\r\n\r\n"
-    _let_go(impatient, [(_LIST + b"\r\n") * count + last for count in range(7, 462, 7)])
+    requests = [(_LIST + b"\r\n") * count + last for count in range(7, 462, 7)]
+    with _deaf(impatient, requests) as are_held:
+        wait_until(lambda: not are_held())
+    assert httpx.get(f"{impatient.url}/api/products").status_code == 200
 
 
 def test_requests_one_after_another_in_one_packet_are_all_answered(impatient: Served) -> None:

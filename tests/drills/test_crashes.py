@@ -22,6 +22,7 @@ from helpers.shop.orders import Orders
 from helpers.stores import Stores
 from tests.orders.agreement import assert_carried, assert_whole
 from tests.orders.test_survival import recover
+from tests.servers.driving import runs
 from tests.waiting import wait_until
 
 MOMENTS = ("before", "after")
@@ -172,7 +173,7 @@ def test_its_processes_do_not_outlive_it(shop: Stores, shop_of_ours: dict[str, s
         all_ = [forker, *forker.children()]
         assert len(all_) == 2, "itself, and the one that survives"
         os.kill(maker.pid, signal.SIGKILL)
-    wait_until(lambda: not any(_runs(one) for one in all_))
+    wait_until(lambda: not any(runs(one) for one in all_))
 
 
 @pytest.fixture
@@ -256,10 +257,3 @@ def test_what_counts_as_lost_and_as_doubled(
 def _orders_of(stores: Stores, customer: int) -> list[int]:
     rows = stores.postgres.execute("SELECT id FROM orders WHERE customer_id = %s", [customer])
     return [number for (number,) in rows]
-
-
-def _runs(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

@@ -38,6 +38,7 @@ from helpers.stores.node_connections import NodeConnections
 from helpers.stores.placements import Node, Shard, Standing, look
 from helpers.stores.shards import shards_of
 from helpers.stores.trace import Trace
+from tests.waiting import come
 
 T = TypeVar("T")
 
@@ -299,10 +300,8 @@ def test_connections_to_nodes_are_kept_and_few(shop: Stores) -> None:
             shop.postgres.execute(
                 "SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", [[*backends]]
             )
-            while shop.postgres.execute(
-                "SELECT FROM pg_stat_activity WHERE pid = ANY(%s)", [[*backends]]
-            ).fetchall():
-                await asyncio.sleep(0.01)
+            find = "SELECT FROM pg_stat_activity WHERE pid = ANY(%s)"
+            await come(lambda: not shop.postgres.execute(find, [[*backends]]).fetchall())
             assert await ask() not in backends
 
     awaited(shop, work)

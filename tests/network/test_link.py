@@ -22,6 +22,7 @@ from helpers.errors import LinkError, SettingsError
 from helpers.network import Link, LinkState
 from helpers.settings import PROJECT
 from tests.network.servers import connect, echo, receive, serving
+from tests.servers.driving import runs
 from tests.waiting import wait_until
 
 ROUND_TRIP = 0.05
@@ -357,7 +358,7 @@ def test_no_relay_outlives_a_parent_that_was_killed(children: int) -> None:
     parent.wait()
     parent.stdout.close()
     try:
-        wait_until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+        wait_until(lambda: not runs(process))
     finally:
         if child:
             psutil.Process(child).kill()

@@ -25,6 +25,8 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.servers
 
+_GONE_SECONDS = 20
+
 
 def _client(url: str) -> redis.Redis:
     return redis.Redis.from_url(url, decode_responses=True)
@@ -172,4 +174,4 @@ def test_it_does_not_outlive_its_maker(sign: signal.Signals) -> None:
         server = psutil.Process(int(pid))
         assert Path(folder).parent == Path(tempfile.gettempdir()).resolve()
         os.kill(maker.pid, sign)
-    wait_until(lambda: not (Path(folder).exists() or runs(server)))
+    wait_until(lambda: not (Path(folder).exists() or runs(server)), _GONE_SECONDS)

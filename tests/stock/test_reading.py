@@ -15,6 +15,7 @@ from helpers.shop.stock import Freshness, Ledger, Stock
 from helpers.shop.stock.checks import LARGEST_ID
 from helpers.stores import Stores
 from tests.stock.another import another
+from tests.waiting import wait_until
 
 NOT_IDS = [0, -1, True, "1", 1.0, None, LARGEST_ID + 1, b"1", (1,)]
 
@@ -126,8 +127,7 @@ def test_an_old_count_is_not_stored_over_a_newer_truth(shop: Stores) -> None:
     answers: list[dict[int, int | None]] = []
     reader = threading.Thread(target=lambda: answers.append(slow.read([1])))
     reader.start()
-    while not ledger.asked:
-        pass
+    wait_until(lambda: ledger.asked > 0)
     Stock.of(shop).restock(1, 5)  # the reader has read 10 and waits
     ledger.go.set()
     reader.join()
