@@ -1,0 +1,136 @@
+"""Give a test run one folder, and end all that it has started when it is over, however it ends.
+
+All temporary files of a run lie below its folder (``TMPDIR``), and every process that it starts
+inherits the folder's name in its environment. A cleanup process waits for the end of a pipe that
+only the run holds. The system closes that pipe when the run ends, by itself or by any signal; then
+the cleanup process kills what is left and deletes the folder.
+
+Run as ``python -m tests.cleanup FOLDER``, with the pipe as its input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from helpers.settings import PROJECT
+
+#: The environment variable that tells a process which run it belongs to.
+RUN = "COURSE_TEST_RUN"
+
+# How long processes may take to end by themselves once the run is over; then they are killed.
+_GRACE_SECONDS = 3.0
+_QUIT_SECONDS = 2.0
+_KILL_SECONDS = 10.0
+_POLL_SECONDS = 0.05
+
+
+class Run:
+    """A test run with its folder. ``begin`` makes it, ``finish`` ends it."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="course-tests-")).resolve()
+        # Servers and students' notebooks run as other users where we are root: they pass through.
+        self.folder.chmod(0o711)
+        self._cleanup = subprocess.Popen(
+            [sys.executable, "-m", "tests.cleanup", str(self.folder)],
+            cwd=PROJECT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        os.environ[RUN] = str(self.folder)
+        os.environ["TMPDIR"] = str(self.folder)
+        # Kernels write their connection files and their history there.
+        os.environ["JUPYTER_RUNTIME_DIR"] = str(self.folder / "jupyter")
+        os.environ["IPYTHONDIR"] = str(self.folder / "ipython")
+        tempfile.tempdir = None
+
+    def finish(self) -> list[str]:
+        """Delete the folder, and return the command lines of processes that had to be killed."""
+        output, _ = self._cleanup.communicate()
+        for name in (RUN, "TMPDIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
+            os.environ.pop(name, None)
+        tempfile.tempdir = None
+        left: list[str] = json.loads(output)
+        return left
+
+
+def begin() -> Run | None:
+    """Begin a run, or return ``None`` in a process that belongs to one already."""
+    return None if RUN in os.environ else Run()
+
+
+def members(folder: Path) -> list[psutil.Process]:
+    """Return the live processes that belong to the run with this folder.
+
+    Those are the ones that inherited its name, and those that work below the folder, whatever
+    environment they were given. A process of another user may hide both.
+    """
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and _is_alive(process) and _belongs(process, folder):
+                found.append(process)
+    return found
+
+
+def end(folder: Path) -> list[str]:
+    """End every process of the run; return the command lines of those that had to be killed."""
+    began = time.monotonic()
+    while (left := members(folder)) and time.monotonic() < began + _GRACE_SECONDS:
+        time.sleep(_POLL_SECONDS)
+    killed = [_command_line(process) for process in left]
+    began = time.monotonic()
+    while (left := members(folder)) and time.monotonic() < began + _KILL_SECONDS:
+        quitting = time.monotonic() < began + _QUIT_SECONDS
+        for process in left:
+            with contextlib.suppress(psutil.Error):
+                # Asked to quit at once, PostgreSQL gives its shared memory back.
+                gently = quitting and process.name() == "postgres"
+                process.resume()
+                process.send_signal(signal.SIGQUIT if gently else signal.SIGKILL)
+        time.sleep(_POLL_SECONDS)
+    return killed
+
+
+def main(folder: Path) -> None:
+    """Wait until the run is over, then clean up; tell what was left, if anybody still reads it."""
+    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sign, signal.SIG_IGN)
+    sys.stdin.buffer.read()
+    killed = end(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(BrokenPipeError):
+        print(json.dumps(killed), flush=True)
+
+
+def _belongs(process: psutil.Process, folder: Path) -> bool:
+    with contextlib.suppress(psutil.AccessDenied):
+        if process.environ().get(RUN) == str(folder):
+            return True
+    return Path(process.cwd()).is_relative_to(folder)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def _command_line(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())[:200]
+    return f"process {process.pid}"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

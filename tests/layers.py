@@ -1,0 +1,118 @@
+"""The layers of the tests, the order in which their scopes run, and where their time went.
+
+``--layer test`` selects what ``make test`` runs, ``--layer verify`` what else ``make verify`` runs.
+``--layer by-address`` selects the notebooks and the tests marked ``by_address``, ``--layer
+all-by-address`` every test that uses the servers it is given; both reach the servers by
+``POSTGRES_URL``, ``MONGO_URL`` and ``REDIS_URL``. Without a layer, every test that is named runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from helpers.settings import PROJECT
+
+#: The seconds that each scope took, by layer; ``--record-durations`` writes it.
+DURATIONS = PROJECT / "tests" / "durations.json"
+
+#: The layers that reach the servers by their addresses.
+BY_ADDRESS = ("by-address", "all-by-address")
+
+_SLOWEST = 10
+# Scopes that take less are not recorded: they do not matter to the order.
+_LEAST_SECONDS = 1.0
+
+_seconds: defaultdict[str, float] = defaultdict(float)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--layer",
+        choices=("test", "verify", *BY_ADDRESS),
+        help="select the tests of a layer, and begin with those that take longest",
+    )
+    parser.addoption(
+        "--record-durations",
+        action="store_true",
+        help="write what the scopes of the layer took to tests/durations.json",
+    )
+
+
+def scope_of(nodeid: str) -> str:
+    """Return what one process runs as a whole: the class, the module, or the notebook."""
+    return nodeid.split("[")[0].rpartition("::")[0]
+
+
+def folder_of(nodeid: str) -> str:
+    """Return the part of the project that a test belongs to: ``tests/stock``, ``notebooks``."""
+    file = nodeid.partition("::")[0]
+    return "/".join(file.split("/")[:-1][:2])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    layer = config.getoption("--layer")
+    if layer is None:
+        return
+    chosen = [item for item in items if _is_in(layer, item)]
+    config.hook.pytest_deselected(items=[item for item in items if not _is_in(layer, item)])
+    # So that no process is left alone with a long module at the end.
+    known = _recorded().get(layer, {})
+    items[:] = sorted(chosen, key=lambda item: -known.get(scope_of(item.nodeid), 0.0))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _seconds[report.nodeid] += report.duration
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    layer = config.getoption("--layer")
+    if layer is None:
+        return
+    terminalreporter.section("seconds, added up over all processes")
+    counts = Counter(folder_of(nodeid) for nodeid in _seconds)
+    for folder, seconds in _longest_first(_summed(folder_of)):
+        terminalreporter.write_line(f"{seconds:8.1f}  {folder} ({counts[folder]} tests)")
+    terminalreporter.section(f"the {_SLOWEST} slowest tests")
+    for nodeid, seconds in _longest_first(_seconds)[:_SLOWEST]:
+        terminalreporter.write_line(f"{seconds:8.1f}  {nodeid}")
+    if config.getoption("--record-durations"):
+        scopes = {
+            scope: round(took, 1)
+            for scope, took in sorted(_summed(scope_of).items())
+            if took >= _LEAST_SECONDS
+        }
+        text = json.dumps(_recorded() | {layer: scopes}, indent=1, sort_keys=True)
+        DURATIONS.write_text(f"{text}\n", "utf-8")
+
+
+def _is_in(layer: str, item: pytest.Item) -> bool:
+    marks = {mark.name for mark in item.iter_markers()}
+    if layer == "by-address":
+        return "by_address" in marks or item.path.suffix == ".ipynb"
+    if layer == "all-by-address":
+        return "servers" not in marks
+    return ("verify" in marks) == (layer == "verify")
+
+
+def _longest_first(seconds: Mapping[str, float]) -> list[tuple[str, float]]:
+    return sorted(seconds.items(), key=lambda item: -item[1])
+
+
+def _summed(group: Callable[[str], str]) -> dict[str, float]:
+    """Return the seconds that the tests took, added up by group."""
+    summed: defaultdict[str, float] = defaultdict(float)
+    for nodeid, seconds in _seconds.items():
+        summed[group(nodeid)] += seconds
+    return summed
+
+
+def _recorded() -> dict[str, dict[str, float]]:
+    recorded: dict[str, dict[str, float]] = json.loads(DURATIONS.read_text("utf-8"))
+    return recorded
