@@ -9,6 +9,9 @@ NOTEBOOK ?= notebooks/07_project.ipynb
 JOBS     ?= 1
 LIMITS   ?=
 
+# Else every process compiles all that it imports again: that is most of what it costs to start one.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help env lab check release grade test verify by-address durations bank fresh picture lint notebooks torture bench up down status docker-up docker-down lock clean

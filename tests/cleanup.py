@@ -23,23 +23,26 @@ from pathlib import Path
 
 import psutil
 
-from helpers.settings import PROJECT
+# Not from the helpers, whose drivers take a second to import: every run waits for this process.
+PROJECT = Path(__file__).resolve().parent.parent
 
 #: The environment variable that tells a process which run it belongs to.
 RUN = "COURSE_TEST_RUN"
 
-# How long processes may take to end by themselves once the run is over; then they are killed.
+# What a run says that came to its own end: what it started may take a moment to end by itself.
+_FINISHED = b"finished"
 _GRACE_SECONDS = 3.0
 _QUIT_SECONDS = 2.0
 _KILL_SECONDS = 10.0
 _POLL_SECONDS = 0.05
+_LEAST_MEMORY = 4 << 30
 
 
 class Run:
     """A test run with its folder. ``begin`` makes it, ``finish`` ends it."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="course-tests-")).resolve()
+        self.folder = Path(tempfile.mkdtemp(prefix="course-tests-", dir=_place())).resolve()
         # Servers and students' notebooks run as other users where we are root: they pass through.
         self.folder.chmod(0o711)
         self._cleanup = subprocess.Popen(
@@ -58,7 +61,7 @@ class Run:
 
     def finish(self) -> list[str]:
         """Delete the folder, and return the command lines of processes that had to be killed."""
-        output, _ = self._cleanup.communicate()
+        output, _ = self._cleanup.communicate(_FINISHED)
         for name in (RUN, "TMPDIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
             os.environ.pop(name, None)
         tempfile.tempdir = None
@@ -85,10 +88,10 @@ def members(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def end(folder: Path) -> list[str]:
-    """End every process of the run; return the command lines of those that had to be killed."""
+def end(folder: Path, *, grace_seconds: float) -> list[str]:
+    """Kill every process of the run that is left after a while; return their command lines."""
     began = time.monotonic()
-    while (left := members(folder)) and time.monotonic() < began + _GRACE_SECONDS:
+    while (left := members(folder)) and time.monotonic() < began + grace_seconds:
         time.sleep(_POLL_SECONDS)
     killed = [_command_line(process) for process in left]
     began = time.monotonic()
@@ -108,11 +111,26 @@ def main(folder: Path) -> None:
     """Wait until the run is over, then clean up; tell what was left, if anybody still reads it."""
     for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(sign, signal.SIG_IGN)
-    sys.stdin.buffer.read()
-    killed = end(folder)
+    finished = sys.stdin.buffer.read() == _FINISHED
+    killed = end(folder, grace_seconds=_GRACE_SECONDS if finished else 0)
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(BrokenPipeError):
         print(json.dumps(killed), flush=True)
+
+
+def _place() -> Path | None:
+    """Return a file system in memory that is large enough, or ``None`` for the usual place.
+
+    Hundreds of data directories are made and deleted in a run; on a disk each takes seconds.
+    """
+    memory = Path("/dev/shm")
+    if sys.platform != "linux" or not os.access(memory, os.W_OK):
+        return None
+    system = os.statvfs(memory)
+    # Some tests run programs of their own making.
+    if system.f_flag & os.ST_NOEXEC or system.f_bavail * system.f_frsize < _LEAST_MEMORY:
+        return None
+    return memory
 
 
 def _belongs(process: psutil.Process, folder: Path) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from helpers.settings import PROJECT
+from tests.cleanup import PROJECT
 
 #: The seconds that each scope took, by layer; ``--record-durations`` writes it.
 DURATIONS = PROJECT / "tests" / "durations.json"

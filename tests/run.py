@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from helpers.settings import PROJECT
-from tests.cleanup import Run
+from tests.cleanup import PROJECT, Run
 
 #: What a layer may take on two cores, and making the environment before it, in seconds.
 BUDGET_SECONDS = {"test": 300, "verify": 1320}

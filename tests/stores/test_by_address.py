@@ -155,21 +155,21 @@ def test_a_further_worker_is_one_that_the_addresses_name(
         start_worker(shared)
 
 
-def _plain(settings: Settings) -> str | None:
+def _plain(settings: Settings) -> object:
     with open_shop(settings) as opened, opened.explaining():
         assert opened.mongo.seen.find_one() == {"_id": 1}
         assert opened.postgres.execute("SELECT id FROM seen").fetchone() == (1,)
         return opened.redis.get("seen")
 
 
-def _linked(settings: Settings) -> str | None:
+def _linked(settings: Settings) -> object:
     with open_shop(settings) as opened, linked(opened) as far:
         assert far.mongo.seen.find_one() == {"_id": 1}
         assert far.postgres.execute("SELECT id FROM seen").fetchone() == (1,)
         return far.redis.get("seen")
 
 
-def _pooled(settings: Settings) -> str | None:
+def _pooled(settings: Settings) -> object:
     with ExitStack() as opened:
         pooled = opened.enter_context(closing(connect_pooled(locate(settings))))
         connection = opened.enter_context(pooled.postgres.connection())
@@ -177,8 +177,8 @@ def _pooled(settings: Settings) -> str | None:
         return pooled.redis.get("seen")
 
 
-def _awaited(settings: Settings) -> str | None:
-    async def read() -> str | None:
+def _awaited(settings: Settings) -> object:
+    async def read() -> object:
         async with await connect_async(locate(settings)) as opened:
             async with opened.postgres.connection() as connection:
                 cursor = await connection.execute("SELECT id FROM seen")
@@ -191,7 +191,7 @@ def _awaited(settings: Settings) -> str | None:
 
 @pytest.mark.parametrize("read", [_plain, _linked, _pooled, _awaited])
 def test_every_kind_of_connection_reaches_the_databases_that_the_addresses_name(
-    stores: Stores, read: Callable[[Settings], str | None]
+    stores: Stores, read: Callable[[Settings], object]
 ) -> None:
     stores.postgres.execute("CREATE TABLE seen (id int)")
     stores.postgres.execute("INSERT INTO seen VALUES (1)")
