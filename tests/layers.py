@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -58,10 +59,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     layer = config.getoption("--layer")
     if layer is None:
         return
-    chosen = [item for item in items if _is_in(layer, item)]
-    config.hook.pytest_deselected(items=[item for item in items if not _is_in(layer, item)])
+    chosen, others = list[pytest.Item](), list[pytest.Item]()
+    for item in items:
+        marks = {mark.name for mark in item.iter_markers()}
+        (chosen if is_in(layer, item.path, marks) else others).append(item)
+    config.hook.pytest_deselected(items=others)
     # So that no process is left alone with a long module at the end.
-    known = _recorded().get(layer, {})
+    known = recorded().get(layer, {})
     items[:] = sorted(chosen, key=lambda item: -known.get(scope_of(item.nodeid), 0.0))
 
 
@@ -88,14 +92,14 @@ def pytest_terminal_summary(
             for scope, took in sorted(_summed(scope_of).items())
             if took >= _LEAST_SECONDS
         }
-        text = json.dumps(_recorded() | {layer: scopes}, indent=1, sort_keys=True)
+        text = json.dumps(recorded() | {layer: scopes}, indent=1, sort_keys=True)
         DURATIONS.write_text(f"{text}\n", "utf-8")
 
 
-def _is_in(layer: str, item: pytest.Item) -> bool:
-    marks = {mark.name for mark in item.iter_markers()}
+def is_in(layer: str, file: Path, marks: Collection[str]) -> bool:
+    """Tell whether a layer has a test that is in ``file`` and carries ``marks``."""
     if layer == "by-address":
-        return "by_address" in marks or item.path.suffix == ".ipynb"
+        return "by_address" in marks or file.suffix == ".ipynb"
     if layer == "all-by-address":
         return "servers" not in marks
     return ("verify" in marks) == (layer == "verify")
@@ -113,6 +117,7 @@ def _summed(group: Callable[[str], str]) -> dict[str, float]:
     return summed
 
 
-def _recorded() -> dict[str, dict[str, float]]:
-    recorded: dict[str, dict[str, float]] = json.loads(DURATIONS.read_text("utf-8"))
-    return recorded
+def recorded() -> dict[str, dict[str, float]]:
+    """Return the seconds that scopes took, by layer and scope."""
+    found: dict[str, dict[str, float]] = json.loads(DURATIONS.read_text("utf-8"))
+    return found

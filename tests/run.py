@@ -85,7 +85,7 @@ def main() -> int:
     if left and code != _INTERRUPTED:
         print("These processes were left, and were killed:", *left, sep="\n  ")
         code = code or 1
-    _report(options.layer, done, time.time() - options.started)
+    report(options.layer, done, time.time() - options.started)
     return code
 
 
@@ -139,7 +139,7 @@ def _shown(part: Part, options: Sequence[str]) -> Done:
     return Done(part, process.returncode, time.monotonic() - began)
 
 
-def _report(layer: str, done: Sequence[Done], total: float) -> None:
+def report(layer: str, done: Sequence[Done], total: float) -> None:
     """Print what each part took, and a warning where the whole took longer than it may."""
     print()
     for one in done:
