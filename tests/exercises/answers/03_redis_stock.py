@@ -1,3 +1,5 @@
+# counts needs: fill
+
 # %% counts: a question for each product
 def counts(client, ids):
     texts = [client.get(f"stock:{one}") for one in ids]
