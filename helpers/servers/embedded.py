@@ -74,7 +74,7 @@ class EmbeddedServers:
                 if memory.up:
                     memory.up = False
                     self.home.write(memory)
-                self._stop(memory)
+                self._end_all(memory, lambda server: server.stop())
 
     def reset(self) -> None:
         """Stop every server and delete the data of all of them."""
@@ -82,7 +82,7 @@ class EmbeddedServers:
             with self.home.locked(read=False):
                 # Not what the directory remembers but what is there: it may be damaged.
                 workers = len(list(self.home.path.glob("postgres/worker*")))
-                self._stop(Memory(workers=workers))
+                self._end_all(Memory(workers=workers), lambda server: server.discard())
                 self._remove_unfinished()
                 self.home.remove()
 
@@ -186,10 +186,10 @@ class EmbeddedServers:
         server.launch()
         server.wait()
 
-    def _stop(self, memory: Memory) -> None:
+    def _end_all(self, memory: Memory, end: Callable[[Server], None]) -> None:
         servers = self._servers(memory)
         with ThreadPoolExecutor(len(servers)) as pool:
-            list(pool.map(lambda server: server.stop(), servers))
+            list(pool.map(end, servers))
 
 
 def _addresses(servers: list[Server]) -> Addresses:

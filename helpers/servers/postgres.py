@@ -70,6 +70,7 @@ class PostgresNode(Server):
     program = "postgres"
     main_mark = "-D"  # its children show what they do instead of their command line
     stop_signal = signal.SIGINT  # "fast" shutdown: it does not wait for its clients
+    discard_signal = signal.SIGQUIT  # "immediate": no checkpoint, but its shared memory is removed
 
     def __init__(
         self, home: Home, memory: Memory, name: str, bindir: Path, *, durable: bool

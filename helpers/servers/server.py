@@ -47,6 +47,8 @@ class Server:
     program: ClassVar[str]
     main_mark: ClassVar[str]
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    #: Ends the server where its data are deleted next: at once, without putting them in order.
+    discard_signal: ClassVar[signal.Signals] = signal.SIGKILL
 
     def __init__(self, home: Home, memory: Memory, name: str, directory: Path) -> None:
         self.home = home
@@ -123,10 +125,17 @@ class Server:
 
     def stop(self, *, seconds: float = 15) -> None:
         """Stop the server, by force if it has not ended after ``seconds``."""
+        self._end(self.stop_signal, seconds)
+
+    def discard(self, *, seconds: float = 15) -> None:
+        """Stop the server at once. Its data are of no further use."""
+        self._end(self.discard_signal, seconds)
+
+    def _end(self, sign: signal.Signals, seconds: float) -> None:
         self.thaw()  # else it would not hear of it
         main = self.main_process()
         if main is not None:
-            processes.stop([main], self.stop_signal, seconds=seconds)
+            processes.stop([main], sign, seconds=seconds)
         processes.stop(self.processes(), signal.SIGKILL, seconds=seconds)
         if self._launched is not None:
             self._launched.wait()
