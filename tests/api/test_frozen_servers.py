@@ -28,12 +28,12 @@ from tests.api.outages import (
     kind_of,
 )
 from tests.api.serving import client_of, serving
+from tests.api.workers_shop import COUNT, Shop, assert_away, assert_named, shop_on
 from tests.servers.driving import frozen, kill, pids, temporary_servers
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.servers, pytest.mark.verify]
 
-COUNT = 20
 THREADS = 40
 DEADLINE = 2.0
 
@@ -60,10 +60,17 @@ def tireless(shop: Stores) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def workers_shop(running: EmbeddedServers, shop: Stores) -> Iterator[Shop]:
+    """The same shop, with what each worker has of it."""
+    with shop_on(shop, lambda name, how: _without(running, name, how)) as found:
+        yield found
+
+
 @contextlib.contextmanager
 def _without(servers: EmbeddedServers, name: str, how: str) -> Iterator[None]:
     """Freeze or kill a server; bring it back at the end."""
-    if how == "frozen":
+    if how == "freeze":
         with frozen(servers, name):
             yield
         return
@@ -114,9 +121,9 @@ def test_what_nobody_waits_for_any_more_is_not_begun(
 @pytest.mark.parametrize(
     ("name", "store", "how"),
     [
-        ("redis", "Redis", "frozen"),
-        ("mongo", "MongoDB", "killed"),
-        ("coordinator", "PostgreSQL", "killed"),
+        ("redis", "Redis", "freeze"),
+        ("mongo", "MongoDB", "kill"),
+        ("coordinator", "PostgreSQL", "kill"),
     ],
 )
 def test_a_store_that_fails_again_and_again_is_left_alone_until_it_is_back(
@@ -132,7 +139,7 @@ def test_a_store_that_fails_again_and_again_is_left_alone_until_it_is_back(
         wait_until(lambda: is_whole(client) and breakers(client) == CLOSED)
 
 
-@pytest.mark.parametrize("how", ["frozen", "killed"])
+@pytest.mark.parametrize("how", ["freeze", "kill"])
 def test_without_postgresql_the_views_are_answered_and_marked(
     running: EmbeddedServers, shop: Stores, how: str
 ) -> None:
@@ -148,3 +155,37 @@ def test_without_postgresql_the_views_are_answered_and_marked(
                 assert_stale(reader, path, whole)
         wait_until(lambda: is_whole(reader) and are_views(reader))
         assert reader.get("/api/products").content == products.content
+
+
+@pytest.mark.parametrize(("worker", "how"), [("worker1", "kill"), ("worker2", "freeze")])
+def test_what_it_holds_is_missing_and_named(workers_shop: Shop, worker: str, how: str) -> None:
+    """The list, pages and single products; the next answer after its return is whole again."""
+    assert workers_shop.is_whole()
+    with workers_shop.without(worker, how):
+        assert_named(workers_shop, worker)
+    assert workers_shop.is_whole()
+
+
+def test_without_both_workers_there_is_no_list(workers_shop: Shop) -> None:
+    with workers_shop.without("worker1", "kill"), workers_shop.without("worker2", "freeze"):
+        for path in ("/api/products", "/api/products?limit=3", "/api/products?category=laptop"):
+            assert_away(workers_shop.get(path), "worker1", "worker2")
+    assert workers_shop.is_whole()
+
+
+@pytest.mark.parametrize("how", ["kill", "freeze"])
+def test_orders_of_its_products_are_refused_by_its_name(workers_shop: Shop, how: str) -> None:
+    """Those of the other worker's are placed."""
+    there, gone = workers_shop.ids["worker2"][0], workers_shop.ids["worker1"][0]
+    order = {"quantity": 1, "customer_id": 7}
+    with workers_shop.without("worker1", how):
+        assert_away(
+            workers_shop.client.post("/api/orders", json={**order, "product_id": gone}), "worker1"
+        )
+        placed = workers_shop.client.post("/api/orders", json={**order, "product_id": there})
+        assert placed.status_code == 201, placed.text
+    assert workers_shop.get(placed.headers["location"]).json() == placed.json()
+    stock = int(workers_shop.products[there - 1]["stock"])
+    put = workers_shop.client.put(f"/api/products/{there}/stock", json={"on_hand": stock})
+    assert put.status_code == 200
+    assert workers_shop.is_whole()

@@ -1,7 +1,7 @@
 """A worker is away: what it holds is missing, and the answer says so.
 
 Both workers are reached over links here, by the coordinator too, and a link is cut or frozen.
-``test_worker_killed.py`` does the same to the workers' processes.
+``test_frozen_servers.py`` does the same to the workers' processes.
 """
 
 from __future__ import annotations
