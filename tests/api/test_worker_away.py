@@ -44,7 +44,8 @@ def stores(settings: Settings, process_number: int) -> Iterator[tuple[Stores, di
     number = _LAST_REDIS_DATABASE - process_number
     with contextlib.ExitStack() as opened:
         links = [opened.enter_context(Link(url)) for url in addresses.workers[: len(WORKERS)]]
-        opened.callback(lambda: [link.restore() for link in links])
+        for link in links:
+            opened.callback(link.restore)
         # Its nodes are gone with the links.
         opened.callback(drop_database, nodes_of(addresses), name)
         # Another test may have started a third worker, which no shop uses.

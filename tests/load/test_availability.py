@@ -16,7 +16,7 @@ _KINDS: dict[str, Kind] = {
     "/lacking/X-Stale": "partial",
     "/status/503": "refused",
     "/status/500": "none",
-    "/status/404": "none",
+    "/status/400": "none",
     "/broken": "none",
 }
 

@@ -117,9 +117,9 @@ def test_headers_are_sent(served: Served) -> None:
 
 def test_a_status_that_is_an_error_is_a_failure_and_has_no_latency(served: Served) -> None:
     _, url = served
-    paths = ("", "/status/503", "/status/304", "/status/404", "/status/503")
+    paths = ("", "/status/503", "/status/304", "/status/400", "/status/503")
     load = measure([url + path for path in paths], callers=1, requests=10)
-    assert load.failures == {"503": 4, "404": 2}
+    assert load.failures == {"503": 4, "400": 2}
     assert load.failed == 6
     assert load.requests == 10
     assert len(load.latencies) == 4
