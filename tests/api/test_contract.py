@@ -11,12 +11,12 @@ import httpx
 import orjson
 import pytest
 
-from helpers.errors import CourseError
-from helpers.faces.background import Served, served
+from helpers.faces.background import Served
 from helpers.shop.joins import batched
 from helpers.shop.model import stock_key
 from helpers.stores import Stores
 from tests.api.conftest import COUNT
+from tests.api.serving import serving
 
 # What GET /api/products of the original answered for its three products, to the letter, but for
 # the spaces.
@@ -327,41 +327,6 @@ def test_the_lab_answers_the_same_each_way(client: httpx.Client, way: str) -> No
 
 
 def test_the_lab_is_closed_where_nobody_asks_for_it(shop: Stores) -> None:
-    with served(shop) as service:
+    with serving(shop) as service:
         for path in ("/lab/products/batched", "/lab/products/per-product"):
             _problem(httpx.get(f"{service.url}{path}"), 404, "not-found")
-
-
-def test_a_service_that_cannot_start_says_why(shop: Stores) -> None:
-    taken = {"SHOP_TOKEN": "short"}
-    with (
-        pytest.raises(CourseError, match="SHOP_TOKEN must be 16 or more"),
-        served(shop, environ=taken),
-    ):
-        pass
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--port", "99999"], "a number from 0 to 65535"),
-        (["--port", "-1"], "not a whole number"),
-        (["--host", "nowhere.invalid"], "There is no address 'nowhere.invalid'"),
-        (["--patience", "0"], "no number of seconds above 0"),
-        (["--deadline", "nan"], "no number of seconds above 0"),
-    ],
-)
-def test_what_cannot_be_served_is_refused_in_a_sentence(
-    shop: Stores, options: list[str], words: str
-) -> None:
-    with pytest.raises(CourseError, match=words), served(shop, *options):
-        pass
-
-
-def test_a_port_that_is_in_use_is_refused_in_a_sentence(service: Served, shop: Stores) -> None:
-    port = service.url.rpartition(":")[2]
-    with (
-        pytest.raises(CourseError, match=f"Port {port} of 127.0.0.1"),
-        served(shop, "--port", port),
-    ):
-        pass

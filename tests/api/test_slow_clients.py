@@ -11,21 +11,22 @@ import httpx
 import psutil
 import pytest
 
-from helpers.faces.background import Served, served
+from helpers.faces.background import Served
 from helpers.stores import Stores
+from tests.api.serving import serving
 from tests.waiting import wait_until
 
 # So long does a test wait for what must happen; if it does not, the test fails.
 _PATIENCE = 60.0
 _MANY = 100
-# Answered with some nine kilobytes.
-_LIST = b"GET /api/products HTTP/1.1\r\nHost: x\r\n"
+# Answered with some nine kilobytes, and without asking any store.
+_LIST = b"GET /lab/products/constant HTTP/1.1\r\nHost: x\r\n"
 
 
 @pytest.fixture(scope="module")
 def impatient(shop: Stores) -> Iterator[Served]:
     """A service with little patience."""
-    with served(shop, "--patience", "0.5") as running:
+    with serving(shop, patience=0.5, lab=True) as running:
         yield running
 
 
@@ -113,17 +114,21 @@ def _deaf(service: Served, requests: list[bytes]) -> Iterator[Callable[[], bool]
 
 
 def test_who_does_not_read_the_answer_is_let_go(impatient: Served) -> None:
-    """Without end they would each keep an answer in the service's memory."""
+    """Without end it would keep an answer in the service's memory; meanwhile others are served."""
 
     def are_gone() -> bool:
-        assert httpx.get(f"{impatient.url}/healthz", headers={"Connection": "close"}).is_success
+        assert other.get("/problems/slow-body").is_success
         return not are_held()
 
-    with _deaf(impatient, [(_LIST + b"\r\n") * 1000] * 5) as are_held:
+    with (
+        httpx.Client(base_url=impatient.url, headers={"Connection": "close"}) as other,
+        _deaf(impatient, [(_LIST + b"\r\n") * 1000]) as are_held,
+    ):
         wait_until(are_gone)
     assert httpx.get(f"{impatient.url}/api/products").status_code == 200
 
 
+@pytest.mark.verify
 def test_who_leaves_the_rest_of_an_answer_unread_is_let_go(impatient: Served) -> None:
     """The system takes the most of the answers; of one of these a little is left over."""
     last = _LIST + b"Connection: close\r\n\r\n"
