@@ -99,11 +99,9 @@ def links(far: LinkedStores, service: Served) -> Iterator[Links]:
     yield far.links
     far.links.restore()
     with httpx.Client(base_url=service.url, timeout=60) as client:
-        seen: dict[str, str] = {}
 
         def is_whole(path: str) -> bool:
             response = client.get(path)
-            seen[path] = f"{response.status_code} {response.headers.get('x-missing-stores')}"
             return response.is_success and "x-missing-stores" not in response.headers
 
         # Several times: a pool may hold more than one connection that was cut.
