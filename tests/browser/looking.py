@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from playwright.sync_api import Locator, Page
@@ -46,6 +47,11 @@ def card(page: Page, number: int) -> Locator:
 def shown_ids(page: Page) -> list[int]:
     """Return the products that are shown, in their order."""
     return [int(key) for key in cards(page).evaluate_all("all => all.map((c) => c.dataset.key)")]
+
+
+def asked(page: Page) -> list[tuple[str, str]]:
+    """Return the filters in the page's address."""
+    return parse_qsl(urlsplit(page.url).query)
 
 
 def keep_screenshot(page: Page, name: str) -> Path:
