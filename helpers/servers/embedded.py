@@ -12,7 +12,13 @@ from helpers.errors import ServerError
 from helpers.servers import processes
 from helpers.servers.documents import DocumentServer
 from helpers.servers.home import UNFINISHED, Home, Memory, explaining_os_errors
-from helpers.servers.postgres import COORDINATOR, PostgresNode, has_citus, wheel_bindir
+from helpers.servers.postgres import (
+    COORDINATOR,
+    InitialData,
+    PostgresNode,
+    has_citus,
+    wheel_bindir,
+)
 from helpers.servers.server import Server
 from helpers.servers.valkey import ValkeyServer
 from helpers.settings import Addresses, Settings
@@ -170,6 +176,11 @@ class EmbeddedServers:
 
     def _start_all(self, servers: Sequence[Server]) -> None:
         """Start servers at the same time. Raises what the first that failed has raised."""
+        nodes = [server for server in servers if isinstance(server, PostgresNode)]
+        new = [node for node in nodes if not node.is_prepared()]
+        initial = InitialData(len(new))
+        for node in new:
+            node.initial = initial
         with ThreadPoolExecutor(len(servers)) as pool:
             waiting = [pool.submit(self._start, server) for server in servers]
         for result in waiting:

@@ -212,6 +212,13 @@ def is_free(port: int) -> bool:
     return True
 
 
+def listens(port: int) -> bool:
+    """Tell whether a program accepts connections on ``port`` of the loopback address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(2)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @contextlib.contextmanager
 def explaining_os_errors(path: Path) -> Iterator[None]:
     """Turn what the file system refuses below ``path`` into a sentence (missing files pass)."""

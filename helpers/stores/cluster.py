@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
@@ -43,8 +44,7 @@ def create_database(nodes: Sequence[Node], name: str, *, citus: bool) -> None:
     Raises ``StoreError`` when a node does not answer, or when the database is there with scripts
     of another version.
     """
-    for node in nodes:
-        make_ready(node, name, citus=citus, coordinator=node is nodes[0])
+    _on_each(nodes, lambda n: make_ready(n, name, citus=citus, coordinator=n is nodes[0]))
     # In a new session: the scripts' settings belong to the database.
     with (
         connect_postgres(nodes[0].url, database=name) as connection,
@@ -78,7 +78,8 @@ def make_ready(node: Node, name: str, *, citus: bool, coordinator: bool = False)
 
 def drop_database(nodes: Sequence[Node], name: str) -> None:
     """Drop database ``name`` on every node where it is, whoever is connected to it."""
-    for node in nodes:
+
+    def drop(node: Node) -> None:
         with (
             connect_postgres(node.url, database="postgres") as connection,
             explaining("PostgreSQL", node.url),
@@ -86,6 +87,8 @@ def drop_database(nodes: Sequence[Node], name: str) -> None:
             connection.execute(
                 sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
             )
+
+    _on_each(nodes, drop)
 
 
 def nodes_of(addresses: Addresses) -> list[Node]:
@@ -144,6 +147,12 @@ def has_citus(connection: psycopg.Connection) -> bool:
     """Tell whether the node can load genuine Citus."""
     found = connection.execute("SELECT FROM pg_available_extensions WHERE name = 'citus'")
     return found.fetchone() is not None
+
+
+def _on_each(nodes: Sequence[Node], do: Callable[[Node], None]) -> None:
+    """Do the same to all nodes at the same time. Raises what the first that failed has raised."""
+    with ThreadPoolExecutor(len(nodes)) as pool:
+        list(pool.map(do, nodes))
 
 
 def _registered(connection: psycopg.Connection) -> list[tuple[int, str, int]]:
