@@ -19,8 +19,9 @@ from helpers.errors import StoreError
 from helpers.stores import Stores, pools
 from helpers.stores.async_stores import AsyncStores, connect_beside
 from helpers.stores.limits import Limits
-from helpers.stores.linked import LinkedStores, linked
+from helpers.stores.linked import LinkedStores
 from helpers.stores.pooled import PooledStores, connect_pooled, connect_pooled_beside
+from tests.sharing import restored
 from tests.stores.lenders import Lender, lending
 from tests.waiting import come, wait_until
 
@@ -40,8 +41,8 @@ def lend(request: pytest.FixtureRequest) -> Iterator[Lend]:
 
 
 @pytest.fixture
-def far(shared: Stores) -> Iterator[LinkedStores]:
-    with linked(shared) as found:
+def far(linked_stores: LinkedStores) -> Iterator[LinkedStores]:
+    with restored(linked_stores) as found:
         yield found
 
 
@@ -123,7 +124,7 @@ def test_while_a_store_is_away_everybody_is_told_why_and_then_it_is_there_again(
     link = far.links.redis if store == "Redis" else far.links.postgres
     for _ in range(2):
         link.cut()
-        for _ in range(2 * MANY):
+        for _ in range(MANY + 1):
             with pytest.raises(StoreError, match="it closed the connection") as caught:
                 ask()
             assert caught.value.store == store
