@@ -202,7 +202,7 @@ def test_who_is_missing_is_not_asked_again(far: LinkedStores) -> None:
         async with await connect_beside(far, limits=_SHORT) as stores:
             far.links.mongo.cut()
             trace = Trace()
-            asking = Asking(stores, trace=trace, seconds=5.0)
+            asking = Asking(stores, trace=trace, seconds=_short_for("mongo"))
             for _ in range(3):
                 await drive_async(strategies.at_once(IDS), asking)
             assert [span.store for span in trace.spans].count("MongoDB") == 1

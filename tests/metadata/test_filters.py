@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from bson import Regex
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.errors import MetadataError
@@ -82,6 +82,7 @@ _json = st.recursive(
 )  # fmt: skip
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     category=_json,
     tags=_json,

@@ -185,7 +185,7 @@ def test_whoever_finds_all_connections_lent_is_told_so(shared: Stores) -> None:
 
 def test_whoever_waits_in_vain_because_the_server_went_away_is_told_so(far: LinkedStores) -> None:
     with (
-        connect_pooled_beside(far, limits=Limits(connections=1)) as stores,
+        connect_pooled_beside(far, limits=Limits(connections=1, wait_seconds=2)) as stores,
         ThreadPoolExecutor(1) as pool,
     ):
 
@@ -272,6 +272,7 @@ def test_those_who_wait_to_know_whether_the_server_is_there_share_an_attempt(
     assert attempts == 2
 
 
+@pytest.mark.verify
 def test_whoever_is_cancelled_while_a_connection_is_looked_at_gives_it_back(
     far: LinkedStores,
 ) -> None:

@@ -379,6 +379,7 @@ def test_no_value_and_no_password_is_in_a_span(tracing: tuple[Stores, Trace]) ->
 
 
 def test_commands_are_counted_by_the_same_watch(shared: Stores) -> None:
+    shared.mongo.things.drop()
     with count_commands(shared) as (database, names):
         assert names == []
         database.things.insert_one({})
