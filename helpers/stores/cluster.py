@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
@@ -43,8 +44,7 @@ def create_database(nodes: Sequence[Node], name: str, *, citus: bool) -> None:
     Raises ``StoreError`` when a node does not answer, or when the database is there with scripts
     of another version.
     """
-    for node in nodes:
-        make_ready(node, name, citus=citus, coordinator=node is nodes[0])
+    make_all_ready(nodes, name, citus=citus)
     # In a new session: the scripts' settings belong to the database.
     with (
         connect_postgres(nodes[0].url, database=name) as connection,
@@ -52,6 +52,20 @@ def create_database(nodes: Sequence[Node], name: str, *, citus: bool) -> None:
         connection.transaction(),
     ):
         _join(connection, nodes)
+
+
+def make_all_ready(nodes: Sequence[Node], name: str, *, citus: bool) -> None:
+    """Make database ``name`` on every node, on all at the same time; ``nodes[0]`` coordinates.
+
+    Raises ``StoreError`` as ``create_database`` does, that of the first node that has one.
+    """
+
+    def make(node: Node) -> None:
+        make_ready(node, name, citus=citus, coordinator=node is nodes[0])
+
+    with ThreadPoolExecutor(len(nodes)) as pool:
+        for _ in pool.map(make, nodes):
+            pass
 
 
 def make_ready(node: Node, name: str, *, citus: bool, coordinator: bool = False) -> None:
@@ -77,8 +91,13 @@ def make_ready(node: Node, name: str, *, citus: bool, coordinator: bool = False)
 
 
 def drop_database(nodes: Sequence[Node], name: str) -> None:
-    """Drop database ``name`` on every node where it is, whoever is connected to it."""
-    for node in nodes:
+    """Drop database ``name`` on every node where it is, whoever is connected to it.
+
+    The coordinator, ``nodes[0]``, comes first: while its database is there, Citus connects from it
+    to the workers.
+    """
+
+    def drop(node: Node) -> None:
         with (
             connect_postgres(node.url, database="postgres") as connection,
             explaining("PostgreSQL", node.url),
@@ -86,6 +105,13 @@ def drop_database(nodes: Sequence[Node], name: str) -> None:
             connection.execute(
                 sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
             )
+
+    coordinator, *workers = nodes
+    drop(coordinator)
+    if workers:
+        with ThreadPoolExecutor(len(workers)) as pool:
+            for _ in pool.map(drop, workers):
+                pass
 
 
 def nodes_of(addresses: Addresses) -> list[Node]:
