@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
@@ -44,7 +44,7 @@ def create_database(nodes: Sequence[Node], name: str, *, citus: bool) -> None:
     Raises ``StoreError`` when a node does not answer, or when the database is there with scripts
     of another version.
     """
-    _on_each(nodes, lambda n: make_ready(n, name, citus=citus, coordinator=n is nodes[0]))
+    make_all_ready(nodes, name, citus=citus)
     # In a new session: the scripts' settings belong to the database.
     with (
         connect_postgres(nodes[0].url, database=name) as connection,
@@ -52,6 +52,20 @@ def create_database(nodes: Sequence[Node], name: str, *, citus: bool) -> None:
         connection.transaction(),
     ):
         _join(connection, nodes)
+
+
+def make_all_ready(nodes: Sequence[Node], name: str, *, citus: bool) -> None:
+    """Make database ``name`` on every node, on all at the same time; ``nodes[0]`` coordinates.
+
+    Raises ``StoreError`` as ``create_database`` does, that of the first node that has one.
+    """
+
+    def make(node: Node) -> None:
+        make_ready(node, name, citus=citus, coordinator=node is nodes[0])
+
+    with ThreadPoolExecutor(len(nodes)) as pool:
+        for _ in pool.map(make, nodes):
+            pass
 
 
 def make_ready(node: Node, name: str, *, citus: bool, coordinator: bool = False) -> None:
@@ -77,7 +91,11 @@ def make_ready(node: Node, name: str, *, citus: bool, coordinator: bool = False)
 
 
 def drop_database(nodes: Sequence[Node], name: str) -> None:
-    """Drop database ``name`` on every node where it is, whoever is connected to it."""
+    """Drop database ``name`` on every node where it is, whoever is connected to it.
+
+    The coordinator, ``nodes[0]``, comes first: while its database is there, Citus connects from it
+    to the workers.
+    """
 
     def drop(node: Node) -> None:
         with (
@@ -88,7 +106,12 @@ def drop_database(nodes: Sequence[Node], name: str) -> None:
                 sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
             )
 
-    _on_each(nodes, drop)
+    coordinator, *workers = nodes
+    drop(coordinator)
+    if workers:
+        with ThreadPoolExecutor(len(workers)) as pool:
+            for _ in pool.map(drop, workers):
+                pass
 
 
 def nodes_of(addresses: Addresses) -> list[Node]:
@@ -147,12 +170,6 @@ def has_citus(connection: psycopg.Connection) -> bool:
     """Tell whether the node can load genuine Citus."""
     found = connection.execute("SELECT FROM pg_available_extensions WHERE name = 'citus'")
     return found.fetchone() is not None
-
-
-def _on_each(nodes: Sequence[Node], do: Callable[[Node], None]) -> None:
-    """Do the same to all nodes at the same time. Raises what the first that failed has raised."""
-    with ThreadPoolExecutor(len(nodes)) as pool:
-        list(pool.map(do, nodes))
 
 
 def _registered(connection: psycopg.Connection) -> list[tuple[int, str, int]]:

@@ -1,4 +1,4 @@
-"""A cluster of a test module's own, and databases on it that know no worker yet."""
+"""The cluster of the SQL interface's tests, and databases on it that know no worker yet."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from helpers.servers import EmbeddedServers
-from helpers.servers.server import Server
-from helpers.settings import Settings, load_settings
-from helpers.stores.cluster import Node, drop_database, has_citus, make_ready, nodes_of
+from helpers.settings import Addresses, Settings, load_settings
+from helpers.stores import locate
+from helpers.stores.cluster import Node, drop_database, has_citus, make_all_ready, nodes_of
 from helpers.stores.connect import connect_postgres
 from tests.servers.driving import temporary_home
 
@@ -51,23 +51,51 @@ class Database:
             for worker in range(1, workers + 1):
                 connection.execute(f"SELECT citus_add_node({self.address(worker)})")
 
+    def empty(self) -> None:
+        """Drop the tables and schemas that tests have made, on every node; workers stay."""
+        for node in range(len(self.nodes)):
+            with self.connect(node) as connection:
+                connection.execute("SET lock_timeout = '60s'")
+                for (command,) in rows(connection, _LEFT_OVER):
+                    connection.execute(command.encode())
+
+
+# The commands that drop what tests have made: all their tables at once, since some refer to
+# others, then the schemas.
+_LEFT_OVER = r"""
+WITH made AS (
+    SELECT oid, nspname
+    FROM pg_namespace
+    WHERE nspname NOT LIKE 'pg\_%'
+      AND nspname NOT IN ('public', 'information_schema', 'sharding', 'sharding_aside', 'shards',
+          'citus', 'citus_internal', 'columnar', 'columnar_internal')
+)
+SELECT format('DROP TABLE %s CASCADE', string_agg(oid::regclass::text, ', '))
+FROM pg_class
+WHERE relkind IN ('r', 'p') AND NOT relispartition
+  AND (relnamespace = 'public'::regnamespace OR relnamespace IN (SELECT oid FROM made))
+HAVING count(*) > 0
+UNION ALL
+SELECT format('DROP SCHEMA %I CASCADE', nspname) FROM made
+"""
+
 
 @dataclass(frozen=True)
 class Cluster:
     """Four nodes; the one with the lowest port is the coordinator, as in the transcripts."""
 
-    servers: EmbeddedServers
     nodes: tuple[Node, ...] = field(repr=False)
     citus: bool
+    name: str = "conformance"
+    servers: EmbeddedServers | None = None
     _numbers: Iterator[int] = field(default_factory=count)
 
     @contextlib.contextmanager
     def database(self, workers: int = 0) -> Iterator[Database]:
         """Give an empty database with ``workers`` workers registered; drop it afterwards."""
-        database = Database(self.nodes, f"conformance_{next(self._numbers)}")
-        for node in self.nodes:
-            make_ready(node, database.name, citus=self.citus, coordinator=node is self.nodes[0])
+        database = Database(self.nodes, f"{self.name}_{next(self._numbers)}")
         try:
+            make_all_ready(self.nodes, database.name, citus=self.citus)
             if workers:
                 database.register(workers)
             yield database
@@ -76,17 +104,27 @@ class Cluster:
 
     @contextlib.contextmanager
     def stopped(self, node: int) -> Iterator[None]:
-        """Keep one node stopped for a while."""
-        self._server(node).stop()
+        """Keep one node of a cluster of one's own stopped for a while."""
+        assert self.servers is not None, "others use the servers too"
+        names = ["coordinator", "worker1", "worker2", "worker3"]
+        servers = [self.servers.server(name) for name in names]
+        [server] = [server for server in servers if server.port == self.nodes[node].port]
+        server.stop()
         try:
             yield
         finally:
             self.servers.up()
 
-    def _server(self, node: int) -> Server:
-        names = ["coordinator", "worker1", "worker2", "worker3"]
-        servers = [self.servers.server(name) for name in names]
-        return next(server for server in servers if server.port == self.nodes[node].port)
+
+def shared_cluster(name: str) -> Cluster | None:
+    """Return the cluster that all tests share, with three workers; ``name`` is its databases'.
+
+    ``None`` where the servers are given by address: they may have fewer workers.
+    """
+    settings = load_settings()
+    if settings.addresses is not None:
+        return None
+    return _cluster(locate(settings, workers=3), name)
 
 
 @contextlib.contextmanager
@@ -96,14 +134,17 @@ def running_cluster() -> Iterator[Cluster]:
         settings = Settings(home, pg_bindir=load_settings().pg_bindir, durable=False)
         servers = EmbeddedServers(settings)
         try:
-            addresses = servers.up(workers=3)
-            # Each of them can be the coordinator of a database, so the order is ours to choose.
-            nodes = sorted(nodes_of(addresses), key=lambda node: node.port)
-            with connect_postgres(nodes[0].url, database="postgres") as connection:
-                citus = has_citus(connection)
-            yield Cluster(servers, tuple(nodes), citus)
+            yield _cluster(servers.up(workers=3), "conformance", servers)
         finally:
             servers.reset()
+
+
+def _cluster(addresses: Addresses, name: str, servers: EmbeddedServers | None = None) -> Cluster:
+    # Each of them can be the coordinator of a database, so the order is ours to choose.
+    nodes = sorted(nodes_of(addresses)[:4], key=lambda node: node.port)
+    with connect_postgres(nodes[0].url, database="postgres") as connection:
+        citus = has_citus(connection)
+    return Cluster(tuple(nodes), citus, name, servers)
 
 
 def value(connection: Connection, query: str, *arguments: object) -> Any:

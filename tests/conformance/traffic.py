@@ -1,12 +1,15 @@
-"""Readers and writers that work on two tables all the while, and note whatever is not right."""
+"""Two tables whose shards are moved, and readers and writers that note whatever is not right."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
 
 import psycopg
+import pytest
 
 from tests.conformance.databases import Connection, Database, rows
 
@@ -29,6 +32,11 @@ _SEES = {
         PRODUCTS,
     ),
 }
+
+#: What makes a move fail: given the shard of ``p`` and the session that moves it.
+Fault = Callable[[int, Connection], AbstractContextManager[None]]
+
+_PLACEMENTS = "SELECT shardid, nodeport FROM pg_dist_shard_placement ORDER BY 1, 2"
 
 # What a writer is told to repeat.
 _REPEAT = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
@@ -102,3 +110,53 @@ class Traffic:
                 self.written[number] += 1
 
         return write
+
+
+def check_move_fails(database: Database, fault: Fault) -> None:
+    """See that a move with this fault fails, and leaves all as it was: rows and placements.
+
+    ``database`` has three workers and no tables.
+    """
+    with database.connect() as connection:
+        make_tables(connection)
+        shard = first_shard_on(connection, database, 1)
+        before = _state(connection)
+        with (
+            contextlib.closing(database.connect()) as mover,
+            fault(shard, mover),
+            pytest.raises(psycopg.Error),
+        ):
+            move(mover, database, shard, 1, 3)
+        assert _state(connection) == before
+        connection.execute("UPDATE p SET stock = stock + 1")
+        move(connection, database, shard, 1, 3)
+        assert (shard, database.ports[3]) in rows(connection, _PLACEMENTS)
+        assert (shard + 8, database.ports[3]) in rows(connection, _PLACEMENTS)
+        assert rows(connection, "SELECT sum(stock)::int, count(*)::int FROM p") == [(300, 300)]
+        assert rows(connection, "SELECT count(*)::int FROM o") == [(ORDERS,)]
+
+
+def first_shard_on(connection: Connection, database: Database, worker: int) -> int:
+    """Return the first shard of ``p`` on a worker; that of ``o`` is numbered 8 higher."""
+    [(shard,)] = rows(
+        connection,
+        "SELECT min(shardid)::int FROM citus_shards "
+        f"WHERE table_name = 'p'::regclass AND nodeport = {database.ports[worker]}",
+    )
+    return int(shard)
+
+
+def move(connection: Connection, database: Database, shard: int, source: int, target: int) -> None:
+    """Move a shard from one worker to another."""
+    connection.execute(
+        f"SELECT citus_move_shard_placement({shard}, {database.address(source)}, "
+        f"{database.address(target)}, 'block_writes')".encode()
+    )
+
+
+def _state(connection: Connection) -> list[Any]:
+    return [
+        rows(connection, _PLACEMENTS),
+        rows(connection, "SELECT id, stock FROM p ORDER BY 1"),
+        rows(connection, "SELECT pid, id FROM o ORDER BY 1, 2"),
+    ]

@@ -228,7 +228,7 @@ def _announced(process: subprocess.Popen[bytes], log: Path) -> Lab:
             return lab
         if ended or time.monotonic() > deadline:
             raise FreshError(f"`make lab` did not come to JupyterLab: {_last(said)}")
-        time.sleep(0.5)
+        time.sleep(0.1)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

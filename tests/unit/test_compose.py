@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from dotenv import dotenv_values
 from ruamel.yaml import YAML
 
 from helpers.settings import PROJECT, load_settings
+from tests.unit.schemas import exit_code
 
 FILE = PROJECT / "docker-compose.yml"
 POSTGRES = ("coordinator", "worker1", "worker2", "worker3")
@@ -25,21 +25,11 @@ def services() -> dict[str, Any]:
     return found
 
 
-def _validate(file: Path) -> subprocess.CompletedProcess[str]:
-    options = ["--builtin-schema", "vendor.compose-spec", str(file)]
-    return subprocess.run(
-        [sys.executable, "-m", "check_jsonschema", *options],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_it_is_valid_by_the_compose_specification(tmp_path: Path) -> None:
-    assert _validate(FILE).returncode == 0
+    assert exit_code(FILE, "compose-spec") == 0
     broken = tmp_path / "broken.yml"
     broken.write_text(FILE.read_text("utf-8").replace("image:", "picture:"), "utf-8")
-    assert _validate(broken).returncode == 1, "the validation finds nothing"
+    assert exit_code(broken, "compose-spec") == 1, "the validation finds nothing"
 
 
 def test_the_images_are_the_ones_that_the_course_is_written_for(services: dict[str, Any]) -> None:

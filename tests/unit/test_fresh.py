@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from jupyter_client.manager import start_new_kernel
 
-from helpers.authoring.picture import lab
 from helpers.settings import PROJECT
 from tests.fresh.__main__ import FOLDER, Report
 from tests.fresh.clone import (
@@ -19,7 +22,6 @@ from tests.fresh.clone import (
     Clone,
     FreshError,
     Lab,
-    ask,
     check_page,
     environment,
     find_lab,
@@ -124,24 +126,95 @@ def test_a_report_ends_badly_where_something_does_not_hold(
     assert report.failed == ["that does not"]
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """JupyterLab on a folder with one notebook."""
-    folder = tmp_path_factory.mktemp("lab")
-    _notebook(folder / NOTEBOOK, "1")
-    with lab(folder) as address:
-        found = find_lab(address.replace("-", "_"))
-        assert found is not None
-        yield Lab(found.port, address.partition("token=")[2])
+class _Jupyter(BaseHTTPRequestHandler):
+    """Answer as JupyterLab does, as far as the trial asks; subclasses have one fault each."""
+
+    token = "0a1b2c"
+    page = "<title>JupyterLab</title>"
+    names: ClassVar[list[str]] = [NOTEBOOK, "01_sharding.ipynb"]
+    open_to_all = False
+
+    def do_GET(self) -> None:
+        if self.path == f"/lab?token={self.token}":
+            self._answer(200, self.page)
+        elif self.path != "/api/contents":
+            self._answer(404, "nothing here")
+        elif self._knows_token():
+            self._answer(200, json.dumps({"content": [{"name": name} for name in self.names]}))
+        else:
+            self._answer(403, "Forbidden")
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path != "/api/sessions" or not self._knows_token():
+            self._answer(403, "Forbidden")
+        else:
+            kernel = f"{body['kernel']['name']} for {body['path']}, a {body['type']}"
+            self._answer(201, json.dumps({"kernel": {"id": kernel}}))
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing on standard error."""
+
+    def _knows_token(self) -> bool:
+        return self.open_to_all or self.headers["Authorization"] == f"token {self.token}"
+
+    def _answer(self, status: int, text: str) -> None:
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(text.encode())
 
 
-def test_the_page_comes_with_the_token_alone_and_a_kernel_starts(running: Lab) -> None:
-    check_page(running)
-    kernel = start_kernel(running, NOTEBOOK)
-    listed = json.loads(ask(f"http://127.0.0.1:{running.port}/api/kernels", running.token))
-    assert [one["id"] for one in listed] == [kernel]
-    with pytest.raises(FreshError, match="403"):
-        start_kernel(Lab(running.port, "another"), NOTEBOOK)
+class _AnotherProgram(_Jupyter):
+    page = "<title>Something else</title>"
+
+
+class _OfAnotherFolder(_Jupyter):
+    names: ClassVar[list[str]] = ["01_sharding.ipynb"]
+
+
+class _WithoutToken(_Jupyter):
+    open_to_all = True
+
+
+@contextlib.contextmanager
+def _serving(handler: type[_Jupyter]) -> Iterator[Lab]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield Lab(server.server_port, handler.token)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_the_page_comes_with_the_token_alone_and_a_kernel_starts() -> None:
+    """JupyterLab itself is asked in ``tests/fresh/test_jupyterlab.py``."""
+    with _serving(_Jupyter) as lab:
+        check_page(lab)
+        assert start_kernel(lab, NOTEBOOK) == f"python3 for {NOTEBOOK}, a notebook"
+        with pytest.raises(FreshError, match="403"):
+            start_kernel(Lab(lab.port, "another"), NOTEBOOK)
+
+
+@pytest.mark.parametrize(
+    ("handler", "reason"),
+    [
+        (_AnotherProgram, "is not JupyterLab"),
+        (_OfAnotherFolder, f"does not list {NOTEBOOK}"),
+        (_WithoutToken, "without the token"),
+    ],
+)
+def test_a_page_that_is_not_as_it_should_be_is_refused(
+    handler: type[_Jupyter], reason: str
+) -> None:
+    with _serving(handler) as lab, pytest.raises(FreshError, match=reason):
+        check_page(lab)
+
+
+def test_a_server_that_is_not_there_is_an_error_of_the_trial() -> None:
+    with pytest.raises(FreshError, match="does not answer"):
+        check_page(Lab(1, "0"))
 
 
 def test_the_cells_are_run_and_the_one_that_fails_is_named(tmp_path: Path) -> None:
@@ -155,15 +228,3 @@ def test_the_cells_are_run_and_the_one_that_fails_is_named(tmp_path: Path) -> No
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-
-
-SPOILED: dict[str, Callable[[Lab], object]] = {
-    "nobody there": lambda _: check_page(Lab(1, "0")),
-    "no such notebook": lambda lab: ask(f"http://127.0.0.1:{lab.port}/api/contents/no", lab.token),
-}
-
-
-@pytest.mark.parametrize("name", SPOILED)
-def test_what_does_not_answer_is_an_error_of_the_trial(name: str, running: Lab) -> None:
-    with pytest.raises(FreshError, match="does not answer"):
-        SPOILED[name](running)

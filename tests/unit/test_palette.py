@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -101,6 +101,12 @@ OF_OTHERS: dict[str, Callable[[], Figure]] = {
 EVERY_DRAWING = {**OF_STORES, **OF_OTHERS}
 
 
+@cache
+def drawing(name: str) -> Figure:
+    """Return a drawing, made once for all tests: they only look at it."""
+    return EVERY_DRAWING[name]()
+
+
 @pytest.mark.parametrize("vision", VISIONS)
 def test_stores_stay_apart_for_every_reader(vision: str) -> None:
     for one, other in itertools.combinations(STORE_COLOURS.values(), 2):
@@ -149,7 +155,7 @@ def test_a_simulation_is_that_of_its_source() -> None:
 
 def _colours(figure: Figure) -> set[str]:
     """Return the colours of everything that is drawn, without what is as good as invisible."""
-    figure.savefig(io.BytesIO(), format="png")
+    figure.draw_without_rendering()
     found = set()
     for artist in figure.findobj():
         for name in ("get_color", "get_facecolor", "get_edgecolor", "get_markerfacecolor"):
@@ -165,12 +171,12 @@ def _colours(figure: Figure) -> set[str]:
 
 @pytest.mark.parametrize("name", OF_OTHERS)
 def test_a_store_s_colour_stands_for_nothing_else(name: str) -> None:
-    assert _colours(OF_OTHERS[name]()).isdisjoint(STORE_COLOURS.values())
+    assert _colours(drawing(name)).isdisjoint(STORE_COLOURS.values())
 
 
 @pytest.mark.parametrize("name", OF_STORES)
 def test_what_is_a_store_s_has_its_colour(name: str) -> None:
-    assert not _colours(OF_STORES[name]()).isdisjoint(STORE_COLOURS.values())
+    assert not _colours(drawing(name)).isdisjoint(STORE_COLOURS.values())
 
 
 def _marks(figure: Figure) -> Iterator[list[tuple[str, object, object, object]]]:
@@ -193,7 +199,7 @@ def _marks(figure: Figure) -> Iterator[list[tuple[str, object, object, object]]]
 
 @pytest.mark.parametrize("name", EVERY_DRAWING)
 def test_what_a_legend_names_is_told_apart_in_grey(name: str) -> None:
-    for looks in _marks(EVERY_DRAWING[name]()):
+    for looks in _marks(drawing(name)):
         for one, other in itertools.combinations(looks, 2):
             light = abs(lightness(one[0]) - lightness(other[0]))
             assert one[1:] != other[1:] or light >= FAR_IN_GREY, (one, other)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from ruamel.yaml import YAML
 
 from helpers.settings import PROJECT
 from tests.unit.naming import make_targets
+from tests.unit.schemas import exit_code
 
 WORKFLOW = PROJECT / ".github" / "workflows" / "ci.yml"
 CONTAINER = PROJECT / ".devcontainer" / "devcontainer.json"
@@ -51,17 +50,11 @@ def _commands(workflow: dict[str, Any], container: dict[str, Any]) -> list[str]:
     return [*said, container["postCreateCommand"], container["postStartCommand"]]
 
 
-def _validate(file: Path) -> int:
-    options = ["--builtin-schema", "vendor.github-workflows", str(file)]
-    command = [sys.executable, "-m", "check_jsonschema", *options]
-    return subprocess.run(command, capture_output=True, check=False).returncode
-
-
 def test_it_is_valid_by_the_published_schema_of_workflows(tmp_path: Path) -> None:
-    assert _validate(WORKFLOW) == 0
+    assert exit_code(WORKFLOW, "github-workflows") == 0
     broken = tmp_path / "broken.yml"
     broken.write_text(WORKFLOW.read_text("utf-8").replace("runs-on:", "runs-in:"), "utf-8")
-    assert _validate(broken) == 1, "the validation finds nothing"
+    assert exit_code(broken, "github-workflows") == 1, "the validation finds nothing"
 
 
 def test_it_may_only_read_and_ends_in_time(workflow: dict[str, Any]) -> None:
