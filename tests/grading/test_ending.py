@@ -64,6 +64,7 @@ def _kernels(process: psutil.Process) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM], ids=lambda sign: sign.name)
 def test_a_signal_to_the_grader_alone_ends_all_that_it_has_started(
     tmp_path: Path, sign: signal.Signals

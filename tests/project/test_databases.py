@@ -51,13 +51,11 @@ def test_fresh_stores_are_empty_whatever_was_there(project: Stores) -> None:
         assert stores.redis.dbsize() == 0
 
 
-def test_fresh_stores_are_there_when_somebody_has_dropped_them(
+def test_fresh_stores_are_made_where_there_are_none(
     monkeypatch: pytest.MonkeyPatch, project: Stores
 ) -> None:
-    monkeypatch.setenv(NAME, f"{project.mongo.name}_project")
-    with open_project() as stores:
-        name = stores.mongo.name
-    project.postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    name = f"{project.mongo.name}_project"
+    monkeypatch.setenv(NAME, name)
     with fresh_stores() as stores:
         assert stores.postgres.info.dbname == name
         lay_out(stores, MARKET)
@@ -195,7 +193,10 @@ def test_a_rival_writes_just_before_the_first_write(project: Stores) -> None:
     assert (first.matched_count, again.matched_count) == (0, 1)
 
 
-def test_within_reach_a_store_can_be_taken_away_and_comes_back(project: Stores) -> None:
+@pytest.mark.parametrize("strike", ["cut", pytest.param("freeze", marks=pytest.mark.verify)])
+def test_within_reach_a_store_can_be_taken_away_and_comes_back(
+    project: Stores, strike: str
+) -> None:
     with fresh_stores() as stores:
         lay_out(stores, MARKET)
         with within_reach(stores) as (near, links):
@@ -204,12 +205,11 @@ def test_within_reach_a_store_can_be_taken_away_and_comes_back(project: Stores) 
                 (read_units, links.redis, (redis.ConnectionError, redis.TimeoutError)),
             ):
                 whole = read(near, MARKET.ids)
-                for strike in (link.cut, link.freeze):
-                    strike()
-                    with pytest.raises(errors):
-                        read(near, MARKET.ids)
-                    link.restore()
-                    assert read(near, MARKET.ids) == whole
-            links.postgres.freeze()
+                getattr(link, strike)()
+                with pytest.raises(errors):
+                    read(near, MARKET.ids)
+                link.restore()
+                assert read(near, MARKET.ids) == whole
+            getattr(links.postgres, strike)()
             with pytest.raises(psycopg.OperationalError):
                 read_listings(near, MARKET.ids)
