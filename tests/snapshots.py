@@ -13,7 +13,7 @@ from psycopg import sql
 
 from helpers.shop.metadata_schema import COLLECTION, prepare_metadata
 from helpers.shop.outbox import prepare_sales
-from helpers.shop.schema import create_shop
+from helpers.shop.schema import create_shop, drop_shop
 from helpers.stores import Document, Stores
 
 _TABLES = ("order_outbox", "order_keys", "orders", "stock_movements", "categories", "products")
@@ -56,6 +56,7 @@ def empty_shop(stores: Stores) -> Stores:
     """
     names = [*_TABLES, "order_ids"]
     if stores.postgres.execute(_ARE_ALL_THERE, [names]).fetchone() != (True,):
+        drop_shop(stores)  # what a test left of it may be of any shape
         create_shop(stores)
     stores.postgres.execute(_EMPTY)
     there = stores.mongo.list_collection_names()

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.errors import MetadataError
+from helpers.shop import metadata_versions
 from helpers.shop.categories import CATEGORIES, MEASURED
 from helpers.shop.generate import products
 from helpers.shop.joins import batched, per_product
@@ -237,6 +238,28 @@ def test_a_change_between_reading_and_writing_is_not_lost(stores: Stores) -> Non
     assert collection.update_one(change.condition, change.update()).modified_count == 1
     (after,) = collection.find({}, {"_id": 0})
     assert (after["description"], after["specifications"]["ram_gb"]) == ("new", 16)
+
+
+def test_a_change_while_reading_migrates_the_document_is_not_lost(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes between the read and the write, which must then not be done."""
+    _fill(stores, 1)
+    collection = stores.mongo.productmetas
+    changes = iter([{"$set": {"specifications.ram": "32GB"}}])
+
+    def plan_late(document: Document) -> Any:
+        for change in changes:
+            collection.update_one({"product_id": 1}, change)
+        return plan_change(document)
+
+    monkeypatch.setattr(metadata_versions, "plan_change", plan_late)
+    current = read_current(collection, 1)
+    assert current is not None
+    assert current["specifications"]["ram_gb"] == 32
+    stored = collection.find_one({"product_id": 1})
+    assert stored is not None
+    assert stored["specifications"]["ram"] == "32GB"
 
 
 @pytest.mark.parametrize(

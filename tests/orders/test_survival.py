@@ -44,11 +44,15 @@ PLACING: dict[str, tuple[Callable[[Orders], object], str]] = {
 #: The steps of the relay, in ``outbox``; MongoDB is written in two.
 RELAYING = ("_read", "_write", "_delete")
 
-#: A crash before nothing is written, before and after all is: these decide what becomes of it.
-_TELLING = [("before", "reserve"), ("after", "key"), ("after", "commit")]
+#: Before a step, the stores hold what they held after the one before it. In `make test`: a crash
+#: after which nothing is written, one within the transaction, and one after it.
+_IN_TEST = ("reserve", "key", "commit")
 POINTS = [
-    pytest.param(*point, marks=() if point in _TELLING else pytest.mark.verify)
-    for point in itertools.product(("before", "after"), PLACING)
+    pytest.param("before", "agree", marks=pytest.mark.verify),
+    *(
+        pytest.param("after", step, marks=() if step in _IN_TEST else pytest.mark.verify)
+        for step in PLACING
+    ),
 ]
 
 
