@@ -61,7 +61,8 @@ class ALesson:
 
     def test_the_solution_is_accepted(self, answered: Answered, name: str) -> None:
         verdict = answered.solutions[name]
-        assert verdict.kind == "accepted", (verdict, answered)
+        ran = ", ".join(answered.ran)
+        assert verdict.kind == "accepted", f"{verdict}. Of the lesson, these cells have run: {ran}."
 
 
 @pytest.mark.verify
