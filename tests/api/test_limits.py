@@ -97,6 +97,7 @@ def test_a_store_that_fails_again_and_again_is_left_alone_until_it_is_back(
         health = client.get("/healthz").json()["stores"][store]
         assert health["status"] == "down", "it is asked here"
         assert health["breaker"]["failures"] >= 5
+        assert health["breaker"]["retry_seconds"] <= _PAUSE_SECONDS
     wait_until(lambda: is_whole(client) and breakers(client) == CLOSED)
 
 

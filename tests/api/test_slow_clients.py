@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import httpx
 import psutil
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
+from helpers.faces.api.protocol import protocol_with
 from helpers.faces.background import Served
 from helpers.stores import Stores
 from tests.api.serving import serving
@@ -146,3 +151,28 @@ def test_requests_one_after_another_in_one_packet_are_all_answered(impatient: Se
         answer = _until_closed(one)
     assert answer.count(b"HTTP/1.1 200 OK") == 10
     assert answer.count(b'"name":"Laptop A"') == 9
+
+
+def test_a_reader_that_makes_room_in_time_is_kept() -> None:
+    """And one that does not is let go: the time begins anew with each answer that finds no room."""
+
+    async def main() -> None:
+        config = uvicorn.Config(_no_app, log_config=None, lifespan="off", ws="none")
+        protocol = protocol_with(0.01)(config=config, server_state=ServerState(), app_state={})
+        transport = Mock(spec=asyncio.Transport)
+        transport.get_extra_info.return_value = None
+        protocol.connection_made(transport)
+        protocol.pause_writing()
+        protocol.resume_writing()
+        await asyncio.sleep(0.1)  # a time limit that still ran would be over before
+        assert not transport.abort.called
+        protocol.pause_writing()
+        while not transport.abort.called:
+            await asyncio.sleep(0.01)
+        protocol.connection_lost(None)
+
+    asyncio.run(main())
+
+
+async def _no_app(*_: object) -> None:
+    raise AssertionError("nothing is asked")
