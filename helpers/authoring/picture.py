@@ -33,7 +33,7 @@ PICTURE = PROJECT / "docs" / "notebook.png"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 _SIZE: ViewportSize = {"width": 1180, "height": 860}
-_PATIENCE_SECONDS = 60
+_PATIENCE_SECONDS = 180
 # What only the course's authors have installed.
 _PAGE = {"disabledExtensions": {"@jupyter/nbgrader": True}}
 # A notebook's cells are made when they come into view.
