@@ -23,6 +23,9 @@ DURATIONS = PROJECT / "tests" / "durations.json"
 #: The layers that reach the servers by their addresses.
 BY_ADDRESS = ("by-address", "all-by-address")
 
+# Folders whose modules share fixtures that are worth keeping.
+_TOGETHER = ("tests/browser/",)
+
 _SLOWEST = 10
 # Scopes that take less are not recorded: they do not matter to the order.
 _LEAST_SECONDS = 1.0
@@ -64,9 +67,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         marks = {mark.name for mark in item.iter_markers()}
         (chosen if is_in(layer, item.path, marks) else others).append(item)
     config.hook.pytest_deselected(items=others)
-    # So that no process is left alone with a long module at the end.
-    known = recorded().get(layer, {})
-    items[:] = sorted(chosen, key=lambda item: -known.get(scope_of(item.nodeid), 0.0))
+    ranks = _ranks(recorded().get(layer, {}))
+    items[:] = sorted(chosen, key=lambda item: -ranks.get(scope_of(item.nodeid), 0.0))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -103,6 +105,18 @@ def is_in(layer: str, file: Path, marks: Collection[str]) -> bool:
     if layer == "all-by-address":
         return "servers" not in marks
     return ("verify" in marks) == (layer == "verify")
+
+
+def _ranks(known: Mapping[str, float]) -> dict[str, float]:
+    """Return how early each scope begins: the longest first, and those of a folder together.
+
+    So no process is left alone with a long module at the end, and a browser is started once.
+    """
+    first: dict[str, float] = {}
+    for scope, seconds in known.items():
+        if scope.startswith(_TOGETHER):
+            first[folder_of(scope)] = max(seconds, first.get(folder_of(scope), 0.0))
+    return {scope: first.get(folder_of(scope), seconds) for scope, seconds in known.items()}
 
 
 def _longest_first(seconds: Mapping[str, float]) -> list[tuple[str, float]]:

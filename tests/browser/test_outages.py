@@ -72,19 +72,6 @@ def test_without_mongodb_its_fields_say_so_and_come_back(
     expect(tags).not_to_contain_text("does not answer")
 
 
-def test_what_mongodb_said_before_stays_with_its_time(
-    open_page: Opening, service: Served, links: Links
-) -> None:
-    page = _open(open_page, service)
-    expect(cards(page)).to_have_count(PAGE)
-    links.mongo.cut()
-    source = card(page, 1).locator('[data-store="MongoDB"] .source')
-    expect(source).to_contain_text(re.compile(r"does not answer; as of \d\d:\d\d:\d\d"))
-    expect(field(card(page, 1), "description")).to_have_text("High-performance laptop")
-    links.restore()
-    expect(source).to_have_text("MongoDB · productmetas")
-
-
 def test_without_postgresql_a_banner_says_what_is_away_until_it_is_back(
     open_page: Opening, service: Served, links: Links
 ) -> None:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
 from helpers.faces import palette
 from helpers.faces.api.parameters import specification_value
@@ -32,6 +31,7 @@ from tests.browser.looking import (
     FAILED_REQUEST,
     PAGE,
     asked,
+    call_each,
     card,
     cards,
     field,
@@ -40,6 +40,8 @@ from tests.browser.looking import (
     overflow,
     shown_ids,
     store_of,
+    tab_stops,
+    texts_of,
 )
 
 COLOURS = {"PostgreSQL": palette.POSTGRES, "MongoDB": palette.MONGO, "Redis": palette.REDIS}
@@ -55,6 +57,7 @@ STORES = {
 
 def test_the_originals_products_are_shown_as_the_stores_have_them(still_page: Page) -> None:
     assert shown_ids(still_page) == list(range(1, PAGE + 1))
+    expect(still_page.get_by_role("status")).to_have_text(f"{PAGE} products, there are more")
     for product in ORIGINALS:
         shown = card(still_page, product.id)
         metadata = product.metadata or {}
@@ -164,26 +167,14 @@ def test_more_products_are_appended_until_all_are_shown(page: Page) -> None:
     expect(last.get_by_role("button")).to_be_focused()
 
 
-def _texts_of(part: Locator) -> Callable[[], list[str]]:
-    """Note each text that the stock within a part will have; return how to read the notes."""
-    notes = part.evaluate_handle(
-        """(part) => {
-            const notes = [];
-            const note = () => notes.push(part.querySelector(".stock").textContent);
-            new MutationObserver(note).observe(part, { childList: true, subtree: true });
-            return notes;
-        }"""
-    )
-    return notes.json_value
-
-
 def test_an_order_lowers_the_stock_without_moving_focus_or_page(
     fast_page: Page, service: Served, stock: Stock, shop: Stores
 ) -> None:
+    expect(fast_page.locator("#refresh-state")).to_contain_text("304, nothing changed")
     button = card(fast_page, 7).get_by_role("button")
     button.focus()
     before = fast_page.evaluate("() => [scrollX, scrollY]")
-    seen = _texts_of(card(fast_page, 1).locator('[data-store="Redis"]'))
+    seen = texts_of(card(fast_page, 1).locator('[data-store="Redis"]'))
     order = {"product_id": 1, "quantity": 1, "customer_id": 7}
     placed = httpx.post(f"{service.url}/api/orders", json=order, headers=service.writing)
     assert placed.status_code == 201
@@ -194,7 +185,7 @@ def test_an_order_lowers_the_stock_without_moving_focus_or_page(
     assert fast_page.evaluate("() => [scrollX, scrollY]") == before
 
 
-def test_without_redis_names_and_prices_stay_and_stock_is_unknown(
+def test_without_redis_or_mongodb_the_other_fields_stay(
     open_page: Opening, service: Served, links: Links
 ) -> None:
     page = open_page(f"{service.url}/", may=FAILED_REQUEST, fast=True)
@@ -215,6 +206,12 @@ def test_without_redis_names_and_prices_stay_and_stock_is_unknown(
     expect(field(card(page, 1), "stock")).to_have_text("15 in stock")
     expect(page.get_by_role("checkbox", name="In stock only")).to_be_enabled()
     expect(state).to_contain_text("1 round trip")
+    links.mongo.cut()
+    source = card(page, 1).locator('[data-store="MongoDB"] .source')
+    expect(source).to_contain_text(re.compile(r"does not answer; as of \d\d:\d\d:\d\d"))
+    expect(field(card(page, 1), "description")).to_have_text("High-performance laptop")
+    links.restore()
+    expect(source).to_have_text("MongoDB · productmetas")
 
 
 def test_without_postgresql_what_was_shown_stays_under_a_banner(
@@ -234,7 +231,17 @@ def test_without_postgresql_what_was_shown_stays_under_a_banner(
     expect(page.locator("#products")).not_to_have_attribute("aria-busy", "true")
 
 
-# 640 pixels are those of a window of 1280 at 200 %.
+def test_tab_reaches_everything_in_the_order_in_which_it_is_seen(page: Page) -> None:
+    assert tab_stops(page, 200) == [
+        "skip",
+        "drawer-toggle",
+        "filters",
+        "refresh-pause",
+        "products",
+        "more",
+    ]
+
+
 def test_narrow_windows_do_not_scroll_sideways(still_page: Page) -> None:
     for width in (320, 640, 840, 1280):
         still_page.set_viewport_size({"width": width, "height": 900})
@@ -242,21 +249,6 @@ def test_narrow_windows_do_not_scroll_sideways(still_page: Page) -> None:
 
 
 # ---- The page's modules, each for itself: what they make of what they are given ----
-
-
-def _call(page: Page, module: str, function: str, *cases: tuple[object, ...]) -> list[Any]:
-    """Call a function of a module once for each case, with the case as its arguments."""
-    found: list[Any] = page.evaluate(
-        """async ([module, name, cases]) => {
-            const called = (await import(`/storefront/${module}.js`))[name];
-            return cases.map((given) => {
-                const found = called(...given);
-                return found instanceof URLSearchParams ? found.toString() : found;
-            });
-        }""",
-        [module, function, [list(case) for case in cases]],
-    )
-    return found
 
 
 def test_without_a_browser_tests_are_skipped_but_never_in_ci(
@@ -280,7 +272,7 @@ def test_the_services_own_timing_is_read(still_page: Page) -> None:
     many = Trace()
     for _ in range(30):
         many.begin("MongoDB", "find").extend()
-    cost, longer = _call(
+    cost, longer = call_each(
         still_page, "timing", "readTiming", (header,), (server_timing(many, many.beginning),)
     )
     assert cost["total"] == 12.5
@@ -306,36 +298,36 @@ def test_headers_of_any_form_are_taken_apart(still_page: Page) -> None:
         ],
         "a;dur=, b": [{"name": "a", "dur": ""}, {"name": "b"}],
     }
-    found = _call(still_page, "timing", "parseServerTiming", *((header,) for header in entries))
+    found = call_each(still_page, "timing", "parseServerTiming", *((header,) for header in entries))
     assert found == list(entries.values())
 
 
 def test_a_text_is_asked_for_as_a_text(still_page: Page) -> None:
     values = ["16GB", "16", "1.50", "-3", "true", "false", "8..32", "..5", '"x"', 'a"b', " a "]
     values.append("a & b=c")
-    asked_for = _call(still_page, "query", "valueText", *((value,) for value in values))
+    asked_for = call_each(still_page, "query", "valueText", *((value,) for value in values))
     assert [specification_value("spec.x", text) for text in asked_for] == values
 
 
 def test_numbers_and_flags_are_asked_for_as_such(still_page: Page) -> None:
     values = [16, 0, -3, 1.5, True, False]
-    asked_for = _call(still_page, "query", "valueText", *((value,) for value in values))
+    asked_for = call_each(still_page, "query", "valueText", *((value,) for value in values))
     found = [specification_value("spec.x", text) for text in asked_for]
     assert [(type(one), one) for one in found] == [(type(value), value) for value in values]
 
 
 def test_what_cannot_be_asked_for_is_not_offered(still_page: Page) -> None:
     values = ["", "x" * 201, None, {"a": 1}, [1], 1e30]
-    asked_for = _call(still_page, "query", "valueText", *((value,) for value in values))
+    asked_for = call_each(still_page, "query", "valueText", *((value,) for value in values))
     assert asked_for == [None] * len(values)
 
 
 def test_a_range_is_asked_for_by_its_ends(still_page: Page) -> None:
     meant = {("100", "300"): Between(100, 300), ("", "2.5"): Between(None, 2.5)}
-    texts = _call(still_page, "query", "rangeText", *meant, ("", ""))
+    texts = call_each(still_page, "query", "rangeText", *meant, ("", ""))
     assert texts.pop() is None
     assert [specification_value("spec.x", text) for text in texts] == list(meant.values())
-    ends = _call(still_page, "query", "readRange", *((text,) for text in texts))
+    ends = call_each(still_page, "query", "readRange", *((text,) for text in texts))
     assert ends == [list(pair) for pair in meant]
 
 
@@ -351,12 +343,12 @@ def test_filters_are_read_as_words(still_page: Page) -> None:
         ("spec.ram", '"16"'): "ram: 16",
         ("spec.x", "a..b"): "x: a..b",
     }
-    assert _call(still_page, "query", "filterText", *words) == list(words.values())
+    assert call_each(still_page, "query", "filterText", *words) == list(words.values())
 
 
 def test_an_address_keeps_what_the_shop_knows_once(still_page: Page) -> None:
     search = "?tag=a&utm_source=x&tag=a&tag=b&limit=3&category=book&spec.ram=16GB&in_stock=true"
-    found = _call(still_page, "query", "readFilters", (search,))
+    found = call_each(still_page, "query", "readFilters", (search,))
     assert found == ["tag=a&tag=b&category=book&spec.ram=16GB&in_stock=true"]
 
 
@@ -370,7 +362,7 @@ def test_a_count_is_what_it_is(still_page: Page) -> None:
         (None, True): ["unknown", "Redis does not answer: stock unknown"],
         ("15", True): ["unknown", "Redis does not answer: stock unknown"],
     }
-    assert _call(still_page, "cards", "stockText", *said) == list(said.values())
+    assert call_each(still_page, "cards", "stockText", *said) == list(said.values())
 
 
 def test_what_the_stores_hold_becomes_text_and_never_markup(still_page: Page) -> None:
