@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import builtins
 import dis
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import CodeType
@@ -66,7 +67,9 @@ def find_needed(
     check_at = {one.name: one.check_at for one in exercises}
     whole = {at for at, cell in code.items() if cell["id"] in named} | {max(code)}
     whole |= {at for one in exercises for at in (one.stub_at, one.check_at, one.solution_at)}
-    search = _Search([one for at, cell in code.items() for one in _split(at, source_of(cell))])
+    search = _Search(
+        [_Statement(at, *one) for at, cell in code.items() for one in _split(source_of(cell))]
+    )
     search.take_cells(whole)
     for answer in answers:
         search.take_names(names_of(answer.source), before_cell=check_at[answer.exercise] + 1)
@@ -142,10 +145,17 @@ class _Search:
                     return
 
 
-def _split(at: int, source: str) -> Iterator[_Statement]:
-    for node in ast.parse(source).body:
-        names = _names_of_tree(ast.Module([node], type_ignores=[]))
-        yield _Statement(at, ast.unparse(node), names, not isinstance(node, _MAY_NOT_BIND))
+@functools.cache
+def _split(source: str) -> list[tuple[str, Names, bool]]:
+    """Return each statement of a cell, its names, and whether it binds them whenever it runs."""
+    return [
+        (
+            ast.unparse(node),
+            _names_of_tree(ast.Module([node], type_ignores=[])),
+            not isinstance(node, _MAY_NOT_BIND),
+        )
+        for node in ast.parse(source).body
+    ]
 
 
 def _names_of_tree(tree: ast.Module) -> Names:
