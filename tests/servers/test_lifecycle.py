@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import socket
+import socketserver
 import stat
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -138,21 +139,29 @@ def test_no_server_answers_without_its_password(name: str, running: EmbeddedServ
     elif name == "redis":
         import redis
 
-        with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+        stranger = redis.Redis.from_url(f"redis://127.0.0.1:{port}")
+        with stranger, pytest.raises(redis.AuthenticationError):
             stranger.ping()
     else:
         with pytest.raises(psycopg.OperationalError, match="no password supplied"):
             psycopg.connect(f"postgresql://postgres@127.0.0.1:{port}/postgres")
 
 
+class _OtherProgram(socketserver.TCPServer):
+    """It accepts connections and closes them."""
+
+    allow_reuse_address = True
+
+
 def test_a_port_in_use_is_named(running: EmbeddedServers) -> None:
     server = running.server("redis")
     server.kill()
-    with socket.socket() as taken:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(("127.0.0.1", server.port))
-        taken.listen()
+    with _OtherProgram(("127.0.0.1", server.port), socketserver.BaseRequestHandler) as other:
+        serving = threading.Thread(target=other.serve_forever, args=[0.01])
+        serving.start()
         done = call(running.settings.home, "up")
+        other.shutdown()
+        serving.join()
     assert done.returncode == 2
     assert f"redis cannot start: its port {server.port} is in use" in done.stderr
     assert len(done.stderr.splitlines()) == 1
