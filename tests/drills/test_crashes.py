@@ -119,6 +119,18 @@ def test_a_refusal_is_answered(crashes: Crashes) -> None:
     assert crashes.place(**ONE).order is not None, "the surviving process goes on"
 
 
+def test_the_surviving_process_connects_again_after_an_error(
+    crashes: Crashes, shop: Stores
+) -> None:
+    assert crashes.place(**ONE).order is not None
+    shop.postgres.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    assert "PostgreSQL" in (crashes.place(**ONE | {"key": "l"}).error or "")
+    assert crashes.place(**ONE | {"key": "l"}).order is not None
+
+
 @pytest.mark.parametrize(
     ("moment", "step", "way"),
     [

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
+import socketserver
 import stat
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -71,12 +71,13 @@ def test_products_and_status_give_the_same_answer_after_every_server_was_killed(
 def test_a_postmaster_whose_number_went_to_another_process_heals(running: EmbeddedServers) -> None:
     """After a reboot, the process id in PostgreSQL's lock may belong to anybody."""
     node = running.server("worker1")
-    kill({"worker1": pids(running)["worker1"]})
+    before = pids(running)
+    kill({"worker1": before["worker1"]})
     lock = node.directory / "postmaster.pid"
     lines = lock.read_text().splitlines()
-    lock.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
+    lock.write_text("\n".join([str(before["worker2"]), *lines[1:]]) + "\n")
     open_shop(running.settings).close()
-    assert "worker1" in pids(running)
+    assert pids(running) == before | {"worker1": pids(running)["worker1"]}
 
 
 def test_down_leaves_no_process_and_data_and_ports_survive(running: EmbeddedServers) -> None:
@@ -138,21 +139,29 @@ def test_no_server_answers_without_its_password(name: str, running: EmbeddedServ
     elif name == "redis":
         import redis
 
-        with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+        stranger = redis.Redis.from_url(f"redis://127.0.0.1:{port}")
+        with stranger, pytest.raises(redis.AuthenticationError):
             stranger.ping()
     else:
         with pytest.raises(psycopg.OperationalError, match="no password supplied"):
             psycopg.connect(f"postgresql://postgres@127.0.0.1:{port}/postgres")
 
 
+class _OtherProgram(socketserver.TCPServer):
+    """It accepts connections and closes them."""
+
+    allow_reuse_address = True
+
+
 def test_a_port_in_use_is_named(running: EmbeddedServers) -> None:
     server = running.server("redis")
     server.kill()
-    with socket.socket() as taken:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(("127.0.0.1", server.port))
-        taken.listen()
+    with _OtherProgram(("127.0.0.1", server.port), socketserver.BaseRequestHandler) as other:
+        serving = threading.Thread(target=other.serve_forever, args=[0.01])
+        serving.start()
         done = call(running.settings.home, "up")
+        other.shutdown()
+        serving.join()
     assert done.returncode == 2
     assert f"redis cannot start: its port {server.port} is in use" in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from helpers.shop.orders import Orders
 from helpers.shop.schema import drop_shop
 from helpers.shop.seed import seed
 from helpers.shop.stock import reconcile
-from helpers.stores import locate, open_shop
+from helpers.stores import Stores, locate, open_shop
 from helpers.stores.async_stores import AsyncStores, connect_async
 from helpers.stores.limits import Limits
 from helpers.stores.pooled import PooledStores, connect_pooled
@@ -51,9 +51,12 @@ def addresses(running: EmbeddedServers) -> Addresses:
     return locate(running.settings)
 
 
-def restart(servers: EmbeddedServers, victims: list[str]) -> None:
-    """Kill servers, and have the next connection start them again, and no other."""
+def restart(
+    servers: EmbeddedServers, victims: list[str], write: Callable[[], object] = lambda: None
+) -> None:
+    """``write``, kill servers at once, have the next connection start them, and no other."""
     before = pids(servers)
+    write()
     kill({name: before[name] for name in victims})
     open_shop(servers.settings).close()
     after = pids(servers)
@@ -87,9 +90,10 @@ def test_after_a_kill_all_is_there_and_all_callers_go_on_as_before(
     async def main() -> None:
         async with await connect_async(addresses, limits=LIMITS) as stores:
             before = await asyncio.gather(*(read(stores) for _ in range(MANY)))
-            with _writing(running) as acknowledged:
-                await asyncio.to_thread(restart, running, victims)
-            assert _kept(running) == dict.fromkeys(("PostgreSQL", "MongoDB", "Redis"), acknowledged)
+            with open_shop(running.settings) as writer:
+                write = _prepare_writes(writer)
+                await asyncio.to_thread(restart, running, victims, write)
+            assert _kept(running) == dict.fromkeys(("PostgreSQL", "MongoDB", "Redis"), _VALUES)
             assert await read(stores) == before[0]
             assert await asyncio.gather(*(read(stores) for _ in range(MANY))) == before
 
@@ -110,21 +114,23 @@ def test_after_a_kill_all_is_there_and_all_callers_go_on_as_before(
         assert_all_agree(shop)
 
 
-@contextlib.contextmanager
-def _writing(servers: EmbeddedServers) -> Iterator[list[str]]:
-    """Write to each store, and yield what was acknowledged, with the connections still open."""
-    with open_shop(servers.settings) as stores:
-        stores.postgres.execute("DROP TABLE IF EXISTS kept")
-        stores.mongo.kept.drop()
-        stores.redis.delete("kept")
-        stores.postgres.execute("CREATE TABLE kept (value text)")
-        acknowledged = []
-        for value in map(str, range(20)):
+_VALUES = [str(number) for number in range(20)]
+
+
+def _prepare_writes(stores: Stores) -> Callable[[], None]:
+    """Return what writes values to each store one by one; the last is acknowledged at its end."""
+    stores.postgres.execute("DROP TABLE IF EXISTS kept")
+    stores.postgres.execute("CREATE TABLE kept (value text)")
+    stores.mongo.kept.drop()
+    stores.redis.delete("kept")
+
+    def write() -> None:
+        for value in _VALUES:
             stores.postgres.execute("INSERT INTO kept VALUES (%s)", [value])
             stores.mongo.kept.insert_one({"value": value})
             stores.redis.rpush("kept", value)
-            acknowledged.append(value)
-        yield acknowledged
+
+    return write
 
 
 def _kept(servers: EmbeddedServers) -> dict[str, list[Any]]:

@@ -97,7 +97,7 @@ def test_only_this_machine_gets_in_and_only_with_the_password() -> None:
         password = urlsplit(spare.url).password
         assert password
         with (
-            redis.Redis(port=spare.port) as stranger,
+            redis.Redis.from_url(f"redis://127.0.0.1:{spare.port}") as stranger,
             pytest.raises(redis.AuthenticationError),
         ):
             stranger.ping()
