@@ -47,23 +47,32 @@ def running() -> Iterator[EmbeddedServers]:
         yield servers
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def shop(running: EmbeddedServers) -> Iterator[Stores]:
+    """The shop, by connections that no test has lost."""
     with open_shop(running.settings) as stores:
         yield stores
 
 
 @pytest.fixture(scope="module")
-def tireless(shop: Stores) -> Iterator[httpx.Client]:
+def tireless(running: EmbeddedServers) -> Iterator[httpx.Client]:
     """A client of a service without breakers: every question is asked."""
-    with serving(shop, deadline=DEADLINE, breaker=False) as service, client_of(service) as client:
+    with (
+        open_shop(running.settings) as stores,
+        serving(stores, deadline=DEADLINE, breaker=False) as service,
+        client_of(service) as client,
+    ):
         yield client
 
 
 @pytest.fixture(scope="module")
-def workers_shop(running: EmbeddedServers, shop: Stores) -> Iterator[Shop]:
+def workers_shop(running: EmbeddedServers) -> Iterator[Shop]:
     """The same shop, with what each worker has of it."""
-    with shop_on(shop, lambda name, how: _without(running, name, how)) as found:
+
+    def without(name: str, how: str) -> contextlib.AbstractContextManager[None]:
+        return _without(running, name, how)
+
+    with open_shop(running.settings) as stores, shop_on(stores, without) as found:
         yield found
 
 

@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 import uvicorn
+from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from helpers.faces.api.protocol import protocol_with
@@ -174,5 +175,5 @@ def test_a_reader_that_makes_room_in_time_is_kept() -> None:
     asyncio.run(main())
 
 
-async def _no_app(*_: object) -> None:
+async def _no_app(scope: Scope, receive: Receive, send: Send) -> None:
     raise AssertionError("nothing is asked")
