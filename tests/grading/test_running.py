@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import signal
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -11,7 +13,7 @@ import pytest
 
 from helpers.errors import GradingError
 from helpers.grading.restore import restore
-from helpers.grading.running import Excess, Kernel, KernelEnded, Limits, Outcome, run
+from helpers.grading.running import Excess, Kernel, KernelEnded, Limits, Outcome, _Watch, run
 from tests.grading import building
 from tests.hostile import notebooks as hostile
 
@@ -156,3 +158,58 @@ def test_nothing_is_run_after_the_notebook_s_time() -> None:
 def test_a_kernel_that_does_not_begin_is_no_fault_of_the_notebook() -> None:
     with pytest.raises(GradingError, match=r"could not begin \(ImportError\): try again"):
         _outcome(Scripted(always={"ok": False, "error": "ImportError"}))
+
+
+class Process:
+    """A kernel's process, which only takes down what is done to it."""
+
+    def __init__(self) -> None:
+        self.done: list[object] = []
+
+    def poll(self) -> None:
+        """It runs."""
+
+    def wait(self) -> None:
+        """It has ended."""
+
+    def kill(self) -> None:
+        self.done.append("killed")
+
+    def send_signal(self, number: int) -> None:
+        self.done.append(number)
+
+
+def _watched(process: Process, *, memory: int = 0, ends_in: float = 1000) -> Kernel:
+    used: dict[str, Any] = {"process": process, "client": None}
+    return Kernel(
+        **used, limits=_LIMITS, memory_used=lambda: memory, ends_at=time.monotonic() + ends_in
+    )
+
+
+@pytest.mark.parametrize(("more", "ended"), [(0, False), (1, True)])
+def test_what_takes_more_memory_than_it_may_is_ended(more: int, ended: bool) -> None:
+    process = Process()
+    kernel = _watched(process, memory=_LIMITS.memory_mib * 2**20 + more)
+    expected = pytest.raises(KernelEnded, match="more than 2048 MiB of memory")
+    with expected if ended else contextlib.nullcontext():
+        _Watch(kernel, math.inf).look()
+    assert process.done == ["killed"] * ended
+
+
+@pytest.mark.parametrize(
+    ("deadline", "ends_in", "excess"), [(0, 1000, "time"), (math.inf, -1, "notebook")]
+)
+def test_what_is_too_slow_is_interrupted_and_ended_where_that_does_not_help(
+    deadline: float, ends_in: float, excess: Excess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = Process()
+    watch = _Watch(_watched(process, ends_in=ends_in), deadline)
+    watch.look()
+    assert (watch.excess, process.done) == (excess, [signal.SIGINT])
+    watch.look()  # it has some seconds for that
+    assert process.done == [signal.SIGINT]
+    later = time.monotonic() + 6
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    with pytest.raises(KernelEnded, match="did not let itself be interrupted"):
+        watch.look()
+    assert process.done == [signal.SIGINT, "killed"]

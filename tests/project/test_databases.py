@@ -24,6 +24,7 @@ from helpers.project import (
     read_units,
     within_reach,
 )
+from helpers.project.away import ANSWER_SECONDS
 from helpers.project.databases import NAME, NUMBER
 from helpers.stores import Stores
 
@@ -200,6 +201,8 @@ def test_within_reach_a_store_can_be_taken_away_and_comes_back(
     with fresh_stores() as stores:
         lay_out(stores, MARKET)
         with within_reach(stores) as (near, links):
+            waits = near.redis.connection_pool.connection_kwargs["socket_timeout"]
+            assert 0 < waits <= ANSWER_SECONDS
             for read, link, errors in (
                 (read_details, links.mongo, pymongo.errors.ConnectionFailure),
                 (read_units, links.redis, (redis.ConnectionError, redis.TimeoutError)),
