@@ -119,6 +119,24 @@ def test_each_key_type_spreads_as_the_arithmetic_says(key: str, three: Nodes) ->
     check()
 
 
+# Of 32 shards, each holds 2 ** 27 hashes: these are keys whose hash is the lowest of a shard, and
+# keys whose hash is the highest.
+_LOWEST_OF_A_SHARD = (31749897, 31877846, 61957482)
+_HIGHEST_OF_A_SHARD = (283333144, 315645816, 453691513)
+
+
+def test_a_range_includes_its_lowest_and_its_highest_hash(three: Nodes) -> None:
+    """No random key is likely to have such a hash."""
+    keys = (*_LOWEST_OF_A_SHARD, *_HIGHEST_OF_A_SHARD)
+    answered = rows(three.coordinator, "SELECT worker_hash(k) FROM unnest(%s::int[]) k", list(keys))
+    limits = ranges(32)
+    for (hashed,) in answered[:3]:
+        assert hashed in {low for low, _ in limits}
+    for (hashed,) in answered[3:]:
+        assert hashed in {high for _, high in limits}
+    _check(three, "integer", 32, [str(key) for key in keys])
+
+
 @pytest.mark.verify
 def test_a_thousand_shards_spread_as_the_arithmetic_says(three: Nodes) -> None:
     """The same holds for 1024 shards on three workers."""
