@@ -9,6 +9,7 @@ import random
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -280,10 +281,12 @@ def test_a_store_that_is_not_there_looks_like_a_closed_connection() -> None:
             assert _ends(client)
 
 
-def test_a_unix_socket_is_reached(tmp_path: Path) -> None:
+def test_a_unix_socket_is_reached() -> None:
     with (
-        serving(echo, tmp_path / ".s.PGSQL.5433"),
-        Link(f"postgresql:///shop?host={tmp_path}&port=5433") as link,
+        # The path of a socket may have about a hundred characters.
+        tempfile.TemporaryDirectory() as folder,
+        serving(echo, Path(folder) / ".s.PGSQL.5433"),
+        Link(f"postgresql:///shop?host={folder}&port=5433") as link,
         connect(link.url) as client,
     ):
         client.sendall(b"x")

@@ -29,7 +29,7 @@ folder = tempfile.mkdtemp()
 sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
 inherited = subprocess.Popen(sleep, start_new_session=True, cwd="/")
 below = subprocess.Popen(sleep, start_new_session=True, cwd=folder, env={})
-print(json.dumps([folder, inherited.pid, below.pid]), flush=True)
+print(json.dumps([str(run.folder), folder, inherited.pid, below.pid]), flush=True)
 time.sleep(600)
 """
 
@@ -59,24 +59,27 @@ def test_a_run_that_is_ended_leaves_no_process_and_no_folder(sign: signal.Signal
     )
     with run:
         assert run.stdout is not None
-        folder, *pids = json.loads(run.stdout.readline())
+        folder, below, *pids = json.loads(run.stdout.readline())
         processes = [psutil.Process(pid) for pid in pids]
         assert all(map(runs, processes))
         run.send_signal(sign)
-    wait_until(lambda: not (any(map(runs, processes)) or Path(folder).parent.exists()))
+    folders = [Path(folder), Path(below).parent]
+    wait_until(lambda: not any([*map(runs, processes), *(one.exists() for one in folders)]))
 
 
 def test_a_run_that_finishes_names_what_it_had_left_running(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in (RUN, "TMPDIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
+    names = (RUN, "PYTEST_DEBUG_TEMPROOT", "TMPDIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    for name in names:
         monkeypatch.delenv(name, raising=False)
     run = Run()
-    assert Path(os.environ["TMPDIR"]) == run.folder
+    assert Path(os.environ["TMPDIR"]) == run.memory
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as left:
         assert [process.pid for process in cleanup.members(run.folder)] == [left.pid]
         [killed] = run.finish()
     assert killed.endswith("time.sleep(600)")
     assert left.returncode == -signal.SIGKILL
     assert not run.folder.exists()
-    assert RUN not in os.environ
+    assert not run.memory.exists()
+    assert not any(name in os.environ for name in names)
