@@ -23,6 +23,13 @@ from helpers.grading.processes import Processes
 from helpers.settings import PROJECT
 from tests.grading import building
 
+# A shell lets what it runs in the background ignore SIGINT, and the tests may run there.
+HEEDING = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
 
 def _handed_in(folder: Path, count: int, *, cell: str = "") -> Path:
     """Write ``count`` perfect submissions, with a cell of the students' own."""
@@ -73,8 +80,9 @@ def test_a_signal_to_the_grader_alone_ends_all_that_it_has_started(
 ) -> None:
     source = building.write(building.sums(), tmp_path / "07.ipynb")
     folder = _handed_in(tmp_path / "handed-in", 3, cell="import time\ntime.sleep(60)")
-    command = [sys.executable, "-m", "helpers.grading.grade", "--source", str(source)]
-    command += ["--submissions", str(folder), "--to", str(tmp_path / "graded"), "--jobs", "2"]
+    command = [sys.executable, "-c", HEEDING, "-m", "helpers.grading.grade"]
+    command += ["--source", str(source), "--submissions", str(folder)]
+    command += ["--to", str(tmp_path / "graded"), "--jobs", "2"]
     with tempfile.TemporaryDirectory() as temporary:
         Path(temporary).chmod(0o1777)  # others use it too where we are root
         with subprocess.Popen(
