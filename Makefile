@@ -9,9 +9,12 @@ NOTEBOOK ?= notebooks/07_project.ipynb
 JOBS     ?= 1
 LIMITS   ?=
 
+# Else every process compiles all that it imports again: that is most of what it costs to start one.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env lab check release grade test by-address hostile bank fresh picture lint notebooks torture bench up down status docker-up docker-down lock clean
+.PHONY: help env lab check release grade test verify by-address durations bank fresh picture lint notebooks torture bench up down status docker-up docker-down lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -87,18 +90,22 @@ grade: .venv/.lab  ## grade SUBMISSIONS=folder, JOBS=n at a time, into TO=folder
 
 # ---- For those who write the course ---------------------------------------------------------
 
-PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder --nbval --nbval-cell-timeout 600
+# What a run took is counted from here, so that making the environment is part of it.
+STARTED := $(shell date +%s)
+RUN     := $(BIN)/python -m tests.run --started $(STARTED)
 
-test: lint  ## run everything that must hold
-	@$(PYTEST) --ignore tests/hostile -m "not bank" tests notebooks project
-	@echo "Once more, with the servers given by address"
-	@$(MAKE) --no-print-directory by-address
+test: .venv/.dev  ## run what must hold after every change: style, types, quick tests, all notebooks
+	@$(RUN) test
 
-by-address: .venv/.dev  ## run what uses the stores, with the servers given by address
-	@$(PYTEST) --by-address -m "not servers" tests/stores tests/metadata tests/stock tests/orders tests/network tests/joins tests/api tests/drills notebooks project
+verify: .venv/.dev  ## run all other tests: servers, faults, browsers, exercises, grading, by address
+	@$(RUN) verify
 
-hostile: .venv/.dev  ## grade a class in which everything goes wrong, for minutes
-	@$(BIN)/python -m pytest -q tests/hostile
+by-address: .venv/.dev  ## run the part that has the servers given by address; ALL=1 runs all that may
+	@$(RUN) $(if $(ALL),all-by-address,by-address)
+
+durations: .venv/.dev  ## run all tests, and record what they take for the order of later runs
+	@$(RUN) test --record-durations
+	@$(RUN) verify --record-durations
 
 lint: .venv/.dev  ## style, format and types
 	@$(BIN)/ruff check .
@@ -109,7 +116,7 @@ notebooks: .venv/.dev  ## run every notebook again and store its outputs
 	@$(BIN)/python -m helpers.authoring.store notebooks project
 
 bank: .venv/.dev  ## try the project's checks on right answers and on mistakes; ALL=1 tries all tasks with each
-	@$(if $(ALL),BANK_EVERYWHERE=1) $(BIN)/python -m pytest -q -n 2 --dist load -m bank tests/project
+	@$(if $(ALL),BANK_EVERYWHERE=1) $(BIN)/python -m pytest -q -n 2 --dist load tests/project
 
 torture: .venv/.dev  ## kill everything at every step, for minutes; SEED=n repeats a run
 	@$(BIN)/python -m tests.torture $(if $(SEED),--seed $(SEED))

@@ -1,14 +1,13 @@
 """Where the tests run: on servers of their own, below a folder that is deleted afterwards.
 
 Where POSTGRES_URL, MONGO_URL and REDIS_URL are set, the tests use those servers. Otherwise they
-start some: with ``--by-address`` they are then reached by their addresses, as foreign servers are.
-Either way the tests work in databases of their own.
+start some, which with ``--layer by-address`` are reached by their addresses alone, as foreign ones
+are. Either way the tests work in databases of their own.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,38 +16,36 @@ import pytest
 from psycopg import sql
 
 from helpers.servers import EmbeddedServers
-from helpers.settings import PROJECT, Settings, load_settings
+from helpers.settings import Settings, load_settings
 from helpers.stores import Stores, locate
 from helpers.stores.engines import describe_stores
 from helpers.stores.naming import environment_of
 from helpers.stores.opening import open_databases
 from helpers.stores.stores import connect_all
+from tests.cleanup import Run, begin
 from tests.keeping import Keeping, keeping
+from tests.layers import BY_ADDRESS
 from tests.servers.driving import temporary_servers
 
 _URLS = ("POSTGRES_URL", "MONGO_URL", "REDIS_URL")
-# In the order in which they are begun, where several processes share the tests.
-_LONGEST = ("tests/lab", "notebooks/06_failure_drills.ipynb", "tests/exercises", "tests/torture")
 _FIRST_REDIS_DATABASE = 10  # those below belong to the shop and the lessons
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--by-address",
-        action="store_true",
-        help="reach the servers by POSTGRES_URL, MONGO_URL and REDIS_URL",
-    )
-
-
 def pytest_configure(config: pytest.Config) -> None:
-    if hasattr(config, "workerinput") or any(name in os.environ for name in _URLS):
+    if hasattr(config, "workerinput"):
         return
     # The process that leads the session starts the servers; its workers inherit where they are.
-    home = Path(tempfile.mkdtemp(prefix="course-tests-"))
+    run = begin()
+    if run is not None:
+        config.stash[_RUN] = run
+    if any(name in os.environ for name in _URLS):
+        return
+    home = Path(tempfile.mkdtemp(prefix="servers-"))
+    home.chmod(0o711)
     config.stash[_HOME] = home
     os.environ["SHOP_HOME"] = str(home / "shop")
     os.environ["SHOP_DURABILITY"] = "off"
-    by_address = config.getoption("--by-address")
+    by_address = config.getoption("--layer") in BY_ADDRESS
     # The course starts a third worker itself where it may; elsewhere it must be there.
     addresses = locate(load_settings(), workers=3 if by_address else None)
     if by_address:
@@ -60,22 +57,18 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["SHOP_HOME"] = os.devnull
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, so that no process is left alone with it at the end."""
-    places = [PROJECT / place for place in _LONGEST]
-
-    def rank(item: pytest.Item) -> int:
-        under = [n for n, place in enumerate(places) if item.path.is_relative_to(place)]
-        return under[0] if under else len(places)
-
-    items.sort(key=rank)
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    home = config.stash.get(_HOME, None)
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """Stop the servers, end what else was started, and fail where a process was left running."""
+    yield
+    home = session.config.stash.get(_HOME, None)
     if home is not None:
         EmbeddedServers(Settings(home / "shop")).reset()
-        shutil.rmtree(home)
+    run = session.config.stash.get(_RUN, None)
+    left = [] if run is None else run.finish()
+    if left:
+        print("\nThese processes were left, and were killed:", *left, sep="\n  ")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -144,3 +137,4 @@ def own_servers() -> Iterator[EmbeddedServers]:
 
 
 _HOME = pytest.StashKey[Path]()
+_RUN = pytest.StashKey[Run]()

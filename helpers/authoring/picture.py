@@ -111,18 +111,21 @@ def draw(notebook: Path, words: str, picture: Path, *, browser: str) -> None:
             page = started.new_page(viewport=_SIZE, locale="en-GB")
             page.set_default_timeout(1000 * _PATIENCE_SECONDS)
             page.goto(address.replace("/lab?", f"/lab/tree/{notebook.name}?"))
-            _show(page, words)
+            show(page, words)
             page.screenshot(path=picture, animations="disabled")
             started.close()
 
 
-def _show(page: Page, words: str) -> None:
-    """Scroll until ``words`` stand at the top, and wait until all of it is there."""
+def show(page: Page, words: str, *, screens: int = _SCREENS) -> None:
+    """Scroll until ``words`` stand at the top, and wait until all of it is there.
+
+    Raises ``NotebookError`` when they are not in the first ``screens`` halves of a screen.
+    """
     page.get_by_text("| Idle").wait_for()  # the kernel: what is saved now stays as it is
     page.keyboard.press("Control+s")
     wanted = page.locator(".jp-Notebook .jp-RenderedMarkdown p").filter(has_text=words)
     page.locator(".jp-Notebook").hover()
-    for _ in range(_SCREENS):
+    for _ in range(screens):
         if wanted.count():
             break
         page.mouse.wheel(0, _SIZE["height"] / 2)

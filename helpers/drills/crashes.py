@@ -132,6 +132,7 @@ def kill_at(
     way: Way = "saga",
 ) -> list[Outcome]:
     """Place an order that is killed at a moment of a step: ``Crashes.kill_at``, once."""
+    check_crash(way, moment, step)  # before a process is started for it
     with crashing(stores) as crashes:
         return crashes.kill_at(
             moment,

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 
 from helpers.drills.servers import DrilledServers, bring_back
-from helpers.settings import PROJECT
+from helpers.servers.processes import start_watcher
 
 # As long as a server may take to start, and some more.
 _RESTORE_SECONDS = 180.0
@@ -23,15 +22,7 @@ def guarded(servers: DrilledServers, lock: int) -> Iterator[None]:
 
     Raises ``CourseError`` when a server does not come back.
     """
-    guard = subprocess.Popen(
-        [sys.executable, "-m", "helpers.drills.watch"],
-        cwd=PROJECT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        pass_fds=[lock],
-        start_new_session=True,  # an interrupt meant for us is none for it
-    )
+    guard = start_watcher("helpers.drills.watch", pass_fds=[lock])
     assert guard.stdin is not None
     try:
         guard.stdin.write(json.dumps(servers.described()).encode() + b"\n")

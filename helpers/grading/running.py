@@ -27,6 +27,7 @@ Launch = Callable[[Sequence[str]], subprocess.Popen[bytes]]
 NOT_RUN = "could not be run"
 
 _START_SECONDS = 120.0
+_REPEAT_MILLISECONDS = 500
 _INTERRUPTED_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
 # What is printed is limited in the kernel. What is shown otherwise, or past that limit, may be some
@@ -99,8 +100,25 @@ class Kernel:
 
     def ask(self, do: str, **more: Any) -> tuple[dict[str, Any], Excess | None]:
         """Have the kernel do something for the grader. Raises ``KernelEnded``."""
+        if do == "begin":
+            self._wait_for_output()
         seconds = _START_SECONDS if do == "begin" else self.limits.cell_seconds
         return self._ask("grader_request", {"do": do, **more}, seconds)
+
+    def _wait_for_output(self) -> None:
+        """Send requests until the kernel's output socket delivers something.
+
+        It may be connected later than the one for requests, and what was sent before is lost: also
+        the message that a request is done. Raises ``KernelEnded``.
+        """
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            self.client.kernel_info()
+            if self.client.iopub_channel.socket.poll(_REPEAT_MILLISECONDS):
+                return
+            if self.process.poll() is not None:
+                raise KernelEnded("ended")
+        raise KernelEnded(f"printed nothing for {_START_SECONDS} s")
 
     def _ask(
         self, kind: str, content: dict[str, Any], seconds: float

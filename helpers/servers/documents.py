@@ -6,26 +6,33 @@ first moment: its one user is created in the files before it listens.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import secrets
 import subprocess
 import sys
+from pathlib import Path
 from urllib.parse import quote
 
 import pymongo
 from pymongo.errors import PyMongoError
 
 from helpers.errors import ServerError
-from helpers.servers.home import UNFINISHED, Home, Memory, explaining_os_errors
+from helpers.servers.home import UNFINISHED, Home, Memory, explaining_os_errors, listens
 from helpers.servers.processes import launch
 from helpers.servers.server import Server
 from helpers.settings import DATABASE
 
 USER = "shop"
 
-# Reads the user's password from its input, so that no command line holds it.
-_CREATE_USER = f"""
-import sys
+# The file that tells that the user was created.
+_READY = "ready"
+_SERVER = ("secantus", "--config", "secantusd.toml")
+
+# Reads the user's password from its input, so that no command line holds it. It goes on as the
+# server once the directory is in its place, since loading the program a second time takes a second.
+_CREATE_USER_AND_SERVE = f"""
+import os, pathlib, sys
 from secantus.auth import SCRAM_SHA_256, derive_credentials
 from secantus.storage import Storage
 
@@ -37,6 +44,11 @@ storage.add_user("admin", {USER!r}, {{
     "credentials": derive_credentials(password, username={USER!r}).to_doc(),
 }})
 storage.close()
+pathlib.Path({_READY!r}).touch()
+if sys.stdin.readline() == "serve\\n":  # else whoever starts it has died
+    from secantus.cli import main
+    os.chdir(sys.argv[1])
+    sys.exit(main(sys.argv[3:]))
 """
 
 _CONFIGURATION = """\
@@ -88,30 +100,43 @@ class DocumentServer(Server):
             )
         with explaining_os_errors(self.home.path):
             self._filling.mkdir(mode=0o700)
-        filling = launch(
-            [sys.executable, "-c", _CREATE_USER],
+        self._configure(self._filling)
+        server = launch(
+            [sys.executable, "-c", _CREATE_USER_AND_SERVE, str(self.directory), *_SERVER],
             directory=self._filling,
             log=self.log,
             stdin=f"{self._password}\n",
+            close_stdin=False,
         )
-        if filling.wait() != 0:
-            self.fail("could not be prepared", 0)
-        with explaining_os_errors(self.home.path):
-            self._filling.rename(self.directory)
+        assert server.stdin is not None
+        with server.stdin:
+            self._wait_for(server, (self._filling / _READY).exists, "could not be prepared")
+            with explaining_os_errors(self.home.path):
+                (self._filling / _READY).unlink()
+                self._filling.rename(self.directory)
+            with contextlib.suppress(BrokenPipeError):
+                server.stdin.write(b"serve\n")
+                server.stdin.flush()
+        self._launched = server
 
     def spawn(self) -> subprocess.Popen[bytes]:
-        # In a file, and a named one: else the server would look for one in the user's home.
-        with explaining_os_errors(self.directory):
-            (self.directory / "secantusd.toml").write_text(_CONFIGURATION.format(port=self.port))
-            method = "fsync" if self.durable else "none"
-            (self.directory / "WiredTiger.config").write_text(_STORAGE.format(method=method))
+        self._configure(self.directory)
         return launch(
-            [sys.executable, "-m", "secantus", "--config", "secantusd.toml"],
+            [sys.executable, "-m", *_SERVER],
             directory=self.directory,
             log=self.log,
         )
 
+    def _configure(self, directory: Path) -> None:
+        # In a file, and a named one: else the server would look for one in the user's home.
+        with explaining_os_errors(directory):
+            (directory / "secantusd.toml").write_text(_CONFIGURATION.format(port=self.port))
+            method = "fsync" if self.durable else "none"
+            (directory / "WiredTiger.config").write_text(_STORAGE.format(method=method))
+
     def answers(self) -> bool:
+        if not listens(self.port):  # the driver would try again and again
+            return False
         client: pymongo.MongoClient[dict[str, object]] = pymongo.MongoClient(
             self.url, serverSelectionTimeoutMS=200, connectTimeoutMS=2000, socketTimeoutMS=5000
         )

@@ -12,7 +12,13 @@ from helpers.errors import ServerError
 from helpers.servers import processes
 from helpers.servers.documents import DocumentServer
 from helpers.servers.home import UNFINISHED, Home, Memory, explaining_os_errors
-from helpers.servers.postgres import COORDINATOR, PostgresNode, has_citus, wheel_bindir
+from helpers.servers.postgres import (
+    COORDINATOR,
+    InitialData,
+    PostgresNode,
+    has_citus,
+    wheel_bindir,
+)
 from helpers.servers.server import Server
 from helpers.servers.valkey import ValkeyServer
 from helpers.settings import Addresses, Settings
@@ -74,7 +80,7 @@ class EmbeddedServers:
                 if memory.up:
                     memory.up = False
                     self.home.write(memory)
-                self._stop(memory)
+                self._end_all(memory, lambda server: server.stop())
 
     def reset(self) -> None:
         """Stop every server and delete the data of all of them."""
@@ -82,7 +88,7 @@ class EmbeddedServers:
             with self.home.locked(read=False):
                 # Not what the directory remembers but what is there: it may be damaged.
                 workers = len(list(self.home.path.glob("postgres/worker*")))
-                self._stop(Memory(workers=workers))
+                self._end_all(Memory(workers=workers), lambda server: server.discard())
                 self._remove_unfinished()
                 self.home.remove()
 
@@ -170,6 +176,11 @@ class EmbeddedServers:
 
     def _start_all(self, servers: Sequence[Server]) -> None:
         """Start servers at the same time. Raises what the first that failed has raised."""
+        nodes = [server for server in servers if isinstance(server, PostgresNode)]
+        new = [node for node in nodes if not node.is_prepared()]
+        initial = InitialData(len(new))
+        for node in new:
+            node.initial = initial
         with ThreadPoolExecutor(len(servers)) as pool:
             waiting = [pool.submit(self._start, server) for server in servers]
         for result in waiting:
@@ -186,10 +197,10 @@ class EmbeddedServers:
         server.launch()
         server.wait()
 
-    def _stop(self, memory: Memory) -> None:
+    def _end_all(self, memory: Memory, end: Callable[[Server], None]) -> None:
         servers = self._servers(memory)
         with ThreadPoolExecutor(len(servers)) as pool:
-            list(pool.map(lambda server: server.stop(), servers))
+            list(pool.map(end, servers))
 
 
 def _addresses(servers: list[Server]) -> Addresses:

@@ -21,6 +21,7 @@ import random
 import secrets
 import shutil
 import socket
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -77,6 +78,8 @@ class Home:
         self.path = path
         self.log = path / "log"
         self._file = path / "servers.json"
+        self._is_locked = False
+        self._reserved: list[socket.socket] = []
 
     @contextlib.contextmanager
     def locked(self, *, read: bool = True) -> Iterator[Memory]:
@@ -105,8 +108,12 @@ class Home:
                 if not self._file.exists():
                     self._refuse_foreign_files()
                 memory = (self.read() if read else None) or Memory()
+            self._is_locked = True
             yield memory
         finally:
+            self._is_locked = False
+            while self._reserved:
+                self._reserved.pop().close()
             lock.release()
 
     def read(self) -> Memory | None:
@@ -155,7 +162,7 @@ class Home:
             taken = set(memory.ports.values())
             range_ = _ports_for(server)
             candidates = random.SystemRandom().sample(range_, len(range_))
-            free = (port for port in candidates if port not in taken and is_free(port))
+            free = (port for port in candidates if port not in taken and self._reserve(port))
             port = next(free, None)
             if port is None:
                 raise ServerError(
@@ -164,6 +171,26 @@ class Home:
                 )
             memory.ports[server] = port
         return memory.ports[server]
+
+    def _reserve(self, port: int) -> bool:
+        """Return whether ``port`` is free. While the directory is locked, no other home gets it.
+
+        A server is ready to listen only seconds after its port was chosen.
+        """
+        held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            held.bind(("127.0.0.1", port))
+        except OSError:
+            held.close()
+            return False
+        if self._is_locked and sys.platform.startswith("linux"):
+            # Linux lets a server listen beside a bound socket if both have this option. The next
+            # one who reserves a port has not set it yet, and is refused.
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._reserved.append(held)
+        else:
+            held.close()
+        return True
 
     @staticmethod
     def password(memory: Memory, store: str) -> str:
@@ -210,6 +237,13 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def listens(port: int) -> bool:
+    """Tell whether a program accepts connections on ``port`` of the loopback address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(2)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextlib.contextmanager

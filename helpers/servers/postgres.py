@@ -15,6 +15,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 from pwd import struct_passwd
+from threading import Lock
 from urllib.parse import quote
 
 import psycopg
@@ -64,12 +65,39 @@ _CITUS_SETTINGS = {
 }
 
 
+class InitialData:
+    """What ``initdb`` makes: made once and copied, for as many new nodes as ``nodes``.
+
+    It takes most of the time of a first start. What tells one node from another is not in it.
+    """
+
+    def __init__(self, nodes: int) -> None:
+        self._missing = nodes
+        self._made: Path | None = None
+        self._lock = Lock()
+
+    def fill(self, node: PostgresNode, folder: Path) -> None:
+        """Fill ``folder``, which is empty, for one node. Raises ``ServerError`` when it fails."""
+        with self._lock:
+            if self._made is None:
+                made = folder.with_name(f"{UNFINISHED}initial-{secrets.token_hex(4)}")
+                node.initdb(made)
+                self._made = made
+            if self._missing > 1:
+                node.copy(self._made, folder)
+            else:  # nobody needs it after us
+                with explaining_os_errors(folder):
+                    self._made.rename(folder)
+            self._missing -= 1
+
+
 class PostgresNode(Server):
     """One PostgreSQL server of the cluster: ``coordinator``, ``worker1``, ``worker2`` and so on."""
 
     program = "postgres"
     main_mark = "-D"  # its children show what they do instead of their command line
     stop_signal = signal.SIGINT  # "fast" shutdown: it does not wait for its clients
+    discard_signal = signal.SIGQUIT  # "immediate": no checkpoint, but its shared memory is removed
 
     def __init__(
         self, home: Home, memory: Memory, name: str, bindir: Path, *, durable: bool
@@ -83,6 +111,7 @@ class PostgresNode(Server):
         self._passfile = home.path / "postgres" / "passfile"
         self._filling = self.directory.with_name(f"{UNFINISHED}{name}-{secrets.token_hex(4)}")
         self._pwfile = self._filling.with_name(f"{self._filling.name}.password")
+        self.initial = InitialData(1)
 
     @property
     def url(self) -> str:
@@ -97,20 +126,40 @@ class PostgresNode(Server):
                 _let_in(self.bindir, self._account)
             # Nodes speak to one another with this file, so no SQL ever carries the password.
             self._write_secret(self._passfile, f"*:*:*:{USER}:{self._password}\n")
-            self._filling.mkdir(mode=0o700)
             self._own(self._filling)
+        self.initial.fill(self, self._filling)
+        if self.durable:
+            self._fill(self._filling, self.bindir / "initdb", "--sync-only", "--pgdata", ".")
+        with explaining_os_errors(self.home.path):
+            self._filling.rename(self.directory)
+
+    def initdb(self, folder: Path) -> None:
+        """Make the files of a new cluster in ``folder``, not yet forced to disk.
+
+        Raises ``ServerError`` when it fails.
+        """
+        with explaining_os_errors(self.home.path):
+            self._own(folder)
             self._write_secret(self._pwfile, f"{self._password}\n")
-        filling = launch(
-            [self.bindir / "initdb", "--pgdata", ".", *_INITDB, f"--pwfile={self._pwfile}"],
-            directory=self._filling,
-            log=self.log,
-            account=self._account,
+        self._fill(
+            folder,
+            self.bindir / "initdb",
+            "--no-sync",
+            *("--pgdata", "."),
+            *_INITDB,
+            f"--pwfile={self._pwfile}",
         )
-        if filling.wait() != 0:
-            self.fail("could not be prepared", 0)
         with explaining_os_errors(self.home.path):
             self._pwfile.unlink()
-            self._filling.rename(self.directory)
+
+    def copy(self, made: Path, folder: Path) -> None:
+        """Copy what ``initdb`` made to ``folder``. Raises ``ServerError`` when it fails."""
+        self._fill(folder, "cp", "-R", f"{made}/.", ".")
+
+    def _fill(self, folder: Path, *command: str | Path) -> None:
+        filling = launch(command, directory=folder, log=self.log, account=self._account)
+        if filling.wait() != 0:
+            self.fail("could not be prepared", 0)
 
     def spawn(self) -> subprocess.Popen[bytes]:
         self._check_version()

@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import psutil
 
 from helpers.servers.home import explaining_os_errors
+from helpers.settings import PROJECT
 
 
 def find(directory: Path, program: str) -> list[psutil.Process]:
@@ -58,11 +60,13 @@ def launch(
     account: struct_passwd | None = None,
     environ: Mapping[str, str] | None = None,
     stdin: str | None = None,
+    close_stdin: bool = True,
 ) -> subprocess.Popen[bytes]:
     """Start ``command`` in a session of its own, working in ``directory``, writing to ``log``.
 
     ``account`` is the system user to run as, ``environ`` is added to the environment, ``stdin``
-    is what the process reads (this keeps secrets off its command line).
+    is what the process reads (this keeps secrets off its command line). With ``close_stdin`` off,
+    more can be written to its input, which is then left to the caller to close.
     """
     with explaining_os_errors(log), os.fdopen(os.open(log, _APPEND, 0o600), "ab") as output:
         process = subprocess.Popen(
@@ -77,9 +81,31 @@ def launch(
         )
     _children.append(process)
     if stdin is not None and process.stdin is not None:
-        with process.stdin:
+        with process.stdin if close_stdin else contextlib.nullcontext():
             process.stdin.write(stdin.encode())
+            process.stdin.flush()
     return process
+
+
+def start_watcher(
+    module: str, *arguments: str, pass_fds: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a process that calls ``main`` of ``module`` once this process has ended.
+
+    ``main`` is called with all that was written to the watcher's input, then ``arguments``. Only
+    this process holds the other end of the input: it ends when this process does, whatever ends it.
+
+    Until then the watcher has imported nothing, so that it costs almost no time and memory.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-c", _WATCH.format(module=module), *arguments],
+        cwd=PROJECT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=pass_fds,
+        start_new_session=True,  # an interrupt meant for us is none for it
+    )
 
 
 def stop(processes: Sequence[psutil.Process], sign: signal.Signals, *, seconds: float) -> None:
@@ -103,6 +129,11 @@ def send(processes: Sequence[psutil.Process], sign: signal.Signals) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(sign)
 
+
+_WATCH = (
+    "import sys; said = sys.stdin.buffer.read(); "
+    "from {module} import main; main(said, *sys.argv[1:])"
+)
 
 _POLL_SECONDS = 0.02
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND

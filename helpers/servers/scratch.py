@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from helpers.servers.home import explaining_os_errors
-from helpers.settings import PROJECT
+from helpers.servers.processes import start_watcher
 
 
 @contextlib.contextmanager
@@ -38,14 +36,7 @@ def _watched(folder: Path) -> Iterator[None]:
     The system closes the pipe to the watcher however we end, which is its sign. (Linux could signal
     the server itself, but when the thread that started it ends, and other systems cannot.)
     """
-    watcher = subprocess.Popen(
-        [sys.executable, "-m", "helpers.servers.watch", str(folder)],
-        cwd=PROJECT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    watcher = start_watcher("helpers.servers.watch", str(folder))
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -47,6 +48,8 @@ class Server:
     program: ClassVar[str]
     main_mark: ClassVar[str]
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    #: Ends the server where its data are deleted next: at once, without putting them in order.
+    discard_signal: ClassVar[signal.Signals] = signal.SIGKILL
 
     def __init__(self, home: Home, memory: Memory, name: str, directory: Path) -> None:
         self.home = home
@@ -55,6 +58,7 @@ class Server:
         self.port = home.port(memory, name)
         self.log = home.log / f"{name}.log"
         self._launched: subprocess.Popen[bytes] | None = None
+        self._log_offset = 0
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} on port {self.port}>"
@@ -113,20 +117,37 @@ class Server:
 
     def wait(self) -> None:
         """Wait until the server answers. Raises ``ServerError`` with the cause if it does not."""
+        self._wait_for(self._launched, self.answers, "stopped while starting", self._log_offset)
+
+    def _wait_for(
+        self,
+        process: subprocess.Popen[bytes] | None,
+        holds: Callable[[], bool],
+        failure: str,
+        log_offset: int = 0,
+    ) -> None:
+        """Wait until ``holds()``. Raises ``ServerError`` when ``process`` ends before."""
         deadline = time.monotonic() + _START_SECONDS
-        while not self.answers():
-            if self._launched is not None and self._launched.poll() is not None:
-                self.fail("stopped while starting", self._log_offset)
+        while not holds():
+            if process is not None and process.poll() is not None:
+                self.fail(failure, log_offset)
             if time.monotonic() > deadline:
                 self.fail(f"has not answered for {_START_SECONDS} s", 0)
             time.sleep(_POLL_SECONDS)
 
     def stop(self, *, seconds: float = 15) -> None:
         """Stop the server, by force if it has not ended after ``seconds``."""
+        self._end(self.stop_signal, seconds)
+
+    def discard(self, *, seconds: float = 15) -> None:
+        """Stop the server at once. Its data are of no further use."""
+        self._end(self.discard_signal, seconds)
+
+    def _end(self, sign: signal.Signals, seconds: float) -> None:
         self.thaw()  # else it would not hear of it
         main = self.main_process()
         if main is not None:
-            processes.stop([main], self.stop_signal, seconds=seconds)
+            processes.stop([main], sign, seconds=seconds)
         processes.stop(self.processes(), signal.SIGKILL, seconds=seconds)
         if self._launched is not None:
             self._launched.wait()

@@ -1,14 +1,12 @@
 """Clear servers that are thrown away after use, once the process that made them has died.
 
-Run as ``python -m helpers.servers.watch FOLDER``, with a pipe as its input that only the maker
-holds: the input ends when the maker does.
+``helpers.servers.processes.start_watcher`` calls ``main`` in a process that outlives the maker.
 """
 
 from __future__ import annotations
 
 import shutil
 import signal
-import sys
 from pathlib import Path
 
 from helpers.servers import processes
@@ -22,6 +20,6 @@ def clear_away(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-if __name__ == "__main__":
-    sys.stdin.buffer.read()
-    clear_away(Path(sys.argv[1]))
+def main(_: bytes, folder: str) -> None:
+    """Clear ``folder``."""
+    clear_away(Path(folder))

@@ -16,6 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from helpers.settings import DATABASE, Addresses
+from helpers.stores.condition_waits import make_cancellable
 from helpers.stores.connect import Document, explaining, explaining_all
 from helpers.stores.document_lists import is_slow_at_lists
 from helpers.stores.limits import TIMEOUT_SECONDS, Limits
@@ -90,6 +91,7 @@ async def connect_async(
             await postgres.probe()
             await postgres.open()
         with explaining("MongoDB", addresses.mongo):
+            make_cancellable()
             client: pymongo.AsyncMongoClient[Document] = pymongo.AsyncMongoClient(
                 addresses.mongo,
                 maxPoolSize=limits.connections,

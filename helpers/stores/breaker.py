@@ -168,12 +168,12 @@ class Breakers:
     redis: Breaker
 
     @classmethod
-    def of(cls, addresses: Addresses) -> Breakers:
-        """Return closed breakers for the stores at ``addresses``."""
+    def of(cls, addresses: Addresses, *, pause_seconds: float = 2.0) -> Breakers:
+        """Return closed breakers for the stores at ``addresses``; open, each pauses so long."""
         return cls(
-            Breaker("PostgreSQL", redact(addresses.coordinator)),
-            Breaker("MongoDB", redact(addresses.mongo)),
-            Breaker("Redis", redact(addresses.redis)),
+            Breaker("PostgreSQL", redact(addresses.coordinator), pause_seconds=pause_seconds),
+            Breaker("MongoDB", redact(addresses.mongo), pause_seconds=pause_seconds),
+            Breaker("Redis", redact(addresses.redis), pause_seconds=pause_seconds),
         )
 
     def __getitem__(self, store: StoreName) -> Breaker:

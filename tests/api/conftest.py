@@ -1,4 +1,7 @@
-"""A shop of 40 products, served by a process of its own for the tests of a module."""
+"""A shop of 40 products and a service in a thread, shared by all modules of this folder.
+
+Each module gets the shop as it was seeded: orders and stock are put back after a module.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,21 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from helpers.faces.background import Served, served
+from helpers.faces.background import Served
 from helpers.shop.schema import drop_shop
 from helpers.shop.seed import seed
 from helpers.stores import Stores
+from helpers.stores.linked import LinkedStores, Links, linked
+from tests.api.serving import client_of, serving
 
 COUNT = 40
+#: The deadline of services over links, in seconds: what is frozen is waited for no longer.
+LINKED_DEADLINE = 2.0
+_WRITTEN = ("orders", "order_keys", "order_outbox")
 
 
-@pytest.fixture(scope="module")
-def shop(shared: Stores) -> Iterator[Stores]:
+@pytest.fixture(scope="package")
+def seeded(shared: Stores) -> Iterator[Stores]:
     """Products 1 to 40 with their metadata and stock, the original's three among them."""
     drop_shop(shared)
     shared.redis.flushdb()
@@ -27,21 +35,62 @@ def shop(shared: Stores) -> Iterator[Stores]:
 
 
 @pytest.fixture(scope="module")
-def service(shop: Stores) -> Iterator[Served]:
-    """The service, with the routes of the lab."""
-    with served(shop, "--lab") as running:
+def shop(seeded: Stores) -> Iterator[Stores]:
+    """The same, restored after the module."""
+    yield seeded
+    for table in _WRITTEN:
+        seeded.postgres.execute(f"DELETE FROM {table}")
+    seeded.redis.flushdb()
+    seed(seeded, COUNT, orders=False)
+
+
+@pytest.fixture(scope="package")
+def shared_service(seeded: Stores) -> Iterator[Served]:
+    with serving(seeded, lab=True) as running:
         yield running
+
+
+@pytest.fixture(scope="package")
+def linked_shop(seeded: Stores) -> Iterator[LinkedStores]:
+    """The same databases over links that can be cut and frozen."""
+    with linked(seeded) as stores:
+        yield stores
+
+
+@pytest.fixture(scope="package")
+def tireless(linked_shop: LinkedStores) -> Iterator[httpx.Client]:
+    """A client of a service over links and without breakers: every question is asked."""
+    linked_shop.links.restore()
+    with (
+        serving(linked_shop, breaker=False, deadline=LINKED_DEADLINE) as running,
+        client_of(running) as one,
+    ):
+        yield one
+
+
+@pytest.fixture
+def links(linked_shop: LinkedStores) -> Iterator[Links]:
+    """All links as they should be, before and after."""
+    linked_shop.links.restore()
+    yield linked_shop.links
+    linked_shop.links.restore()
+
+
+@pytest.fixture(scope="module")
+def service(shop: Stores, shared_service: Served) -> Served:
+    """The service, with the routes of the lab."""
+    return shared_service
 
 
 @pytest.fixture(scope="module")
 def client(service: Served) -> Iterator[httpx.Client]:
     """A client of the service that gives no token."""
-    with httpx.Client(base_url=service.url, timeout=30) as one:
+    with httpx.Client(base_url=service.url, timeout=60) as one:
         yield one
 
 
 @pytest.fixture(scope="module")
 def writer(service: Served) -> Iterator[httpx.Client]:
     """A client of the service that may write."""
-    with httpx.Client(base_url=service.url, headers=service.writing, timeout=30) as one:
+    with client_of(service) as one:
         yield one

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import subprocess
+from collections.abc import Awaitable, Callable
+from functools import partial
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import orjson
 import pytest
 
-from helpers.errors import CourseError
-from helpers.faces.background import Served, served
-from helpers.shop.joins import batched
+from helpers.faces.api.catalog import Shared
+from helpers.faces.api.service import Options, open_service
+from helpers.faces.background import Served
+from helpers.shop.joins import Query, batched
 from helpers.shop.model import stock_key
 from helpers.stores import Stores
 from tests.api.conftest import COUNT
+from tests.api.serving import addresses_of, serving
 
 # What GET /api/products of the original answered for its three products, to the letter, but for
 # the spaces.
@@ -131,15 +136,18 @@ def test_filters_of_all_stores_meet(client: httpx.Client) -> None:
 
 def test_following_links_gives_every_product_once(client: httpx.Client) -> None:
     seen: list[int] = []
-    url = "/api/products?limit=7&in_stock=false&tag=electronics"
+    pages = 0
+    url = "/api/products?limit=3&in_stock=false&tag=electronics"
     while url:
         response = client.get(url)
         page = [one["id"] for one in response.json()]
-        assert len(page) <= 7
+        assert len(page) <= 3
         seen += page
+        pages += 1
         url = response.links.get("next", {}).get("url", "")
         kept = [pair for pair in parse_qsl(urlsplit(url).query) if pair[0] != "cursor"]
-        assert not url or kept == [("limit", "7"), ("in_stock", "false"), ("tag", "electronics")]
+        assert not url or kept == [("limit", "3"), ("in_stock", "false"), ("tag", "electronics")]
+    assert pages > 2, "from the second page on, the link takes the place of another one"
     everything = client.get("/api/products").json()
     assert seen == [one["id"] for one in everything if "electronics" in one["metadata"]["tags"]]
 
@@ -318,6 +326,29 @@ def test_each_kind_of_problem_is_explained(client: httpx.Client) -> None:
     assert found["title"] in page.text
 
 
+def test_who_ask_at_the_same_time_get_their_own_answers(shop: Stores) -> None:
+    """Only what is asked alike is shared."""
+    queries = [Query(category="laptop"), Query(category="phone"), Query(limit=1)]
+
+    async def main() -> None:
+        async with open_service(addresses_of(shop), Options("no token", relay=False)) as service:
+            catalog = service.catalog
+            ways: list[Callable[[], Awaitable[Shared | None]]] = [
+                *(partial(catalog.page, query) for query in queries),
+                *(partial(catalog.facets, query) for query in queries),
+                *(partial(catalog.product, product_id) for product_id in (1, 2)),
+                *(catalog.everything, catalog.everything),
+            ]
+            together = await asyncio.gather(*(ask() for ask in ways))
+            alone = [await ask() for ask in ways]
+        assert [one.answer.content.body for one in together if one] == [
+            one.answer.content.body for one in alone if one
+        ]
+        assert [one.shared for one in together if one] == [False] * (len(ways) - 1) + [True]
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("way", ["per-product", "batched", "at-once", "single-flight", "constant"])
 def test_the_lab_answers_the_same_each_way(client: httpx.Client, way: str) -> None:
     expected = client.get("/api/products")
@@ -327,41 +358,6 @@ def test_the_lab_answers_the_same_each_way(client: httpx.Client, way: str) -> No
 
 
 def test_the_lab_is_closed_where_nobody_asks_for_it(shop: Stores) -> None:
-    with served(shop) as service:
+    with serving(shop) as service:
         for path in ("/lab/products/batched", "/lab/products/per-product"):
             _problem(httpx.get(f"{service.url}{path}"), 404, "not-found")
-
-
-def test_a_service_that_cannot_start_says_why(shop: Stores) -> None:
-    taken = {"SHOP_TOKEN": "short"}
-    with (
-        pytest.raises(CourseError, match="SHOP_TOKEN must be 16 or more"),
-        served(shop, environ=taken),
-    ):
-        pass
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--port", "99999"], "a number from 0 to 65535"),
-        (["--port", "-1"], "not a whole number"),
-        (["--host", "nowhere.invalid"], "There is no address 'nowhere.invalid'"),
-        (["--patience", "0"], "no number of seconds above 0"),
-        (["--deadline", "nan"], "no number of seconds above 0"),
-    ],
-)
-def test_what_cannot_be_served_is_refused_in_a_sentence(
-    shop: Stores, options: list[str], words: str
-) -> None:
-    with pytest.raises(CourseError, match=words), served(shop, *options):
-        pass
-
-
-def test_a_port_that_is_in_use_is_refused_in_a_sentence(service: Served, shop: Stores) -> None:
-    port = service.url.rpartition(":")[2]
-    with (
-        pytest.raises(CourseError, match=f"Port {port} of 127.0.0.1"),
-        served(shop, "--port", port),
-    ):
-        pass

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import httpx
 import psutil
 import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
 
-from helpers.faces.background import Served, served
+from helpers.faces.api.protocol import protocol_with
+from helpers.faces.background import Served
 from helpers.stores import Stores
+from tests.api.serving import serving
 from tests.waiting import wait_until
 
 # So long does a test wait for what must happen; if it does not, the test fails.
 _PATIENCE = 60.0
 _MANY = 100
-# Answered with some nine kilobytes.
-_LIST = b"GET /api/products HTTP/1.1\r\nHost: x\r\n"
+# Answered with some nine kilobytes, and without asking any store.
+_LIST = b"GET /lab/products/constant HTTP/1.1\r\nHost: x\r\n"
 
 
 @pytest.fixture(scope="module")
 def impatient(shop: Stores) -> Iterator[Served]:
     """A service with little patience."""
-    with served(shop, "--patience", "0.5") as running:
+    with serving(shop, patience=0.5, lab=True) as running:
         yield running
 
 
@@ -113,17 +120,21 @@ def _deaf(service: Served, requests: list[bytes]) -> Iterator[Callable[[], bool]
 
 
 def test_who_does_not_read_the_answer_is_let_go(impatient: Served) -> None:
-    """Without end they would each keep an answer in the service's memory."""
+    """Without end it would keep an answer in the service's memory; meanwhile others are served."""
 
     def are_gone() -> bool:
-        assert httpx.get(f"{impatient.url}/healthz", headers={"Connection": "close"}).is_success
+        assert other.get("/problems/slow-body").is_success
         return not are_held()
 
-    with _deaf(impatient, [(_LIST + b"\r\n") * 1000] * 5) as are_held:
+    with (
+        httpx.Client(base_url=impatient.url, headers={"Connection": "close"}) as other,
+        _deaf(impatient, [(_LIST + b"\r\n") * 1000]) as are_held,
+    ):
         wait_until(are_gone)
     assert httpx.get(f"{impatient.url}/api/products").status_code == 200
 
 
+@pytest.mark.verify
 def test_who_leaves_the_rest_of_an_answer_unread_is_let_go(impatient: Served) -> None:
     """The system takes the most of the answers; of one of these a little is left over."""
     last = _LIST + b"Connection: close\r\n\r\n"
@@ -141,3 +152,28 @@ def test_requests_one_after_another_in_one_packet_are_all_answered(impatient: Se
         answer = _until_closed(one)
     assert answer.count(b"HTTP/1.1 200 OK") == 10
     assert answer.count(b'"name":"Laptop A"') == 9
+
+
+def test_a_reader_that_makes_room_in_time_is_kept() -> None:
+    """And one that does not is let go: the time begins anew with each answer that finds no room."""
+
+    async def main() -> None:
+        config = uvicorn.Config(_no_app, log_config=None, lifespan="off", ws="none")
+        protocol = protocol_with(0.01)(config=config, server_state=ServerState(), app_state={})
+        transport = Mock(spec=asyncio.Transport)
+        transport.get_extra_info.return_value = None
+        protocol.connection_made(transport)
+        protocol.pause_writing()
+        protocol.resume_writing()
+        await asyncio.sleep(0.1)  # a time limit that still ran would be over before
+        assert not transport.abort.called
+        protocol.pause_writing()
+        while not transport.abort.called:
+            await asyncio.sleep(0.01)
+        protocol.connection_lost(None)
+
+    asyncio.run(main())
+
+
+async def _no_app(scope: Scope, receive: Receive, send: Send) -> None:
+    raise AssertionError("nothing is asked")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from playwright.sync_api import Locator, Page
@@ -46,6 +49,11 @@ def card(page: Page, number: int) -> Locator:
 def shown_ids(page: Page) -> list[int]:
     """Return the products that are shown, in their order."""
     return [int(key) for key in cards(page).evaluate_all("all => all.map((c) => c.dataset.key)")]
+
+
+def asked(page: Page) -> list[tuple[str, str]]:
+    """Return the filters in the page's address."""
+    return parse_qsl(urlsplit(page.url).query)
 
 
 def keep_screenshot(page: Page, name: str) -> Path:
@@ -94,3 +102,51 @@ def overflow(page: Page) -> int:
         "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
     )
     return wider
+
+
+def texts_of(part: Locator) -> Callable[[], list[str]]:
+    """Note each text that the stock within a part will have; return how to read the notes."""
+    notes = part.evaluate_handle(
+        """(part) => {
+            const notes = [];
+            const note = () => notes.push(part.querySelector(".stock").textContent);
+            new MutationObserver(note).observe(part, { childList: true, subtree: true });
+            return notes;
+        }"""
+    )
+    return notes.json_value
+
+
+def tab_stops(page: Page, most: int) -> list[str]:
+    """Press Tab and return what each stop belongs to, repetitions left out."""
+    stops: list[str] = []
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        found: str = page.evaluate(
+            """() => {
+                const at = document.activeElement;
+                if (at.id) return at.id;
+                const around = at.closest("#filters, #chips, #products, #drawer");
+                return around ? around.id : at.className || at.localName;
+            }"""
+        )
+        if not stops or stops[-1] != found:
+            stops.append(found)
+        if found == "more":
+            break
+    return stops
+
+
+def call_each(page: Page, module: str, function: str, *cases: tuple[object, ...]) -> list[Any]:
+    """Call a function of a module once for each case, with the case as its arguments."""
+    found: list[Any] = page.evaluate(
+        """async ([module, name, cases]) => {
+            const called = (await import(`/storefront/${module}.js`))[name];
+            return cases.map((given) => {
+                const found = called(...given);
+                return found instanceof URLSearchParams ? found.toString() : found;
+            });
+        }""",
+        [module, function, [list(case) for case in cases]],
+    )
+    return found

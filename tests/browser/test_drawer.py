@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
+import pytest
 from playwright.sync_api import Page, expect
 
-from helpers.faces import palette
 from helpers.faces.background import Served
 from tests.browser.conftest import Opening
-from tests.browser.looking import PAGE, card, cards, keep_screenshot, overflow, store_of
+from tests.browser.looking import PAGE, cards, keep_screenshot, overflow
+
+pytestmark = pytest.mark.verify
 
 COLOURS = {
     "PostgreSQL": "rgb(0, 114, 178)",
@@ -18,14 +21,22 @@ COLOURS = {
 }
 
 
-def test_it_opens_and_closes_by_keyboard_and_the_focus_returns(page: Page) -> None:
-    toggle = page.locator("#drawer-toggle")
+@pytest.fixture
+def opened(still_page: Page) -> Iterator[Page]:
+    """The page with its drawer, which shows the request of the list."""
+    still_page.locator("#drawer-toggle").click()
+    yield still_page
+    still_page.keyboard.press("Escape")
+
+
+def test_it_opens_and_closes_by_keyboard_and_the_focus_returns(still_page: Page) -> None:
+    toggle = still_page.locator("#drawer-toggle")
     toggle.press("Enter")
-    drawer = page.get_by_role("dialog", name="The request")
+    drawer = still_page.get_by_role("dialog", name="The request")
     expect(drawer).to_be_visible()
-    expect(page.locator("#drawer-title")).to_be_focused()
+    expect(still_page.locator("#drawer-title")).to_be_focused()
     expect(toggle).to_have_attribute("aria-expanded", "true")
-    page.keyboard.press("Escape")
+    still_page.keyboard.press("Escape")
     expect(drawer).to_be_hidden()
     expect(toggle).to_be_focused()
     expect(toggle).to_have_attribute("aria-expanded", "false")
@@ -35,9 +46,8 @@ def test_it_opens_and_closes_by_keyboard_and_the_focus_returns(page: Page) -> No
     expect(toggle).to_be_focused()
 
 
-def test_there_is_a_bar_for_each_store_in_its_colour(page: Page) -> None:
-    page.locator("#drawer-toggle").click()
-    rows = page.get_by_role("dialog").locator("tbody tr")
+def test_there_is_a_bar_for_each_store_in_its_colour(opened: Page) -> None:
+    rows = opened.get_by_role("dialog").locator("tbody tr")
     expect(rows).to_have_count(3)
     found = {}
     for row in rows.all():
@@ -50,12 +60,11 @@ def test_there_is_a_bar_for_each_store_in_its_colour(page: Page) -> None:
         assert track["x"] <= box["x"]
         assert box["x"] + box["width"] <= track["x"] + track["width"] + 3
     assert found == COLOURS
-    keep_screenshot(page, "drawer")
+    keep_screenshot(opened, "drawer")
 
 
-def test_bars_have_their_times_in_words(page: Page) -> None:
-    page.locator("#drawer-toggle").click()
-    drawer = page.get_by_role("dialog")
+def test_bars_have_their_times_in_words(opened: Page) -> None:
+    drawer = opened.get_by_role("dialog")
     table = drawer.get_by_role("table", name=re.compile("Each question"))
     for store, what in (("PostgreSQL", "SELECT"), ("MongoDB", "find"), ("Redis", "MGET")):
         row = table.get_by_role("row", name=re.compile(f"^{store} {what}"))
@@ -68,9 +77,8 @@ def test_bars_have_their_times_in_words(page: Page) -> None:
     )
 
 
-def test_it_says_what_was_asked_and_answered(page: Page) -> None:
-    page.locator("#drawer-toggle").click()
-    drawer = page.get_by_role("dialog")
+def test_it_says_what_was_asked_and_answered(opened: Page) -> None:
+    drawer = opened.get_by_role("dialog")
     expect(drawer.locator(".request-line")).to_have_text(f"GET /api/products?limit={PAGE}")
     expect(drawer.locator(".status-line")).to_contain_text("200 OK")
     facts = drawer.locator(".facts")
@@ -79,29 +87,10 @@ def test_it_says_what_was_asked_and_answered(page: Page) -> None:
     expect(facts).to_contain_text(re.compile(r"[\d.]+ kB, sent as [\d.]+ kB \(gzip\)"))
 
 
-def test_one_product_is_taken_apart(page: Page) -> None:
-    button = card(page, 2).get_by_role("button", name="Take apart Phone B")
-    button.click()
-    drawer = page.get_by_role("dialog")
-    expect(drawer.locator(".request-line")).to_have_text("GET /api/products/2")
-    parts = drawer.locator(".answer pre")
-    expect(parts).to_have_count(5)
-    assert [(part.inner_text().split(":")[0], *store_of(part)) for part in parts.all()] == [
-        ('"id"', "PostgreSQL", palette.POSTGRES),
-        ('"name"', "PostgreSQL", palette.POSTGRES),
-        ('"price"', "PostgreSQL", palette.POSTGRES),
-        ('"metadata"', "MongoDB", palette.MONGO),
-        ('"stock"', "Redis", palette.REDIS),
-    ]
-    keep_screenshot(page, "taken-apart")
-    page.keyboard.press("Escape")
-    expect(button).to_be_focused()
-
-
-def test_an_earlier_request_can_be_looked_at_again(page: Page) -> None:
-    with page.expect_response(lambda one: one.status == 304):
-        page.locator("#drawer-toggle").click()
-    drawer = page.get_by_role("dialog")
+def test_an_earlier_request_can_be_looked_at_again(fast_page: Page) -> None:
+    with fast_page.expect_response(lambda one: one.status == 304):
+        fast_page.locator("#drawer-toggle").click()
+    drawer = fast_page.get_by_role("dialog")
     choice = drawer.get_by_label("Which one")
     refreshed = choice.locator("option", has_text="304").get_attribute("value")
     choice.select_option(refreshed)

@@ -1,33 +1,31 @@
 """What is missing when a store is down is said where it is missing; all else stays, and it heals.
 
-The stores are not stopped: the links to them are cut, or the service is.
+Nothing is stopped: the links to the stores are cut, or the one to the service is. What a page says
+without Redis, and what stays without PostgreSQL, is in ``test_storefront.py``.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from helpers.faces.background import Served, served
+from helpers.faces.background import Served
+from helpers.network.link import Link
 from helpers.stores import Stores
-from helpers.stores.linked import LinkedStores
+from helpers.stores.linked import Links
 from tests.browser.conftest import Opening
 from tests.browser.looking import FAILED_REQUEST, PAGE, card, cards, field, keep_screenshot
 
-
-@pytest.fixture(autouse=True)
-def mended(far: LinkedStores) -> Iterator[None]:
-    """After each test, all links pass again."""
-    yield
-    far.links.restore()
+pytestmark = pytest.mark.verify
 
 
 def _open(open_page: Opening, service: Served, query: str = "") -> Page:
-    return open_page(f"{service.url}/{query}", may=FAILED_REQUEST)
+    return open_page(f"{service.url}/{query}", may=FAILED_REQUEST, fast=True)
 
 
 def _said_of(page: Page, store: str) -> Locator:
@@ -43,44 +41,22 @@ def _countdown(page: Page) -> Locator:
     return page.locator("#outage-countdown")
 
 
-def test_without_redis_names_and_prices_stay_and_stock_is_unknown(
-    open_page: Opening, far_service: Served, far: LinkedStores
-) -> None:
-    page = _open(open_page, far_service)
-    expect(field(card(page, 1), "stock")).to_have_text("15 in stock")
-    far.links.redis.cut()
-    stocks = field(cards(page), "stock")
-    expect(stocks.first).to_have_text("Redis does not answer: stock unknown")
-    assert set(stocks.all_inner_texts()) == {"Redis does not answer: stock unknown"}
-    expect(field(card(page, 1), "name")).to_have_text("Laptop A")
-    expect(field(card(page, 1), "price")).to_contain_text("1200")
-    expect(field(card(page, 1), "description")).to_have_text("High-performance laptop")
-    expect(_said_of(page, "Redis")).to_have_text("does not answer")
-    expect(page.get_by_role("checkbox", name="In stock only")).to_be_disabled()
-    expect(page.locator("#outage")).to_be_hidden()
-    keep_screenshot(page, "redis-away")
-    far.links.restore()
-    expect(field(card(page, 1), "stock")).to_have_text("15 in stock")
-    expect(page.get_by_role("checkbox", name="In stock only")).to_be_enabled()
-    expect(_said_of(page, "Redis")).to_contain_text("1 round trip")
-
-
 def test_a_page_that_is_opened_without_redis_fills_itself_later(
-    open_page: Opening, far_service: Served, far: LinkedStores
+    open_page: Opening, service: Served, links: Links
 ) -> None:
-    far.links.redis.cut()
-    page = _open(open_page, far_service)
+    links.redis.cut()
+    page = _open(open_page, service)
     expect(cards(page)).to_have_count(PAGE)
     expect(field(card(page, 3), "stock")).to_have_text("Redis does not answer: stock unknown")
-    far.links.restore()
+    links.restore()
     expect(field(card(page, 3), "stock")).to_have_text("22 in stock")
 
 
 def test_without_mongodb_its_fields_say_so_and_come_back(
-    open_page: Opening, far_service: Served, far: LinkedStores
+    open_page: Opening, service: Served, links: Links
 ) -> None:
-    far.links.mongo.cut()
-    page = _open(open_page, far_service)
+    links.mongo.cut()
+    page = _open(open_page, service)
     expect(field(card(page, 2), "name")).to_have_text("Phone B")
     expect(field(card(page, 2), "stock")).to_have_text("8 in stock")
     metadata = card(page, 2).locator('[data-store="MongoDB"]')
@@ -90,59 +66,44 @@ def test_without_mongodb_its_fields_say_so_and_come_back(
     expect(tags).to_contain_text("MongoDB does not answer")
     expect(page.get_by_role("radio", name="laptop")).to_be_enabled()
     keep_screenshot(page, "mongodb-away")
-    far.links.restore()
+    links.restore()
     expect(field(card(page, 2), "description")).to_have_text("Smartphone with AMOLED display")
     expect(tags.get_by_role("checkbox").first).to_be_enabled()
     expect(tags).not_to_contain_text("does not answer")
 
 
-def test_what_mongodb_said_before_stays_with_its_time(
-    open_page: Opening, far_service: Served, far: LinkedStores
-) -> None:
-    page = _open(open_page, far_service)
-    expect(cards(page)).to_have_count(PAGE)
-    far.links.mongo.cut()
-    source = card(page, 1).locator('[data-store="MongoDB"] .source')
-    expect(source).to_contain_text(re.compile(r"does not answer; as of \d\d:\d\d:\d\d"))
-    expect(field(card(page, 1), "description")).to_have_text("High-performance laptop")
-    far.links.restore()
-    expect(source).to_have_text("MongoDB · productmetas")
-
-
 def test_without_postgresql_a_banner_says_what_is_away_until_it_is_back(
-    open_page: Opening, far_service: Served, far: LinkedStores
+    open_page: Opening, service: Served, links: Links
 ) -> None:
-    far.links.postgres.cut()
-    page = _open(open_page, far_service)
+    links.postgres.cut()
+    page = _open(open_page, service)
     banner = page.get_by_role("alert")
     expect(banner).to_contain_text("PostgreSQL does not answer.")
     expect(page.get_by_role("heading", name="The shop")).to_be_visible()
     expect(page.locator("#empty")).to_contain_text("as soon as they can be read")
     expect(_countdown(page)).to_contain_text("Tries again in")
     keep_screenshot(page, "postgresql-away")
-    far.links.restore()
+    links.restore()
     expect(cards(page)).to_have_count(PAGE)
     expect(page.locator("#outage")).to_be_hidden()
     expect(page.get_by_role("radio", name="laptop")).to_be_enabled()
 
 
 @pytest.fixture
-def halted(open_page: Opening, far_service: Served, far: LinkedStores) -> Page:
+def halted(open_page: Opening, service: Served, links: Links) -> Page:
     """A page without PostgreSQL whose clock stands still: only the button tries again."""
     page = open_page("about:blank", may=FAILED_REQUEST)
     page.clock.install(time=0)
-    far.links.postgres.cut()
-    page.goto(f"{far_service.url}/")
+    links.postgres.cut()
+    page.goto(f"{service.url}/")
     expect(_again(page)).to_be_visible()
     page.clock.pause_at(3_600_000)
     expect(_countdown(page)).to_contain_text("Tries again in")
     return page
 
 
-def test_whoever_does_not_want_to_wait_tries_again_by_a_button(
-    halted: Page, far: LinkedStores
-) -> None:
-    far.links.restore()
+def test_whoever_does_not_want_to_wait_tries_again_by_a_button(halted: Page, links: Links) -> None:
+    links.restore()
     # The first tries may meet a connection that was cut.
     for _ in range(20):
         _again(halted).press("Enter")
@@ -172,31 +133,14 @@ def test_what_is_on_its_way_is_not_asked_for_once_more(halted: Page) -> None:
     assert len(asked) == len(set(asked))
 
 
-def test_what_was_shown_stays_while_postgresql_is_away(
-    open_page: Opening, far_service: Served, far: LinkedStores
-) -> None:
-    page = _open(open_page, far_service)
-    expect(cards(page)).to_have_count(PAGE)
-    far.links.postgres.cut()
-    expect(page.get_by_role("alert")).to_contain_text("PostgreSQL does not answer.")
-    expect(cards(page)).to_have_count(PAGE)
-    page.get_by_role("radio", name="laptop").check()
-    expect(page.locator("#count")).to_have_text("Those of before: the new list is not here yet")
-    expect(page.locator("#products")).to_have_attribute("aria-busy", "true")
-    far.links.restore()
-    expect(page.locator("#outage")).to_be_hidden()
-    expect(field(cards(page).nth(1), "name")).to_contain_text("Laptop")
-    expect(page.locator("#products")).not_to_have_attribute("aria-busy", "true")
-
-
 @pytest.mark.parametrize(
     ("query", "store"), [("?in_stock=true", "Redis"), ("?tag=electronics", "MongoDB")]
 )
 def test_filters_of_a_store_that_is_away_can_be_gone_without(
-    open_page: Opening, far_service: Served, far: LinkedStores, query: str, store: str
+    open_page: Opening, service: Served, links: Links, query: str, store: str
 ) -> None:
-    {"Redis": far.links.redis, "MongoDB": far.links.mongo}[store].cut()
-    page = _open(open_page, far_service, query)
+    {"Redis": links.redis, "MongoDB": links.mongo}[store].cut()
+    page = _open(open_page, service, query)
     banner = page.get_by_role("alert")
     expect(banner).to_contain_text(f"{store} does not answer.")
     page.get_by_role("button", name=f"Go on without {store}’s filters").click()
@@ -205,12 +149,21 @@ def test_filters_of_a_store_that_is_away_can_be_gone_without(
     assert urlsplit(page.url).query == ""
 
 
+@pytest.fixture
+def gate(service: Served) -> Iterator[Link]:
+    """A link to the service: when it is cut, the service is not there for the browser."""
+    # Links are to stores; what passes is the same.
+    with closing(Link(f"redis://127.0.0.1:{urlsplit(service.url).port}")) as link:
+        yield link
+
+
 def test_a_service_that_was_stopped_is_missed_and_found_again(
-    open_page: Opening, shop: Stores
+    open_page: Opening, gate: Link
 ) -> None:
-    with served(shop) as running:
-        page = _open(open_page, running)
-        expect(cards(page)).to_have_count(PAGE)
+    url = f"http://127.0.0.1:{urlsplit(gate.url).port}/"
+    page = open_page(url, may=FAILED_REQUEST, fast=True)
+    expect(cards(page)).to_have_count(PAGE)
+    gate.cut()
     banner = page.get_by_role("alert")
     expect(banner).to_contain_text("The service does not answer.")
     expect(banner).to_contain_text("python -m helpers serve")
@@ -219,17 +172,16 @@ def test_a_service_that_was_stopped_is_missed_and_found_again(
     source = card(page, 1).locator(".source").last
     expect(source).to_contain_text(re.compile(r"as of \d\d:\d\d:\d\d"))
     keep_screenshot(page, "service-away")
-    port = str(urlsplit(page.url).port)
-    with served(shop, "--port", port):
-        expect(page.locator("#outage")).to_be_hidden()
-        expect(source).to_have_text("Redis · stock:1")
-        expect(page.get_by_role("status")).to_have_text("Everything answers again.")
+    gate.restore()
+    expect(page.locator("#outage")).to_be_hidden()
+    expect(source).to_have_text("Redis · stock:1")
+    expect(page.get_by_role("status")).to_have_text("Everything answers again.")
 
 
 def test_an_address_that_asks_for_nonsense_says_what_is_wrong(
-    open_page: Opening, far_service: Served
+    open_page: Opening, service: Served
 ) -> None:
-    page = _open(open_page, far_service, "?spec.RAM=16GB")
+    page = _open(open_page, service, "?spec.RAM=16GB")
     banner = page.get_by_role("alert")
     expect(banner).to_contain_text("cannot answer what this page’s address asks for")
     expect(banner).to_contain_text("RAM")

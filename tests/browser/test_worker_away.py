@@ -13,7 +13,7 @@ from tests.browser.conftest import Opening
 from tests.browser.looking import FAILED_REQUEST, card, cards, field
 from tests.servers.driving import kill, pids
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.verify]
 
 
 def test_products_of_a_node_that_is_away_are_left_out_in_words(
@@ -22,7 +22,7 @@ def test_products_of_a_node_that_is_away_are_left_out_in_words(
     with open_shop(own_servers.settings) as stores:
         seed(stores, 20, orders=False)
         with served(stores) as service:
-            page = open_page(service.url, may=FAILED_REQUEST)
+            page = open_page(service.url, may=FAILED_REQUEST, fast=True)
             count = page.locator("#count")
             expect(count).to_have_text("20 products, no more")
             kill({"worker1": pids(own_servers)["worker1"]})

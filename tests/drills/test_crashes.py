@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from helpers.drills import dual_write
+from helpers.drills import anomalies, dual_write
 from helpers.drills.anomalies import Anomalies, Crashed, count_anomalies
 from helpers.drills.attempts import Way, steps_of
 from helpers.drills.crashes import Crashes, crashing, kill_at
@@ -23,6 +23,7 @@ from helpers.stores import Stores
 from tests.orders.agreement import assert_carried, assert_whole
 from tests.orders.test_survival import recover
 from tests.servers.driving import runs
+from tests.stock.test_reading import Untouchable
 from tests.waiting import wait_until
 
 MOMENTS = ("before", "after")
@@ -36,10 +37,16 @@ PLAIN: list[tuple[Way, str, str]] = [
 ONE: dict[str, Any] = {"product": 1, "quantity": 1, "customer": 7, "key": "k"}
 
 
-@pytest.fixture
-def crashes(shop: Stores) -> Iterator[Crashes]:
-    with crashing(shop) as crashes:
+@pytest.fixture(scope="module")
+def crashing_process(shared: Stores) -> Iterator[Crashes]:
+    """One process for the module: it takes more than a second until it has imported everything."""
+    with crashing(shared) as crashes:
         yield crashes
+
+
+@pytest.fixture
+def crashes(shop: Stores, crashing_process: Crashes) -> Crashes:
+    return crashing_process
 
 
 @pytest.fixture
@@ -49,11 +56,22 @@ def plain(shop: Stores) -> Iterator[Stores]:
     dual_write.drop_plain(shop)
 
 
+@pytest.mark.parametrize(
+    "points",
+    [
+        pytest.param([("before", "record"), ("after", "record")], id="around the record"),
+        pytest.param(POINTS, id="everywhere", marks=pytest.mark.verify),
+    ],
+)
 def test_an_order_whose_process_dies_anywhere_is_one_order_when_it_is_tried_again(
-    crashes: Crashes, orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch
+    points: list[tuple[str, str]],
+    crashes: Crashes,
+    orders: Orders,
+    shop: Stores,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     acknowledged = []
-    for customer, (moment, step) in enumerate(POINTS, start=1):
+    for customer, (moment, step) in enumerate(points, start=1):
         one = ONE | {"product": 1 + customer % 5, "customer": customer, "key": f"k{customer}"}
         (outcome,) = crashes.kill_at(moment, step, **one)
         assert outcome.killed, (moment, step, outcome)
@@ -70,9 +88,10 @@ def test_an_order_whose_process_dies_anywhere_is_one_order_when_it_is_tried_agai
     recover(orders, shop, monkeypatch)
     assert_carried(shop)
     assert_whole(orders, shop, acknowledged)
-    assert len(acknowledged) == len(POINTS)
+    assert len(acknowledged) == len(points)
 
 
+@pytest.mark.verify
 def test_whoever_is_killed_again_and_again_is_made_whole_by_recovery(
     crashes: Crashes, orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +119,18 @@ def test_a_refusal_is_answered(crashes: Crashes) -> None:
     assert crashes.place(**ONE).order is not None, "the surviving process goes on"
 
 
+def test_the_surviving_process_connects_again_after_an_error(
+    crashes: Crashes, shop: Stores
+) -> None:
+    assert crashes.place(**ONE).order is not None
+    shop.postgres.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    assert "PostgreSQL" in (crashes.place(**ONE | {"key": "l"}).error or "")
+    assert crashes.place(**ONE | {"key": "l"}).order is not None
+
+
 @pytest.mark.parametrize(
     ("moment", "step", "way"),
     [
@@ -108,17 +139,20 @@ def test_a_refusal_is_answered(crashes: Crashes) -> None:
         ("before", "record", "mongo first"),
     ],
 )
-def test_what_cannot_crash_is_named(shop: Stores, moment: str, step: str, way: Way) -> None:
+def test_what_cannot_crash_is_named(moment: str, step: str, way: Way) -> None:
+    untouchable: Any = Untouchable()
     with pytest.raises(SettingsError, match=f"Nothing can crash {moment} '{step}'"):
-        kill_at(shop, moment, step, way=way, **ONE)
+        kill_at(untouchable, moment, step, way=way, **ONE)
 
 
-def test_a_way_that_is_none_is_named(crashes: Crashes) -> None:
+def test_a_way_that_is_none_is_named() -> None:
+    untouchable: Any = Untouchable()
     way: Any = "two-phase commit"
     with pytest.raises(SettingsError, match="is no way to place an order: saga, postgres first"):
-        crashes.kill_at("before", "order", way=way, **ONE)
+        kill_at(untouchable, "before", "order", way=way, **ONE)
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("again", [False, True])
 def test_two_plain_writes_lose_or_double_what_crashes_between(
     crashes: Crashes, plain: Stores, again: bool
@@ -141,11 +175,12 @@ def test_two_plain_writes_lose_or_double_what_crashes_between(
         assert document["by"].get(str(customer), 0) == done["count"] + again
 
 
-def test_a_crasher_that_was_ended_is_named(crashes: Crashes) -> None:
-    assert crashes.place(**ONE).order is not None
-    crashes._process.kill()
-    with pytest.raises(DrillError, match="has ended"):
-        crashes.place(**ONE)
+@pytest.mark.verify
+def test_a_crasher_that_was_ended_is_named(shop: Stores) -> None:
+    with crashing(shop) as crashes:
+        crashes._process.kill()
+        with pytest.raises(DrillError, match="has ended"):
+            crashes.place(**ONE)
 
 
 MAKER = """
@@ -159,6 +194,7 @@ with open_shop() as stores, crashing(stores) as crashes:
 """
 
 
+@pytest.mark.verify
 def test_its_processes_do_not_outlive_it(shop: Stores, shop_of_ours: dict[str, str]) -> None:
     maker = subprocess.Popen(
         [sys.executable, "-c", MAKER],
@@ -183,25 +219,25 @@ def shop_of_ours(shop: Stores) -> dict[str, str]:
     return {**os.environ, **environment_of(shop)}
 
 
-@pytest.mark.parametrize("retrying", [0.0, 1.0])
+@pytest.mark.verify
 @pytest.mark.parametrize("way", ["postgres first", "mongo first"])
-def test_anomalies_of_two_plain_writes_are_those_of_their_moments(
-    plain: Stores, way: Way, retrying: float
-) -> None:
-    found = count_anomalies(plain, 24, way=way, retrying=retrying)
+def test_anomalies_of_two_plain_writes_are_those_of_their_moments(plain: Stores, way: Way) -> None:
+    found = count_anomalies(plain, 24, way=way, retrying=0.5)
     first, second = steps_of(way)
     untouched = {("before", first)}
     between = {("after", first), ("before", second)}
     assert {(one.moment, one.step) for one in found.orders} >= between | untouched
     for one in found.orders:
         at = (one.moment, one.step)
-        assert one.doubled == (retrying == 1 and at not in untouched)
-        assert one.lost == (retrying == 0 and at in between)
+        assert one.doubled == (one.acknowledged and at not in untouched)
+        assert one.lost == (not one.acknowledged and at in between)
     assert sum(row["orders"] for row in found.rows()) == len(found.orders) == 24  # type: ignore[misc]
-    assert found.lost + found.doubled > 0
+    assert found.lost > 0
+    assert found.doubled > 0
     assert found.miscounted
 
 
+@pytest.mark.verify
 def test_by_the_saga_there_are_none(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,18 +252,19 @@ def test_by_the_saga_there_are_none(
     assert_whole(orders, shop)
 
 
-def test_the_same_seed_crashes_at_the_same_moments(plain: Stores) -> None:
-    one, same, other = (
-        [(o.moment, o.step, o.acknowledged, o.postgres, o.mongo) for o in found.orders]
-        for found in (count_anomalies(plain, 6, seed=seed) for seed in (5, 5, 6))
-    )
+def test_the_same_seed_crashes_at_the_same_moments(shop: Stores) -> None:
+    one, same, other = (anomalies._plan(shop, 6, "saga", 0.7, seed) for seed in (5, 5, 6))
     assert one == same != other
+    for part, returns in ((1.0, True), (0.0, False)):
+        plan = anomalies._plan(shop, 3, "saga", part, 5)
+        assert [planned.returns for planned in plan] == [returns] * 3
 
 
 @pytest.mark.parametrize(("orders", "part"), [(0, 0.5), (1, 1.5)])
-def test_numbers_that_are_none_are_named(plain: Stores, orders: int, part: float) -> None:
+def test_numbers_that_are_none_are_named(orders: int, part: float) -> None:
+    untouchable: Any = Untouchable()
     with pytest.raises(SettingsError, match="cannot be placed"):
-        count_anomalies(plain, orders, retrying=part)
+        count_anomalies(untouchable, orders, retrying=part)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
 import psutil
@@ -23,20 +24,18 @@ from helpers.errors import DrillError, ServerError, SettingsError, StoreError
 from helpers.servers import EmbeddedServers
 from helpers.settings import PROJECT
 from helpers.stores import Stores, open_shop
-from tests.servers.driving import NAMES, environ, pids, run, temporary_servers
+from tests.servers.driving import NAMES, call, environ, pids, shared_servers
 
 pytestmark = pytest.mark.servers
 
-SERVERS = pytest.mark.parametrize("name", NAMES)
+_RESTARTED = [("worker1", "freeze"), ("mongo", None)]
 RUNNING = dict.fromkeys(NAMES, "running")
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[EmbeddedServers]:
+def running(request: pytest.FixtureRequest) -> EmbeddedServers:
     """Servers that run; each test leaves them running."""
-    with temporary_servers() as servers:
-        open_shop(servers.settings).close()
-        yield servers
+    return shared_servers(request.session)
 
 
 @pytest.fixture
@@ -74,24 +73,10 @@ def hangs(servers: EmbeddedServers, name: str) -> bool:
     return False
 
 
-@SERVERS
-@pytest.mark.parametrize("action", ["stop", "kill"])
-def test_a_server_is_away_alone_and_comes_back(
-    running: EmbeddedServers, drills: Drills, action: str, name: str
-) -> None:
-    before = pids(running)
-    getattr(drills, action)(name)
-    assert drills.state() == RUNNING | {name: "stopped"}
-    assert running.server(name).processes() == []
-    assert not running.server(name).answers()
-    drills.start(name)
-    assert running.server(name).answers()
-    after = pids(running)
-    assert {one for one in NAMES if before[one] != after[one]} == {name}
-
-
-@SERVERS
-def test_a_frozen_server_hangs_and_goes_on_as_it_was(
+@pytest.mark.parametrize(
+    "name", ["redis", *(pytest.param(one, marks=pytest.mark.verify) for one in NAMES[:-1])]
+)
+def test_a_server_is_frozen_stopped_and_killed_alone_and_comes_back(
     running: EmbeddedServers, drills: Drills, name: str
 ) -> None:
     before = pids(running)
@@ -102,12 +87,29 @@ def test_a_frozen_server_hangs_and_goes_on_as_it_was(
         assert hangs(running, name)
     assert drills.state() == RUNNING
     assert running.server(name).answers()
-    assert pids(running) == before
+    assert pids(running) == before, "it goes on as it was"
+    acts: list[tuple[Callable[[str], None], Callable[[str], None]]] = [
+        (drills.stop, drills.restart),
+        (drills.kill, drills.start),
+    ]
+    for act, bring_back in acts:
+        before = pids(running)
+        act(name)
+        assert drills.state() == RUNNING | {name: "stopped"}
+        assert running.server(name).processes() == []
+        assert not running.server(name).answers()
+        bring_back(name)
+        assert running.server(name).answers()
+        after = pids(running)
+        assert {one for one in NAMES if before[one] != after[one]} == {name}
 
 
 @pytest.mark.parametrize(
     ("name", "first"),
-    [*((name, None) for name in NAMES), ("worker1", "freeze"), ("mongo", "stop")],
+    [
+        ("redis", None),
+        *(pytest.param(*case, marks=pytest.mark.verify) for case in _RESTARTED),
+    ],
 )
 def test_a_restart_gives_a_new_process_whatever_was_before(
     running: EmbeddedServers, drills: Drills, name: str, first: str | None
@@ -121,6 +123,7 @@ def test_a_restart_gives_a_new_process_whatever_was_before(
     assert pids(running)[name] != before
 
 
+@pytest.mark.verify
 def test_what_is_done_twice_or_to_a_server_that_is_away_does_nothing_more(drills: Drills) -> None:
     for _ in range(2):
         drills.freeze("redis")
@@ -140,8 +143,8 @@ def test_what_is_done_twice_or_to_a_server_that_is_away_does_nothing_more(drills
 @pytest.mark.parametrize("how", ["stopped", "killed", "frozen"])
 def test_the_end_of_a_block_brings_back_also_after_an_exception(drills: Drills, how: str) -> None:
     def body() -> None:
-        with getattr(drills, how)("mongo"):
-            assert drills.state()["mongo"] != "running"
+        with getattr(drills, how)("redis"):
+            assert drills.state()["redis"] != "running"
             _ = 1 / 0
 
     with pytest.raises(ZeroDivisionError):
@@ -157,38 +160,35 @@ def break_all(drills: Drills) -> None:
     drills.kill("redis")
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, SystemExit])
+@pytest.mark.verify
 def test_all_is_restored_at_the_end_whatever_the_body_raises(
-    running: EmbeddedServers, shop: Stores, error: type[BaseException]
+    running: EmbeddedServers, shop: Stores
 ) -> None:
     def body() -> None:
         with practice(shop, settings=running.settings) as drills:
             break_all(drills)
             assert "running" not in drills.state().values()
-            raise error
+            raise KeyboardInterrupt
 
-    with pytest.raises(error):
+    with pytest.raises(KeyboardInterrupt):
         body()
     assert states(running) == RUNNING
     assert running.running() is not None
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ServerError("it does not start")])
+@pytest.mark.verify
 def test_the_guard_restores_where_we_were_interrupted_at_it(
-    running: EmbeddedServers,
-    shop: Stores,
-    monkeypatch: pytest.MonkeyPatch,
-    error: type[BaseException] | BaseException,
+    running: EmbeddedServers, shop: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(_: object) -> None:
-        raise error
+        raise KeyboardInterrupt
 
     def body() -> None:
         with practice(shop, settings=running.settings) as drills:
             break_all(drills)
             monkeypatch.setattr("helpers.drills.guard.bring_back", interrupted)
 
-    with pytest.raises((KeyboardInterrupt, ServerError)):
+    with pytest.raises(KeyboardInterrupt):
         body()
     assert states(running) == RUNNING
     assert all(running.server(name).answers() for name in NAMES)
@@ -206,7 +206,8 @@ with open_shop() as shop, practice(shop) as drills:
 """
 
 
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.verify
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_all_is_restored_when_the_practising_process_dies(
     running: EmbeddedServers, shop: Stores, sign: signal.Signals
 ) -> None:
@@ -240,7 +241,7 @@ def test_two_drills_at_once_exclude_each_other(running: EmbeddedServers, shop: S
             practice(shop, settings=running.settings, wait_seconds=0.2),
         ):
             pytest.fail("two drills at once")
-        done = run(running.settings.home, "drill", "stop", "redis")
+        done = call(running.settings.home, "drill", "stop", "redis")
         assert (done.returncode, done.stdout) == (2, "")
         assert f"by process {os.getpid()}" in done.stderr
         assert states(running) == RUNNING
@@ -249,20 +250,19 @@ def test_two_drills_at_once_exclude_each_other(running: EmbeddedServers, shop: S
 
 
 def test_a_drill_waits_for_the_end_of_another(running: EmbeddedServers, shop: Stores) -> None:
-    practising = subprocess.Popen(
-        [sys.executable, "-c", PRACTISING.replace("600", "1")],
-        cwd=PROJECT,
-        env=environ(running.settings.home),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with practising:
-        assert practising.stdout is not None
-        practising.stdout.readline()
-        with open_lock(running):
-            assert states(running) == RUNNING
+    def second() -> str:
+        with practice(shop, settings=running.settings) as drills:
+            return drills.state()["redis"]
+
+    with ThreadPoolExecutor(1) as pool, practice(shop, settings=running.settings) as drills:
+        drills.freeze("redis")
+        waiting = pool.submit(second)
+        with pytest.raises(TimeoutError):
+            waiting.result(0.3)
+    assert waiting.result() == "running"
 
 
+@pytest.mark.verify
 def test_up_heals_a_server_that_was_left_frozen(running: EmbeddedServers) -> None:
     before = pids(running)
     running.server("worker1").freeze()
@@ -271,14 +271,7 @@ def test_up_heals_a_server_that_was_left_frozen(running: EmbeddedServers) -> Non
     assert pids(running) == before
 
 
-def test_one_server_does_not_start_where_all_were_stopped(running: EmbeddedServers) -> None:
-    running.down()
-    with pytest.raises(ServerError, match="cannot be started alone"):
-        running.start("redis")
-    open_shop(running.settings).close()
-    assert states(running) == RUNNING
-
-
+@pytest.mark.verify
 def test_servers_that_were_stopped_meanwhile_stay_so(
     running: EmbeddedServers, shop: Stores
 ) -> None:
@@ -286,7 +279,10 @@ def test_servers_that_were_stopped_meanwhile_stay_so(
         drills.freeze("redis")
         running.down()
     assert set(states(running).values()) == {"stopped"}
+    with pytest.raises(ServerError, match="cannot be started alone"):
+        running.start("redis")
     open_shop(running.settings).close()
+    assert states(running) == RUNNING
 
 
 def test_an_unknown_server_is_named(drills: Drills) -> None:
@@ -315,7 +311,7 @@ def test_a_store_whose_server_is_away_is_named(drills: Drills) -> None:
 
 
 def test_commands_do_the_same_and_leave_it_so(running: EmbeddedServers) -> None:
-    home = running.settings.home
+    home, name = running.settings.home, "redis"
     for action, state in [
         ("freeze", "frozen"),
         ("thaw", "running"),
@@ -324,17 +320,15 @@ def test_commands_do_the_same_and_leave_it_so(running: EmbeddedServers) -> None:
         ("kill", "stopped"),
         ("restart", "running"),
     ]:
-        done = run(home, "drill", action, "worker2")
+        done = call(home, "drill", action, name)
         assert done.returncode == 0, done.stderr
-        assert dict(line.split() for line in done.stdout.splitlines()) == RUNNING | {
-            "worker2": state
-        }
-        assert states(running)["worker2"] == state
-        assert run(home, "drill", "state").stdout == done.stdout
-    assert run(home, "drill", "stop", "mysql").returncode == 2
+        assert dict(line.split() for line in done.stdout.splitlines()) == RUNNING | {name: state}
+        assert states(running)[name] == state
+        assert call(home, "drill", "state").stdout == done.stdout
+    assert call(home, "drill", "stop", "mysql").returncode == 2
 
 
 def test_commands_say_where_nothing_runs(own_servers: EmbeddedServers) -> None:
-    done = run(own_servers.settings.home, "drill", "stop", "redis")
+    done = call(own_servers.settings.home, "drill", "stop", "redis")
     assert (done.returncode, done.stdout) == (2, "")
     assert "No servers are running" in done.stderr

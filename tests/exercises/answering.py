@@ -1,13 +1,13 @@
-"""A lesson is run once, from top to bottom, and each of its exercises is answered by the way.
+"""A lesson's exercises are answered, in a kernel that has run what they need of the lesson.
 
 The stub is checked where it stands. After it each wrong answer takes its place and is tried as the
-lesson's own cell tries the stub; then comes the solution, and the lesson goes on
-with the databases as all of them have left them.
+lesson's own cell tries the stub; then comes the solution, with the databases as all of them have
+left them. At the end, the lesson's last cell closes what was opened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from nbformat.v4 import new_code_cell
 
 from helpers.authoring.exercises import Verdict, find_exercises, read_verdict
 from tests.exercises.bank import WrongAnswer
+from tests.exercises.needs import find_needed
 
 _SECONDS_PER_CELL = 300  # a guard against what hangs
 _MAY_FAIL = "raises-exception"
@@ -33,49 +34,70 @@ helpers.open_lesson = lambda lesson: open_databases({name!r}, {redis_number}, lo
 
 @dataclass(frozen=True)
 class Answered:
-    """What was said of stubs and solutions, by exercise, and of wrong answers, by title."""
+    """What was said of stubs and solutions, by exercise, and of wrong answers, by title.
+
+    ``ran`` are the ids of the lesson's cells that have run, whole or in part, in their order.
+    """
 
     stubs: Mapping[str, Verdict] = field(repr=False)
     wrong: Mapping[str, Verdict] = field(repr=False)
     solutions: Mapping[str, Verdict] = field(repr=False)
+    ran: Sequence[str]
 
 
 def answer_all(
-    path: Path, answers: Iterable[WrongAnswer], *, database: str, redis_number: int
+    path: Path,
+    answers: Sequence[WrongAnswer],
+    cells: Iterable[str],
+    *,
+    database: str,
+    redis_number: int,
 ) -> Answered:
-    """Run the notebook at ``path`` in databases called ``database``, and check all answers.
+    """Check all answers to the notebook at ``path``, in databases called ``database``.
 
-    Raises ``nbclient.exceptions.CellExecutionError`` where a cell fails that is no answer.
+    Of the lesson's other cells, ``cells`` run, and what these and the exercises use.
+
+    Raises ``AssertionError`` if a cell fails that is no answer.
     """
     notebook = nbformat.read(path, as_version=4)
     exercises = find_exercises(notebook)
-    of_exercise: dict[str, list[WrongAnswer]] = {one.name: [] for one in exercises}
-    for answer in answers:
-        of_exercise[answer.exercise].append(answer)
+    needed = find_needed(notebook, exercises, answers, cells)
+    setup = new_code_cell(_ELSEWHERE.format(name=database, redis_number=redis_number), id="setup")
+    lesson = {
+        at: new_code_cell(source, id=notebook.cells[at].id)
+        for at, source in sorted(needed.sources.items())
+    }
+    tried = {one.title: new_code_cell() for one in answers}
 
-    own = list(notebook.cells)
-    tried = {}
-    setup = _ELSEWHERE.format(name=database, redis_number=redis_number)
-    notebook.cells = [new_code_cell(setup)]
+    notebook.cells = [setup]
     checks = {one.check_at: one for one in exercises}
-    for at, cell in enumerate(own):
+    for at, cell in lesson.items():
         notebook.cells.append(cell)
-        if at in checks:
-            for answer in of_exercise[checks[at].name]:
-                tried[answer.title] = new_code_cell(f"{answer.source}\n\n\n{checks[at].trial}")
+        for answer in answers:
+            if at in checks and answer.exercise == checks[at].name:
+                tried[answer.title].source = f"{answer.source}\n\n\n{checks[at].trial}"
                 notebook.cells.append(tried[answer.title])
-    judged = [own[at] for one in exercises for at in (one.check_at, one.solution_at)]
-    for cell in (*judged, *tried.values()):
+    for cell in notebook.cells:
+        # Also those that may not fail: the last cell closes what was opened, whatever happens.
         cell.metadata.tags = [_MAY_FAIL]
-
     NotebookClient(
         notebook,
         timeout=_SECONDS_PER_CELL,
         kernel_name="python3",
+        shutdown_kernel="immediate",  # all is closed; ending by itself, it takes seconds
         resources={"metadata": {"path": path.parent}},
     ).execute()
+
+    judged = {at for one in exercises for at in (one.stub_at, one.check_at, one.solution_at)}
+    for cell in (setup, *(cell for at, cell in lesson.items() if at not in judged)):
+        verdict = read_verdict(cell.outputs)
+        assert verdict.kind != "failed", (
+            f"The cell {cell.id} fails: {verdict.text}. It may need what a cell does that did not "
+            f"run. These did: {', '.join(one.id for one in lesson.values())}."
+        )
     return Answered(
-        stubs={one.name: read_verdict(own[one.check_at].outputs) for one in exercises},
+        stubs={one.name: read_verdict(lesson[one.check_at].outputs) for one in exercises},
         wrong={title: read_verdict(cell.outputs) for title, cell in tried.items()},
-        solutions={one.name: read_verdict(own[one.solution_at].outputs) for one in exercises},
+        solutions={one.name: read_verdict(lesson[one.solution_at].outputs) for one in exercises},
+        ran=[cell.id for cell in lesson.values()],
     )

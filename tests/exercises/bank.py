@@ -2,12 +2,15 @@
 
 A file is a lesson's, and is read as it is by an editor that knows cells::
 
+    # counts needs: fill
+
     # %% counts: a count is left as a text
     def counts(client, ids):
         ...
 
 Each answer begins with a line that names the exercise and the mistake, and runs in the lesson's
-notebook, where the stub stands.
+notebook, where the stub stands. The file begins with the cells whose effects an exercise needs, by
+their ids; what it needs by name is found without (see ``needs.py``).
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from pathlib import Path
 
 _BANK = Path(__file__).parent / "answers"
 _HEAD = re.compile(r"^# %%(.*)$", re.MULTILINE)
+_NEEDS = re.compile(r"# (?P<exercise>[a-z][a-z0-9-]*) needs: (?P<cells>[^\s,]+(?:, [^\s,]+)*)")
 _NAMED = re.compile(r" (?P<exercise>[a-z][a-z0-9-]*): (?P<mistake>\S.*)")
 
 
@@ -46,6 +50,12 @@ def wrong_answers(lesson: str) -> list[WrongAnswer]:
     return read_bank(path.read_text("utf-8")) if path.exists() else []
 
 
+def needed_cells(lesson: str) -> dict[str, list[str]]:
+    """Return the cells whose effects the exercises of a lesson need, by exercise."""
+    path = _BANK / f"{lesson}.py"
+    return read_needs(path.read_text("utf-8")) if path.exists() else {}
+
+
 def read_bank(text: str) -> list[WrongAnswer]:
     """Return the wrong answers that ``text`` holds.
 
@@ -59,3 +69,24 @@ def read_bank(text: str) -> list[WrongAnswer]:
             raise ValueError(f"The head '# %%{head}' is not of the form '# %% exercise: mistake'.")
         answers.append(WrongAnswer(named["exercise"], named["mistake"], source.strip()))
     return answers
+
+
+def read_needs(text: str) -> dict[str, list[str]]:
+    """Return the cells that ``text`` names before its first answer, by exercise.
+
+    Raises ``ValueError`` for a line there that is not blank and names no exercise and cells, and
+    where an exercise is named twice.
+    """
+    before, *_ = _HEAD.split(text)
+    needs: dict[str, list[str]] = {}
+    for line in before.splitlines():
+        if not line.strip():
+            continue
+        found = _NEEDS.fullmatch(line.rstrip())
+        if found is None or found["exercise"] in needs:
+            raise ValueError(
+                f"The line {line!r} is not of the form '# exercise needs: cell, cell', or its "
+                "exercise was named before."
+            )
+        needs[found["exercise"]] = found["cells"].split(", ")
+    return needs

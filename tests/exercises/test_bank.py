@@ -8,17 +8,27 @@ from collections import Counter
 
 import pytest
 
+from helpers.authoring.check import Notebook, source_of
 from helpers.authoring.exercises import Exercise, bound_names, find_exercises
 from helpers.settings import PROJECT
 from tests.exercises import test_lessons
-from tests.exercises.bank import lessons_with_answers, read_bank, wrong_answers
+from tests.exercises.bank import (
+    lessons_with_answers,
+    needed_cells,
+    read_bank,
+    read_needs,
+    wrong_answers,
+)
+from tests.exercises.needs import find_needed
 
 FEWEST = 2
 
-EXERCISES: dict[str, list[Exercise]] = {
-    path.stem: found
+NOTEBOOKS: dict[str, Notebook] = {
+    path.stem: json.loads(path.read_text("utf-8"))
     for path in sorted((PROJECT / "notebooks").glob("*.ipynb"))
-    if (found := find_exercises(json.loads(path.read_text("utf-8"))))
+}
+EXERCISES: dict[str, list[Exercise]] = {
+    lesson: found for lesson, notebook in NOTEBOOKS.items() if (found := find_exercises(notebook))
 }
 
 
@@ -55,6 +65,36 @@ def test_no_mistake_is_there_twice(lesson: str) -> None:
     assert max(titles.values()) == max(sources.values()) == 1
 
 
+@pytest.mark.parametrize("lesson", EXERCISES)
+def test_names_that_exercises_and_answers_use_are_bound_before_them(lesson: str) -> None:
+    for exercise in EXERCISES[lesson]:
+        answers = [one for one in wrong_answers(lesson) if one.exercise == exercise.name]
+        cells = needed_cells(lesson).get(exercise.name, [])
+        needed = find_needed(NOTEBOOKS[lesson], [exercise], answers, cells)
+        assert needed.unbound == set(), exercise.name
+
+
+@pytest.mark.parametrize("lesson", EXERCISES)
+def test_a_cell_that_an_exercise_needs_stands_before_it(lesson: str) -> None:
+    exercises = {one.name: one for one in EXERCISES[lesson]}
+    for name, cells in needed_cells(lesson).items():
+        for cell in cells:
+            assert _place(lesson, cell) < exercises[name].stub_at, (name, cell)
+
+
+@pytest.mark.parametrize("lesson", EXERCISES)
+def test_no_cell_is_named_that_runs_whole_without_being_named(lesson: str) -> None:
+    exercises = {one.name: one for one in EXERCISES[lesson]}
+    for name, cells in needed_cells(lesson).items():
+        answers = [one for one in wrong_answers(lesson) if one.exercise == name]
+        for cell in cells:
+            others = [other for other in cells if other != cell]
+            found = find_needed(NOTEBOOKS[lesson], [exercises[name]], answers, others)
+            at = _place(lesson, cell)
+            whole = ast.parse(source_of(NOTEBOOKS[lesson]["cells"][at]))
+            assert ast.dump(whole) != ast.dump(ast.parse(found.sources.get(at, ""))), (name, cell)
+
+
 @pytest.mark.parametrize("head", ["# %%", "# %% twice", "# %% twice:", "# %% : a mistake"])
 def test_a_head_names_the_exercise_and_the_mistake(head: str) -> None:
     with pytest.raises(ValueError, match="not of the form"):
@@ -65,6 +105,25 @@ def test_a_bank_is_read() -> None:
     (one, other) = read_bank("# %% a: this\nx = 1\n\n# %% b-c: that: it\n\ny = 2  # %% z\n")
     assert (one.exercise, one.mistake, one.source) == ("a", "this", "x = 1")
     assert (other.title, other.source) == ("b-c: that: it", "y = 2  # %% z")
+
+
+def test_needs_are_read_before_the_first_answer() -> None:
+    text = "# a needs: one\n# b-c needs: one, two-x\n\n# %% a: this\nx = 1  \n# d needs: three\n"
+    assert read_needs(text) == {"a": ["one"], "b-c": ["one", "two-x"]}
+    assert read_needs("# %% a: this\nx = 1\n") == {}
+
+
+@pytest.mark.parametrize(
+    "line", ["# a needs", "# a needs:", "# a needs: one,", "x = 1", "# a needs: b\n# a needs: c"]
+)
+def test_a_line_before_the_first_answer_names_an_exercise_and_cells(line: str) -> None:
+    with pytest.raises(ValueError, match="not of the form"):
+        read_needs(f"{line}\n\n# %% a: this\nx = 1\n")
+
+
+def _place(lesson: str, cell: str) -> int:
+    (place,) = (n for n, one in enumerate(NOTEBOOKS[lesson]["cells"]) if one["id"] == cell)
+    return place
 
 
 def _dumps(exercise: Exercise) -> list[str]:

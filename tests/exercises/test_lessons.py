@@ -1,11 +1,13 @@
 """Each lesson's exercises refuse the stub and every wrong answer of the bank, in words.
 
-A class for each lesson: its tests share one run of the notebook, and another process can run
-another lesson meanwhile.
+A class for each lesson: its tests share one kernel, which has run what the exercises need of the
+lesson, and another process can try another lesson meanwhile. Lesson 03 takes the shortest: `make
+test` tries it alone.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from helpers.authoring.exercises import find_exercises
 from helpers.settings import PROJECT
 from tests.exercises.answering import Answered, answer_all
-from tests.exercises.bank import wrong_answers
+from tests.exercises.bank import needed_cells, wrong_answers
 
 
 def _names(lesson: str) -> list[str]:
@@ -31,11 +33,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="class")
 def answered(request: pytest.FixtureRequest, process_number: int, redis_number: int) -> Answered:
-    """What was said of all answers: the lesson is run once for its class."""
+    """What was said of all answers: they are tried once for the class."""
     lesson = request.cls.lesson
     return answer_all(
         PROJECT / "notebooks" / f"{lesson}.ipynb",
         wrong_answers(lesson),
+        itertools.chain(*needed_cells(lesson).values()),
         database=f"exercises_{process_number}",
         redis_number=redis_number,
     )
@@ -58,15 +61,18 @@ class ALesson:
 
     def test_the_solution_is_accepted(self, answered: Answered, name: str) -> None:
         verdict = answered.solutions[name]
-        assert verdict.kind == "accepted", verdict
+        ran = ", ".join(answered.ran)
+        assert verdict.kind == "accepted", f"{verdict}. Of the lesson, these cells have run: {ran}."
 
 
+@pytest.mark.verify
 class TestCitusSharding(ALesson):
     """Lesson 01."""
 
     lesson = "01_citus_sharding"
 
 
+@pytest.mark.verify
 class TestMongoMetadata(ALesson):
     """Lesson 02."""
 
@@ -79,12 +85,14 @@ class TestRedisStock(ALesson):
     lesson = "03_redis_stock"
 
 
+@pytest.mark.verify
 class TestAppLayerJoins(ALesson):
     """Lesson 04."""
 
     lesson = "04_app_layer_joins"
 
 
+@pytest.mark.verify
 class TestRestApi(ALesson):
     """Lesson 05."""
 
@@ -92,6 +100,7 @@ class TestRestApi(ALesson):
 
 
 @pytest.mark.servers
+@pytest.mark.verify
 class TestFailureDrills(ALesson):
     """Lesson 06."""
 

@@ -9,32 +9,31 @@ import pytest
 from helpers.errors import GradingError
 from helpers.grading.check import check, is_answered, is_hidden, told
 from helpers.grading.release import released
-from helpers.grading.running import Limits
+from helpers.grading.running import Limits, Outcome, Verdict
 from tests.grading import building
 from tests.hostile import notebooks as hostile
 
 
-def _told(made: object, place: Path) -> str:
-    assert isinstance(made, dict)
-    building.write(made, place)
-    return "\n".join(told(*check(place, Limits())))
-
-
-def test_each_task_is_told_without_its_hidden_tests(tmp_path: Path) -> None:
-    text = _told(hostile.half_done(), tmp_path / "07.ipynb")
-    assert "Task A · Add: what can be seen of it is done" in text
-    assert "a-add-text: there is no answer in words yet" in text
-    assert "2 of 2 tasks. Hidden tests are run when it is graded." in text
-    assert "a-add-hidden" not in text
-
-
-def test_what_is_missing_is_told_in_words(tmp_path: Path) -> None:
-    made = released(building.source(building.sums()))
-    made["cells"].append(building.find(made, "b-greatest-answer"))  # a copy, as editors make them
-    text = _told(made, tmp_path / "07.ipynb")
-    assert "b-greatest-answer failed: NotImplementedError." in text
+def test_each_task_is_told_by_its_visible_tests(tmp_path: Path) -> None:
+    made = building.solved(building.sums(), tasks="b")
+    copied = building.find(made, "b-greatest-answer") | {"source": "greatest(nothing)"}
+    made["cells"].append(copied)  # under the name of the first, as editors do it
+    building.write(made, tmp_path / "07.ipynb")
+    text = "\n".join(told(*check(tmp_path / "07.ipynb", Limits())))
+    assert "own cell 1 after b-greatest-test failed: NameError" in text
     assert "Task A · Add: not yet\n    a-add-visible: NotImplementedError was raised in add" in text
-    assert "0 of 2 tasks." in text
+    assert "a-add-text: there is no answer in words yet" in text
+    assert "a-add-hidden" not in text
+    assert "Task B · Greatest: what can be seen of it is done" in text
+    assert "1 of 2 tasks. Hidden tests are run when it is graded." in text
+
+
+def test_what_failed_outside_the_tests_is_told_first() -> None:
+    source = building.source(released(building.source(building.sums())))
+    passed = {test.key: Verdict(True) for test in source.tests()}
+    lines = [*told(source, Outcome(passed, {"b-greatest-answer": "failed: KeyError"}))]
+    assert lines[:2] == ["b-greatest-answer failed: KeyError.", ""]
+    assert lines[-1].startswith("2 of 2 tasks.")
 
 
 def test_another_notebook_is_refused(tmp_path: Path) -> None:

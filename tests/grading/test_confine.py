@@ -14,7 +14,7 @@ from helpers.settings import PROJECT
 
 ASKING = """
 import json, os, pathlib, resource, sys
-own, other, secret = map(pathlib.Path, sys.argv[1:])
+own, other, secret, given = map(pathlib.Path, sys.argv[1:])
 
 def can(act):
     try:
@@ -34,6 +34,8 @@ print(json.dumps({
     "write other": can(lambda: (other / "x").write_text("x")),
     "read other": can(lambda: secret.read_text()),
     "list other": can(lambda: list(other.iterdir())),
+    "read what is given": can(given.read_text),
+    "write what is given": can(lambda: given.write_text("x")),
     "read the system's": can(lambda: pathlib.Path("/etc/hostname").stat()),
     "write to nowhere": can(lambda: pathlib.Path("/dev/null").write_text("x")),
     "signal its starter": can(lambda: os.kill(os.getppid(), 0)),
@@ -47,11 +49,12 @@ print(json.dumps({
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     """What the program could do."""
     own, other = tmp_path_factory.mktemp("own"), tmp_path_factory.mktemp("other")
-    secret = other / "secret"
-    secret.write_text("x")
+    secret, given = other / "secret", tmp_path_factory.mktemp("given") / "file"
+    for file in (secret, given):
+        file.write_text("x")
     program = PROJECT / "helpers" / "grading" / "confine.py"
-    readable = (sys.prefix, sys.base_prefix)
-    command = [sys.executable, "-c", ASKING, *map(str, (own, other, secret))]
+    readable = (sys.prefix, sys.base_prefix, str(given.parent))
+    command = [sys.executable, "-c", ASKING, *map(str, (own, other, secret, given))]
     done = subprocess.run(
         [sys.executable, "-I", "-S", str(program), "512", str(own), *readable, "--", *command],
         capture_output=True,
@@ -63,13 +66,17 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    "what", ["write own", "write it anew", "move own", "read the system's", "write to nowhere"]
+    "what",
+    [
+        *("write own", "write it anew", "move own", "read what is given", "read the system's"),
+        "write to nowhere",
+    ],
 )
 def test_it_can_do_what_a_notebook_needs(answers: dict[str, object], what: str) -> None:
     assert answers[what] == "yes"
 
 
-@pytest.mark.parametrize("what", ["write other", "read other", "list other"])
+@pytest.mark.parametrize("what", ["write other", "read other", "list other", "write what is given"])
 def test_it_can_reach_no_other_folder_where_the_kernel_knows_how(
     answers: dict[str, object], what: str
 ) -> None:

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import csv
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from helpers.errors import GradingError
-from helpers.grading import grade
+from helpers.grading import grade, one
 from helpers.grading.grade import Grader
-from helpers.grading.running import Limits
+from helpers.grading.one import Job, Result
+from helpers.grading.processes import Processes
+from helpers.grading.running import Limits, Verdict
 from tests.grading import building
 from tests.hostile import notebooks as hostile
+
+HALF_DONE = Result(
+    verdicts={
+        "a-add-visible": Verdict(True),
+        "a-add-hidden": Verdict(False, "the sum of nothing is 0"),
+        "b-greatest-test": Verdict(True),
+    },
+    seconds=2.0,
+    cpu_seconds=1.0,
+)
 
 
 @pytest.fixture
@@ -34,11 +45,25 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "handed-in"
 
 
+@pytest.fixture
+def graded_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each notebook get the verdicts of the half-done one, without being run."""
+
+    def decide(_: Processes, job: Job) -> Result:
+        if job.notebook.read_text("utf-8").startswith("by mail"):
+            return one.grade(job)
+        return HALF_DONE
+
+    monkeypatch.setattr(grade, "course_copy", lambda: contextlib.nullcontext(folder))
+    monkeypatch.setattr(Processes, "grade", decide)
+
+
 def _rows(grader: Grader) -> dict[str, dict[str, str]]:
     with (grader.to / "grades.csv").open(encoding="utf-8", newline="") as file:
         return {row["student"]: row for row in csv.DictReader(file)}
 
 
+@pytest.mark.usefixtures("graded_at_once")
 def test_only_what_has_changed_is_graded_again(grader: Grader, folder: Path) -> None:
     first = grader.grade(folder, progress=False)
     assert [*first.new] == ["anna", "ben"]
@@ -58,6 +83,7 @@ def test_only_what_has_changed_is_graded_again(grader: Grader, folder: Path) -> 
     assert [*_rows(grader)] == ["ben"]
 
 
+@pytest.mark.usefixtures("graded_at_once")
 def test_what_is_entered_by_hand_is_in_the_gradebook_and_on_the_page(
     grader: Grader, folder: Path
 ) -> None:
@@ -74,6 +100,7 @@ def test_what_is_entered_by_hand_is_in_the_gradebook_and_on_the_page(
     assert place.read_text("utf-8") == "something else"
 
 
+@pytest.mark.usefixtures("graded_at_once")
 def test_another_project_or_other_limits_are_graded_anew(grader: Grader, folder: Path) -> None:
     (folder / "anna.ipynb").unlink()
     grader.grade(folder, progress=False)
@@ -83,23 +110,32 @@ def test_another_project_or_other_limits_are_graded_anew(grader: Grader, folder:
     assert [*grader.grade(folder, progress=False).new] == ["ben"]
 
 
+@pytest.mark.usefixtures("graded_at_once")
 def test_what_the_grader_itself_fails_at_is_said_and_graded_the_next_time(
     grader: Grader, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @contextlib.contextmanager
-    def empty() -> Iterator[Path]:
-        yield folder
-
     with monkeypatch.context() as patched:
-        patched.setattr(grade, "course_copy", empty)
+        failed = Result(refusal="It has failed: try again.", final=False)
+        patched.setattr(Processes, "grade", lambda *_: failed)
         report = grader.grade(folder, progress=False)
-    assert report.unfinished == ["anna"]
-    assert "1 could not be graded" in str(report)
+    assert report.unfinished == ["anna", "ben"]
+    assert "2 could not be graded" in str(report)
     assert "try again" in _rows(grader)["anna"]["status"]
     again = grader.grade(folder, progress=False)
-    assert ([*again.new], again.unfinished) == (["anna"], [])
-    assert "1 graded, 1 taken over" in str(again)
+    assert ([*again.new], again.unfinished) == (["anna", "ben"], [])
+    assert "2 graded, 0 taken over" in str(again)
     assert "processor time" in str(again)
+
+
+@pytest.mark.verify
+def test_a_kernel_that_does_not_begin_is_the_grader_s_own_failure(
+    grader: Grader, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # There is no course in this folder.
+    monkeypatch.setattr(grade, "course_copy", lambda: contextlib.nullcontext(folder))
+    report = grader.grade(folder, progress=False)
+    assert report.unfinished == ["anna"]
+    assert "try again" in _rows(grader)["anna"]["status"]
 
 
 def test_jobs_must_be_possible(
@@ -117,17 +153,24 @@ def test_jobs_must_be_possible(
         replace(grader, jobs=2).grade(folder)
 
 
-def test_the_command_says_where_everything_is(
+def test_the_command_grades_a_folder_and_says_where_everything_is(
     grader: Grader,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (folder / "anna.ipynb").unlink()
-    arguments = ["grade", "--source", str(grader.source), "--to", str(grader.to)]
+    """The one test, but for those of ``make verify``, in which a submission is really run."""
+    arguments = ["grade", "--source", str(grader.source), "--to", str(grader.to), "--jobs", "2"]
     monkeypatch.setattr("sys.argv", [*arguments, "--submissions", str(folder)])
     assert grade.main() == 0
-    assert str(grader.to / "grades.csv") in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 graded, 0 taken over" in said
+    assert str(grader.to / "grades.csv") in said
+    rows = _rows(grader)
+    assert (rows["anna"]["a"], rows["anna"]["b"], rows["anna"]["automatic"]) == ("4", "10", "14")
+    assert rows["anna"]["status"] == "2 of 3 tests passed; a-add-hidden: the sum of nothing is 0."
+    assert "not JSON" in rows["ben"]["status"]
+    assert "the sum of nothing is 0" in (grader.to / "feedback" / "anna.html").read_text("utf-8")
     monkeypatch.setattr("sys.argv", [*arguments, "--submissions", str(folder / "none")])
     assert grade.main() == 2
     assert "SUBMISSIONS" in capsys.readouterr().err

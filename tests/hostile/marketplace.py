@@ -108,7 +108,7 @@ class Hostile:
 
     text: str
     points: int
-    says: str
+    says: tuple[str, ...]
 
 
 CELLS = {
@@ -119,10 +119,18 @@ CELLS = {
         "        if one.pid != psutil.Process().pid: one.kill()\n"
         "    except psutil.Error: pass",
         10,
-        "1 of 4 tests passed; b-described-test: ",
+        ("1 of 4 tests passed; b-described-test: ",),
     ),
-    "stops-its-redis": Hostile(
-        "stores.redis.shutdown(nosave=True)", 20, "2 of 4 tests passed; c-units-visible: "
+    "reaches-through-postgres-and-stops-its-redis": Hostile(
+        "import psycopg\n"
+        "try:\n"
+        "    stores.postgres.execute(\n"
+        "        \"COPY (SELECT 1) TO PROGRAM 'cat > /etc/course-was-here'\"\n"
+        "    )\n"
+        "except psycopg.errors.ExternalRoutineException:\n"
+        "    stores.redis.shutdown(nosave=True)",
+        20,
+        ("2 of 4 tests passed; c-units-visible: ",),
     ),
     "deletes-its-databases": Hostile(
         "import psycopg\n"
@@ -134,16 +142,11 @@ CELLS = {
         "stores.redis.flushall()\n"
         "stores.redis.config_set('maxmemory', 1)",
         20,
-        "2 of 4 tests passed; c-units-visible: OutOfMemoryError was raised",
+        ("2 of 4 tests passed; c-units-visible: OutOfMemoryError was raised",),
     ),
     "deletes-its-folder": Hostile(
         "import os, shutil\nshutil.rmtree(os.environ['HOME'], ignore_errors=True)",
         14,
-        "2 of 4 tests passed; b-described-test: ",
-    ),
-    "reaches-through-postgres": Hostile(
-        "stores.postgres.execute(\"COPY (SELECT 1) TO PROGRAM 'cat > /etc/course-was-here'\")",
-        30,
-        "failed: ExternalRoutineException",
+        ("2 of 4 tests passed; b-described-test: ",),
     ),
 }

@@ -1,7 +1,7 @@
-"""Submissions that do what must not be done, each in a cell of its own in a perfect notebook.
+"""Submissions that do what must not be done, by cells of their own in a perfect notebook.
 
 They hand in the project of ``building.sums``: what they get beside the perfect one's 20 points
-shows what their cell has cost them.
+shows what their cells have cost them.
 """
 
 from __future__ import annotations
@@ -42,85 +42,96 @@ def half_done() -> Notebook:
     )
 
 
-def with_cell(text: str) -> Notebook:
-    """A perfect notebook with one cell more, before the first task's answer is tested."""
-    return building.with_cell(perfect(), text, before="a-add-visible")
+def with_cells(*texts: str) -> Notebook:
+    """A perfect notebook with cells more, before the first task's answer is tested."""
+    made = perfect()
+    for text in texts:
+        made = building.with_cell(made, text, before="a-add-visible")
+    return made
 
 
-#: Cells in a perfect notebook: that of the first task is before them, the second task behind.
+def name_of(number: int) -> str:
+    """Return what the grader calls a cell of ``with_cells``, counted from 0."""
+    return f"own cell {number + 1} after a-add-answer"
+
+
+def surviving(*places: Path) -> Notebook:
+    """One notebook with all of ``SURVIVED``, the search in ``places``, and replaced names."""
+    made = with_cells(*(text for text, _ in SURVIVED.values()), reading(*places), BUILTINS)
+    return building.with_cell(made, HELPERS, before="b-greatest-answer")
+
+
+LEAVES_PROCESSES = """
+import subprocess
+subprocess.Popen(["sh", "-c", "trap '' TERM INT HUP; setsid sleep 3600 & sleep 3600"])
+"""
+#: Cells that cost no point, all in one notebook, and what is said of each.
+SURVIVED = {
+    "wants-memory": ("kept = bytearray(10**13)", "failed: MemoryError"),
+    "exits-by-error": ("import sys\nsys.exit(3)", "failed: SystemExit: 3"),
+    "prints-for-ever": (
+        "while True:\n    print('x' * 2**20)",
+        "failed: TooMuchOutput: it printed more than 20 MiB",
+    ),
+    "prints-from-elsewhere": (
+        "import subprocess\nsubprocess.run(['head', '-c', '100000000', '/dev/zero'])",
+        "printed more than 20 MiB",
+    ),
+    "imports-what-is-not-there": (
+        "import tensorflop",
+        "failed: ModuleNotFoundError: No module named 'tensorflop'",
+    ),
+    "is-no-python": ("def (:", "failed: SyntaxError"),
+    "writes-outside": (
+        "open('/etc/course-was-here', 'w').write('x')",
+        "failed: PermissionError: [Errno 13] Permission denied: '/etc/course-was-here'",
+    ),
+    "kills-others": ("import os\nos.kill(os.getppid(), 9)", "failed: Permission"),
+    # Nothing fails. That the processes are ended is seen when all is graded.
+    "leaves-processes": (
+        LEAVES_PROCESSES,
+        "",
+    ),
+}
+BUILTINS = """
+import builtins
+class Never(Exception): pass
+builtins.AssertionError = Never
+builtins.sorted = lambda *_: [0]
+"""
+HELPERS = "import helpers\nhelpers.Stores.close = helpers.explain = lambda *_: 1"
+
+#: Cells that run for longer than they may, all in one notebook.
+HANGING = (
+    "while True:\n    pass",
+    "import time\ntime.sleep(10**6)",
+    "def add(numbers):\n    while not numbers: pass\n    return sum(numbers)",
+)
+LOOPS_STUBBORNLY = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
+
+_EATING = "x = [bytearray(10**7) for _ in range(70)]\nimport time\nwhile True: time.sleep(1)"
+
+#: Cells that cost points, each in a notebook of its own.
 CELLS = {
-    "loops": Hostile("while True:\n    pass", ALL, ("ran for more than 8 s and was stopped",)),
-    "sleeps": Hostile(
-        "import time\ntime.sleep(10**6)", ALL, ("ran for more than 8 s and was stopped",)
-    ),
-    "loops-stubbornly": Hostile(
-        "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass",
-        0,
-        ("ran for more than 8 s and did not let itself be interrupted",),
-    ),
-    "loops-in-a-test": Hostile(
-        "def add(numbers):\n    while not numbers: pass\n    return sum(numbers)",
-        14,
-        ("2 of 3 tests passed",),
-    ),
-    "eats-memory": Hostile(
-        "kept = []\nwhile True:\n    kept.append(bytearray(10**7))",
-        0,
-        ("took more than 512 MiB of memory",),
-    ),
-    "wants-memory": Hostile("kept = bytearray(10**13)", ALL, ("failed: MemoryError",)),
+    # It holds what it has taken, and takes no more: how much it has does not depend on the time.
+    "eats-memory": Hostile(_EATING, 0, ("took more than 512 MiB of memory",)),
     "eats-memory-elsewhere": Hostile(
-        "import subprocess, sys\n"
-        "eater = 'x = []\\nwhile True: x.append(bytearray(10**7))'\n"
-        "subprocess.run([sys.executable, '-c', eater])",
+        f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {_EATING!r}])",
         0,
         ("took more than 512 MiB of memory",),
     ),
     "exits": Hostile("exit()", 0, ("called exit()",)),
-    "exits-by-error": Hostile("import sys\nsys.exit(3)", ALL, ("failed: SystemExit: 3",)),
     "exits-at-once": Hostile("import os\nos._exit(0)", 0, ("ended the kernel",)),
     "crashes": Hostile("import ctypes\nctypes.string_at(0)", 0, ("ended the kernel",)),
-    "prints": Hostile(
-        "for _ in range(100):\n    print('x' * 2**20)",
-        ALL,
-        ("failed: TooMuchOutput: it printed more than 20 MiB",),
-    ),
-    "prints-for-ever": Hostile(
-        "while True:\n    print('x' * 2**20)",
-        ALL,
-        ("failed: TooMuchOutput: it printed more than 20 MiB",),
-    ),
-    "prints-from-elsewhere": Hostile(
-        "import subprocess\nsubprocess.run(['head', '-c', '100000000', '/dev/zero'])",
-        ALL,
-        ("printed more than 20 MiB",),
-    ),
-    "imports-what-is-not-there": Hostile(
-        "import tensorflop", ALL, ("failed: ModuleNotFoundError: No module named 'tensorflop'",)
-    ),
-    "is-no-python": Hostile("def (:", ALL, ("failed: SyntaxError",)),
     "redefines-names": Hostile(
         "AssertionError = Exception\nlen = lambda _: 21\nsum = 7\ndef add(numbers): return 6",
         14,
         ("2 of 3 tests passed",),
     ),
-    "replaces-builtins": Hostile(
-        "import builtins\n"
-        "class Never(Exception): pass\n"
-        "builtins.AssertionError = Never\n"
-        "builtins.sorted = lambda *_: [0]",
-        ALL,
-        ("The notebook replaced builtins.", "put back"),
-    ),
     "redefines-what-is-given": Hostile(
         "NUMBERS = [6]\ndef add(numbers): return numbers[0] if numbers else 0",
         10,
         ("1 of 3 tests passed",),
-    ),
-    "replaces-helpers": Hostile(
-        "import helpers\nhelpers.Stores.close = helpers.explain = lambda *_: 1",
-        ALL,
-        ("The notebook replaced helpers.explain", "put back"),
     ),
     "passes-every-test": Hostile(
         "kernel = get_ipython().kernel\n"
@@ -138,18 +149,6 @@ CELLS = {
         10,
         ("1 of 3 tests passed",),
     ),
-    "writes-outside": Hostile(
-        "open('/etc/course-was-here', 'w').write('x')",
-        ALL,
-        ("failed: PermissionError", "/etc/course-was-here"),
-    ),
-    "leaves-processes": Hostile(
-        "import subprocess\n"
-        "subprocess.Popen(['sh', '-c', 'trap \"\" TERM INT HUP; setsid sleep 3600 & sleep 3600'])",
-        ALL,
-        ("3 of 3 tests passed",),
-    ),
-    "kills-others": Hostile("import os\nos.kill(os.getppid(), 9)", ALL, ("failed: Permission",)),
 }
 
 

@@ -1,29 +1,31 @@
 """A class in which everything goes wrong: every row says what happened, and no other row changes.
 
-All submissions are graded in one go, two at a time, so that each has neighbours.
+All submissions are graded in one go, two at a time, so that each has neighbours. Only those that
+hang have a short limit for a cell: the others need not be quick on a busy machine.
 """
 
 from __future__ import annotations
 
 import copy
-import csv
-import tempfile
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
-from helpers.grading.confine import ACCOUNTS
-from helpers.grading.grade import Grader, Report
+from helpers.grading.grade import Grader
+from helpers.grading.one import Job
+from helpers.grading.one import grade as grade_one
 from helpers.grading.release import released
 from helpers.grading.running import Limits
-from helpers.grading.sandbox import FOLDERS
 from helpers.grading.source import Notebook
 from tests.grading import building
 from tests.hostile import notebooks as hostile
+from tests.hostile.grading import Graded, grade
 
-LIMITS = Limits(cell_seconds=8, notebook_seconds=60, memory_mib=512)
+pytestmark = pytest.mark.verify
+
+LIMITS = Limits(memory_mib=512)
+SHORT = replace(LIMITS, cell_seconds=3)
 FILES = {
     "is-empty": (b"", "The file is empty."),
     "is-not-json": (b"I did it on paper.", "The file is not JSON"),
@@ -34,28 +36,11 @@ FILES = {
 }
 
 
-@dataclass(frozen=True)
-class Graded:
-    """A folder that was graded: its rows by student, and where everything is."""
-
-    grader: Grader
-    folder: Path
-    report: Report
-
-    @property
-    def rows(self) -> dict[str, dict[str, str]]:
-        """The gradebook's rows, by student."""
-        with (self.grader.to / "grades.csv").open(encoding="utf-8", newline="") as file:
-            return {row["student"]: row for row in csv.DictReader(file)}
-
-
-def _edited() -> Notebook:
-    return building.changed(hostile.half_done(), a_add_hidden="pass", a_add_visible="exit()")
-
-
-def _removed() -> Notebook:
-    made = hostile.half_done()
+def _spoilt() -> Notebook:
+    """Half of the work, and tests that were edited, removed and doubled."""
+    made = building.changed(hostile.half_done(), a_add_visible="exit()")
     made["cells"] = [cell for cell in made["cells"] if "hidden" not in cell["id"]]
+    made["cells"] += copy.deepcopy(made["cells"])
     return made
 
 
@@ -65,35 +50,41 @@ def _reordered() -> Notebook:
     return made
 
 
-def _doubled() -> Notebook:
-    made = hostile.half_done()
-    made["cells"] += copy.deepcopy(made["cells"])
-    return made
+@pytest.fixture(scope="module")
+def top(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder for everything; the project's source is in it."""
+    top = tmp_path_factory.mktemp("grading")
+    building.write(building.sums(), top / "source" / "07.ipynb")
+    return top
 
 
 @pytest.fixture(scope="module")
-def graded(tmp_path_factory: pytest.TempPathFactory) -> Graded:
+def graded(top: Path) -> Graded:
     """Everything that can be handed in, graded."""
-    top = tmp_path_factory.mktemp("grading")
-    folder, source = top / "handed-in", building.write(building.sums(), top / "source" / "07.ipynb")
-    notebooks = {
+    folder, source = top / "handed-in", top / "source" / "07.ipynb"
+    handed_in: dict[str, Notebook | bytes] = {
         "perfect": hostile.perfect(),
         "zz-perfect": hostile.perfect(),
         "half-done": hostile.half_done(),
         "untouched": released(building.source(building.sums())),
-        "tests-edited": _edited(),
-        "tests-removed": _removed(),
-        "tests-doubled": _doubled(),
+        "tests-spoilt": _spoilt(),
         "reordered": _reordered(),
-        "reads-files": hostile.with_cell(hostile.reading(source, folder / "perfect.ipynb")),
-        **{name: hostile.with_cell(one.text) for name, one in hostile.CELLS.items()},
+        "survives": hostile.surviving(source, folder / "perfect.ipynb"),
+        **{name: hostile.with_cells(one.text) for name, one in hostile.CELLS.items()},
+        "is-deep": FILES["is-deep"][0],
     }
-    for name, made in notebooks.items():
-        building.write(made, folder / f"{name}.ipynb")
-    for name, (content, _) in FILES.items():
-        (folder / f"{name}.ipynb").write_bytes(content)
-    grader = Grader(source, top / "graded", jobs=2, limits=LIMITS)
-    return Graded(grader, folder, grader.grade(folder, progress=False))
+    return grade(Grader(source, top / "graded", jobs=2, limits=LIMITS), folder, handed_in)
+
+
+@pytest.fixture(scope="module")
+def stopped(top: Path) -> Graded:
+    """What runs for longer than it may, graded."""
+    grader = Grader(top / "source" / "07.ipynb", top / "stopped", jobs=2, limits=SHORT)
+    handed_in = {
+        "hangs": hostile.with_cells(*hostile.HANGING),
+        "loops-stubbornly": hostile.with_cells(hostile.LOOPS_STUBBORNLY),
+    }
+    return grade(grader, top / "hanging", handed_in)
 
 
 def test_everybody_has_a_row_and_a_page(graded: Graded) -> None:
@@ -122,19 +113,61 @@ def test_what_must_not_be_done_costs_what_it_costs_and_is_said(graded: Graded, n
     assert row["automatic"] == str(expected.points)
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_what_is_no_notebook_is_said(graded: Graded, name: str) -> None:
-    row = graded.rows[name]
-    assert FILES[name][1] in row["status"]
+def test_what_a_notebook_survives_costs_nothing(graded: Graded) -> None:
+    assert graded.rows["survives"]["automatic"] == str(hostile.ALL)
+    events = graded.report.results["survives"].events
+    for replaced in ("builtins.", "helpers.explain"):
+        (event,) = (one for one in events if one.startswith(f"The notebook replaced {replaced}"))
+        assert "put back" in event
+
+
+@pytest.mark.parametrize("name", hostile.SURVIVED)
+def test_what_a_notebook_survives_is_said(graded: Graded, name: str) -> None:
+    failures = graded.report.results["survives"].failures
+    said = failures.get(hostile.name_of([*hostile.SURVIVED].index(name)), "")
+    _, expected = hostile.SURVIVED[name]
+    assert expected in said
+    assert bool(expected) == bool(said)
+
+
+def test_no_file_of_the_grader_s_can_be_read(graded: Graded) -> None:
+    said = graded.report.results["survives"].failures
+    assert said[hostile.name_of(len(hostile.SURVIVED))].startswith("failed: PermissionError")
+
+
+def test_what_takes_too_long_is_stopped(stopped: Graded) -> None:
+    result = stopped.report.results["hangs"]
+    for number, says in enumerate(("ran for more than 3 s and was stopped",) * 2):
+        assert result.failures[hostile.name_of(number)] == says
+        assert f"{hostile.name_of(number)} {says}." in result.events
+    assert result.verdicts["a-add-hidden"].why == "it ran for more than 3 s and was stopped"
+    assert stopped.rows["hangs"]["automatic"] == "14"
+    row = stopped.rows["loops-stubbornly"]
+    assert "ran for more than 3 s and did not let itself be interrupted" in row["status"]
     assert row["automatic"] == "0"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_no_notebook_is_said(top: Path, name: str) -> None:
+    content, says = FILES[name]
+    (top / "no-notebook.ipynb").write_bytes(content)
+    source = top / "source" / "07.ipynb"
+    result = grade_one(Job(top / "no-notebook.ipynb", source, top, LIMITS))
+    assert says in result.refusal
+    assert result.final
+
+
+def test_what_is_no_notebook_gets_no_points(graded: Graded) -> None:
+    assert graded.rows["is-deep"]["automatic"] == "0"
+    assert FILES["is-deep"][1] in graded.rows["is-deep"]["status"]
 
 
 @pytest.mark.parametrize(
     ("name", "points", "sentence"),
     [
-        ("tests-edited", 14, "a-add-visible, a-add-hidden: a locked cell that was edited"),
-        ("tests-removed", 14, "a-add-hidden: a locked cell that was removed"),
-        ("tests-doubled", 14, "a locked cell that was doubled"),
+        ("tests-spoilt", 14, "a-add-visible: a locked cell that was edited"),
+        ("tests-spoilt", 14, "a-add-hidden: a locked cell that was removed"),
+        ("tests-spoilt", 14, "b-greatest-test: a locked cell that was doubled"),
         ("reordered", 20, "Cells were in another order"),
     ],
 )
@@ -143,40 +176,26 @@ def test_tests_are_restored(graded: Graded, name: str, points: int, sentence: st
     assert sentence in graded.rows[name]["status"]
 
 
-def test_no_file_of_the_grader_s_can_be_read(graded: Graded) -> None:
-    row = graded.rows["reads-files"]
-    assert "failed: PermissionError" in row["status"]
-    assert row["automatic"] == "20"
-
-
-def test_nothing_is_left_behind(graded: Graded) -> None:
-    left = [
-        process.name()
-        for process in psutil.process_iter(["username"])
-        if str(process.info["username"]).startswith(ACCOUNTS)
-    ]
-    assert left == []
-    assert list(Path(tempfile.gettempdir()).glob(f"{FOLDERS}*")) == []
+def test_nothing_is_left_behind(graded: Graded, stopped: Graded) -> None:
+    assert graded.left == []
+    assert stopped.left == []
     assert not Path("/etc/course-was-here").exists()
 
 
 def test_no_page_shows_a_hidden_test(graded: Graded) -> None:
     hidden = "assert add([41, -20])"
-    pages = [file.read_text("utf-8") for file in (graded.grader.to / "feedback").iterdir()]
-    assert not [page for page in pages if hidden in page]
-    page = (graded.grader.to / "feedback" / "half-done.html").read_text("utf-8")
-    assert "failed: the sum of nothing is 0" in page
+    assert not [student for student in graded.rows if hidden in graded.page(student)]
+    assert "failed: the sum of nothing is 0" in graded.page("half-done")
 
 
-def test_a_second_run_grades_what_has_changed_and_nothing_else(graded: Graded) -> None:
+def test_two_runs_of_one_notebook_give_the_same_grades_and_the_same_page(graded: Graded) -> None:
+    first, second = (graded.rows[student] for student in ("perfect", "zz-perfect"))
+    assert first | {"student": "zz-perfect"} == second
+    assert graded.page("perfect").replace("perfect", "zz-perfect") == graded.page("zz-perfect")
+
+
+def test_a_second_run_grades_nothing_again(graded: Graded) -> None:
     before = (graded.grader.to / "grades.csv").read_bytes()
     again = graded.grader.grade(graded.folder, progress=False)
     assert again.new == {}
     assert (graded.grader.to / "grades.csv").read_bytes() == before
-    building.write(hostile.perfect(), graded.folder / "half-done.ipynb")
-    try:
-        third = graded.grader.grade(graded.folder, progress=False)
-        assert [*third.new] == ["half-done"]
-        assert graded.rows["half-done"]["automatic"] == "20"
-    finally:
-        building.write(hostile.half_done(), graded.folder / "half-done.ipynb")

@@ -1,16 +1,16 @@
-"""The course's own project, graded: what its perfect, half-done and untouched versions get."""
+"""The course's own project, graded: what its perfect and its half-done version get."""
 
 from __future__ import annotations
-
-import csv
 
 import pytest
 
 from helpers.grading.grade import Grader
-from helpers.grading.release import released
 from helpers.grading.source import read_source
 from helpers.settings import PROJECT
 from tests.grading import building
+from tests.hostile.grading import Graded, grade
+
+pytestmark = pytest.mark.verify
 
 SOURCE = PROJECT / "project" / "07_project.ipynb"
 TASKS = "abcdef"
@@ -26,26 +26,18 @@ del market, SEED
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    """The gradebook's rows, by student."""
+def graded(tmp_path_factory: pytest.TempPathFactory) -> Graded:
+    """A perfect notebook with a cell that drops what earlier tasks have made, and half of one."""
     top = tmp_path_factory.mktemp("project")
     source = read_source(SOURCE)
     perfect = building.solved(source.notebook)
-    spoiled = building.with_cell(
-        perfect, f"pg = shop.postgres\n{DROPPED}", before="b-documents-visible"
-    )
     handed_in = {
         "half-done": building.solved(source.notebook, tasks="abc"),
-        "perfect": perfect,
-        "spoiled": spoiled,
-        "untouched": released(source),
+        "spoiled": building.with_cell(
+            perfect, f"pg = shop.postgres\n{DROPPED}", before="b-documents-visible"
+        ),
     }
-    for name, made in handed_in.items():
-        building.write(made, top / "handed-in" / f"{name}.ipynb")
-    grader = Grader(SOURCE, top / "graded", jobs=2)
-    grader.grade(top / "handed-in", progress=False)
-    with (grader.to / "grades.csv").open(encoding="utf-8", newline="") as file:
-        return {row["student"]: row for row in csv.DictReader(file)}
+    return grade(Grader(SOURCE, top / "graded", jobs=2), top / "handed-in", handed_in)
 
 
 def _points(done: str) -> dict[str, str]:
@@ -59,18 +51,17 @@ def _points(done: str) -> dict[str, str]:
     return {name: f"{found:g}" for name, found in row.items()}
 
 
-@pytest.mark.parametrize(
-    ("student", "done"),
-    [("perfect", TASKS), ("half-done", "abc"), ("untouched", ""), ("spoiled", TASKS)],
-)
-def test_each_task_gets_its_points(
-    rows: dict[str, dict[str, str]], student: str, done: str
-) -> None:
-    row = rows[student]
+@pytest.mark.parametrize(("student", "done"), [("spoiled", TASKS), ("half-done", "abc")])
+def test_each_task_gets_its_points(graded: Graded, student: str, done: str) -> None:
+    row = graded.rows[student]
     assert {name: row[name] for name in _points(done)} == _points(done), row["status"]
     assert [row[f"{task} by hand"] for task in TASKS] == [""] * 6
 
 
-def test_what_is_left_is_for_a_person_to_grade(rows: dict[str, dict[str, str]]) -> None:
+def test_what_is_left_is_for_a_person_to_grade(graded: Graded) -> None:
     by_hand = sum(cell.points for cell in read_source(SOURCE).manual())
-    assert float(rows["perfect"]["automatic"]) + by_hand == 100
+    assert float(graded.rows["spoiled"]["automatic"]) + by_hand == 100
+
+
+def test_nothing_is_left_behind(graded: Graded) -> None:
+    assert graded.left == []

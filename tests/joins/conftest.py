@@ -13,11 +13,32 @@ from redis import asyncio as aioredis
 from helpers.servers.spare import SpareValkey, spare_valkey
 from helpers.shop.live_views import LiveViews
 from helpers.shop.read_model import ReadModel
-from helpers.shop.schema import drop_shop
+from helpers.shop.seed import seed
 from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores, connect_beside
+from helpers.stores.linked import LinkedStores
 from tests.joins.filling import make_tables, put
 from tests.joins.live import SHOP, Live
+from tests.joins.memory import MemoryStores
+from tests.sharing import shared_links
+from tests.snapshots import filled_shop
+
+
+def _fill(stores: Stores) -> None:
+    seed(stores, 20, orders=False)
+
+
+@pytest.fixture
+def twenty(shared: Stores) -> Stores:
+    """Twenty generated products, without orders."""
+    return filled_shop(shared, _fill)
+
+
+@pytest.fixture(scope="module")
+def linked_stores(shared: Stores) -> Iterator[LinkedStores]:
+    """The stores behind links, for the tests of a module; each restores them."""
+    with shared_links(shared) as found:
+        yield found
 
 
 @dataclass(frozen=True)
@@ -31,14 +52,17 @@ class Both:
 
 @pytest.fixture(scope="module")
 def both(shared: Stores) -> Iterator[Both]:
-    """Tables and a collection that are there for all tests of a module; each fills them anew."""
+    """Tables and a collection that are there for all tests of a module; each fills them anew.
+
+    At the end the collection, which has no validator, is dropped; the tables stay, and are empty.
+    """
     make_tables(shared)
     with asyncio.Runner() as runner:
         awaited = runner.run(connect_beside(shared))
         yield Both(shared, awaited, runner)
         runner.run(awaited.aclose())
-    drop_shop(shared)
-    shared.redis.flushdb()
+    put(shared, MemoryStores())
+    shared.mongo.productmetas.drop()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.errors import MetadataError
@@ -22,9 +22,7 @@ from tests.joins.filling import make_tables, put
 from tests.joins.memory import MemoryStores
 
 ALL = (strategies.per_product, strategies.batched, strategies.rows_first, strategies.at_once)
-ON_SERVERS = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+EXAMPLES = pytest.mark.parametrize("examples", [8, pytest.param(60, marks=pytest.mark.verify)])
 
 IDS = st.integers(1, 12) | st.sampled_from([2**31 - 1, 2**31, 2**53 + 1, 2**63 - 1])
 # PostgreSQL takes no NUL and no half of a surrogate pair.
@@ -124,11 +122,19 @@ def _stock(count: bytes | None, ledger: int | None) -> str | None:
     return None if ledger is None else str(max(ledger, 0))
 
 
-@ON_SERVERS
-@given(SHOPS, ASKED)
+@EXAMPLES
 def test_every_strategy_gives_the_same_answer_whether_it_waits_or_is_awaited(
-    both: Both, shop: MemoryStores, ids: list[int] | None
+    both: Both, examples: int
 ) -> None:
+    @settings(max_examples=examples, deadline=None)
+    @given(SHOPS, ASKED)
+    def compare(shop: MemoryStores, ids: list[int] | None) -> None:
+        _compare_ways(both, shop, ids)
+
+    compare()
+
+
+def _compare_ways(both: Both, shop: MemoryStores, ids: list[int] | None) -> None:
     put(both.waiting, shop)
     expected = _expected(shop, ids, {})
 
@@ -144,11 +150,19 @@ def test_every_strategy_gives_the_same_answer_whether_it_waits_or_is_awaited(
         assert json.loads(products_json(answer)) == expected
 
 
-@ON_SERVERS
-@given(SHOPS, ASKED)
+@EXAMPLES
 def test_missing_counts_are_the_ledgers_and_nobody_is_asked_for_others(
-    both: Both, shop: MemoryStores, ids: list[int] | None
+    both: Both, examples: int
 ) -> None:
+    @settings(max_examples=examples, deadline=None)
+    @given(SHOPS, ASKED)
+    def compare(shop: MemoryStores, ids: list[int] | None) -> None:
+        _compare_with_ledger(both, shop, ids)
+
+    compare()
+
+
+def _compare_with_ledger(both: Both, shop: MemoryStores, ids: list[int] | None) -> None:
     put(both.waiting, shop)
     expected = _expected(shop, ids, shop.ledger)
     missing = [
@@ -173,11 +187,17 @@ def test_missing_counts_are_the_ledgers_and_nobody_is_asked_for_others(
         assert asked == missing
 
 
-@ON_SERVERS
-@given(SHOPS, st.lists(IDS | st.integers(100, 110), max_size=8))
-def test_a_loader_gives_each_product_where_it_was_asked_for(
-    both: Both, shop: MemoryStores, ids: list[int]
-) -> None:
+@EXAMPLES
+def test_a_loader_gives_each_product_where_it_was_asked_for(both: Both, examples: int) -> None:
+    @settings(max_examples=examples, deadline=None)
+    @given(SHOPS, st.lists(IDS | st.integers(100, 110), max_size=8))
+    def compare(shop: MemoryStores, ids: list[int]) -> None:
+        _compare_loader(both, shop, ids)
+
+    compare()
+
+
+def _compare_loader(both: Both, shop: MemoryStores, ids: list[int]) -> None:
     put(both.waiting, shop)
     expected = {one["id"]: one for one in _expected(shop, None, {})}
 
@@ -196,25 +216,23 @@ def without_index(both: Both) -> Iterator[Stores]:
     make_tables(both.waiting)
 
 
-@pytest.mark.parametrize("strategy", ALL)
-@pytest.mark.parametrize("second", [1, 1.0])
-def test_two_documents_of_a_product_are_refused(
-    both: Both, without_index: Stores, strategy: Any, second: float
-) -> None:
-    documents: list[Document] = [{"product_id": 1, "a": 1}, {"product_id": second, "a": 2}]
-    put(without_index, MemoryStores({1: ("A", "1", "c"), 2: ("B", "1", "c")}, documents))
-    for threads in (False, True):
-        with pytest.raises(MetadataError, match="two documents of product 1"):
-            run(without_index, strategy([1, 2]), threads=threads)
-    with pytest.raises(MetadataError, match="two documents of product 1"):
-        both.runner.run(run_async(both.awaited, strategy(None)))
-    assert [one["id"] for one in run(without_index, strategy([2]))] == [2]
+def test_two_documents_of_a_product_are_refused(both: Both, without_index: Stores) -> None:
+    for second in (1, 1.0):
+        documents: list[Document] = [{"product_id": 1, "a": 1}, {"product_id": second, "a": 2}]
+        put(without_index, MemoryStores({1: ("A", "1", "c"), 2: ("B", "1", "c")}, documents))
+        for strategy in ALL:
+            for threads in (False, True):
+                with pytest.raises(MetadataError, match="two documents of product 1"):
+                    run(without_index, strategy([1, 2]), threads=threads)
+            with pytest.raises(MetadataError, match="two documents of product 1"):
+                both.runner.run(run_async(both.awaited, strategy(None)))
+            assert [one["id"] for one in run(without_index, strategy([2]))] == [2]
 
 
-@pytest.mark.parametrize("strategy", ALL)
-def test_a_key_that_holds_no_text_is_no_count(both: Both, strategy: Any) -> None:
+def test_a_key_that_holds_no_text_is_no_count(both: Both) -> None:
     put(both.waiting, MemoryStores({1: ("A", "1", "c"), 2: ("B", "1", "c")}, [], {2: b"4"}))
     both.waiting.redis.rpush("stock:1", "7")
-    answer = run(both.waiting, strategy([1, 2]))
-    assert [one["stock"] for one in answer] == [None, "4"]
-    assert both.runner.run(run_async(both.awaited, strategy(None))) == answer
+    for strategy in ALL:
+        answer = run(both.waiting, strategy([1, 2]))
+        assert [one["stock"] for one in answer] == [None, "4"], strategy
+        assert both.runner.run(run_async(both.awaited, strategy(None))) == answer

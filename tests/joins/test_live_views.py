@@ -137,12 +137,21 @@ def test_it_says_how_far_the_views_are_behind_and_no_less(live: Live) -> None:
     assert live.assert_current().applied == 2
 
 
+ANEW = pytest.mark.parametrize(
+    "anew",
+    [
+        pytest.param(False, id="what was named"),
+        pytest.param(True, id="everything", marks=pytest.mark.verify),
+    ],
+)
+
+
 @pytest.fixture
 def moments(live: Live, monkeypatch: pytest.MonkeyPatch) -> Moments:
     return Moments(live, monkeypatch)
 
 
-@pytest.mark.parametrize("anew", [False, True], ids=["what was named", "everything"])
+@ANEW
 def test_whenever_the_keeper_works_the_views_are_as_new_as_is_said_of_them(
     live: Live, moments: Moments, anew: bool
 ) -> None:
@@ -164,7 +173,7 @@ def test_whenever_the_keeper_works_the_views_are_as_new_as_is_said_of_them(
         live.assert_current()
 
 
-@pytest.mark.parametrize("anew", [False, True], ids=["what was named", "everything"])
+@ANEW
 def test_whenever_the_server_refuses_what_was_to_be_read_is_read_the_next_time(
     live: Live, moments: Moments, anew: bool
 ) -> None:
@@ -187,7 +196,7 @@ def test_whenever_the_server_refuses_what_was_to_be_read_is_read_the_next_time(
         live.assert_current()
 
 
-@pytest.mark.parametrize("anew", [False, True], ids=["what was named", "everything"])
+@ANEW
 def test_whenever_the_views_are_lost_those_that_are_left_do_not_pass_for_all(
     live: Live, moments: Moments, anew: bool
 ) -> None:

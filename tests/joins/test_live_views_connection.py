@@ -36,6 +36,7 @@ def test_it_has_one_connection_and_none_when_it_is_closed(live: Live) -> None:
         live.read()
 
 
+@pytest.mark.verify
 def test_who_waits_while_it_is_closed_is_told(live: Live) -> None:
     async def main(turns: int) -> None:
         views = LiveViews(live.awaited)
@@ -50,7 +51,7 @@ def test_who_waits_while_it_is_closed_is_told(live: Live) -> None:
         found = await asyncio.gather(*readers, late, return_exceptions=True)
         assert all(isinstance(one, LiveList | redis.ConnectionError) for one in found)
 
-    for turns in range(30):
+    for turns in range(0, 30, 2):
         live.runner.run(main(turns))
     wait_until(lambda: not connections(live.waiting.redis))
 
@@ -84,6 +85,7 @@ def _through(live: Live, link: Link, seconds: float) -> Iterator[LiveViews]:
     live.runner.run(awaited.aclose())
 
 
+@pytest.mark.verify
 def test_a_silent_server_is_waited_for_no_longer_than_that_and_then_read_anew(
     live: Live, link: Link
 ) -> None:
@@ -117,6 +119,7 @@ def test_a_server_that_cannot_be_reached_is_tried_once_more_and_then_said(
         live.runner.run(main(views))
 
 
+@pytest.mark.verify
 def test_a_server_that_was_killed_and_started_again_is_read_anew(
     live: Live, spare: SpareValkey
 ) -> None:
@@ -147,12 +150,13 @@ def test_a_reader_who_is_cancelled_at_any_time_harms_nobody(live: Live) -> None:
         assert all(one.done() for one in readers)
 
     live.read()
-    for turns in range(40):
+    for turns in range(0, 40, 4):
         live.runner.run(main(turns))
     live.assert_current()
     assert len(connections(live.waiting.redis)) == 1
 
 
+@pytest.mark.verify
 def test_when_all_readers_are_cancelled_the_next_one_is_served(live: Live) -> None:
     async def main(turns: int) -> None:
         views = LiveViews(live.awaited)

@@ -29,7 +29,6 @@ from helpers.shop.joins.requests import (
 )
 from helpers.shop.joins.run import answer
 from helpers.shop.joins.workers import Rows, Workers
-from helpers.shop.schema import drop_shop
 from helpers.shop.seed import seed
 from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores, connect_beside
@@ -38,6 +37,7 @@ from helpers.stores.node_connections import NodeConnections
 from helpers.stores.placements import Node, Shard, Standing, look
 from helpers.stores.shards import shards_of
 from helpers.stores.trace import Trace
+from tests.snapshots import empty_shop
 from tests.waiting import come
 
 T = TypeVar("T")
@@ -61,11 +61,9 @@ BORDERS = [0, 1, -1, 42, 2**31 - 1, 2**31, -(2**31), -(2**31) - 1, 2**32, 2**63 
 @pytest.fixture(scope="module")
 def shop(shared: Stores) -> Iterator[Stores]:
     """Products 1 to 40 on two workers."""
-    drop_shop(shared)
-    seed(shared, COUNT, orders=False)
+    seed(empty_shop(shared), COUNT, orders=False)
     yield shared
-    drop_shop(shared)
-    shared.redis.flushdb()
+    empty_shop(shared)
 
 
 def with_workers(shop: Stores, work: Callable[[AsyncStores, Workers], Awaitable[T]]) -> T:
@@ -139,34 +137,39 @@ def test_workers_that_the_addresses_do_not_name_are_reached_as_the_coordinator_d
     assert {one.node.name for one in standing.shards} == {"worker1", "worker2"}
 
 
-@pytest.mark.parametrize("request_", REQUESTS, ids=repr)
-def test_from_all_shards_comes_what_the_coordinator_answers(
-    shop: Stores, request_: FromPostgres
-) -> None:
-    async def work(stores: AsyncStores) -> tuple[Any, Lost]:
-        return await _ask_live(request_, await _look(stores))
+def test_from_all_shards_comes_what_the_coordinator_answers(shop: Stores) -> None:
+    async def work(stores: AsyncStores) -> list[tuple[Any, Lost]]:
+        standing = await _look(stores)
+        return [await _ask_live(request, standing) for request in REQUESTS]
 
-    found, lost = awaited(shop, work)
-    assert found == answer(shop, request_)
-    assert not lost
+    for request, (found, lost) in zip(REQUESTS, awaited(shop, work), strict=True):
+        assert found == answer(shop, request), request
+        assert not lost
 
 
 @pytest.mark.parametrize("away", ["worker1", "worker2"])
 @pytest.mark.parametrize("silent", [False, True], ids=["known", "falls silent meanwhile"])
-@pytest.mark.parametrize("request_", REQUESTS, ids=repr)
-def test_from_those_that_are_left_comes_the_rest(
-    shop: Stores, request_: FromPostgres, silent: bool, away: str
-) -> None:
-    async def work(stores: AsyncStores) -> tuple[Any, Lost, Standing]:
+def test_from_those_that_are_left_comes_the_rest(shop: Stores, silent: bool, away: str) -> None:
+    async def work(stores: AsyncStores) -> list[tuple[Any, Lost, Standing]]:
         standing = await _look(stores)
-        standing = (
+        standings = [
             _silenced(standing, away) if silent else replace(standing, away=frozenset({away}))
-        )
-        return *await _ask_live(request_, standing), standing
+            for _ in REQUESTS
+        ]
+        return [
+            (*await _ask_live(request, standing), standing)
+            for request, standing in zip(REQUESTS, standings, strict=True)
+        ]
 
-    found, lost, standing = awaited(shop, work)
     gone = _worker_ids(shop)[away]
-    assert found == _without(shop, request_, gone)
+    for request, (found, lost, standing) in zip(REQUESTS, awaited(shop, work), strict=True):
+        assert found == _without(shop, request, gone), request
+        _assert_lost(request, lost, standing, away, gone)
+
+
+def _assert_lost(
+    request_: FromPostgres, lost: Lost, standing: Standing, away: str, gone: list[int]
+) -> None:
     shards = {one.id for one in standing.shards if one.node.name == away}
     if isinstance(request_, CountProducts) or request_.ids is None:
         assert {*lost.shard_ids} == shards

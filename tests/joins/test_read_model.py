@@ -11,7 +11,6 @@ from helpers.errors import ReadModelError
 from helpers.shop.joins import batched
 from helpers.shop.product_changes import announce, set_price
 from helpers.shop.read_model import ReadModel, Views, read_views
-from helpers.shop.seed import seed
 from helpers.stores import Stores
 from helpers.stores.tracing import traced
 
@@ -19,10 +18,9 @@ IDS = range(1, 21)
 
 
 @pytest.fixture
-def shop(stores: Stores) -> Stores:
+def shop(twenty: Stores) -> Stores:
     """Twenty products."""
-    seed(stores, 20, orders=False)
-    return stores
+    return twenty
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.errors import MetadataError
@@ -64,8 +64,17 @@ def _expected(shop: MemoryStores, ids: Sequence[int] | None = None) -> list[Prod
     return answer
 
 
-@given(SHOPS, st.none() | st.lists(IDS, unique=True))
-def test_every_strategy_gives_the_same_answer(shop: MemoryStores, ids: list[int] | None) -> None:
+EXAMPLES = pytest.mark.parametrize("examples", [25, pytest.param(200, marks=pytest.mark.verify)])
+
+
+@EXAMPLES
+def test_every_strategy_gives_the_same_answer(examples: int) -> None:
+    settings(max_examples=examples, deadline=None)(
+        given(SHOPS, st.none() | st.lists(IDS, unique=True))(_compare_strategies)
+    )()
+
+
+def _compare_strategies(shop: MemoryStores, ids: list[int] | None) -> None:
     expected = _expected(shop, ids)
     for strategy in ALL:
         assert drive(strategy(ids), shop.answer) == expected
@@ -90,8 +99,12 @@ QUERIES = st.builds(
 )
 
 
-@given(SHOPS, QUERIES)
-def test_pages_together_are_what_meets_every_condition(shop: MemoryStores, query: Query) -> None:
+@EXAMPLES
+def test_pages_together_are_what_meets_every_condition(examples: int) -> None:
+    settings(max_examples=examples, deadline=None)(given(SHOPS, QUERIES)(_compare_pages))()
+
+
+def _compare_pages(shop: MemoryStores, query: Query) -> None:
     tags = {one["product_id"]: set(one["tags"]) for one in shop.documents}
     expected = [
         one

@@ -13,7 +13,7 @@ import pytest
 from bson import Binary, Code, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.binary import UuidRepresentation
 from bson.datetime_ms import DatetimeMS
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.shop.joins import products_json
@@ -80,6 +80,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(VALUES)
 def test_whatever_is_stored_json_holds_exactly_what_the_answer_holds(value: Any) -> None:
     decoded = bson.decode(bson.encode({"value": value}), JSON_VALUES)

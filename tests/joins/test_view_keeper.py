@@ -13,21 +13,20 @@ from helpers.errors import StoreError
 from helpers.shop.joins import batched
 from helpers.shop.product_changes import set_price
 from helpers.shop.read_model import ReadModel, Views, read_views, view_key
-from helpers.shop.seed import seed
 from helpers.shop.view_keeper import ViewKeeper
 from helpers.stores import Stores
-from helpers.stores.linked import linked
+from helpers.stores.linked import LinkedStores
 from helpers.stores.stores import connect_all
 from tests.keeping import NEVER, SOON, Keeping, is_in
+from tests.sharing import restored
 from tests.waiting import wait_until
 
 COUNT = 20
 
 
 @pytest.fixture
-def shop(stores: Stores) -> Stores:
-    seed(stores, COUNT, orders=False)
-    return stores
+def shop(twenty: Stores) -> Stores:
+    return twenty
 
 
 class Connecting:
@@ -100,9 +99,9 @@ def test_where_another_keeper_is_at_work_it_hears_of_the_stores_and_knows_no_age
 
 
 def test_it_notices_that_postgresql_is_away_though_nothing_is_announced(
-    shop: Stores, keep: Keeping
+    shop: Stores, linked_stores: LinkedStores, keep: Keeping
 ) -> None:
-    with linked(shop) as far:
+    with restored(linked_stores) as far:
         keeper = ViewKeeper(Connecting(far), pause_seconds=SOON)
         keep(keeper)
         wait_until(is_in(keeper, "keeping"))
@@ -211,9 +210,9 @@ def test_a_connection_that_the_server_closed_is_replaced(
 
 
 def test_stores_that_are_cut_off_are_told_of_without_a_secret_and_come_back(
-    shop: Stores, keep: Keeping
+    shop: Stores, linked_stores: LinkedStores, keep: Keeping
 ) -> None:
-    with linked(shop) as far:
+    with restored(linked_stores) as far:
         keeper = ViewKeeper(Connecting(far), pause_seconds=SOON)
         keep(keeper)
         wait_until(is_in(keeper, "keeping"))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from helpers.faces.lab import command
 from helpers.servers import EmbeddedServers
@@ -23,6 +23,9 @@ from tests.servers.driving import environ, temporary_home
 
 #: How long the page may take for one thing.
 PATIENCE_MS = 60_000
+
+#: The notebooks that are run in JupyterLab. Of the others, the stored outputs are looked at.
+RUN = ("00_tour", "02_mongodb_metadata")
 
 _GUARD_SECONDS = 120
 _TOKEN = re.compile(r"http://127\.0\.0\.1:(\d+)/lab\?token=(\w+)")
@@ -45,9 +48,13 @@ class Lab:
     port: str
     token: str
 
-    def address(self, notebook: str) -> str:
-        """Return the address at which a notebook is opened, and nothing of an earlier visit."""
-        return f"http://127.0.0.1:{self.port}/lab/tree/{notebook}?reset&token={self.token}"
+    def address(self, notebook: str = "") -> str:
+        """Return the address at which a notebook is opened, and nothing of an earlier visit.
+
+        Without a notebook, only JupyterLab itself.
+        """
+        path = f"/tree/{notebook}" if notebook else ""
+        return f"http://127.0.0.1:{self.port}/lab{path}?reset&token={self.token}"
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +62,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """JupyterLab on a copy of the notebooks, with servers of its own: lessons may run elsewhere."""
     top = tmp_path_factory.mktemp("course")
     for path in notebooks():
-        _copy(path, top / path.relative_to(PROJECT))
+        _copy(path, top / path.relative_to(PROJECT), outputs=path.stem not in RUN)
     shutil.copy(PROJECT / "notebooks" / "glossary.md", top / "notebooks")
     log = top / "lab.log"
     # Settings and kernels of whoever runs the tests are none of theirs.
@@ -89,10 +96,33 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A window as wide as a laptop's."""
+    """A window as wide as a laptop's, for one test."""
     with browser.new_page(viewport={"width": 1280, "height": 900}) as opened:
         opened.set_default_timeout(PATIENCE_MS)
         yield opened
+
+
+@pytest.fixture(scope="module")
+def window(lab: Lab, browser: Browser) -> Iterator[Page]:
+    """A window in which JupyterLab stays open for several tests: to load it takes longest."""
+    with browser.new_page(viewport={"width": 1280, "height": 900}) as opened:
+        opened.set_default_timeout(PATIENCE_MS)
+        opened.goto(lab.address())
+        opened.get_by_role("menuitem", name="File", exact=True).wait_for()
+        yield opened
+
+
+def open_tab(window: Page, notebook: str) -> Locator:
+    """Open a notebook in a tab of the window, or go to its tab; return its panel."""
+    window.get_by_role("menuitem", name="File", exact=True).click()
+    window.get_by_role("menuitem", name="Open from Path…", exact=True).click()
+    window.locator(".jp-Dialog input").fill(notebook)
+    window.keyboard.press("Enter")
+    tab = window.get_by_role("tab", name=notebook.rpartition("/")[2], exact=True)
+    expect(tab).to_have_attribute("aria-selected", "true", timeout=PATIENCE_MS)
+    panel = window.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
+    expect(panel).to_have_count(1, timeout=PATIENCE_MS)
+    return panel
 
 
 def open_notebook(page: Page, address: str) -> None:
@@ -101,11 +131,11 @@ def open_notebook(page: Page, address: str) -> None:
     expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=PATIENCE_MS)
 
 
-def _copy(path: Path, place: Path) -> None:
-    """Copy a notebook without its outputs, so that whatever is seen of them was made there."""
+def _copy(path: Path, place: Path, *, outputs: bool) -> None:
+    """Copy a notebook. Without its outputs, whatever is seen of them was made in JupyterLab."""
     notebook = json.loads(path.read_text("utf-8"))
     for cell in notebook["cells"]:
-        if cell["cell_type"] == "code":
+        if cell["cell_type"] == "code" and not outputs:
             cell["outputs"], cell["execution_count"] = [], None
     place.parent.mkdir(exist_ok=True)
     place.write_text(json.dumps(notebook), "utf-8")

@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 
 Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 BODY = b"x" * 240_000
@@ -35,15 +36,23 @@ class Site:
     clients: set[tuple[str, int]] = field(default_factory=set)
     headers: list[dict[bytes, bytes]] = field(default_factory=list)
 
-    async def __call__(self, scope: Scope, _: object, send: Send) -> None:
+    def forget(self) -> None:
+        """Forget what it has seen."""
+        self.paths.clear()
+        self.clients.clear()
+        self.headers.clear()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         self.paths[path] += 1
         self.clients.add(scope["client"])
         self.headers.append(dict(scope["headers"]))
         if path == "/never":
-            await asyncio.Event().wait()
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            return
         if path == "/together":
-            await self._gather(self.crowd)
+            await self._gather(self.paths[path])
         if path == "/late":
             await asyncio.sleep(self.delay)
         if path == "/chunks":
@@ -61,10 +70,9 @@ class Site:
         else:
             await _answer(send, 200, [BODY], [(b"content-length", b"%d" % len(BODY))])
 
-    async def _gather(self, count: int) -> None:
-        """Wait until ``count`` more have come, those before them included in their own rounds."""
-        target = -(-self.paths["/together"] // count) * count
-        while self.paths["/together"] < target:
+    async def _gather(self, number: int) -> None:
+        """Wait until the crowd is there that the one with this number belongs to."""
+        while self.paths["/together"] < -(-number // self.crowd) * self.crowd:
             await asyncio.sleep(0.001)
 
 

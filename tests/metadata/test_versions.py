@@ -10,21 +10,20 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.errors import MetadataError
+from helpers.shop import metadata_versions
 from helpers.shop.categories import CATEGORIES, MEASURED
 from helpers.shop.generate import products
 from helpers.shop.joins import batched, per_product
-from helpers.shop.metadata_schema import prepare_metadata
 from helpers.shop.metadata_versions import Unmigrated, migrate, plan_change, read_current, upgraded
 from helpers.shop.seed import seed
 from helpers.stores import Document, Stores
 
 
 def _fill(stores: Stores, count: int) -> list[Document]:
-    prepare_metadata(stores.mongo)
     documents = [{"product_id": p.id, **(p.metadata or {})} for p in products(count)]
     stores.mongo.productmetas.insert_many(copy.deepcopy(documents))
     return documents
@@ -102,17 +101,18 @@ def _version_1(draw: st.DrawFn) -> Document:
     )
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    documents=st.lists(_version_1(), min_size=1, max_size=4, unique_by=lambda d: d["product_id"])
-)
-def test_round_trip_and_migration_keep_the_meaning(
-    documents: list[Document], stores: Stores
-) -> None:
+@pytest.mark.parametrize("examples", [15, pytest.param(100, marks=pytest.mark.verify)])
+def test_round_trip_and_migration_keep_the_meaning(stores: Stores, examples: int) -> None:
+    @settings(max_examples=examples, deadline=None)
+    @given(st.lists(_version_1(), min_size=1, max_size=4, unique_by=lambda d: d["product_id"]))
+    def keep_it(documents: list[Document]) -> None:
+        _assert_meaning_is_kept(documents, stores)
+
+    keep_it()
+
+
+def _assert_meaning_is_kept(documents: list[Document], stores: Stores) -> None:
     collection = stores.mongo.productmetas
-    prepare_metadata(stores.mongo)
     collection.delete_many({})
     collection.insert_many(copy.deepcopy(documents))
     there = {d["product_id"]: d for d in collection.find({}, {"_id": 0})}
@@ -144,6 +144,28 @@ def test_the_originals_become_numbers() -> None:
     assert tablet["specifications"] == {"battery_mah": 6000, "screen_inch": 10}
 
 
+class CutShortError(Exception):
+    """Whatever may end a migration between two batches."""
+
+
+def test_a_migration_cut_short_in_the_middle_is_completed_by_the_next(stores: Stores) -> None:
+    documents = _fill(stores, 60)
+
+    def cut_short(done: int) -> None:
+        if done >= 20:
+            raise CutShortError
+
+    collection = stores.mongo.productmetas
+    with pytest.raises(CutShortError):
+        migrate(collection, batch=10, progress=cut_short)
+    done = collection.count_documents({"schema_version": 2})
+    assert 20 <= done < 60
+    assert migrate(collection).migrated == 60 - done
+    there = {d["product_id"]: d for d in collection.find({}, {"_id": 0})}
+    assert there == {d["product_id"]: upgraded(d) for d in documents}
+
+
+@pytest.mark.verify
 def test_a_migration_killed_in_the_middle_is_completed_by_the_next(
     stores: Stores, shop_environ: dict[str, str]
 ) -> None:
@@ -218,6 +240,28 @@ def test_a_change_between_reading_and_writing_is_not_lost(stores: Stores) -> Non
     assert (after["description"], after["specifications"]["ram_gb"]) == ("new", 16)
 
 
+def test_a_change_while_reading_migrates_the_document_is_not_lost(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes between the read and the write, which must then not be done."""
+    _fill(stores, 1)
+    collection = stores.mongo.productmetas
+    changes = iter([{"$set": {"specifications.ram": "32GB"}}])
+
+    def plan_late(document: Document) -> Any:
+        for change in changes:
+            collection.update_one({"product_id": 1}, change)
+        return plan_change(document)
+
+    monkeypatch.setattr(metadata_versions, "plan_change", plan_late)
+    current = read_current(collection, 1)
+    assert current is not None
+    assert current["specifications"]["ram_gb"] == 32
+    stored = collection.find_one({"product_id": 1})
+    assert stored is not None
+    assert stored["specifications"]["ram"] == "32GB"
+
+
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [
@@ -234,7 +278,6 @@ def test_a_change_between_reading_and_writing_is_not_lost(stores: Stores) -> Non
 def test_what_cannot_be_migrated_stays_and_is_reported(
     broken: Document, reason: str, stores: Stores
 ) -> None:
-    prepare_metadata(stores.mongo)
     collection = stores.mongo.productmetas
     collection.insert_many([{"product_id": 1, **broken}, {"product_id": 2, "tags": []}])
     before = collection.find_one({"product_id": 1})

@@ -9,25 +9,26 @@ from typing import Any
 import pytest
 
 from helpers.shop.orders import Orders
-from helpers.shop.schema import create_shop, drop_shop
 from helpers.shop.stock import Ledger, Stock
 from helpers.stores import Stores
 from helpers.stores.stores import connect_all
+from tests.snapshots import filled_shop
 from tests.stock.test_reading import Untouchable
 
 
-@pytest.fixture
-def shop(shared: Stores) -> Iterator[Stores]:
+def fill(stores: Stores) -> None:
     """Products 1 to 5, 10 units each; of product 6 no stock was ever recorded."""
-    drop_shop(shared)
-    create_shop(shared)
-    with shared.postgres.cursor() as cursor:
+    with stores.postgres.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO products VALUES (%s, 'thing', 1, 'c')", [(one,) for one in range(1, 7)]
         )
-    Stock.of(shared).ledger.set_on_hand(dict.fromkeys(range(1, 6), 10))
-    yield shared
-    drop_shop(shared)
+    Stock.of(stores).ledger.set_on_hand(dict.fromkeys(range(1, 6), 10))
+
+
+@pytest.fixture
+def shop(shared: Stores) -> Stores:
+    """Products 1 to 5, 10 units each; of product 6 no stock was ever recorded."""
+    return filled_shop(shared, fill)
 
 
 @pytest.fixture

@@ -60,6 +60,7 @@ def shuffled(requests: list[Request], *, times: int) -> list[Request]:
     return many
 
 
+@pytest.mark.verify
 def test_all_who_repeat_a_request_get_the_same_order(pooled: Orders, shop: Stores) -> None:
     pooled.stock.read(range(1, 6))
     requests = [(one % 5 + 1, 1, 7, f"k{one}") for one in range(40)]
@@ -92,6 +93,7 @@ def test_of_different_orders_under_one_key_one_is_placed(pooled: Orders, shop: S
     assert_whole(pooled, shop)
 
 
+@pytest.mark.verify
 def test_redis_may_lose_everything_in_the_midst(pooled: Orders, shop: Stores) -> None:
     requests = [(one % 5 + 1, 1, 7, f"k{one}") for one in range(40)]
     over = threading.Event()
@@ -117,6 +119,7 @@ def test_redis_may_lose_everything_in_the_midst(pooled: Orders, shop: Stores) ->
     assert_whole(pooled, shop)
 
 
+@pytest.mark.verify
 def test_several_relays_carry_while_orders_are_placed(
     pooled: Orders, shop: Stores, beside: Callable[[], Stores]
 ) -> None:

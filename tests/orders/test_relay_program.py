@@ -20,6 +20,7 @@ from helpers.shop.schema import drop_shop
 from helpers.stores import Stores
 from helpers.stores.linked import linked
 from helpers.stores.naming import environment_of
+from tests.commanding import Done, run_here
 from tests.orders.agreement import assert_carried, assert_whole, outbox_rows
 from tests.orders.test_saga import crash
 from tests.waiting import wait_until
@@ -34,15 +35,8 @@ def orders(orders: Orders) -> Orders:
     return orders
 
 
-def command(shop: Stores, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "helpers", "relay", *arguments],
-        cwd=PROJECT,
-        env={**os.environ, **environment_of(shop)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def command(shop: Stores, *arguments: str) -> Done:
+    return run_here({**os.environ, **environment_of(shop)}, "relay", *arguments)
 
 
 def test_once_it_carries_and_reconciles_and_says_so(orders: Orders, shop: Stores) -> None:
@@ -70,7 +64,9 @@ def test_what_is_no_pause_is_refused(shop: Stores, arguments: list[str]) -> None
     assert "is no number of seconds" in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.verify), signal.SIGTERM]
+)
 def test_it_is_at_work_until_a_signal_ends_it_cleanly(
     orders: Orders, shop: Stores, number: signal.Signals
 ) -> None:
@@ -96,6 +92,7 @@ def test_it_is_at_work_until_a_signal_ends_it_cleanly(
     assert_carried(shop)
 
 
+@pytest.mark.verify
 def test_in_the_background_it_carries_and_ends_what_crashes_left(
     orders: Orders, shop: Stores
 ) -> None:
@@ -112,6 +109,7 @@ def test_in_the_background_it_carries_and_ends_what_crashes_left(
     assert_whole(orders, shop, placed)
 
 
+@pytest.mark.verify
 def test_one_that_was_killed_is_followed_by_another(orders: Orders, shop: Stores) -> None:
     placed = []
     for customer in range(1, 4):
@@ -124,6 +122,7 @@ def test_one_that_was_killed_is_followed_by_another(orders: Orders, shop: Stores
     assert_whole(orders, shop, placed)
 
 
+@pytest.mark.verify
 def test_one_that_cannot_start_says_why(shop: Stores) -> None:
     nobody = {"REDIS_URL": "redis://:s3cret@127.0.0.1:1/0"}
     said = r"The relay did not start: Redis at .*nobody listens"
@@ -132,6 +131,7 @@ def test_one_that_cannot_start_says_why(shop: Stores) -> None:
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.verify
 def test_a_store_that_is_cut_off_meanwhile_is_named_in_the_log(
     orders: Orders, shop: Stores
 ) -> None:
@@ -146,6 +146,7 @@ def test_a_store_that_is_cut_off_meanwhile_is_named_in_the_log(
     assert_whole(orders, shop, [order])
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("options", [[], ["--no-relay"]])
 def test_a_service_carries_its_orders_unless_told_not_to(
     orders: Orders, shop: Stores, options: list[str]

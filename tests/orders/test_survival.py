@@ -44,7 +44,16 @@ PLACING: dict[str, tuple[Callable[[Orders], object], str]] = {
 #: The steps of the relay, in ``outbox``; MongoDB is written in two.
 RELAYING = ("_read", "_write", "_delete")
 
-POINTS = list(itertools.product(("before", "after"), PLACING))
+#: Before a step, the stores hold what they held after the one before it. In `make test`: a crash
+#: after which nothing is written, one within the transaction, and one after it.
+_IN_TEST = ("reserve", "key", "commit")
+POINTS = [
+    pytest.param("before", "agree", marks=pytest.mark.verify),
+    *(
+        pytest.param("after", step, marks=() if step in _IN_TEST else pytest.mark.verify)
+        for step in PLACING
+    ),
+]
 
 
 @contextlib.contextmanager
@@ -132,9 +141,13 @@ def place_some(orders: Orders) -> list[Order]:
     return [orders.place(product, 1, customer) for product in (1, 2, 1) for customer in (7, 8)]
 
 
-@pytest.mark.parametrize("again", [1, 3])
-@pytest.mark.parametrize("step", RELAYING)
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("when", "step", "again"),
+    [
+        pytest.param(*way, marks=() if way[1:] == ("_delete", 1) else pytest.mark.verify)
+        for way in itertools.product(("before", "after"), RELAYING, (1, 3))
+    ],
+)
 def test_a_relay_that_crashes_loses_nothing_and_counts_nothing_twice(
     orders: Orders,
     shop: Stores,
@@ -155,8 +168,16 @@ def test_a_relay_that_crashes_loses_nothing_and_counts_nothing_twice(
     assert_survived(orders, shop, placed)
 
 
-@pytest.mark.parametrize("turn", [1, 2])
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("when", "turn"),
+    [
+        ("after", 1),
+        *(
+            pytest.param(*way, marks=pytest.mark.verify)
+            for way in (("before", 1), ("before", 2), ("after", 2))
+        ),
+    ],
+)
 def test_a_relay_that_crashes_between_two_collections_is_made_up_for(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch, when: str, turn: int
 ) -> None:
@@ -187,7 +208,10 @@ with open_shop() as stores:
 """
 
 
-@pytest.mark.parametrize(("when", "step"), [("after", "_write"), ("after", "_delete")])
+@pytest.mark.parametrize(
+    ("when", "step"),
+    [("after", "_write"), pytest.param("after", "_delete", marks=pytest.mark.verify)],
+)
 def test_a_relay_that_is_killed_loses_nothing_and_counts_nothing_twice(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch, when: str, step: str
 ) -> None:

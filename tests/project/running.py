@@ -1,7 +1,8 @@
 """Run the project's cells with given answers in place of its solutions, and count the points.
 
-A ``Runner`` does so in a process for each, with databases of its own. It is for trying the checks,
-not for grading anybody: whatever an answer does to that process, it does.
+A ``Runner`` runs the cells before the first task once, and then forks a process for each answer,
+with databases of its own. It is for trying the checks, not for grading: an answer may do whatever
+it likes to its process.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any, Self
 
 from helpers.grading.source import SourceCell, read_source
@@ -65,7 +67,7 @@ class Graded:
 
 
 class Runner:
-    """A process that has imported what answers need, and forks for each of them.
+    """A process that has run what comes before the first task, and forks for each answer.
 
     ``environ`` is added to its environment; it says which databases to use. Use it in a ``with``
     statement.
@@ -82,24 +84,31 @@ class Runner:
         )
 
     def grade(
-        self, answers: Mapping[str, str], *, tasks: str = TASKS, seed: int | None = None
+        self,
+        answers: Mapping[str, str],
+        *,
+        tasks: str = TASKS,
+        seed: int | None = None,
+        until_lost: bool = False,
     ) -> Graded:
         """Run the notebook with ``answers`` (source by task) in place of its solutions.
 
         Only ``tasks`` are run, and only they can earn points. ``seed`` is taken in place of the
-        notebook's own.
+        notebook's own. ``until_lost`` stops at the first check that fails: what comes after it
+        earns no points either.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        asked = {"answers": dict(answers), "tasks": tasks, "seed": seed}
+        asked = {"answers": dict(answers), "tasks": tasks, "seed": seed, "until_lost": until_lost}
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         assert line.strip(), "the answer ended its process, or took too long"
-        errors: dict[str, str] = json.loads(line)
+        found = json.loads(line)
+        errors: dict[str, str] = found["errors"]
         points = dict.fromkeys(TASKS, 0.0)
         for test in read_source(NOTEBOOK).tests():
-            if test.task in tasks and test.key not in errors:
+            if test.key in found["run"] and test.key not in errors:
                 points[test.task] += test.points
         return Graded(points, errors)
 
@@ -110,40 +119,74 @@ class Runner:
         self._process.communicate()
 
 
-def run(answers: Mapping[str, str], tasks: str, seed: int | None) -> dict[str, str]:
-    """Run the cells of ``tasks``, and those before any task, in one namespace.
+@dataclass(frozen=True)
+class Run:
+    """Cells that were run in ``namespace``: their keys, and the errors of those that failed."""
 
-    Returns the errors by grade id.
-    """
-    errors: dict[str, str] = {}
-    namespace: dict[str, Any] = {"__name__": "__main__"}
-    for cell in cells():
-        if not cell.code or cell.task in set(TASKS) - set(tasks):
-            continue
-        source = answers.get(cell.task, cell.text) if cell.kind == "answer" else cell.text
-        if cell.key == "setup" and seed is not None:
-            source, count = re.subn(r"^SEED = \d+$", f"SEED = {seed}", source, flags=re.MULTILINE)
-            assert count == 1, source
+    namespace: dict[str, Any]
+    run: list[str]
+    errors: dict[str, str]
+
+    def execute(self, cell: SourceCell) -> bool:
+        """Run one cell, and return whether it raised no error."""
+        self.run.append(cell.key)
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                exec(compile(source, cell.key, "exec"), namespace)
-        except Exception:  # noqa: BLE001 - whatever an answer raises
-            errors[cell.key] = traceback.format_exc()
-    return errors
+                exec(compile(cell.text, cell.key, "exec"), self.namespace)
+        except Exception:  # noqa: BLE001 - an answer may raise any error
+            self.errors[cell.key] = traceback.format_exc()
+        return cell.key not in self.errors
+
+
+def prepare(seed: int | None) -> Run:
+    """Run the cells before the first task, and close the connections that they have opened.
+
+    The checks open their own connections, and a forked process must not use its parent's.
+    """
+    begun = Run({"__name__": "__main__"}, [], {})
+    for cell in takewhile(lambda one: one.task not in TASKS, cells()):
+        if not cell.code:
+            continue
+        if cell.key == "setup" and seed is not None:
+            text, count = re.subn(r"^SEED = \d+$", f"SEED = {seed}", cell.text, flags=re.MULTILINE)
+            assert count == 1, text
+            cell = replace(cell, text=text)
+        begun.execute(cell)
+    with contextlib.suppress(KeyError):
+        begun.namespace["shop"].close()
+    return begun
+
+
+def run(begun: Run, answers: Mapping[str, str], tasks: str, until_lost: bool) -> Run:
+    """Run the cells of ``tasks`` after those that are ``begun``, in the same namespace."""
+    for cell in cells():
+        if not cell.code or cell.task not in tasks or cell.key in begun.run:
+            continue
+        if cell.kind == "answer":
+            cell = replace(cell, text=answers.get(cell.task, cell.text))
+        if not begun.execute(cell) and cell.kind == "test" and until_lost:
+            break
+    return begun
 
 
 def serve() -> None:
-    """Answer each line of standard input by a line: in a process of its own, forked for it."""
+    """Answer each line of standard input by a line, from a process that is forked for it."""
     for name in ("pandas", "helpers.project"):
         importlib.import_module(name)
+    prepared: dict[int | None, Run] = {}
     for line in sys.stdin:
+        asked = json.loads(line)
+        seed = asked.pop("seed")
+        if seed not in prepared:
+            prepared[seed] = prepare(seed)
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
             signal.alarm(_GUARD_SECONDS)
             os.close(reader)
+            done = run(prepared[seed], **asked)
             with os.fdopen(writer, "w") as pipe:
-                pipe.write(json.dumps(run(**json.loads(line))))
+                pipe.write(json.dumps({"run": done.run, "errors": done.errors}))
             os._exit(0)
         os.close(writer)
         with os.fdopen(reader) as pipe:

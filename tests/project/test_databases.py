@@ -24,6 +24,7 @@ from helpers.project import (
     read_units,
     within_reach,
 )
+from helpers.project.away import ANSWER_SECONDS
 from helpers.project.databases import NAME, NUMBER
 from helpers.stores import Stores
 
@@ -51,13 +52,11 @@ def test_fresh_stores_are_empty_whatever_was_there(project: Stores) -> None:
         assert stores.redis.dbsize() == 0
 
 
-def test_fresh_stores_are_there_when_somebody_has_dropped_them(
+def test_fresh_stores_are_made_where_there_are_none(
     monkeypatch: pytest.MonkeyPatch, project: Stores
 ) -> None:
-    monkeypatch.setenv(NAME, f"{project.mongo.name}_project")
-    with open_project() as stores:
-        name = stores.mongo.name
-    project.postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    name = f"{project.mongo.name}_project"
+    monkeypatch.setenv(NAME, name)
     with fresh_stores() as stores:
         assert stores.postgres.info.dbname == name
         lay_out(stores, MARKET)
@@ -195,21 +194,25 @@ def test_a_rival_writes_just_before_the_first_write(project: Stores) -> None:
     assert (first.matched_count, again.matched_count) == (0, 1)
 
 
-def test_within_reach_a_store_can_be_taken_away_and_comes_back(project: Stores) -> None:
+@pytest.mark.parametrize("strike", ["cut", pytest.param("freeze", marks=pytest.mark.verify)])
+def test_within_reach_a_store_can_be_taken_away_and_comes_back(
+    project: Stores, strike: str
+) -> None:
     with fresh_stores() as stores:
         lay_out(stores, MARKET)
         with within_reach(stores) as (near, links):
+            waits = near.redis.connection_pool.connection_kwargs["socket_timeout"]
+            assert 0 < waits <= ANSWER_SECONDS
             for read, link, errors in (
                 (read_details, links.mongo, pymongo.errors.ConnectionFailure),
                 (read_units, links.redis, (redis.ConnectionError, redis.TimeoutError)),
             ):
                 whole = read(near, MARKET.ids)
-                for strike in (link.cut, link.freeze):
-                    strike()
-                    with pytest.raises(errors):
-                        read(near, MARKET.ids)
-                    link.restore()
-                    assert read(near, MARKET.ids) == whole
-            links.postgres.freeze()
+                getattr(link, strike)()
+                with pytest.raises(errors):
+                    read(near, MARKET.ids)
+                link.restore()
+                assert read(near, MARKET.ids) == whole
+            getattr(links.postgres, strike)()
             with pytest.raises(psycopg.OperationalError):
                 read_listings(near, MARKET.ids)

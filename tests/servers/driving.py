@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -10,11 +11,15 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import psutil
+import pytest
 
+from helpers.faces.cli import main
 from helpers.servers import EmbeddedServers
 from helpers.settings import PROJECT, load_settings
+from helpers.stores import open_shop
 from tests.waiting import wait_until
 
 NAMES = ["coordinator", "worker1", "worker2", "mongo", "redis"]
@@ -43,6 +48,24 @@ def temporary_servers() -> Iterator[EmbeddedServers]:
             servers.reset()
 
 
+def shared_servers(session: pytest.Session) -> EmbeddedServers:
+    """Return servers that the tests of this process may stop and kill; each leaves all running.
+
+    They are started for the first module that needs them and kept for the others, since starting a
+    new set takes seconds. What they hold may be anything: a module empties what it uses.
+    """
+    if _SHARED not in session.stash:
+        kept = contextlib.ExitStack()
+        session.addfinalizer(kept.close)
+        session.stash[_SHARED] = kept.enter_context(temporary_servers())
+    servers = session.stash[_SHARED]
+    open_shop(servers.settings).close()
+    return servers
+
+
+_SHARED = pytest.StashKey[EmbeddedServers]()
+
+
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "helpers", *arguments]
 
@@ -51,6 +74,18 @@ def environ(home: Path) -> dict[str, str]:
     urls = ("POSTGRES_URL", "POSTGRES_WORKER_URLS", "MONGO_URL", "REDIS_URL")
     kept = {key: value for key, value in os.environ.items() if key not in urls}
     return kept | {"SHOP_HOME": str(home), "SHOP_DURABILITY": "off", "SHOP_DOTENV": os.devnull}
+
+
+def call(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in this process, which takes a tenth of the time of ``run``."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.dict(os.environ, environ(home), clear=True),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        code = main(arguments)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

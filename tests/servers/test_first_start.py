@@ -2,57 +2,118 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from helpers.errors import ServerError
 from helpers.servers import EmbeddedServers
 from helpers.servers.home import Memory
-from helpers.settings import PROJECT, Settings
-from helpers.stores import open_shop
-from tests.servers.driving import NAMES, command, environ, processes_below, run
+from helpers.servers.postgres import PostgresNode
+from helpers.servers.valkey import ValkeyServer
+from helpers.settings import DATABASE, PROJECT, Settings
+from helpers.stores import locate
+from tests.servers.driving import NAMES, call, command, environ, processes_below, run
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.servers
 
 
-def test_two_starts_at_once_give_one_set_of_servers(own_servers: EmbeddedServers) -> None:
-    home = own_servers.settings.home
-    with ThreadPoolExecutor(3) as pool:
-        done = list(pool.map(lambda _: run(home, "up"), range(3)))
-    assert [one.returncode for one in done] == [0, 0, 0], [one.stderr for one in done]
-    assert len({one.stdout for one in done}) == 1
-    mains = [p for p in processes_below(home) if p.ppid() not in _all_pids(home)]
-    assert len(mains) == len(NAMES)
+def _exists(*patterns: str) -> Callable[[EmbeddedServers], bool]:
+    return lambda servers: any(
+        file for pattern in patterns for file in servers.settings.home.glob(pattern)
+    )
 
 
-def _all_pids(home: Path) -> set[int]:
-    return {process.pid for process in processes_below(home)}
+def _creates_databases(servers: EmbeddedServers) -> bool:
+    if servers.home.read() is None:
+        return False
+    try:
+        url = servers.server("worker1").url  # type: ignore[attr-defined]
+        with psycopg.connect(url, dbname="postgres", connect_timeout=5) as connection:
+            statement = "SELECT FROM pg_database WHERE datname = %s"
+            return connection.execute(statement, [DATABASE]).fetchone() is not None
+    except psycopg.OperationalError:
+        return False
 
 
-@pytest.mark.parametrize("seconds", [0.6, 1.2, 2.0, 3.2])
-def test_a_start_that_is_killed_is_completed_by_the_next(
-    seconds: float, own_servers: EmbeddedServers
-) -> None:
-    """Wherever the first start is cut short, the second one gives exactly one set of servers."""
-    home = own_servers.settings.home
+def _start_and_kill(servers: EmbeddedServers, reached: Callable[[EmbeddedServers], bool]) -> None:
+    """Start the servers in another process, and kill that one as soon as it has come so far."""
+    home = servers.settings.home
     first = subprocess.Popen(
         command("up"), cwd=PROJECT, env=environ(home), stdout=subprocess.DEVNULL
     )
     try:
-        first.wait(seconds)
-    except subprocess.TimeoutExpired:
+        wait_until(lambda: reached(servers))
+    finally:
         first.kill()
         first.wait()
-    second = run(home, "up")
-    assert second.returncode == 0, second.stderr
-    mains = [p for p in processes_below(home) if p.ppid() not in _all_pids(home)]
-    assert len(mains) == len(NAMES)
+
+
+def _assert_one_set(home: Path) -> None:
+    below = processes_below(home)
+    all_ = {process.pid for process in below}
+    assert len([process for process in below if process.ppid() not in all_]) == len(NAMES)
     assert not list(home.rglob("new-*")), "nothing unfinished is left"
+
+
+def test_two_starts_after_one_that_was_killed_give_one_set_and_reset_deletes_all(
+    own_servers: EmbeddedServers,
+) -> None:
+    home = own_servers.settings.home
+    _start_and_kill(own_servers, _exists("postgres/new-*", "postgres/worker1"))
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda _: run(home, "up"), range(2)))
+    assert [one.returncode for one in done] == [0, 0], [one.stderr for one in done]
+    assert len({one.stdout for one in done}) == 1
+    _assert_one_set(home)
+    assert call(home, "reset").returncode == 0
+    assert processes_below(home) == []
+    assert [entry.name for entry in home.iterdir()] == ["lock"]
+    assert call(home, "reset").returncode == 0
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize(
+    "reached",
+    [
+        pytest.param(_exists("new-mongo-*", "mongo"), id="the documents' user"),
+        pytest.param(_exists("postgres/worker?"), id="a node's files"),
+        pytest.param(_creates_databases, id="databases"),
+    ],
+)
+def test_a_start_that_is_killed_is_completed_by_the_next(
+    reached: Callable[[EmbeddedServers], bool], own_servers: EmbeddedServers
+) -> None:
+    """Wherever the first start is cut short, the second one gives exactly one set of servers."""
+    _start_and_kill(own_servers, reached)
+    locate(own_servers.settings)
+    _assert_one_set(own_servers.settings.home)
+
+
+@pytest.mark.verify
+def test_another_worker_is_added_and_remembered(own_servers: EmbeddedServers) -> None:
+    home = own_servers.settings.home
+    assert call(home, "up", "--workers", "1").returncode == 0
+    assert call(home, "up", "--workers", "2").returncode == 0
+    status = json.loads(call(home, "status", "--json").stdout)
+    assert len(status["postgres"]["workers"]) == 2
+    fewer = call(home, "up", "--workers", "1")
+    assert fewer.returncode == 2
+    assert "There are 2 workers" in fewer.stderr
+
+
+def test_no_workers_are_refused(own_servers: EmbeddedServers) -> None:
+    done = call(own_servers.settings.home, "up", "--workers", "0")
+    assert done.returncode == 2
+    assert "0 workers make no cluster" in done.stderr
 
 
 def test_a_directory_of_another_format_is_refused_and_can_be_reset(
@@ -62,10 +123,10 @@ def test_a_directory_of_another_format_is_refused_and_can_be_reset(
     home.mkdir(mode=0o700)
     (home / "servers.json").write_text('{"format": 99}')
     for name in ("up", "status", "products"):
-        done = run(home, name)
+        done = call(home, name)
         assert done.returncode == 2
         assert "another version of this course" in done.stderr
-    assert run(home, "reset").returncode == 0
+    assert call(home, "reset").returncode == 0
     assert not (home / "servers.json").exists()
 
 
@@ -83,7 +144,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(own_servers: Embedd
     home.mkdir()
     (home / "thesis.txt").write_text("three years of work")
     for name in ("up", "reset"):
-        done = run(home, name)
+        done = call(home, name)
         assert done.returncode == 2
         assert "holds other files (thesis.txt)" in done.stderr
     assert (home / "thesis.txt").read_text() == "three years of work"
@@ -92,7 +153,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(own_servers: Embedd
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    done = run(tmp_path / "file" / "shop", "up")
+    done = call(tmp_path / "file" / "shop", "up")
     assert done.returncode == 2
     assert "cannot be used" in done.stderr
     assert "SHOP_HOME" in done.stderr
@@ -134,21 +195,14 @@ def test_an_unknown_server_is_refused(own_servers: EmbeddedServers) -> None:
         own_servers.server("mysql")
 
 
-def test_reset_deletes_everything(own_servers: EmbeddedServers) -> None:
-    own_servers.up()
-    home = own_servers.settings.home
-    own_servers.reset()
-    assert processes_below(home) == []
-    assert [entry.name for entry in home.iterdir()] == ["lock"]
-    own_servers.reset()
-
-
 def test_durability_is_on_unless_asked_otherwise(own_servers: EmbeddedServers) -> None:
     assert Settings(Path()).durable
-    own_servers.settings = replace(own_servers.settings, durable=True)
-    with open_shop(own_servers.settings) as stores:
-        for name in ("fsync", "synchronous_commit", "full_page_writes"):
-            row = stores.postgres.execute("SELECT current_setting(%s)", [name]).fetchone()
-            assert row == ("on",), name
-        assert stores.redis.config_get("append*")["appendonly"] == "yes"
-        assert stores.redis.config_get("appendfsync") == {"appendfsync": "everysec"}
+    settings = own_servers.settings
+    for durable in (True, False):
+        own_servers.settings = replace(settings, durable=durable)
+        node, redis = own_servers.server("coordinator"), own_servers.server("redis")
+        assert isinstance(node, PostgresNode)
+        assert isinstance(redis, ValkeyServer)
+        assert ("fsync=off" in node._options()) == (not durable)
+        assert redis.settings()["appendonly"] == "yes"
+        assert redis.settings()["appendfsync"] == ("everysec" if durable else "no")

@@ -55,11 +55,13 @@ def test_without_a_limit_only_first_requests_miss(client: redis.Redis) -> None:
 
 def test_a_run_can_be_spread_over_time(client: redis.Redis) -> None:
     start = time.monotonic()
-    measure_hit_ratio(client, range(200), b"x", seconds=0.5)
-    assert time.monotonic() - start >= 0.5
+    measure_hit_ratio(client, range(200), b"x", seconds=0.1)
+    assert time.monotonic() - start >= 0.1
 
 
-@pytest.mark.parametrize("fraction", [0.05, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize(
+    "fraction", [0.1, *(pytest.param(one, marks=pytest.mark.verify) for one in (0.05, 0.5, 1.0))]
+)
 def test_the_cache_holds_about_what_was_wanted(client: redis.Redis, fraction: float) -> None:
     limit = fit_cache(client, _ITEMS, 1000, fraction)
     assert client.dbsize() == 0
@@ -69,12 +71,14 @@ def test_the_cache_holds_about_what_was_wanted(client: redis.Redis, fraction: fl
     assert fraction * _ITEMS / 1.5 < held < fraction * _ITEMS * 1.5
 
 
+@pytest.mark.verify
 def test_the_cache_is_empty_in_the_server_s_memory_too(client: redis.Redis) -> None:
     for _ in range(3):
         fit_cache(client, 20_000, 100, 1.0)
         assert client.info("memory")["lazyfree_pending_objects"] == 0
 
 
+@pytest.mark.verify
 def test_what_counts_beats_what_comes_by_chance(spare: SpareValkey, choices: list[int]) -> None:
     lfu = run_cache(spare, choices, policy="allkeys-lfu", items=_ITEMS, fraction=0.1)
     chance = run_cache(spare, choices, policy="allkeys-random", items=_ITEMS, fraction=0.1)
@@ -83,6 +87,7 @@ def test_what_counts_beats_what_comes_by_chance(spare: SpareValkey, choices: lis
         assert run.hit_ratio < ideal_hit_ratio(choices, run.keys)
 
 
+@pytest.mark.verify
 def test_a_larger_cache_hits_more_often(spare: SpareValkey, choices: list[int]) -> None:
     runs = [
         run_cache(spare, choices, policy="allkeys-lfu", items=_ITEMS, fraction=fraction)

@@ -3,124 +3,99 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
+import socketserver
 import stat
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import psutil
 import psycopg
 import pytest
 
+from helpers.errors import ServerError
 from helpers.servers import EmbeddedServers
+from helpers.servers.documents import DocumentServer
 from helpers.servers.postgres import PostgresNode
+from helpers.shop.schema import drop_shop
 from helpers.stores import open_shop
-from helpers.stores.stores import Stores
 from tests.servers.driving import (
     NAMES,
+    call,
     kill,
     pids,
     processes_below,
     run,
-    temporary_servers,
+    shared_servers,
 )
 
 pytestmark = pytest.mark.servers
 
 
-def _write(stores: Stores, value: str) -> None:
-    stores.postgres.execute("CREATE TABLE IF NOT EXISTS kept (value text)")
-    stores.postgres.execute("INSERT INTO kept VALUES (%s)", [value])
-    stores.mongo.kept.insert_one({"value": value})
-    stores.redis.rpush("kept", value)
-
-
-def _read(stores: Stores) -> dict[str, list[Any]]:
-    return {
-        "PostgreSQL": [row[0] for row in stores.postgres.execute("SELECT * FROM kept")],
-        "MongoDB": [document["value"] for document in stores.mongo.kept.find().sort("_id")],
-        "Redis": list(stores.redis.lrange("kept", 0, -1)),
-    }
-
-
 @pytest.fixture(scope="module")
-def running() -> Iterator[EmbeddedServers]:
-    """Servers that the tests of this module share; each test leaves them so that they can heal."""
-    with temporary_servers() as servers:
-        open_shop(servers.settings).close()
-        yield servers
+def running(request: pytest.FixtureRequest) -> EmbeddedServers:
+    """Servers that the tests share; each test leaves them so that they can heal."""
+    return shared_servers(request.session)
 
 
 def test_a_first_connection_starts_everything(running: EmbeddedServers) -> None:
     assert sorted(pids(running)) == sorted(NAMES)
 
 
+@pytest.fixture
+def emptied(running: EmbeddedServers) -> Iterator[EmbeddedServers]:
+    """The servers with an empty shop, before the test and after it."""
+    for number in range(2):
+        with open_shop(running.settings) as stores:
+            drop_shop(stores)
+        if number == 0:
+            yield running
+
+
+@pytest.mark.verify
 def test_products_and_status_give_the_same_answer_after_every_server_was_killed(
-    running: EmbeddedServers,
+    emptied: EmbeddedServers,
 ) -> None:
-    home = running.settings.home
-    assert run(home, "seed", "--products", "5").returncode == 0
-    products = run(home, "products", "--json")
-    status = run(home, "status", "--json")
-    assert json.loads(products.stdout)[0]["name"] == "Laptop A"
-    for arguments, before in ((["products", "--json"], products), (["status", "--json"], status)):
-        kill(pids(running))
+    home = emptied.settings.home
+    assert call(home, "seed", "--products", "5").returncode == 0
+    for arguments in (["products", "--json"], ["status", "--json"]):
+        before = call(home, *arguments)
+        assert before.returncode == 0
+        kill(pids(emptied))
         after = run(home, *arguments)
         assert (after.returncode, after.stdout) == (0, before.stdout), after.stderr
-
-
-@pytest.mark.parametrize("victims", [*([name] for name in NAMES), NAMES], ids=" ".join)
-def test_no_acknowledged_write_is_lost_by_a_kill(
-    victims: list[str], running: EmbeddedServers
-) -> None:
-    """What was acknowledged before the servers were killed is there afterwards."""
-    acknowledged = []
-    with open_shop(running.settings) as stores:
-        stores.postgres.execute("DROP TABLE IF EXISTS kept")
-        stores.mongo.kept.drop()
-        stores.redis.delete("kept")
-        for number in range(20):
-            _write(stores, str(number))
-            acknowledged.append(str(number))
-        before = pids(running)
-        kill({name: before[name] for name in victims})
-    with open_shop(running.settings) as stores:
-        assert _read(stores) == dict.fromkeys(("PostgreSQL", "MongoDB", "Redis"), acknowledged)
-    after = pids(running)
-    assert {name for name in NAMES if before[name] != after[name]} == set(victims)
+    assert json.loads(call(home, "products", "--json").stdout)[0]["name"] == "Laptop A"
 
 
 def test_a_postmaster_whose_number_went_to_another_process_heals(running: EmbeddedServers) -> None:
     """After a reboot, the process id in PostgreSQL's lock may belong to anybody."""
     node = running.server("worker1")
-    kill({"worker1": pids(running)["worker1"]})
+    before = pids(running)
+    kill({"worker1": before["worker1"]})
     lock = node.directory / "postmaster.pid"
     lines = lock.read_text().splitlines()
-    lock.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
+    lock.write_text("\n".join([str(before["worker2"]), *lines[1:]]) + "\n")
     open_shop(running.settings).close()
-    assert "worker1" in pids(running)
+    assert pids(running) == before | {"worker1": pids(running)["worker1"]}
 
 
-def test_down_leaves_no_process_and_data_survive(running: EmbeddedServers) -> None:
+def test_down_leaves_no_process_and_data_and_ports_survive(running: EmbeddedServers) -> None:
     home = running.settings.home
+    before = running.up()
     with open_shop(running.settings) as stores:
         stores.redis.set("survivor", "yes")
-    assert run(home, "down").returncode == 0
+    assert call(home, "down").returncode == 0
     assert processes_below(home) == []
-    stopped = run(home, "status")
+    stopped = call(home, "status")
     assert stopped.returncode == 2
     assert "are not running" in stopped.stderr
-    assert run(home, "down").returncode == 0, "down twice is harmless"
-    assert run(home, "up").returncode == 0
+    assert call(home, "down").returncode == 0, "down twice is harmless"
+    up = call(home, "up")
+    assert up.returncode == 0, up.stderr
     with open_shop(running.settings) as stores:
-        assert stores.redis.get("survivor") == "yes"
-
-
-def test_ports_are_remembered(running: EmbeddedServers) -> None:
-    before = running.up()
-    running.down()
-    assert running.up() == before
+        assert stores.redis.getdel("survivor") == "yes"
+    assert running.running() == (before, running.home.read().prepared)  # type: ignore[union-attr]
 
 
 def test_only_the_owner_gets_in(running: EmbeddedServers) -> None:
@@ -149,7 +124,6 @@ def _urls(addresses: Any) -> list[str]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_server_answers_without_its_password(name: str, running: EmbeddedServers) -> None:
-    running.up()
     port = running.server(name).port
     if name == "mongo":
         import pymongo
@@ -165,50 +139,67 @@ def test_no_server_answers_without_its_password(name: str, running: EmbeddedServ
     elif name == "redis":
         import redis
 
-        with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+        stranger = redis.Redis.from_url(f"redis://127.0.0.1:{port}")
+        with stranger, pytest.raises(redis.AuthenticationError):
             stranger.ping()
     else:
         with pytest.raises(psycopg.OperationalError, match="no password supplied"):
             psycopg.connect(f"postgresql://postgres@127.0.0.1:{port}/postgres")
 
 
-def test_a_third_worker_is_added_and_remembered(running: EmbeddedServers) -> None:
-    home = running.settings.home
-    assert run(home, "up", "--workers", "3").returncode == 0
-    status = json.loads(run(home, "status", "--json").stdout)
-    assert len(status["postgres"]["workers"]) == 3
-    fewer = run(home, "up", "--workers", "2")
-    assert fewer.returncode == 2
-    assert "There are 3 workers" in fewer.stderr
-    assert run(home, "up", "--workers", "0").returncode == 2
+class _OtherProgram(socketserver.TCPServer):
+    """It accepts connections and closes them."""
+
+    allow_reuse_address = True
 
 
 def test_a_port_in_use_is_named(running: EmbeddedServers) -> None:
-    running.down()
-    port = running.server("redis").port
-    with socket.socket() as taken:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(("127.0.0.1", port))
-        taken.listen()
-        done = run(running.settings.home, "up")
+    server = running.server("redis")
+    server.kill()
+    with _OtherProgram(("127.0.0.1", server.port), socketserver.BaseRequestHandler) as other:
+        serving = threading.Thread(target=other.serve_forever, args=[0.01])
+        serving.start()
+        done = call(running.settings.home, "up")
+        other.shutdown()
+        serving.join()
     assert done.returncode == 2
-    assert f"redis cannot start: its port {port} is in use" in done.stderr
+    assert f"redis cannot start: its port {server.port} is in use" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     running.up()
 
 
 def test_data_of_another_postgres_are_refused_and_untouched(running: EmbeddedServers) -> None:
-    running.down()
     node = running.server("worker2")
     assert isinstance(node, PostgresNode)
+    node.kill()
     version = node.directory / "PG_VERSION"
     original = version.read_text()
     version.write_text("15\n")
     try:
-        done = run(running.settings.home, "up")
-        assert done.returncode == 2
-        assert "was made by PostgreSQL 15" in done.stderr
+        with pytest.raises(ServerError, match="was made by PostgreSQL 15"):
+            running.up()
         assert version.read_text() == "15\n"
     finally:
         version.write_text(original)
     running.up()
+
+
+@pytest.mark.verify
+def test_what_was_acknowledged_is_on_disk_unless_asked_otherwise(running: EmbeddedServers) -> None:
+    names = ("coordinator", "mongo", "redis")
+    durable = replace(running.settings, durable=True)
+    mongo = running.server("mongo")
+    assert isinstance(mongo, DocumentServer)
+    kill({name: pids(running)[name] for name in names})
+    try:
+        with open_shop(durable) as stores:
+            for name in ("fsync", "synchronous_commit", "full_page_writes"):
+                row = stores.postgres.execute("SELECT current_setting(%s)", [name]).fetchone()
+                assert row == ("on",), name
+            assert stores.redis.config_get("append*")["appendonly"] == "yes"
+            assert stores.redis.config_get("appendfsync") == {"appendfsync": "everysec"}
+        assert "method=fsync" in (mongo.directory / "WiredTiger.config").read_text()
+    finally:
+        kill({name: pids(running)[name] for name in names})
+        running.up()
+    assert "method=none" in (mongo.directory / "WiredTiger.config").read_text()

@@ -1,13 +1,13 @@
-"""A server that was killed and started again is no error to whoever asks its pool next."""
+"""A server that was killed and started again has lost nothing, and is no error to open pools."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -17,14 +17,15 @@ from helpers.settings import Addresses
 from helpers.shop.joins import run_async, strategies
 from helpers.shop.model import Order
 from helpers.shop.orders import Orders
+from helpers.shop.schema import drop_shop
 from helpers.shop.seed import seed
 from helpers.shop.stock import reconcile
-from helpers.stores import locate, open_shop
+from helpers.stores import Stores, locate, open_shop
 from helpers.stores.async_stores import AsyncStores, connect_async
 from helpers.stores.limits import Limits
 from helpers.stores.pooled import PooledStores, connect_pooled
 from tests.orders.agreement import assert_all_agree, ordered
-from tests.servers.driving import NAMES, kill, pids, temporary_servers
+from tests.servers.driving import NAMES, kill, pids, shared_servers
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.servers
@@ -33,18 +34,16 @@ T = TypeVar("T")
 
 MANY = 6
 LIMITS = Limits(connections=MANY, wait_seconds=30, answer_seconds=30)
-VICTIMS = pytest.mark.parametrize(
-    "victims", [*([name] for name in NAMES), ["worker1", "worker2"], NAMES], ids=" ".join
-)
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[EmbeddedServers]:
+def running(request: pytest.FixtureRequest) -> EmbeddedServers:
     """Servers with a small shop; each test leaves them running."""
-    with temporary_servers() as servers:
-        with open_shop(servers.settings) as stores:
-            seed(stores, 20, orders=False)
-        yield servers
+    servers = shared_servers(request.session)
+    with open_shop(servers.settings) as stores:
+        drop_shop(stores)
+        seed(stores, 20, orders=False)
+    return servers
 
 
 @pytest.fixture
@@ -52,48 +51,59 @@ def addresses(running: EmbeddedServers) -> Addresses:
     return locate(running.settings)
 
 
-def restart(servers: EmbeddedServers, victims: list[str]) -> None:
+def restart(
+    servers: EmbeddedServers, victims: list[str], write: Callable[[], object] = lambda: None
+) -> None:
+    """``write``, kill servers at once, have the next connection start them, and no other."""
     before = pids(servers)
+    write()
     kill({name: before[name] for name in victims})
-    servers.up()
+    open_shop(servers.settings).close()
     after = pids(servers)
     assert {name for name in NAMES if before[name] != after[name]} == set(victims)
 
 
-@VICTIMS
-def test_products_are_read_as_before(
+@pytest.mark.parametrize(
+    "victims",
+    [
+        pytest.param(NAMES, id="all"),
+        *(
+            pytest.param(names, marks=pytest.mark.verify, id=" ".join(names))
+            for names in (
+                ["coordinator"],
+                ["worker1"],
+                ["worker1", "worker2"],
+                ["mongo"],
+                ["redis"],
+            )
+        ),
+    ],
+)
+def test_after_a_kill_all_is_there_and_all_callers_go_on_as_before(
     running: EmbeddedServers, addresses: Addresses, victims: list[str]
 ) -> None:
+    """Nothing acknowledged is lost; pools and clients that were open read and order as before."""
+
     async def read(stores: AsyncStores) -> object:
         return await run_async(stores, strategies.batched())
 
     async def main() -> None:
         async with await connect_async(addresses, limits=LIMITS) as stores:
             before = await asyncio.gather(*(read(stores) for _ in range(MANY)))
-            await asyncio.to_thread(restart, running, victims)
+            with open_shop(running.settings) as writer:
+                write = _prepare_writes(writer)
+                await asyncio.to_thread(restart, running, victims, write)
+            assert _kept(running) == dict.fromkeys(("PostgreSQL", "MongoDB", "Redis"), _VALUES)
             assert await read(stores) == before[0]
             assert await asyncio.gather(*(read(stores) for _ in range(MANY))) == before
 
-    asyncio.run(main())
-
-
-def at_once(do: Callable[[], T]) -> list[T]:
-    with ThreadPoolExecutor(MANY) as pool:
-        calls = [pool.submit(do) for _ in range(MANY)]
-    return [call.result() for call in calls]
-
-
-@VICTIMS
-def test_orders_are_placed_as_before(
-    running: EmbeddedServers, addresses: Addresses, victims: list[str]
-) -> None:
-    with connect_pooled(addresses, limits=LIMITS) as stores:
-        orders = Orders.of(stores)
+    with connect_pooled(addresses, limits=LIMITS) as pooled:
+        orders = Orders.of(pooled)
         # Of products on either worker.
         for product in range(1, 11):
             orders.stock.set_on_hand(product, 1 + 2 * MANY)
         at_once(lambda: [orders.place(product, 1, 7) for product in range(1, 11)])
-        restart(running, victims)
+        asyncio.run(main())
         first = orders.place(1, 1, 7)
         placed = at_once(lambda: [orders.place(product, 1, 7) for product in range(1, 11)])
         assert orders.find(first.id) == first
@@ -104,6 +114,41 @@ def test_orders_are_placed_as_before(
         assert_all_agree(shop)
 
 
+_VALUES = [str(number) for number in range(20)]
+
+
+def _prepare_writes(stores: Stores) -> Callable[[], None]:
+    """Return what writes values to each store one by one; the last is acknowledged at its end."""
+    stores.postgres.execute("DROP TABLE IF EXISTS kept")
+    stores.postgres.execute("CREATE TABLE kept (value text)")
+    stores.mongo.kept.drop()
+    stores.redis.delete("kept")
+
+    def write() -> None:
+        for value in _VALUES:
+            stores.postgres.execute("INSERT INTO kept VALUES (%s)", [value])
+            stores.mongo.kept.insert_one({"value": value})
+            stores.redis.rpush("kept", value)
+
+    return write
+
+
+def _kept(servers: EmbeddedServers) -> dict[str, list[Any]]:
+    with open_shop(servers.settings) as stores:
+        return {
+            "PostgreSQL": [row[0] for row in stores.postgres.execute("SELECT * FROM kept")],
+            "MongoDB": [document["value"] for document in stores.mongo.kept.find().sort("_id")],
+            "Redis": list(stores.redis.lrange("kept", 0, -1)),
+        }
+
+
+def at_once(do: Callable[[], T]) -> list[T]:
+    with ThreadPoolExecutor(MANY) as pool:
+        calls = [pool.submit(do) for _ in range(MANY)]
+    return [call.result() for call in calls]
+
+
+@pytest.mark.verify
 @pytest.mark.parametrize("victim", ["coordinator", "redis"])
 def test_while_it_is_away_each_caller_is_told_so_and_nothing_is_lost(
     running: EmbeddedServers, addresses: Addresses, victim: str
@@ -126,6 +171,7 @@ def test_while_it_is_away_each_caller_is_told_so_and_nothing_is_lost(
         assert_all_agree(shop)
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize(
     "victims",
     [["coordinator"], ["worker1", "worker2"], ["redis"], NAMES],

@@ -38,7 +38,7 @@ def _assert_gone(spare: SpareValkey) -> None:
     assert is_free(spare.port)
 
 
-@pytest.mark.parametrize("password", [True, False])
+@pytest.mark.parametrize("password", [True, pytest.param(False, marks=pytest.mark.verify)])
 def test_acknowledged_writes_survive_a_kill(password: bool) -> None:
     with spare_valkey(password=password) as spare, _client(spare.url) as client:
         before = spare.url
@@ -97,7 +97,7 @@ def test_only_this_machine_gets_in_and_only_with_the_password() -> None:
         password = urlsplit(spare.url).password
         assert password
         with (
-            redis.Redis(port=spare.port) as stranger,
+            redis.Redis.from_url(f"redis://127.0.0.1:{spare.port}") as stranger,
             pytest.raises(redis.AuthenticationError),
         ):
             stranger.ping()
@@ -159,7 +159,8 @@ with spare_valkey() as spare:
 """
 
 
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.verify
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_it_does_not_outlive_its_maker(sign: signal.Signals) -> None:
     maker = subprocess.Popen(
         [sys.executable, "-c", _MAKER],

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from helpers.shop.schema import create_shop
 from helpers.shop.stock import Ledger, Stock
 from helpers.shop.stock.ledger import OneConnection
 from helpers.stores import Stores
+from tests.snapshots import filled_shop
 
 
 @dataclass
@@ -30,15 +30,15 @@ def clock() -> Clock:
     return Clock()
 
 
+def fill(stores: Stores) -> None:
+    """Products 1 to 5 in the ledger, 10 units each but for product 5, which has none."""
+    Ledger(OneConnection(stores.postgres)).set_on_hand({1: 10, 2: 10, 3: 10, 4: 10, 5: 0})
+
+
 @pytest.fixture
 def shop(shared: Stores) -> Stores:
     """Products 1 to 5 in the ledger, 10 units each but for product 5, which has none."""
-    create_shop(shared)
-    shared.postgres.execute("DELETE FROM stock_movements")
-    shared.redis.flushdb()
-    ledger = Ledger(OneConnection(shared.postgres))
-    ledger.set_on_hand({1: 10, 2: 10, 3: 10, 4: 10, 5: 0})
-    return shared
+    return filled_shop(shared, fill)
 
 
 @pytest.fixture

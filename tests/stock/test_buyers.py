@@ -25,6 +25,7 @@ from tests.stock.another import another
 Buyer = Callable[[int], AbstractContextManager[Act[str]]]
 
 BUYERS, ATTEMPTS, UNITS = 64, 10_000, 400
+FEW = (16, 600, 60)
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def confirmed_units(client: redis.Redis) -> int:
     return sum(units.total() for state, units in found if state == "confirmed")
 
 
-def finish(stock: Stock, shop: Stores, how: Counter[str]) -> None:
+def finish(stock: Stock, shop: Stores, how: Counter[str], units: int = UNITS) -> None:
     """End what was abandoned, sell what is left, and look at all of it."""
     stock.reservations._clock = lambda: 2_000_000_000_000  # long after every deadline
     expired = stock.sweep()
@@ -69,7 +70,7 @@ def finish(stock: Stock, shop: Stores, how: Counter[str]) -> None:
     left = stock.read(on_hand(shop.postgres))[1]
     if left:
         stock.confirm(stock.reserve({1: left}))
-    assert sold(shop.postgres)[1] == UNITS
+    assert sold(shop.postgres)[1] == units
     assert on_hand(shop.postgres)[1] == 0
     assert_agreement(shop.postgres, stock.redis)
     ends = Counter(state for state, _ in reservations(stock.redis).values())
@@ -77,22 +78,27 @@ def finish(stock: Stock, shop: Stores, how: Counter[str]) -> None:
     assert ends["expired"] == how["abandoned"]
 
 
-def test_64_buyers_of_one_hot_product_get_exactly_what_is_there(
-    shop: Stores, pool: ConnectionPool
+@pytest.mark.parametrize(
+    ("buyers", "attempts", "units"),
+    [FEW, pytest.param(BUYERS, ATTEMPTS, UNITS, marks=pytest.mark.verify)],
+)
+def test_many_buyers_of_one_hot_product_get_exactly_what_is_there(
+    shop: Stores, pool: ConnectionPool, buyers: int, attempts: int, units: int
 ) -> None:
     ledger = Ledger(pool)
-    ledger.set_on_hand({1: UNITS})
-    plans = plan_attempts(ATTEMPTS, buyers=BUYERS, products=[1], largest=2)
+    ledger.set_on_hand({1: units})
+    plans = plan_attempts(attempts, buyers=buyers, products=[1], largest=2)
     buyer = buyer_of(lambda: another(shop.redis), ledger)
     how = Counter(run_buyers(plans, buyer))
-    assert how.total() == ATTEMPTS
+    assert how.total() == attempts
     assert set(how) <= {"confirmed", "released", "abandoned", "sold out"}
     stock = Stock(shop.redis, ledger)
-    assert confirmed_units(shop.redis) == sold(shop.postgres)[1] <= UNITS
-    finish(stock, shop, how)
+    assert confirmed_units(shop.redis) == sold(shop.postgres)[1] <= units
+    finish(stock, shop, how, units)
     assert reconcile(stock).findings == []
 
 
+@pytest.mark.verify
 @pytest.mark.servers
 def test_the_same_with_the_server_killed_and_started_again(
     shop: Stores, pool: ConnectionPool
@@ -125,9 +131,9 @@ def _kill_when_sold(spare: SpareValkey, ledger: Ledger, marks: list[int]) -> Non
         spare.start()
 
 
+@pytest.mark.verify
 @pytest.mark.servers
-@pytest.mark.parametrize("password", [True, False])
-@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize(("password", "protocol"), [(True, 2), (False, 3)])
 def test_buyers_of_many_products_with_and_without_password_by_each_protocol(
     shop: Stores, pool: ConnectionPool, password: bool, protocol: int
 ) -> None:

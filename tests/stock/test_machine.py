@@ -242,14 +242,19 @@ class StockMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.servers
-def test_any_sequence_of_steps_keeps_ledger_counts_and_reservations_together(shop: Stores) -> None:
+@pytest.mark.parametrize(
+    ("examples", "steps"), [(4, 12), pytest.param(40, 30, marks=pytest.mark.verify)]
+)
+def test_any_sequence_of_steps_keeps_ledger_counts_and_reservations_together(
+    shop: Stores, examples: int, steps: int
+) -> None:
     with spare_valkey() as spare:
         machine: Any = type("Machine", (StockMachine,), {"shop": shop, "spare": spare})
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=60,
-                stateful_step_count=30,
+                max_examples=examples,
+                stateful_step_count=steps,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
             ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,16 +15,14 @@ from tests.stock.test_reading import Untouchable
 
 
 @pytest.fixture
-def stock(stock: Stock, shop: Stores) -> Iterator[Stock]:
+def stock(stock: Stock, shop: Stores) -> Stock:
     """The stock with all counts read, of products that the shop has; of product 6 it has none."""
-    shop.postgres.execute("DELETE FROM products")  # others may have left some
     with shop.postgres.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO products VALUES (%s, 'thing', 1, 'c')", [(one,) for one in range(1, 7)]
         )
     stock.read(range(1, 6))
-    yield stock
-    shop.postgres.execute("DELETE FROM products")
+    return stock
 
 
 def movements(shop: Stores) -> int:

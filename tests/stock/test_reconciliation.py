@@ -140,6 +140,7 @@ def test_a_server_that_lost_all_is_filled_from_the_ledger(stock: Stock, shop: St
     assert_agreement(shop.postgres, shop.redis)
 
 
+@pytest.mark.verify
 def test_many_products_and_reservations_are_examined(stock: Stock, shop: Stores) -> None:
     ids = range(1, 2501)
     stock.ledger.set_on_hand(dict.fromkeys(ids, 3))

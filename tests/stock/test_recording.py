@@ -17,16 +17,22 @@ class CutShortError(Exception):
     """Whatever may happen in a transaction."""
 
 
+@pytest.fixture(scope="module")
+def table(shared: Stores) -> Iterator[None]:
+    """A table for what is written with the sales of this module's tests."""
+    shared.postgres.execute("DROP TABLE IF EXISTS receipts")
+    shared.postgres.execute("CREATE TABLE receipts (token text)")
+    yield
+    shared.postgres.execute("DROP TABLE receipts")
+
+
 @pytest.fixture
-def stock(stock: Stock) -> Iterator[Stock]:
-    """The stock with all counts read, and a table for what is written with its sales."""
+def stock(stock: Stock, table: None) -> Stock:
+    """The stock with all counts read, and an empty table of receipts."""
     with stock.ledger.connections.connection() as connection:
-        connection.execute("DROP TABLE IF EXISTS receipts")
-        connection.execute("CREATE TABLE receipts (token text)")
+        connection.execute("DELETE FROM receipts")
     stock.read(range(1, 6))
-    yield stock
-    with stock.ledger.connections.connection() as connection:
-        connection.execute("DROP TABLE receipts")
+    return stock
 
 
 def receipt(token: str, *, fail: bool = False) -> Also:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -20,47 +21,45 @@ def _flat(stores: Stores) -> bytes:
     return flat_json(stores.postgres)
 
 
-WAYS = pytest.mark.parametrize(
-    "answer",
-    [_flat, lambda stores: products_json(join_with_pandas(stores)), duckdb_json],
-    ids=["flat", "pandas", "duckdb"],
-)
+WAYS: dict[str, Callable[[Stores], bytes]] = {
+    "flat": _flat,
+    "pandas": lambda stores: products_json(join_with_pandas(stores)),
+    "duckdb": duckdb_json,
+}
 
 
-@WAYS
+def _answers(stores: Stores) -> list[Any]:
+    """Return the one answer that all ways and the join give."""
+    expected: list[Any] = json.loads(products_json(batched(stores)))
+    for name, answer in WAYS.items():
+        assert json.loads(answer(stores)) == expected, name
+    return expected
+
+
 @pytest.mark.parametrize("count", [0, 1, 60])
-def test_the_answer_is_the_same(
-    answer: Callable[[Stores], bytes], count: int, stores: Stores
-) -> None:
-    seed(stores, count, orders=False)
-    found = json.loads(answer(stores))
-    assert found == json.loads(products_json(batched(stores)))
-    assert len(found) == count
+def test_the_answer_is_the_same(count: int, shop: Stores) -> None:
+    seed(shop, count, orders=False)
+    assert len(_answers(shop)) == count
 
 
-@WAYS
-def test_what_is_missing_is_null(answer: Callable[[Stores], bytes], stores: Stores) -> None:
-    seed(stores, 30, orders=False)
+def test_what_is_missing_is_null(shop: Stores) -> None:
+    seed(shop, 30, orders=False)
     for number in range(1, 31, 3):
-        stores.redis.delete(f"stock:{number}")
-    stores.mongo.productmetas.delete_many({"product_id": {"$mod": [4, 0]}})
-    stores.mongo.productmetas.insert_one({"product_id": 999, "description": "of no product"})
-    stores.redis.set("stock:2", "-3")
-    found = json.loads(answer(stores))
-    assert found == json.loads(products_json(batched(stores)))
+        shop.redis.delete(f"stock:{number}")
+    shop.mongo.productmetas.delete_many({"product_id": {"$mod": [4, 0]}})
+    shop.mongo.productmetas.insert_one({"product_id": 999, "description": "of no product"})
+    shop.redis.set("stock:2", "-3")
+    found = _answers(shop)
     assert [one["id"] for one in found if one["metadata"] is None] == list(range(4, 31, 4))
     assert [one["id"] for one in found if one["stock"] is None] == list(range(1, 31, 3))
 
 
-@WAYS
 @pytest.mark.parametrize("anything", [True, False])
-def test_empty_metadata_and_zero_are_not_null(
-    answer: Callable[[Stores], bytes], anything: bool, stores: Stores
-) -> None:
+def test_empty_metadata_and_zero_are_not_null(anything: bool, shop: Stores) -> None:
     price = Decimal("12.50")
     products = [Product(2, 'Çok "iyi"\n', price, "c", None, None)]
     if anything:
         products.append(Product(1, "A", price, "c", {"x": {"y": [None, 1.5, "ü"]}}, 0))
         products.append(Product(3, "B", price, "c", {}, 1))
-    load(stores, products)
-    assert json.loads(answer(stores)) == json.loads(products_json(batched(stores)))
+    load(shop, products)
+    assert len(_answers(shop)) == len(products)

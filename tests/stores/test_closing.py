@@ -71,11 +71,15 @@ def _connections() -> set[tuple[object, object]]:
     return {(one.laddr, one.raddr) for one in psutil.Process().net_connections("tcp")}
 
 
-@pytest.mark.parametrize("use", [_connected, _traced, _linked, _pooled, _awaited])
+@pytest.mark.parametrize(
+    "use",
+    [_connected, _traced, _pooled, _awaited, pytest.param(_linked, marks=pytest.mark.verify)],
+)
 def test_stores_that_are_closed_leave_no_connection(
-    stores: Stores, use: Callable[[Stores], None]
+    shared: Stores, use: Callable[[Stores], None]
 ) -> None:
+    _ask(shared)
     before = _connections()
-    for _ in range(3):
-        use(stores)
+    for _ in range(2):
+        use(shared)
     wait_until(lambda: _connections() <= before)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from helpers.errors import StoreError
-from helpers.stores import Stores
+from helpers.stores import Stores, connect
 from helpers.stores.connect import connect_mongo, connect_postgres, connect_redis
 
 CONNECT: dict[str, Callable[[str], object]] = {
@@ -52,6 +52,13 @@ def test_a_wrong_password_is_named_as_the_cause(store: str, shared: Stores) -> N
     assert "not-the-password" not in text
 
 
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MongoDB's driver tries again until its time is over, here a second instead of five."""
+    monkeypatch.setattr(connect, "TIMEOUT_SECONDS", 1)
+
+
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("store", CONNECT)
 def test_a_server_that_is_down_is_named_with_its_port(store: str, shared: Stores) -> None:
     with socket.socket() as probe:
@@ -62,6 +69,7 @@ def test_a_server_that_is_down_is_named_with_its_port(store: str, shared: Stores
     assert str(port) in text
 
 
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("store", CONNECT)
 def test_an_unknown_host_is_named_as_the_cause(store: str, shared: Stores) -> None:
     url = _address(shared, store).replace("127.0.0.1", "no-such-host.invalid")

@@ -53,60 +53,60 @@ ORIGINALS = [
 
 
 @BOTH
-def test_the_originals_are_answered_to_the_letter(join: Join, stores: Stores) -> None:
-    seed(stores, 3)
-    answer = join(stores, None)
+def test_the_originals_are_answered_to_the_letter(join: Join, shop: Stores) -> None:
+    seed(shop, 3)
+    answer = join(shop, None)
     assert answer == ORIGINALS
     assert [list(product) for product in answer] == [list(product) for product in ORIGINALS]
 
 
-def test_both_ways_agree_whatever_is_missing(stores: Stores) -> None:
-    seed(stores, 60)
+def test_both_ways_agree_whatever_is_missing(shop: Stores) -> None:
+    seed(shop, 60)
     for number in range(1, 61, 3):
-        stores.redis.delete(f"stock:{number}")
-    stores.mongo.productmetas.delete_many({"product_id": {"$mod": [4, 0]}})
-    stores.mongo.productmetas.insert_one({"product_id": 999, "description": "of no product"})
-    stores.redis.set("stock:998", "5")
-    answer = batched(stores)
-    assert answer == per_product(stores)
+        shop.redis.delete(f"stock:{number}")
+    shop.mongo.productmetas.delete_many({"product_id": {"$mod": [4, 0]}})
+    shop.mongo.productmetas.insert_one({"product_id": 999, "description": "of no product"})
+    shop.redis.set("stock:998", "5")
+    answer = batched(shop)
+    assert answer == per_product(shop)
     assert [p["id"] for p in answer if p["stock"] is None] == list(range(1, 61, 3))
     assert [p["id"] for p in answer if p["metadata"] is None] == list(range(4, 61, 4))
 
 
 @BOTH
-def test_an_empty_shop_has_an_empty_list(join: Join, stores: Stores) -> None:
-    seed(stores, 0)
-    assert join(stores, None) == []
+def test_an_empty_shop_has_an_empty_list(join: Join, shop: Stores) -> None:
+    seed(shop, 0)
+    assert join(shop, None) == []
 
 
 @BOTH
 def test_chosen_ids_come_in_order_without_those_that_are_not_there(
-    join: Join, stores: Stores
+    join: Join, shop: Stores
 ) -> None:
-    seed(stores, 10)
-    assert [p["id"] for p in join(stores, [7, 2, 999, 2])] == [2, 7]
-    assert join(stores, []) == []
+    seed(shop, 10)
+    assert [p["id"] for p in join(shop, [7, 2, 999, 2])] == [2, 7]
+    assert join(shop, []) == []
 
 
 @BOTH
-def test_zero_is_not_unknown(join: Join, stores: Stores) -> None:
+def test_zero_is_not_unknown(join: Join, shop: Stores) -> None:
     load(
-        stores,
+        shop,
         [Product(1, "A", Decimal(1), "c", {}, 0), Product(2, "B", Decimal(1), "c", None, None)],
     )
-    assert [(p["stock"], p["metadata"]) for p in join(stores, None)] == [("0", {}), (None, None)]
+    assert [(p["stock"], p["metadata"]) for p in join(shop, None)] == [("0", {}), (None, None)]
 
 
 @BOTH
-def test_unknown_keys_in_metadata_are_kept(join: Join, stores: Stores) -> None:
+def test_unknown_keys_in_metadata_are_kept(join: Join, shop: Stores) -> None:
     metadata = {"description": "d", "reviews": [{"stars": 5, "text": "Çok iyi"}], "x": {"y": None}}
-    load(stores, [Product(1, "A", Decimal(1), "c", metadata, 1)])
-    assert join(stores, None)[0]["metadata"] == metadata
+    load(shop, [Product(1, "A", Decimal(1), "c", metadata, 1)])
+    assert join(shop, None)[0]["metadata"] == metadata
 
 
-def test_the_json_is_that_of_the_answer(stores: Stores) -> None:
-    seed(stores, 20, orders=False)
-    expected = products_json(batched(stores))
+def test_the_json_is_that_of_the_answer(shop: Stores) -> None:
+    seed(shop, 20, orders=False)
+    expected = products_json(batched(shop))
     for strategy in (strategies.batched, strategies.rows_first, strategies.at_once):
-        assert join_json(stores, strategy(), threads=True) == expected
-        assert join_json(stores, strategy()) == expected
+        assert join_json(shop, strategy(), threads=True) == expected
+        assert join_json(shop, strategy()) == expected

@@ -94,12 +94,13 @@ def test_a_change_is_named_to_who_asks_after_it(
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("times", [100, pytest.param(2000, marks=pytest.mark.verify)])
 def test_every_acknowledged_change_is_named_however_fast_one_asks(
-    shared: Stores, client: redis.Redis
+    shared: Stores, client: redis.Redis, times: int
 ) -> None:
     async def main() -> None:
         async with _beside(shared) as keys:
-            for _ in range(2000):
+            for _ in range(times):
                 assert A.encode() in await _names_after(keys, lambda: client.incr(A))
 
     asyncio.run(main())
@@ -208,6 +209,7 @@ def test_databases_are_not_told_apart(spare: SpareValkey, own: redis.Redis) -> N
     asyncio.run(main())
 
 
+@pytest.mark.verify
 @pytest.mark.servers
 def test_a_check_is_one_ping_and_two_where_the_server_has_threads(
     spare: SpareValkey, own: redis.Redis
@@ -244,6 +246,7 @@ def test_who_may_not_ask_about_threads_asks_twice(spare: SpareValkey, own: redis
     own.acl_deluser("guest")
 
 
+@pytest.mark.verify
 @pytest.mark.servers
 def test_what_the_server_clears_away_or_evicts_by_itself_is_named(
     spare: SpareValkey, own: redis.Redis
@@ -288,6 +291,7 @@ def test_more_names_than_anybody_wants_are_all_keys(
     asyncio.run(main())
 
 
+@pytest.mark.verify
 @pytest.mark.servers
 def test_what_is_told_while_nobody_asks_does_not_pile_up_at_the_server(
     spare: SpareValkey, own: redis.Redis

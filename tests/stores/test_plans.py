@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,12 @@ from helpers.shop.seed import seed
 from helpers.stores import Stores
 from helpers.stores.plans import QueryPlan, explain, read_plan
 from helpers.stores.shards import shards_of
+from tests.snapshots import empty_shop
 
 RECORDED: dict[str, Any] = json.loads(
     (Path(__file__).parent / "explain_plans.json").read_text("utf-8")
 )
+COUNT = 50
 NAMES = {
     ("127.0.0.1", 5520): "coordinator",
     ("127.0.0.1", 5521): "worker 1",
@@ -76,14 +77,10 @@ def test_a_repartition_join_does_not_stay_on_the_workers() -> None:
 
 
 @pytest.fixture(scope="module")
-def shop(shared: Stores) -> Iterator[Stores]:
+def shop(shared: Stores) -> Stores:
     """A seeded shop that the tests of this module only read."""
-    for table in ("orders", "products", "categories"):
-        shared.postgres.execute(f"DROP TABLE IF EXISTS {table}")
-    seed(shared, 200)
-    yield shared
-    for table in ("orders", "products", "categories"):
-        shared.postgres.execute(f"DROP TABLE {table}")
+    seed(empty_shop(shared), COUNT)
+    return shared
 
 
 JOIN = "SELECT count(*) FROM products p JOIN orders o ON o.product_id = p.id"
@@ -157,7 +154,7 @@ def test_a_join_on_another_column_does_not_stay_on_the_workers(shop: Stores) -> 
 
 def test_explaining_does_not_run_the_query(shop: Stores) -> None:
     explain(shop.postgres, "DELETE FROM products")
-    assert shop.postgres.execute("SELECT count(*) FROM products").fetchone() == (200,)
+    assert shop.postgres.execute("SELECT count(*) FROM products").fetchone() == (COUNT,)
 
 
 def test_a_wrong_query_is_an_error(shop: Stores) -> None:
@@ -169,7 +166,7 @@ def test_a_wrong_query_is_an_error(shop: Stores) -> None:
 def test_shards_are_listed_with_ranges_nodes_and_rows(shop: Stores) -> None:
     shards = shards_of(shop.postgres, "products")
     assert [shard.index for shard in shards] == list(range(8))
-    assert sum(shard.rows for shard in shards) == 200
+    assert sum(shard.rows for shard in shards) == COUNT
     assert {shard.node for shard in shards} == {"worker 1", "worker 2"}
     assert [shard.node for shard in shards_of(shop.postgres, "orders")] == [
         shard.node for shard in shards

@@ -19,8 +19,9 @@ from helpers.errors import StoreError
 from helpers.stores import Stores, pools
 from helpers.stores.async_stores import AsyncStores, connect_beside
 from helpers.stores.limits import Limits
-from helpers.stores.linked import LinkedStores, linked
+from helpers.stores.linked import LinkedStores
 from helpers.stores.pooled import PooledStores, connect_pooled, connect_pooled_beside
+from tests.sharing import restored
 from tests.stores.lenders import Lender, lending
 from tests.waiting import come, wait_until
 
@@ -40,8 +41,8 @@ def lend(request: pytest.FixtureRequest) -> Iterator[Lend]:
 
 
 @pytest.fixture
-def far(shared: Stores) -> Iterator[LinkedStores]:
-    with linked(shared) as found:
+def far(linked_stores: LinkedStores) -> Iterator[LinkedStores]:
+    with restored(linked_stores) as found:
         yield found
 
 
@@ -123,7 +124,7 @@ def test_while_a_store_is_away_everybody_is_told_why_and_then_it_is_there_again(
     link = far.links.redis if store == "Redis" else far.links.postgres
     for _ in range(2):
         link.cut()
-        for _ in range(2 * MANY):
+        for _ in range(MANY + 1):
             with pytest.raises(StoreError, match="it closed the connection") as caught:
                 ask()
             assert caught.value.store == store
@@ -184,7 +185,7 @@ def test_whoever_finds_all_connections_lent_is_told_so(shared: Stores) -> None:
 
 def test_whoever_waits_in_vain_because_the_server_went_away_is_told_so(far: LinkedStores) -> None:
     with (
-        connect_pooled_beside(far, limits=Limits(connections=1)) as stores,
+        connect_pooled_beside(far, limits=Limits(connections=1, wait_seconds=2)) as stores,
         ThreadPoolExecutor(1) as pool,
     ):
 
@@ -271,6 +272,7 @@ def test_those_who_wait_to_know_whether_the_server_is_there_share_an_attempt(
     assert attempts == 2
 
 
+@pytest.mark.verify
 def test_whoever_is_cancelled_while_a_connection_is_looked_at_gives_it_back(
     far: LinkedStores,
 ) -> None:

@@ -21,14 +21,32 @@ from helpers.stores.trace import Trace
 from helpers.stores.tracing import traced
 
 
+@pytest.fixture(scope="module")
+def table(shared: Stores) -> Iterator[Stores]:
+    """Stores with a table ``things``."""
+    shared.postgres.execute("DROP TABLE IF EXISTS things")
+    shared.postgres.execute("CREATE TABLE things (n int)")
+    yield shared
+    shared.postgres.execute("DROP TABLE things")
+    shared.mongo.things.drop()
+    shared.redis.flushdb()
+
+
 @pytest.fixture
-def tracing(stores: Stores) -> Iterator[tuple[Stores, Trace]]:
+def things(table: Stores) -> Stores:
+    """The same, with 5 rows, 250 documents and 5 keys."""
+    table.postgres.execute("DELETE FROM things; INSERT INTO things SELECT generate_series(1, 5)")
+    table.mongo.things.delete_many({})
+    table.mongo.things.insert_many([{"_id": number} for number in range(250)])
+    table.redis.flushdb()
+    table.redis.mset({f"thing:{number}": number for number in range(5)})
+    return table
+
+
+@pytest.fixture
+def tracing(things: Stores) -> Iterator[tuple[Stores, Trace]]:
     """Stores with a table, a collection and a key in them, whose round trips are counted."""
-    stores.postgres.execute("CREATE TABLE things (n int)")
-    stores.postgres.execute("INSERT INTO things SELECT generate_series(1, 5)")
-    stores.mongo.things.insert_many([{"_id": number} for number in range(250)])
-    stores.redis.mset({f"thing:{number}": number for number in range(5)})
-    with traced(stores) as (counted, trace):
+    with traced(things) as (counted, trace):
         yield counted, trace
 
 
@@ -147,12 +165,12 @@ def test_postgres_round_trips_are_counted(
     assert trace.round_trips == _counts(postgres=1)
 
 
-def test_the_driver_waits_as_often_as_the_network_is_slow(stores: Stores) -> None:
+@pytest.mark.verify
+def test_the_driver_waits_as_often_as_the_network_is_slow(things: Stores) -> None:
     """Held against the network: each round trip that is counted takes at least the delay."""
     seconds = 0.02
     works = [*(work for work, _ in POSTGRES)]
-    stores.postgres.execute("CREATE TABLE things (n int)")
-    with linked(stores) as far, traced(far) as (counted, trace):
+    with linked(things) as far, traced(far) as (counted, trace):
         far.links.set_round_trip(seconds)
         for work in works:
             trace.clear()
@@ -255,10 +273,10 @@ def test_redis_round_trips_are_counted(
 
 
 def test_a_script_is_one_round_trip_once_it_is_there(
-    tracing: tuple[Stores, Trace], stores: Stores
+    tracing: tuple[Stores, Trace], shared: Stores
 ) -> None:
     counted, trace = tracing
-    stores.redis.script_flush()
+    shared.redis.script_flush()
     _script(counted.redis)
     assert _names(trace) == ["EVALSHA", "SCRIPT", "EVALSHA", "EVALSHA"]
 
@@ -320,17 +338,17 @@ def test_clear_begins_anew(tracing: tuple[Stores, Trace]) -> None:
     assert trace.round_trips == _counts(redis=1)
 
 
-def test_nothing_else_is_counted_and_nothing_is_patched(stores: Stores) -> None:
+def test_nothing_else_is_counted_and_nothing_is_patched(shared: Stores) -> None:
     methods = [
         *(psycopg.Connection.wait, psycopg.Cursor.execute, psycopg.connect),
         *(redis.Redis.execute_command, redis.Connection.send_packed_command),
         redis.client.Pipeline.execute,
     ]
-    classes = (type(stores.postgres), stores.redis.connection_pool.connection_class)
-    with traced(stores) as (counted, trace):
-        stores.postgres.execute("SELECT 1")
-        stores.mongo.command("ping")
-        stores.redis.ping()
+    classes = (type(shared.postgres), shared.redis.connection_pool.connection_class)
+    with traced(shared) as (counted, trace):
+        shared.postgres.execute("SELECT 1")
+        shared.mongo.command("ping")
+        shared.redis.ping()
         assert trace.round_trips == _counts()
         counted.redis.ping()
     assert trace.round_trips == _counts(redis=1)  # closing is not counted either
@@ -339,15 +357,15 @@ def test_nothing_else_is_counted_and_nothing_is_patched(stores: Stores) -> None:
         *(redis.Redis.execute_command, redis.Connection.send_packed_command),
         redis.client.Pipeline.execute,
     ]
-    assert classes == (type(stores.postgres), stores.redis.connection_pool.connection_class)
+    assert classes == (type(shared.postgres), shared.redis.connection_pool.connection_class)
     assert pymongo.monitoring._LISTENERS.command_listeners == []
 
 
-def test_the_same_databases_are_reached(tracing: tuple[Stores, Trace], stores: Stores) -> None:
+def test_the_same_databases_are_reached(tracing: tuple[Stores, Trace], shared: Stores) -> None:
     counted, _ = tracing
-    assert counted.postgres.info.dbname == stores.postgres.info.dbname
-    assert counted.mongo.name == stores.mongo.name
-    assert counted.redis.get("thing:1") == stores.redis.get("thing:1") == "1"
+    assert counted.postgres.info.dbname == shared.postgres.info.dbname
+    assert counted.mongo.name == shared.mongo.name
+    assert counted.redis.get("thing:1") == shared.redis.get("thing:1") == "1"
 
 
 def test_no_value_and_no_password_is_in_a_span(tracing: tuple[Stores, Trace]) -> None:
@@ -360,8 +378,9 @@ def test_no_value_and_no_password_is_in_a_span(tracing: tuple[Stores, Trace]) ->
     assert trace.round_trips == _counts(2, 1, 1)
 
 
-def test_commands_are_counted_by_the_same_watch(stores: Stores) -> None:
-    with count_commands(stores) as (database, names):
+def test_commands_are_counted_by_the_same_watch(shared: Stores) -> None:
+    shared.mongo.things.drop()
+    with count_commands(shared) as (database, names):
         assert names == []
         database.things.insert_one({})
         assert names == ["insert"]

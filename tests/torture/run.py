@@ -111,8 +111,8 @@ class Shop:
     def heal(self) -> None:
         """Start whatever does not run, and return when it answers."""
         self._servers.up()
+        self._relay.start()  # while the service starts
         self.api.wait()
-        self._relay.start()
 
     def _program(self, name: str) -> Program:
         return self.api if name == "api" else self._relay

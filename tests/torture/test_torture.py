@@ -13,6 +13,7 @@ from tests.torture.run import torture
 
 
 @pytest.mark.servers
+@pytest.mark.verify
 def test_nothing_is_lost_doubled_or_left_open(tmp_path: Path) -> None:
     """``python -m tests.torture --short --seed 1`` repeats it and says what it kills."""
     outcome = torture(short_plan(1), tmp_path)

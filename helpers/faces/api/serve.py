@@ -8,15 +8,17 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import uvicorn
 import uvloop
+from structlog.typing import FilteringBoundLogger
 
 from helpers.errors import SettingsError
 from helpers.faces.api.app import create_app
 from helpers.faces.api.logs import json_logger, uvicorn_logging
 from helpers.faces.api.protocol import protocol_with
-from helpers.faces.api.service import Options, open_service
+from helpers.faces.api.service import Options, Service, open_service
 from helpers.settings import Addresses
 
 #: The variable of the environment that gives the token for writes.
@@ -68,19 +70,29 @@ async def _serve(
     addresses: Addresses, options: Options, listener: socket.socket, token: str | None
 ) -> None:
     async with open_service(addresses, options) as service:
-        config = uvicorn.Config(
-            create_app(service, json_logger()),
-            http=protocol_with(options.patience),
-            ws="none",
-            lifespan="off",
-            access_log=False,
-            log_config=uvicorn_logging(),
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=_IDLE_SECONDS,
-            timeout_graceful_shutdown=_GRACE_SECONDS,
-        )
+        config = server_config(service, json_logger(), log_config=uvicorn_logging())
         await _Announcing(config, listener, token).serve(sockets=[listener])
+
+
+def server_config(
+    service: Service, log: FilteringBoundLogger, *, log_config: dict[str, Any] | None = None
+) -> uvicorn.Config:
+    """Return the configuration by which uvicorn serves ``service`` and logs requests to ``log``.
+
+    ``log_config`` configures Python's own logging; ``None`` leaves it as it is.
+    """
+    return uvicorn.Config(
+        create_app(service, log),
+        http=protocol_with(service.options.patience),
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=log_config,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_IDLE_SECONDS,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
 
 
 class _Announcing(uvicorn.Server):

@@ -34,7 +34,8 @@ class Options:
     """How to serve.
 
     ``token`` is what writes need. No answer takes longer than ``deadline`` seconds; each store gets
-    its share of them. Without ``breaker``, a store is asked again however often it has failed. With
+    its share of them. Without ``breaker``, a store is asked again however often it has failed; with
+    it, a store that fails again and again is not asked for ``pause_seconds``. With
     ``read_model``, the whole list comes from views that are kept every ``keep_seconds``. With
     ``lab``, each way to the list has an address of its own. A client has ``patience`` seconds to
     send the head of a request, and as many for the body. With ``relay``, the orders' outbox is
@@ -44,6 +45,7 @@ class Options:
     token: str = field(repr=False)
     deadline: float = 5.0
     breaker: bool = True
+    pause_seconds: float = 2.0
     read_model: bool = False
     keep_seconds: float = 0.1
     lab: bool = False
@@ -151,7 +153,9 @@ async def open_service(addresses: Addresses, options: Options) -> AsyncIterator[
             await asyncio.to_thread(connect_pooled, addresses, limits=limits)
         )
         stock = Stock.of(pooled)
-        breakers = Breakers.of(addresses) if options.breaker else None
+        breakers = None
+        if options.breaker:
+            breakers = Breakers.of(addresses, pause_seconds=options.pause_seconds)
         errands = opened.enter_context(contextlib.closing(Errands("errands")))
         # Of their own: a reader's must not take the threads of those who write.
         fills = opened.enter_context(contextlib.closing(Errands("fills", threads=_FILLS)))

@@ -1,3 +1,6 @@
+# placement needs: plain, distributed, orders, orders-fill, types, choice, third
+# reviews needs: plain, distributed
+
 # %% placement: workers are counted from 0
 def worker_of(key, n, w):
     return shard_index(key, n) % w

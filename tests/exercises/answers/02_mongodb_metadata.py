@@ -1,3 +1,6 @@
+# index needs: fill, versions-fill, batch
+# facet needs: fill, versions-fill, batch
+
 # %% index: the field's name without the path to it
 def make_index():
     db.productmetas.create_index([("category", 1), ("storage_gb", 1)])

@@ -1,3 +1,7 @@
+# names needs: connect
+# loader needs: connect
+# page needs: connect
+
 # %% names: a question for each product
 def names_of(stores, ids):
     rows = stores.postgres.execute("SELECT id, name FROM products WHERE id = ANY(%s)", [ids])

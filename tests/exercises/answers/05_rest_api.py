@@ -1,3 +1,7 @@
+# walk needs: connect
+# cache needs: connect
+# retry needs: connect
+
 # %% walk: the first page only
 def all_ids(api, **filters):
     return [one["id"] for one in api.get("/api/products", params=filters).json()]

@@ -1,3 +1,7 @@
+# kind needs: open, killed-one-by-one
+# insist needs: open, crash-everywhere
+# predict needs: open
+
 # %% kind: whatever has products is whole
 def kind_of(response):
     return "whole" if response.is_success else "refused"

@@ -127,6 +127,10 @@ def prove(stores):
     "the kinds that are expected": changed(
         _OWN,
         (
+            "    from helpers import shards_of, traced\n",
+            "    from helpers import shards_of, traced\n    from helpers.project import KINDS\n",
+        ),
+        (
             "for document in documents:\n",
             'for document in documents:\n        if document["kind"] not in KINDS:\n            continue\n',
         ),

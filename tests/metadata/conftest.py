@@ -1,0 +1,14 @@
+"""The shop's tables and collections, created once per process and emptied before each test."""
+
+from __future__ import annotations
+
+import pytest
+
+from helpers.stores import Stores
+from tests.snapshots import empty_shop
+
+
+@pytest.fixture
+def stores(shared: Stores) -> Stores:
+    """The shop's tables and collections, with nothing in them, and no keys."""
+    return empty_shop(shared)

@@ -1,0 +1,160 @@
+"""Run one layer of the tests, as ``make test`` and ``make verify`` do, and say what took how long.
+
+``python -m tests.run test`` runs style, types, and every test and notebook that is not marked
+``verify``; ``python -m tests.run verify`` runs the tests that are, and those that must also hold on
+servers given by address. Whatever ends a run, what it has started ends too (``tests.cleanup``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from tests.cleanup import PROJECT, Run
+
+#: What a layer may take on two cores, and making the environment before it, in seconds.
+BUDGET_SECONDS = {"test": 300, "verify": 1320}
+ENVIRONMENT_SECONDS = 180
+
+_POLL_SECONDS = 0.2
+# After Ctrl-C pytest ends its tests and its servers by itself, if it can.
+_INTERRUPTED_SECONDS = 5.0
+_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a layer: ``arguments`` are those of Python."""
+
+    name: str
+    arguments: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a part: its exit code, and the seconds that it took."""
+
+    part: Part
+    code: int
+    seconds: float
+
+
+def _pytest(layer: str, *places: str) -> Part:
+    processes = ("-n", "2", "--dist", "loadscope", "--no-loadscope-reorder")
+    notebooks = ("--nbval", "--nbval-cell-timeout", "600")
+    arguments = ("-m", "pytest", "-q", *processes, *notebooks, "--layer", layer, *places)
+    return Part(f"tests ({layer})", arguments)
+
+
+_STYLE = Part("style", ("-m", "ruff", "check", "."))
+_FORMAT = Part("format", ("-m", "ruff", "format", "--check", "."))
+_TYPES = Part("types", ("-m", "mypy"))
+_EVERYTHING = ("tests", "notebooks", "project")
+_BY_ADDRESS = _pytest("by-address", *_EVERYTHING)
+
+#: The parts of each layer, in their order.
+LAYERS = {
+    "test": (_STYLE, _FORMAT, _TYPES, _pytest("test", *_EVERYTHING)),
+    "verify": (_pytest("verify", "tests"), _BY_ADDRESS),
+    "by-address": (_BY_ADDRESS,),
+    "all-by-address": (_pytest("all-by-address", *_EVERYTHING),),
+}
+
+
+def main() -> int:
+    """Run a layer, and return 0 when every part of it passed and nothing was left running."""
+    parser = argparse.ArgumentParser(prog="python -m tests.run", description=__doc__)
+    parser.add_argument("layer", choices=LAYERS)
+    parser.add_argument(
+        "--started", type=float, default=time.time(), help="when it all began (Unix time)"
+    )
+    options, more = parser.parse_known_args()
+    run, done = Run(), list[Done]()
+    try:
+        _run(LAYERS[options.layer], more, done)
+        code = next((one.code for one in done if one.code), 0)
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    left = run.finish()
+    if left and code != _INTERRUPTED:
+        print("These processes were left, and were killed:", *left, sep="\n  ")
+        code = code or 1
+    report(options.layer, done, time.time() - options.started)
+    return code
+
+
+def _run(parts: Sequence[Part], options: Sequence[str], done: list[Done]) -> None:
+    """Run the parts until one fails; types are checked beside what follows them."""
+    with ThreadPoolExecutor(1) as pool:
+        types = None
+        for part in parts:
+            if part is _TYPES:
+                types = pool.submit(_captured, part)
+                continue
+            print(f"-- {part.name}", flush=True)
+            done.append(_shown(part, options if "pytest" in part.arguments else ()))
+            if done[-1].code:
+                break
+        if types is not None:
+            checked, output = types.result()
+            print(f"-- {checked.part.name}\n{output}", end="", flush=True)
+            done.append(checked)
+
+
+def _captured(part: Part) -> tuple[Done, str]:
+    began = time.monotonic()
+    process = subprocess.run(
+        [sys.executable, *part.arguments],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return Done(part, process.returncode, time.monotonic() - began), process.stdout
+
+
+def _shown(part: Part, options: Sequence[str]) -> Done:
+    began = time.monotonic()
+    process = subprocess.Popen([sys.executable, *part.arguments, *options], cwd=PROJECT)
+    parent = os.getppid()
+    try:
+        while process.poll() is None:
+            # Whoever called us may be killed without being able to tell.
+            if os.getppid() != parent:
+                raise KeyboardInterrupt
+            time.sleep(_POLL_SECONDS)
+    except KeyboardInterrupt:
+        try:
+            process.wait(_INTERRUPTED_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        raise
+    return Done(part, process.returncode, time.monotonic() - began)
+
+
+def report(layer: str, done: Sequence[Done], total: float) -> None:
+    """Print what each part took, and a warning where the whole took longer than it may."""
+    print()
+    for one in done:
+        print(f"{one.seconds:8.0f} s  {one.part.name}: {'failed' if one.code else 'passed'}")
+    print(f"{total:8.0f} s  make {layer}, environment included")
+    if layer not in BUDGET_SECONDS:
+        return
+    made = (PROJECT / ".venv" / ".dev").stat().st_mtime > time.time() - total
+    allowed = BUDGET_SECONDS[layer] + (ENVIRONMENT_SECONDS if made else 0)
+    if total > allowed:
+        print(
+            f"Warning: this took longer than the {allowed} s that it may take on two cores. See "
+            '"What a test may cost" in CONTRIBUTING.md.'
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

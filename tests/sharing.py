@@ -1,0 +1,36 @@
+"""Links that several tests share: starting their three processes takes longer than most tests."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+from helpers.stores import Stores
+from helpers.stores.connect import connect_postgres
+from helpers.stores.linked import LinkedStores, linked
+
+shared_links = linked
+
+
+@contextlib.contextmanager
+def restored(far: LinkedStores) -> Iterator[LinkedStores]:
+    """Yield the linked stores as they were at first, and restore their links in the end.
+
+    A connection to PostgreSQL does not survive that its link is cut: there is a new one then.
+    """
+    with contextlib.ExitStack() as opened:
+        opened.callback(far.links.set_round_trip, 0)
+        opened.callback(far.links.restore)
+        if _answers(far):
+            yield far
+            return
+        postgres = connect_postgres(far.addresses.coordinator, database=far.mongo.name)
+        opened.callback(postgres.close)
+        yield replace(far, postgres=postgres)
+
+
+def _answers(far: Stores) -> bool:
+    with contextlib.suppress(Exception):
+        return far.postgres.execute("SELECT 1").fetchone() == (1,)
+    return False
