@@ -69,7 +69,7 @@ def launch(
     more can be written to its input, which is then left to the caller to close.
     """
     with explaining_os_errors(log), os.fdopen(os.open(log, _APPEND, 0o600), "ab") as output:
-        process = subprocess.Popen(
+        process = _Outliving(
             [str(part) for part in command],
             cwd=directory,
             env=_environment(environ or {}),
@@ -138,7 +138,15 @@ _WATCH = (
 _POLL_SECONDS = 0.02
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
-# Servers started by this process. They outlive it on purpose, and Python would warn about each.
+
+class _Outliving(subprocess.Popen[bytes]):
+    """A process that may outlive this one."""
+
+    def __del__(self) -> None:
+        """Leave it running. Python would warn of that when this process ends."""
+
+
+# Servers started by this process.
 _children: list[subprocess.Popen[bytes]] = []
 
 

@@ -76,6 +76,22 @@ def test_a_table_that_cannot_be_distributed_stays_as_it_was(
         assert left_on_workers(database, (1, 2)) == 0
 
 
+def test_a_key_that_the_primary_key_lacks_cannot_become_the_new_one(database: Database) -> None:
+    """A table that is distributed already stays distributed as it was."""
+    with database.connect() as connection:
+        make_items(connection)
+        connection.execute(DISTRIBUTE)
+        before = described(connection)
+        with pytest.raises(psycopg.Error, match="cannot create constraint on"):
+            connection.execute(
+                "SELECT alter_distributed_table('items', distribution_column => 'owner')"
+            )
+        assert described(connection) == before
+        keys = rows(connection, "SELECT distribution_column, shard_count FROM citus_tables")
+        assert keys == [("id", 6)]
+        assert left_on_workers(database, (1, 2)) == 6
+
+
 def test_a_name_that_is_taken_on_a_worker_stops_the_distribution(database: Database) -> None:
     """Where the fourth of six shards cannot be made, the other five are not there either."""
     with database.connect() as connection, database.connect(2) as worker:
