@@ -116,7 +116,7 @@ notebooks: .venv/.dev  ## run every notebook again and store its outputs
 	@$(BIN)/python -m helpers.authoring.store notebooks project
 
 bank: .venv/.dev  ## try the project's checks on right answers and on mistakes; ALL=1 tries all tasks with each
-	@$(if $(ALL),BANK_EVERYWHERE=1) $(BIN)/python -m pytest -q -n 2 --dist load tests/project
+	@$(if $(ALL),BANK_EVERYWHERE=1) $(BIN)/python -m pytest -q -n 2 --dist loadscope tests/project
 
 torture: .venv/.dev  ## kill everything at every step, for minutes; SEED=n repeats a run
 	@$(BIN)/python -m tests.torture $(if $(SEED),--seed $(SEED))
