@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from pwd import struct_passwd
 from typing import Any
@@ -68,12 +68,16 @@ def launch(
     is what the process reads (this keeps secrets off its command line). With ``close_stdin`` off,
     more can be written to its input, which is then left to the caller to close.
     """
-    with explaining_os_errors(log), os.fdopen(os.open(log, _APPEND, 0o600), "ab") as output:
+    with (
+        explaining_os_errors(log),
+        os.fdopen(os.open(log, _APPEND, 0o600), "ab") as output,
+        _input(stdin, close=close_stdin) as source,
+    ):
         process = _Outliving(
             [str(part) for part in command],
             cwd=directory,
             env=_environment(environ or {}),
-            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdin=source,
             stdout=output,
             stderr=output,
             start_new_session=True,
@@ -81,10 +85,28 @@ def launch(
         )
     _children.append(process)
     if stdin is not None and process.stdin is not None:
-        with process.stdin if close_stdin else contextlib.nullcontext():
-            process.stdin.write(stdin.encode())
-            process.stdin.flush()
+        process.stdin.write(stdin.encode())
+        process.stdin.flush()
     return process
+
+
+@contextlib.contextmanager
+def _input(text: str | None, *, close: bool) -> Iterator[int]:
+    """Yield what a process is to read: nothing, a pipe that holds ``text``, or one to write to.
+
+    A pipe that was filled before holds all of ``text`` even if we are killed meanwhile. A server
+    that read the half of its settings would start with the defaults for the others.
+    """
+    if text is None or not close:
+        yield subprocess.DEVNULL if text is None else subprocess.PIPE
+        return
+    reader, writer = os.pipe()
+    try:
+        with os.fdopen(writer, "wb") as pipe:
+            pipe.write(text.encode())  # a few hundred bytes, for which every pipe has room
+        yield reader
+    finally:
+        os.close(reader)
 
 
 def start_watcher(

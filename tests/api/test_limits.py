@@ -67,6 +67,7 @@ def test_while_a_store_is_frozen_everything_is_answered(
     links: Links, tireless: httpx.Client, shop: Stores, name: str, reads: int, writes: int
 ) -> None:
     wait_until(lambda: is_whole(tireless))
+    assert tireless.put("/api/products/1/stock", json={"on_hand": 50}).status_code == 200
     with _without(links, name, "freeze"):
         ask_everything(tireless, reads=reads, writes=writes)
     wait_until(lambda: is_whole(tireless))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -21,29 +22,28 @@ from tests.waiting import wait_until
 pytestmark = [pytest.mark.servers, pytest.mark.verify]
 
 
+OPTIONS = ("-n", "2", "--dist", "loadscope", "--nbval")
 HERE = "tests/stores/test_by_address.py"
 LESSON = "notebooks/05_rest_api.ipynb"
 
 
-def _folder(run: psutil.Process) -> Path | None:
-    """Return the folder of a run, once it has started something."""
+def _folders(run: psutil.Process) -> list[Path]:
+    """Return the folders of a run, once it has started something."""
     for process in run.children(recursive=True):
-        try:
-            folder = process.environ().get(RUN)
-        except psutil.Error:
-            continue
-        if folder:
-            return Path(folder)
-    return None
+        with contextlib.suppress(psutil.Error):
+            environ = process.environ()
+            if RUN in environ:
+                return [Path(environ[RUN]), Path(environ["TMPDIR"])]
+    return []
 
 
-def _programs(folder: Path | None) -> str:
+def _programs(run: psutil.Process) -> str:
+    """Return the command lines of the processes that belong to a run."""
     lines = []
-    for process in members(folder) if folder else ():
-        try:
+    folders = _folders(run)
+    for process in members(*folders) if folders else ():
+        with contextlib.suppress(psutil.Error):
             lines.append(" ".join(process.cmdline()))
-        except psutil.Error:
-            continue
     return "\n".join(lines)
 
 
@@ -51,7 +51,7 @@ def _programs(folder: Path | None) -> str:
 def test_servers_kernels_and_test_processes_end_with_the_run(sign: signal.Signals) -> None:
     """SIGINT goes to the whole group, as Ctrl-C does, SIGKILL to the leading process alone."""
     leader = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-n", "2", "--nbval", HERE, LESSON],
+        [sys.executable, "-m", "pytest", *OPTIONS, HERE, LESSON],
         cwd=PROJECT,
         env={name: os.environ[name] for name in ("PATH", "HOME")},
         stdout=subprocess.DEVNULL,
@@ -60,12 +60,15 @@ def test_servers_kernels_and_test_processes_end_with_the_run(sign: signal.Signal
     )
     run = psutil.Process(leader.pid)
     wanted = ("postgres", "valkey-server", "secantus", "ipykernel_launcher", "helpers serve")
-    wait_until(lambda: all(name in _programs(_folder(run)) for name in wanted))
-    folder = _folder(run)
-    assert folder is not None
-    if sign == signal.SIGINT:
-        os.killpg(leader.pid, sign)
-    else:
-        leader.send_signal(sign)
-    leader.wait()
-    wait_until(lambda: not (members(folder) or folder.exists()))
+    try:
+        wait_until(lambda: all(name in _programs(run) for name in wanted))
+        folders = _folders(run)
+        if sign == signal.SIGINT:
+            os.killpg(leader.pid, sign)
+        else:
+            leader.send_signal(sign)
+        leader.wait(60)
+    finally:
+        leader.kill()
+        leader.wait()
+    wait_until(lambda: not (members(*folders) or any(folder.exists() for folder in folders)))
