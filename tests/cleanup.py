@@ -48,6 +48,9 @@ class Run:
     """
 
     def __init__(self) -> None:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            # So a shell starts what it puts into the background; tests interrupt processes.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         self.folder = _make_folder(None)
         self.memory = _make_folder(_file_system_in_memory())
         self._cleanup = subprocess.Popen(

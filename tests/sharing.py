@@ -1,4 +1,7 @@
-"""Links that several tests share: starting their three processes takes longer than most tests."""
+"""Links that several tests share: starting their three processes takes longer than most tests.
+
+A fixture makes them for a module; each test has them by ``restored``.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,7 @@ from dataclasses import replace
 
 from helpers.stores import Stores
 from helpers.stores.connect import connect_postgres
-from helpers.stores.linked import LinkedStores, linked
-
-shared_links = linked
+from helpers.stores.linked import LinkedStores
 
 
 @contextlib.contextmanager

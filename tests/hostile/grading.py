@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ import pytest
 from helpers.grading.grade import Grader, Report
 from helpers.grading.source import Notebook
 from tests.grading import building
+
+#: What the grader keeps a submission from, Linux keeps it from.
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="submissions are confined on Linux only")
 
 
 @dataclass(frozen=True)

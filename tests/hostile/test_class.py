@@ -20,9 +20,9 @@ from helpers.grading.running import Limits
 from helpers.grading.source import Notebook
 from tests.grading import building
 from tests.hostile import notebooks as hostile
-from tests.hostile.grading import Graded, grade
+from tests.hostile.grading import LINUX, Graded, grade
 
-pytestmark = pytest.mark.verify
+pytestmark = [pytest.mark.verify, LINUX]
 
 LIMITS = Limits(memory_mib=512)
 SHORT = replace(LIMITS, cell_seconds=3)

@@ -10,9 +10,9 @@ from helpers.grading.grade import Grader
 from helpers.grading.running import Limits
 from tests.grading import building
 from tests.hostile import marketplace
-from tests.hostile.grading import Graded, grade
+from tests.hostile.grading import LINUX, Graded, grade
 
-pytestmark = pytest.mark.verify
+pytestmark = [pytest.mark.verify, LINUX]
 
 LIMITS = Limits(cell_seconds=240)
 

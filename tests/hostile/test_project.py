@@ -8,9 +8,9 @@ from helpers.grading.grade import Grader
 from helpers.grading.source import read_source
 from helpers.settings import PROJECT
 from tests.grading import building
-from tests.hostile.grading import Graded, grade
+from tests.hostile.grading import LINUX, Graded, grade
 
-pytestmark = pytest.mark.verify
+pytestmark = [pytest.mark.verify, LINUX]
 
 SOURCE = PROJECT / "project" / "07_project.ipynb"
 TASKS = "abcdef"

@@ -16,11 +16,10 @@ from helpers.shop.read_model import ReadModel
 from helpers.shop.seed import seed
 from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores, connect_beside
-from helpers.stores.linked import LinkedStores
+from helpers.stores.linked import LinkedStores, linked
 from tests.joins.filling import make_tables, put
 from tests.joins.live import SHOP, Live
 from tests.joins.memory import MemoryStores
-from tests.sharing import shared_links
 from tests.snapshots import filled_shop
 
 
@@ -37,7 +36,7 @@ def twenty(shared: Stores) -> Stores:
 @pytest.fixture(scope="module")
 def linked_stores(shared: Stores) -> Iterator[LinkedStores]:
     """The stores behind links, for the tests of a module; each restores them."""
-    with shared_links(shared) as found:
+    with linked(shared) as found:
         yield found
 
 

@@ -20,7 +20,7 @@ from helpers.stores import Stores
 from helpers.stores.linked import LinkedStores, linked
 from helpers.stores.stores import connect_all
 from helpers.stores.tracing import traced
-from tests.sharing import restored, shared_links
+from tests.sharing import restored
 from tests.waiting import wait_until
 
 ASK: dict[str, Callable[[Stores], object]] = {
@@ -33,7 +33,7 @@ LARGE = 20_000_000
 
 @pytest.fixture(scope="module")
 def linked_stores(shared: Stores) -> Iterator[LinkedStores]:
-    with shared_links(shared) as found:
+    with linked(shared) as found:
         yield found
 
 

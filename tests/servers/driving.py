@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import subprocess
 import sys
@@ -11,15 +10,14 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from unittest import mock
 
 import psutil
 import pytest
 
-from helpers.faces.cli import main
 from helpers.servers import EmbeddedServers
 from helpers.settings import PROJECT, load_settings
 from helpers.stores import open_shop
+from tests.commanding import Done, run_here
 from tests.waiting import wait_until
 
 NAMES = ["coordinator", "worker1", "worker2", "mongo", "redis"]
@@ -76,16 +74,9 @@ def environ(home: Path) -> dict[str, str]:
     return kept | {"SHOP_HOME": str(home), "SHOP_DURABILITY": "off", "SHOP_DOTENV": os.devnull}
 
 
-def call(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def call(home: Path, *arguments: str) -> Done:
     """Run a command in this process, which takes a tenth of the time of ``run``."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        mock.patch.dict(os.environ, environ(home), clear=True),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        code = main(arguments)
-    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+    return run_here(environ(home), *arguments)
 
 
 def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

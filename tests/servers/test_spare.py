@@ -16,6 +16,7 @@ import pytest
 import redis
 
 from helpers.errors import ServerError
+from helpers.servers import processes
 from helpers.servers.home import is_free
 from helpers.servers.spare import SpareValkey, spare_valkey
 from helpers.servers.watch import clear_away
@@ -148,6 +149,12 @@ def test_a_port_that_was_taken_meanwhile_is_named() -> None:
 
 def test_clearing_away_what_is_gone_is_harmless(tmp_path: Path) -> None:
     clear_away(tmp_path / "gone")
+
+
+def test_what_a_server_reads_is_complete_before_it_is_started() -> None:
+    """One that read the half of its settings would start on another port, without its password."""
+    with processes._input("port 1\n", close=True) as source:
+        assert [os.read(source, 100), os.read(source, 100)] == [b"port 1\n", b""]
 
 
 _MAKER = """

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from helpers.stores import Stores
-from helpers.stores.linked import LinkedStores
-from tests.sharing import shared_links
+from helpers.stores.linked import LinkedStores, linked
 from tests.snapshots import empty_shop
 
 
@@ -21,5 +20,5 @@ def shop(shared: Stores) -> Stores:
 @pytest.fixture(scope="module")
 def linked_stores(shared: Stores) -> Iterator[LinkedStores]:
     """The stores behind links, for the fixture ``far`` of a module."""
-    with shared_links(shared) as found:
+    with linked(shared) as found:
         yield found
