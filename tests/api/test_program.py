@@ -21,6 +21,8 @@ from helpers.stores.naming import environment_of
 from tests.api.conftest import COUNT
 from tests.api.test_contract import _problem
 
+pytestmark = pytest.mark.by_address
+
 _SAYS = "The shop is at "
 _PRINTS = "Token for writes: "
 

@@ -18,6 +18,8 @@ from helpers.settings import Settings
 from helpers.stores import Stores
 from helpers.stores.linked import linked
 
+pytestmark = pytest.mark.by_address
+
 ASK: dict[str, tuple[Callable[[Stores], object], type[Exception]]] = {
     "postgres": (lambda stores: stores.postgres.execute("SELECT 1"), psycopg.OperationalError),
     "mongo": (lambda stores: stores.mongo.command("ping"), PyMongoError),

@@ -20,6 +20,8 @@ from helpers.stores.naming import environment_of
 from tests.commanding import run_here
 from tests.stores.test_join import ORIGINALS
 
+pytestmark = pytest.mark.by_address
+
 
 def _run_process(environ: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

@@ -12,6 +12,8 @@ from helpers.errors import StoreError
 from helpers.stores import Stores, connect
 from helpers.stores.connect import connect_mongo, connect_postgres, connect_redis
 
+pytestmark = pytest.mark.by_address
+
 CONNECT: dict[str, Callable[[str], object]] = {
     "PostgreSQL": connect_postgres,
     "MongoDB": connect_mongo,
