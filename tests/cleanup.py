@@ -120,7 +120,7 @@ def end(folders: Sequence[Path], *, grace_seconds: float) -> list[str]:
 
 
 def main(*folders: Path) -> None:
-    """Wait until the run is over, then clean up; tell what was left, if anybody still reads it."""
+    """Wait until the run is over, then clean up, and print what was left as JSON."""
     for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(sign, signal.SIG_IGN)
     finished = sys.stdin.buffer.read() == _FINISHED

@@ -78,7 +78,7 @@ def main() -> int:
     run, done = Run(), list[Done]()
     try:
         _run(LAYERS[options.layer], more, done)
-        code = next((one.code for one in done if one.code), 0)
+        code = next((result.code for result in done if result.code), 0)
     except KeyboardInterrupt:
         code = _INTERRUPTED
     left = run.finish()
@@ -92,8 +92,9 @@ def main() -> int:
 
 def _run(parts: Sequence[Part], options: Sequence[str], done: list[Done]) -> None:
     """Run the parts until one fails; types are checked beside what follows them."""
-    with ThreadPoolExecutor(1) as pool:
-        types = None
+    pool = ThreadPoolExecutor(1)
+    types = None
+    try:
         for part in parts:
             if part is _TYPES:
                 types = pool.submit(_captured, part)
@@ -106,6 +107,9 @@ def _run(parts: Sequence[Part], options: Sequence[str], done: list[Done]) -> Non
             checked, output = types.result()
             print(f"-- {checked.part.name}\n{output}", end="", flush=True)
             done.append(checked)
+    finally:
+        # If this was interrupted, the end of the run kills what the thread still waits for.
+        pool.shutdown(wait=False)
 
 
 def _captured(part: Part) -> tuple[Done, str]:
@@ -127,7 +131,7 @@ def _shown(part: Part, options: Sequence[str]) -> Done:
     parent = os.getppid()
     try:
         while process.poll() is None:
-            # Whoever called us may be killed without being able to tell.
+            # If make is killed (SIGKILL), it cannot pass the signal on.
             if os.getppid() != parent:
                 raise KeyboardInterrupt
             time.sleep(_POLL_SECONDS)
@@ -148,8 +152,9 @@ def report(
     ``total`` is in seconds, and includes making the environment if that was done.
     """
     print()
-    for one in done:
-        print(f"{one.seconds:8.0f} s  {one.part.name}: {'failed' if one.code else 'passed'}")
+    for result in done:
+        outcome = "failed" if result.code else "passed"
+        print(f"{result.seconds:8.0f} s  {result.part.name}: {outcome}")
     print(f"{total:8.0f} s  make {layer}{', environment included' if made_environment else ''}")
     if layer not in BUDGET_SECONDS:
         return
