@@ -45,7 +45,7 @@ storage.add_user("admin", {USER!r}, {{
 }})
 storage.close()
 pathlib.Path({_READY!r}).touch()
-if sys.stdin.readline() == "serve\\n":  # else whoever starts it has died
+if sys.stdin.readline() == "serve\\n":  # else the process that starts it has died
     from secantus.cli import main
     os.chdir(sys.argv[1])
     sys.exit(main(sys.argv[3:]))

@@ -85,7 +85,7 @@ class InitialData:
                 self._made = made
             if self._missing > 1:
                 node.copy(self._made, folder)
-            else:  # nobody needs it after us
+            else:  # the last node needs no copy
                 with explaining_os_errors(folder):
                     self._made.rename(folder)
             self._missing -= 1

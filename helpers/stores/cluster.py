@@ -91,7 +91,7 @@ def make_ready(node: Node, name: str, *, citus: bool, coordinator: bool = False)
 
 
 def drop_database(nodes: Sequence[Node], name: str) -> None:
-    """Drop database ``name`` on every node where it is, whoever is connected to it.
+    """Drop database ``name`` on every node where it is, even if sessions are connected to it.
 
     The coordinator, ``nodes[0]``, comes first: while its database is there, Citus connects from it
     to the workers.
