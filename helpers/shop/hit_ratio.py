@@ -14,6 +14,7 @@ import redis
 
 from helpers.errors import ServerError
 from helpers.servers.spare import Policy, SpareValkey
+from helpers.shop.stock.texts import text_of
 
 # Few enough that a batch of values of 1,000 bytes fits into the 16 KiB which the server reads at
 # once: for more it makes a buffer that counts as its memory, and is not small beside a small cache.
@@ -151,10 +152,18 @@ def _key(item: int) -> str:
 
 
 def _refuse_other_keys(client: redis.Redis) -> None:
-    total = sum(int(database["keys"]) for database in client.info("keyspace").values())
-    mine = sum(1 for _ in client.scan_iter(f"{_PREFIX}*", count=1000))
-    if mine < total:
+    """Raise if the server holds a key that is not the cache's, in any logical database.
+
+    Keys are judged by their names: two counts would differ when the cache evicts between them.
+    """
+    own = f"db{client.get_connection_kwargs().get('db', 0)}"
+    others = sum(
+        int(database["keys"]) for name, database in client.info("keyspace").items() if name != own
+    )
+    keys = {text_of(key) for key in client.scan_iter(count=1000)}
+    others += sum(not key.startswith(_PREFIX) for key in keys)
+    if others:
         raise ServerError(
-            f"The key-value server holds keys that are not this cache's ({total - mine} of them), "
+            f"The key-value server holds keys that are not this cache's ({others} of them), "
             "and a memory limit might evict them: give a spare server instead."
         )

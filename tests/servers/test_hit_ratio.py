@@ -117,8 +117,9 @@ def test_a_fraction_that_makes_no_cache_is_named(client: redis.Redis, fraction: 
         fit_cache(client, _ITEMS, 1000, fraction)
 
 
-def test_a_server_that_holds_other_keys_is_left_alone(client: redis.Redis) -> None:
-    client.select(3)
+@pytest.mark.parametrize("database", [0, 3])
+def test_a_server_that_holds_other_keys_is_left_alone(client: redis.Redis, database: int) -> None:
+    client.select(database)
     client.set("stock:1", 5)
     client.select(0)
     client.set("cache:1", "mine")
