@@ -49,7 +49,7 @@ env: .venv/.lab  ## make the environment in .venv
 lab: .venv/.lab  ## start the servers, fill the shop, open JupyterLab on the notebooks
 	@$(BIN)/python -m helpers up
 	@$(BIN)/python -m helpers seed --if-empty
-	@$(BIN)/python -m helpers.faces.lab --port $(PORT)
+	@$(BIN)/python -m helpers.cli.jupyterlab --port $(PORT)
 
 up: .venv/.lab  ## start the servers
 	@$(BIN)/python -m helpers up
@@ -61,7 +61,7 @@ status: .venv/.lab  ## show engine, version and address of every store
 	@$(BIN)/python -m helpers status
 
 check: .venv/.lab  ## tell how far your project is; NOTEBOOK=file names it
-	@$(BIN)/python -m helpers.grading.check "$(NOTEBOOK)"
+	@$(BIN)/python -m course.grading.check "$(NOTEBOOK)"
 
 docker-up: .env  ## start genuine Citus, MongoDB and Redis with Docker; WORKERS=3 for one worker more
 	docker compose up --detach
@@ -81,11 +81,11 @@ docker-down:  ## stop them; data stay
 # ---- For instructors ------------------------------------------------------------------------
 
 release: .venv/.lab  ## write the students' version of the project into TO=folder
-	@$(BIN)/python -m helpers.grading.release --source "$(SOURCE)" --to "$(or $(TO),build/release)"
+	@$(BIN)/python -m course.grading.release --source "$(SOURCE)" --to "$(or $(TO),build/release)"
 
 grade: .venv/.lab  ## grade SUBMISSIONS=folder, JOBS=n at a time, into TO=folder
 	@test -n "$(SUBMISSIONS)" || { echo "Name the folder: make grade SUBMISSIONS=folder" >&2; exit 2; }
-	@$(BIN)/python -m helpers.grading.grade --source "$(SOURCE)" --submissions "$(SUBMISSIONS)" \
+	@$(BIN)/python -m course.grading.grade --source "$(SOURCE)" --submissions "$(SUBMISSIONS)" \
 	  --to "$(or $(TO),build/grades)" --jobs $(JOBS) $(LIMITS)
 
 # ---- For those who write the course ---------------------------------------------------------
@@ -113,25 +113,25 @@ lint: .venv/.dev  ## style, format and types
 	@$(BIN)/mypy
 
 notebooks: .venv/.dev  ## run every notebook again and store its outputs
-	@$(BIN)/python -m helpers.authoring.store notebooks project
+	@$(BIN)/python -m course.authoring.store notebooks project
 
 bank: .venv/.dev  ## try the project's checks on right answers and on mistakes; ALL=1 tries all tasks with each
-	@$(if $(ALL),BANK_EVERYWHERE=1) $(BIN)/python -m pytest -q -n 2 --dist loadscope tests/project
+	@$(if $(ALL),BANK_EVERYWHERE=1) $(BIN)/python -m pytest -q -n 2 --dist loadscope tests/e2e/project
 
 torture: .venv/.dev  ## kill everything at every step, for minutes; SEED=n repeats a run
-	@$(BIN)/python -m tests.torture $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.e2e.torture $(if $(SEED),--seed $(SEED))
 
 bench: .venv/.dev  ## print the figures
-	@$(BIN)/python -m helpers.bench
+	@$(BIN)/python -m benchmarks
 
 fresh:  ## try the README's two commands as on a new machine, for minutes
-	@$(PYTHON) -m tests.fresh
+	@$(PYTHON) -m tests.e2e.fresh
 
 picture: .venv/.dev  ## draw the README's picture of a notebook anew
-	@$(BIN)/python -m helpers.authoring.picture
+	@$(BIN)/python -m course.authoring.picture
 
 lock: .venv/.dev  ## resolve requirements.in and requirements-dev.in anew
-	@$(BIN)/python -m helpers.authoring.lock
+	@$(BIN)/python -m course.authoring.lock
 
 clean:  ## stop the course's own servers; delete their data, the environment, all that is made
 	@test ! -x $(BIN)/python || $(BIN)/python -m helpers reset --own

@@ -1,39 +1,80 @@
-"""The tested module behind the notebooks: a shop whose data live in three stores at once.
+"""The tested package behind the notebooks: a shop that keeps its data in three stores at once.
 
-Inside, the arrows run one way: settings → servers (our own), network (links) → stores (connections)
-→ shop (seed, join, orders) → drills (servers that fail), project (the course project's data) →
-faces (API, command line, plots) → bench, grading, authoring. A notebook needs the names below, and
-plots from ``helpers.faces.plots``; the course project, those of ``helpers.project``.
+Import from here what every lesson uses, plots from ``helpers.plots``, experiments from
+``helpers.lab``, and a topic from its package: ``from helpers.stock import Stock``. Packages import
+one way only::
+
+    errors, settings, validation → embedded, proxy → stores → citus, catalog → metadata → stock
+    → orders → joins → read_model → shop → faults → lab → api, plots → cli
+
+A name is imported when it is first used (PEP 562), so that ``import helpers`` costs nothing.
 """
 
-from helpers.drills import practice
-from helpers.errors import (
-    CatalogError,
-    CourseError,
-    DrillError,
-    LinkError,
-    LoadError,
-    MetadataError,
-    QueryError,
-    ReadModelError,
-    ReservationError,
-    ServerError,
-    SettingsError,
-    SoldOutError,
-    StockError,
-    StoreError,
-    UnknownProductError,
-)
-from helpers.shop.joins import batched, per_product
-from helpers.shop.seed import load, seed
-from helpers.stores import Stores, open_lesson, open_shop, start_worker
-from helpers.stores.commands import count_commands
-from helpers.stores.document_plans import DocumentPlan, explain_find
-from helpers.stores.engines import describe_stores
-from helpers.stores.linked import linked
-from helpers.stores.plans import QueryPlan, explain
-from helpers.stores.shards import Shard, shards_of
-from helpers.stores.tracing import traced
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from helpers.citus import QueryPlan, Shard, explain, shards_of
+    from helpers.errors import (
+        CatalogError,
+        CourseError,
+        DrillError,
+        LinkError,
+        LoadError,
+        MetadataError,
+        QueryError,
+        ReadModelError,
+        ReservationError,
+        ServerError,
+        SettingsError,
+        SoldOutError,
+        StockError,
+        StoreError,
+        UnknownProductError,
+    )
+    from helpers.faults import practice
+    from helpers.joins import batched, per_product
+    from helpers.metadata import DocumentPlan, explain_find
+    from helpers.shop import describe_stores, open_lesson, open_shop, start_worker
+    from helpers.shop.seed import load, seed
+    from helpers.stores import Stores, count_commands, linked, traced
+
+_MODULE_OF = {
+    "CatalogError": "errors",
+    "CourseError": "errors",
+    "DocumentPlan": "metadata",
+    "DrillError": "errors",
+    "LinkError": "errors",
+    "LoadError": "errors",
+    "MetadataError": "errors",
+    "QueryError": "errors",
+    "QueryPlan": "citus",
+    "ReadModelError": "errors",
+    "ReservationError": "errors",
+    "ServerError": "errors",
+    "SettingsError": "errors",
+    "Shard": "citus",
+    "SoldOutError": "errors",
+    "StockError": "errors",
+    "StoreError": "errors",
+    "Stores": "stores",
+    "UnknownProductError": "errors",
+    "batched": "joins",
+    "count_commands": "stores",
+    "describe_stores": "shop",
+    "explain": "citus",
+    "explain_find": "metadata",
+    "linked": "stores",
+    "load": "shop",
+    "open_lesson": "shop",
+    "open_shop": "shop",
+    "per_product": "joins",
+    "practice": "faults",
+    "seed": "shop",
+    "shards_of": "citus",
+    "start_worker": "shop",
+    "traced": "stores",
+}
 
 __all__ = [
     "CatalogError",
@@ -71,3 +112,16 @@ __all__ = [
     "start_worker",
     "traced",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import ``name`` from its module at its first use."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

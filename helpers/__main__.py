@@ -1,8 +1,8 @@
-"""``python -m helpers``: see ``helpers.faces.cli``."""
+"""Run the command line: ``python -m helpers`` (``helpers.cli.commands``)."""
 
 import sys
 
-from helpers.faces.cli import main
+from helpers.cli.commands import main
 
 if __name__ == "__main__":
     sys.exit(main())

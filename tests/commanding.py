@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from unittest import mock
 
-from helpers.faces.cli import main
+from helpers.cli.commands import main
 
 
 @dataclass(frozen=True)

@@ -15,17 +15,18 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
-from helpers.servers import EmbeddedServers
+from helpers.embedded import EmbeddedServers
 from helpers.settings import Settings, load_settings
-from helpers.stores import Stores, locate
-from helpers.stores.engines import describe_stores
-from helpers.stores.naming import environment_of
-from helpers.stores.opening import open_databases
+from helpers.shop import locate
+from helpers.shop.engines import describe_stores
+from helpers.shop.opening import open_databases
+from helpers.stores import Stores
+from helpers.stores.environment import environment_of
 from helpers.stores.stores import connect_all
 from tests.cleanup import Run, begin
+from tests.e2e.servers.driving import temporary_servers
 from tests.keeping import Keeping, keeping
 from tests.layers import BY_ADDRESS
-from tests.servers.driving import temporary_servers
 
 _URLS = ("POSTGRES_URL", "MONGO_URL", "REDIS_URL")
 _FIRST_REDIS_DATABASE = 10  # those below belong to the shop and the lessons

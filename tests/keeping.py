@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from helpers.shop.keeper import Keeper, KeeperState
+from helpers.stores.background_worker import Keeper, KeeperState
 
 SOON = 0.01
 NEVER = 3600.0

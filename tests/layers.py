@@ -24,7 +24,7 @@ DURATIONS = PROJECT / "tests" / "durations.json"
 BY_ADDRESS = ("by-address", "all-by-address")
 
 # Folders whose modules share fixtures that are worth keeping.
-_TOGETHER = ("tests/api/", "tests/browser/", "tests/conformance/")
+_TOGETHER = ("tests/api/", "tests/e2e/browser/", "tests/e2e/conformance/")
 
 _SLOWEST = 10
 # Scopes that take less are not recorded: they do not matter to the order.

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from helpers.stores import Stores
 from helpers.stores.connect import connect_postgres
-from helpers.stores.linked import LinkedStores
+from helpers.stores.proxied_stores import LinkedStores
 
 
 @contextlib.contextmanager

@@ -11,8 +11,8 @@ from typing import Any
 
 from psycopg import sql
 
-from helpers.shop.metadata_schema import COLLECTION, prepare_metadata
-from helpers.shop.outbox import prepare_sales
+from helpers.metadata.collection_schema import COLLECTION, prepare_metadata
+from helpers.orders.outbox import prepare_sales
 from helpers.shop.schema import create_shop, drop_shop
 from helpers.stores import Document, Stores
 

@@ -1,4 +1,7 @@
-"""The shop: its catalogue, how it is seeded, and the join of its three stores.
+"""The shop as a whole: the schema of all stores, its data, and how it is opened."""
 
-Nothing in here knows Jupyter, matplotlib or a web framework.
-"""
+from helpers.shop.engines import describe_stores
+from helpers.shop.opening import locate, open_lesson, open_shop, start_worker
+from helpers.shop.seed import load, seed
+
+__all__ = ["describe_stores", "load", "locate", "open_lesson", "open_shop", "seed", "start_worker"]

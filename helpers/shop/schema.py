@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from helpers.shop import order_keys, outbox
-from helpers.shop.metadata_schema import prepare_metadata
-from helpers.shop.model import stock_key
-from helpers.shop.order_rows import FIRST_ORDER
-from helpers.shop.stock import ledger
-from helpers.shop.stock.keys import OWN_KEYS
+from helpers.catalog.model import stock_key
+from helpers.metadata.collection_schema import prepare_metadata
+from helpers.orders import idempotency_keys, outbox
+from helpers.orders.order_rows import FIRST_ORDER
+from helpers.stock import ledger
+from helpers.stock.redis_keys import OWN_KEYS
 from helpers.stores import Stores
 
 # Shards of products and of orders: few enough to look at, more than a laptop has nodes.
@@ -50,7 +50,7 @@ _SPREAD = (
 # Those that a shop may lack which was made by an earlier version.
 _ADDED = (
     ("stock_movements", ledger.TABLE, ledger.SPREAD),
-    ("order_keys", order_keys.TABLE, order_keys.SPREAD),
+    ("order_keys", idempotency_keys.TABLE, idempotency_keys.SPREAD),
     ("order_outbox", outbox.TABLE, outbox.SPREAD),
 )
 

@@ -17,11 +17,11 @@ from typing import Any, Generic, TypeVar
 from psycopg import Cursor
 from pymongo import DeleteOne, InsertOne, ReplaceOne
 
-from helpers.shop import generate
-from helpers.shop.categories import department
-from helpers.shop.model import Order, Product, price_text
+from helpers.catalog import generator
+from helpers.catalog.categories import department
+from helpers.catalog.model import Order, Product, price_text
 from helpers.shop.schema import create_shop
-from helpers.shop.stock import Stock
+from helpers.stock import Stock
 from helpers.stores import Stores
 
 K = TypeVar("K")
@@ -60,9 +60,9 @@ def seed(
     fails meanwhile; seeding again completes it.
     """
     create_shop(stores)
-    changes = load(stores, list(generate.products(count)), progress=progress)
+    changes = load(stores, list(generator.products(count)), progress=progress)
     if orders:
-        wanted = generate.orders(
+        wanted = generator.orders(
             count * _ORDERS_PER_PRODUCT,
             product_count=count,
             customer_count=max(1, int(count * _CUSTOMERS_PER_PRODUCT)),

@@ -1,7 +1,25 @@
-"""The three stores: how to connect, which engines they are, and databases on the cluster."""
+"""The three stores: connections, deadlines, circuit breaker, and round trips counted.
 
-from helpers.stores.connect import Document
-from helpers.stores.opening import locate, open_lesson, open_shop, start_worker
-from helpers.stores.stores import Stores
+``Stores`` has one connection to each store, for a notebook or a script. ``PooledStores`` is for
+threads, ``AsyncStores`` for an event loop.
+"""
 
-__all__ = ["Document", "Stores", "locate", "open_lesson", "open_shop", "start_worker"]
+from helpers.stores.circuit_breaker import STATES as BREAKER_STATES
+from helpers.stores.circuit_breaker import TRANSITIONS as BREAKER_TRANSITIONS
+from helpers.stores.command_counts import count_commands
+from helpers.stores.connect import Document, connect_redis
+from helpers.stores.proxied_stores import linked
+from helpers.stores.stores import Stores, connect_all
+from helpers.stores.tracing import traced
+
+__all__ = [
+    "BREAKER_STATES",
+    "BREAKER_TRANSITIONS",
+    "Document",
+    "Stores",
+    "connect_all",
+    "connect_redis",
+    "count_commands",
+    "linked",
+    "traced",
+]

@@ -16,11 +16,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from helpers.settings import DATABASE, Addresses
-from helpers.stores.condition_waits import make_cancellable
 from helpers.stores.connect import Document, explaining, explaining_all
-from helpers.stores.document_lists import is_slow_at_lists
-from helpers.stores.limits import TIMEOUT_SECONDS, Limits
-from helpers.stores.pools import AsyncPool
+from helpers.stores.connection_limits import TIMEOUT_SECONDS, Limits
+from helpers.stores.long_lists import is_slow_at_lists
+from helpers.stores.postgres_pools import AsyncPool
+from helpers.stores.pymongo_waits import make_cancellable
 from helpers.stores.stores import Stores
 
 __all__ = ["AsyncStores", "Limits", "connect_async", "connect_beside"]

@@ -22,8 +22,8 @@ from pymongo.monitoring import CommandListener
 
 from helpers.errors import StoreError, StoreName
 from helpers.settings import DATABASE, Addresses, redact
-from helpers.stores.document_lists import slow_at_lists
-from helpers.stores.limits import TIMEOUT_SECONDS
+from helpers.stores.connection_limits import TIMEOUT_SECONDS
+from helpers.stores.long_lists import slow_at_lists
 
 Document = dict[str, Any]
 Kind = TypeVar("Kind", bound=psycopg.Connection)

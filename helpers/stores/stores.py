@@ -22,8 +22,8 @@ from helpers.stores.connect import (
     explaining,
     explaining_all,
 )
-from helpers.stores.limits import Limits
-from helpers.stores.pools import LimitedConnection, limit
+from helpers.stores.connection_limits import Limits
+from helpers.stores.postgres_pools import LimitedConnection, limit
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,9 @@ from collections.abc import Iterator
 from helpers.stores.connect import connect_mongo, connect_postgres, connect_redis
 from helpers.stores.stores import Stores
 from helpers.stores.trace import Trace
-from helpers.stores.watch_mongo import CommandWatch
-from helpers.stores.watch_postgres import PostgresWatch, WatchedConnection
-from helpers.stores.watch_redis import watch_redis
+from helpers.stores.trace_mongo import CommandWatch
+from helpers.stores.trace_postgres import PostgresWatch, WatchedConnection
+from helpers.stores.trace_redis import watch_redis
 
 
 @contextlib.contextmanager

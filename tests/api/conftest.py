@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from helpers.faces.background import Served
+from helpers.lab.background_programs import Served
 from helpers.shop.schema import drop_shop
 from helpers.shop.seed import seed
 from helpers.stores import Stores
-from helpers.stores.linked import LinkedStores, Links, linked
+from helpers.stores.proxied_stores import LinkedStores, Links, linked
 from tests.api.serving import client_of, serving
 
 COUNT = 40

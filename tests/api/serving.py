@@ -1,7 +1,7 @@
 """The service in a thread of the test process: what the program serves, without its start.
 
 It is the same application behind the same uvicorn, on a port of its own. Tests of the program
-itself (its arguments, its start, signals, its memory) use ``helpers.faces.background.served``.
+itself (its arguments, its start, signals, its memory) use ``helpers.lab.served``.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import httpx
 import uvicorn
 import uvloop
 
-from helpers.faces.api.logs import json_logger
-from helpers.faces.api.serve import server_config
-from helpers.faces.api.service import Options, open_service
-from helpers.faces.background import Served
+from helpers.api.json_logs import json_logger
+from helpers.api.serve import server_config
+from helpers.api.service import Options, open_service
+from helpers.lab.background_programs import Served
 from helpers.settings import Addresses, load_settings
 from helpers.stores import Stores
-from helpers.stores.naming import environment_of
+from helpers.stores.environment import environment_of
 
 _BACKLOG = 2048
 _JOIN_SECONDS = 60.0

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from helpers.faces.api.cursors import encode
-from helpers.faces.api.parameters import KEY_HEADER
-from helpers.faces.background import Served
+from helpers.api.cursors import encode
+from helpers.api.query_parameters import KEY_HEADER
+from helpers.lab.background_programs import Served
 from tests.api.conftest import COUNT
 
 ROUTES = [

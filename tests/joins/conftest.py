@@ -1,26 +1,23 @@
-"""The stores once more, for an event loop that a module's tests share; and a shop that is live."""
+"""The stores once more, for an event loop that the tests of a module share."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
-import redis
-from redis import asyncio as aioredis
 
-from helpers.servers.spare import SpareValkey, spare_valkey
-from helpers.shop.live_views import LiveViews
-from helpers.shop.read_model import ReadModel
 from helpers.shop.seed import seed
 from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores, connect_beside
-from helpers.stores.linked import LinkedStores, linked
+from helpers.stores.proxied_stores import LinkedStores, linked
 from tests.joins.filling import make_tables, put
-from tests.joins.live import SHOP, Live
 from tests.joins.memory import MemoryStores
 from tests.snapshots import filled_shop
+from tests.stores.conftest import shop
+
+__all__ = ["shop"]
 
 
 def _fill(stores: Stores) -> None:
@@ -62,34 +59,3 @@ def both(shared: Stores) -> Iterator[Both]:
         runner.run(awaited.aclose())
     put(shared, MemoryStores())
     shared.mongo.productmetas.drop()
-
-
-@pytest.fixture(scope="module")
-def spare() -> Iterator[SpareValkey]:
-    """A Redis of a module's own: what it tells and counts is of the tests' doing alone."""
-    with spare_valkey(settings={"enable-debug-command": "local"}) as server:
-        yield server
-
-
-@pytest.fixture
-def live_stores(both: Both, spare: SpareValkey) -> Iterator[tuple[Stores, AsyncStores]]:
-    """A shop, its counts and views on the spare server."""
-    client = redis.Redis.from_url(spare.url, decode_responses=True)
-    awaited = aioredis.Redis.from_url(spare.url, decode_responses=True)
-    waiting = replace(both.waiting, redis=client)
-    client.flushall()
-    put(waiting, SHOP)
-    yield waiting, replace(both.awaited, redis=awaited)
-    both.runner.run(awaited.aclose())
-    client.close()
-
-
-@pytest.fixture
-def live(both: Both, live_stores: tuple[Stores, AsyncStores]) -> Iterator[Live]:
-    """The same, its views made, and kept live."""
-    waiting, awaited = live_stores
-    views = LiveViews(awaited)
-    with ReadModel(waiting) as model:
-        model.rebuild()
-        yield Live(waiting, awaited, model, views, both.runner)
-    both.runner.run(views.aclose())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from helpers.shop.model import ProductJSON, stock_key
+from helpers.catalog.model import ProductJSON, stock_key
 from helpers.shop.schema import create_shop
 from helpers.stores import Stores
 from tests.joins.memory import MemoryStores

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from helpers.shop.joins.requests import (
+from helpers.joins.requests import (
     CountMetadata,
     CountProducts,
     FillStock,

@@ -11,11 +11,11 @@ from decimal import Decimal
 import pytest
 from bson import Decimal128
 
-from helpers.shop.joins import Page, Pages, Query, read_page, run_async
-from helpers.shop.joins.pages import find_page
-from helpers.shop.model import Product, stock_key
+from helpers.catalog.model import Product, stock_key
+from helpers.joins import Page, Pages, Query, read_page, run_async
+from helpers.joins.pages import find_page
 from helpers.shop.seed import load
-from helpers.shop.stock import Stock
+from helpers.stock import Stock
 from helpers.stores import Document, Stores
 from tests.joins.conftest import Both
 from tests.joins.filling import delete_product, ids_of, insert_product, put

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from helpers.shop.joins import SingleFlight
+from helpers.joins import SingleFlight
 from tests.waiting import come
 
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.catalog.model import ProductJSON
 from helpers.errors import MetadataError
-from helpers.shop.joins import Query, strategies
-from helpers.shop.joins.assembly import stock_text
-from helpers.shop.joins.pages import find_page
-from helpers.shop.joins.run import drive
-from helpers.shop.joins.run_async import drive_async
-from helpers.shop.model import ProductJSON
+from helpers.joins import Query, strategies
+from helpers.joins.assembly import stock_text
+from helpers.joins.async_executor import drive_async
+from helpers.joins.executor import drive
+from helpers.joins.pages import find_page
 from tests.joins.memory import MemoryStores
 
 ALL = (strategies.per_product, strategies.batched, strategies.rows_first, strategies.at_once)

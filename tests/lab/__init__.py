@@ -1,1 +1,0 @@
-"""Tests of the notebooks where students run them: in JupyterLab, in a browser."""

@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from pymongo.errors import DuplicateKeyError
 
+from helpers.catalog.generator import products
 from helpers.errors import MetadataError
-from helpers.shop.generate import products
-from helpers.shop.metadata_facets import facets
-from helpers.shop.metadata_reviews import (
+from helpers.metadata.facets import facets
+from helpers.metadata.mongo_plans import DocumentPlan, explain_find, read_explain
+from helpers.metadata.reviews import (
     Review,
     add_review,
     add_tags,
@@ -20,10 +21,9 @@ from helpers.shop.metadata_reviews import (
     recompute_ratings,
     remove_tags,
 )
-from helpers.shop.metadata_versions import upgraded
+from helpers.metadata.schema_versions import upgraded
 from helpers.stores import Document, Stores
-from helpers.stores.commands import count_commands
-from helpers.stores.document_plans import DocumentPlan, explain_find, read_explain
+from helpers.stores.command_counts import count_commands
 
 COUNT = 150
 DOCUMENTS = [upgraded({"product_id": p.id, **(p.metadata or {})}) for p in products(COUNT)]

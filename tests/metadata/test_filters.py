@@ -9,10 +9,10 @@ from bson import Regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.catalog.generator import products
 from helpers.errors import MetadataError
-from helpers.shop.generate import products
-from helpers.shop.metadata_filters import Between, find_page, metadata_filter
-from helpers.shop.metadata_versions import upgraded
+from helpers.metadata.filters import Between, find_page, metadata_filter
+from helpers.metadata.schema_versions import upgraded
 from helpers.stores import Stores
 
 INJECTED: list[Any] = [

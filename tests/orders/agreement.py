@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from helpers.shop.model import Order
-from helpers.shop.orders import Orders
-from helpers.shop.stock import reconcile
+from helpers.catalog.model import Order
+from helpers.orders.orders import Orders
+from helpers.stock import reconcile
 from helpers.stores import Stores
 from tests.stock.agreement import assert_agreement, reservations, sold
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from helpers.shop.orders import Orders
-from helpers.shop.stock import Ledger, Stock
+from helpers.orders.orders import Orders
+from helpers.stock import Ledger, Stock
 from helpers.stores import Stores
 from helpers.stores.stores import connect_all
 from tests.snapshots import filled_shop
-from tests.stock.test_reading import Untouchable
+from tests.stock.test_counts import Untouchable
 
 
 def fill(stores: Stores) -> None:

@@ -11,17 +11,17 @@ import psycopg
 import pytest
 from pymongo.errors import BulkWriteError
 
+from helpers.citus.query_plans import explain
+from helpers.citus.shards import nodes_of_shards
 from helpers.errors import StockError
-from helpers.shop import orders as module
-from helpers.shop import outbox
-from helpers.shop.orders import Orders
-from helpers.shop.outbox import Together, bought_together, relay
+from helpers.orders import orders as module
+from helpers.orders import outbox
+from helpers.orders.orders import Orders
+from helpers.orders.outbox import Together, bought_together, relay
 from helpers.shop.schema import create_shop, drop_shop
 from helpers.stores import Stores
-from helpers.stores.plans import explain
-from helpers.stores.shards import nodes_of_shards
 from tests.orders.agreement import assert_carried, outbox_rows
-from tests.orders.test_failures import fail
+from tests.orders.test_orders_failures import fail
 
 
 def carry_all(shop: Stores, *, most: int = 500) -> int:

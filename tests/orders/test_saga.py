@@ -13,16 +13,17 @@ import pytest
 import redis
 
 from helpers.errors import ReservationError, StockError
-from helpers.faces.plots_states import describe_states, draw_states
-from helpers.shop import outbox
-from helpers.shop.order_states import state_of
-from helpers.shop.orders import Orders
-from helpers.shop.outbox import relay
-from helpers.shop.saga import RECOVERY, STATES, STEPS, TRANSITIONS, Moment, State, StepName
-from helpers.shop.stock import reconcile
+from helpers.orders import outbox
+from helpers.orders.order_states import state_of
+from helpers.orders.orders import Orders
+from helpers.orders.outbox import relay
+from helpers.orders.saga import RECOVERY, STATES, STEPS, TRANSITIONS, State, StepName
+from helpers.plots.state_diagrams import describe_states, draw_states
+from helpers.stock import reconcile
+from helpers.stock.step_hooks import Moment
 from helpers.stores import Stores
 from tests.orders.agreement import assert_carried, assert_whole, ordered
-from tests.orders.test_failures import CrashError, fail, in_an_hour
+from tests.orders.test_orders_failures import CrashError, fail, in_an_hour
 
 PLACING, RELAYING = [one.name for one in STEPS[:4]], [one.name for one in STEPS[4:]]
 NAMES = [*PLACING, *RELAYING]
@@ -47,7 +48,7 @@ LEFT: dict[tuple[Moment, str], State] = {
 
 
 class Crash:
-    """A watch that ends the process, as far as the shop can tell, at one moment of one step."""
+    """A hook that ends the process, as far as the shop can tell, at one moment of one step."""
 
     def __init__(self, moment: Moment, step: str, error: Exception | None = None) -> None:
         self._at = (moment, step)
@@ -69,12 +70,12 @@ def orders(orders: Orders) -> Orders:
 
 def crash(shop: Stores, moment: Moment, step: str, token: str) -> None:
     """Begin to order 3 units of product 1, and carry them; crash on the way."""
-    watch = Crash(moment, step)
-    orders = Orders.of(shop, watch)
+    hook = Crash(moment, step)
+    orders = Orders.of(shop, hook)
 
     def act() -> None:
         orders.place(1, 3, 7, token=token)
-        relay(shop, watch=watch)
+        relay(shop, hook=hook)
 
     with pytest.MonkeyPatch.context() as patch:
         # Who is dead gives nothing back.
@@ -133,10 +134,10 @@ def test_who_watches_is_told_of_every_step_in_its_order(orders: Orders, shop: St
     watching.place(1, 3, 7, key="k")
     assert told == [(moment, step) for step in PLACING for moment in ("before", "after")]
     told.clear()
-    relay(shop, watch=lambda *arguments: told.append(arguments))
+    relay(shop, hook=lambda *arguments: told.append(arguments))
     assert told == [(moment, step) for step in RELAYING for moment in ("before", "after")]
     told.clear()
-    relay(shop, watch=lambda *arguments: told.append(arguments))
+    relay(shop, hook=lambda *arguments: told.append(arguments))
     watching.place(1, 3, 7, key="k")
     assert told == [], "nothing was done again"
     with pytest.raises(ReservationError):
@@ -235,7 +236,7 @@ class Acts:
         return dying
 
     def relay_until(self, moment: Moment, step: str) -> Act:
-        return lambda _: relay(self._shop, watch=Crash(moment, step))
+        return lambda _: relay(self._shop, hook=Crash(moment, step))
 
     def decide(self, _: str) -> None:
         reconcile(self._orders.stock, in_doubt_seconds=0)
@@ -318,7 +319,7 @@ def test_rows_stay_where_the_relay_fails_under_the_watch(
 ) -> None:
     orders.place(1, 3, 7)
     with pytest.raises(pymongo.errors.AutoReconnect):
-        relay(shop, watch=Crash("before", step, pymongo.errors.AutoReconnect()))
+        relay(shop, hook=Crash("before", step, pymongo.errors.AutoReconnect()))
     assert relay(shop) == 1
     assert_carried(shop)
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from helpers.shop import outbox, sales
-from helpers.shop.orders import Orders
-from helpers.shop.outbox import relay
-from helpers.shop.sales import rebuild_sales
+from helpers.orders import outbox, sales
+from helpers.orders.orders import Orders
+from helpers.orders.outbox import relay
+from helpers.orders.sales import rebuild_sales
 from helpers.stores import Stores
 from tests.orders.agreement import assert_carried, assert_whole
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from helpers.shop.stock import Ledger, Stock
-from helpers.shop.stock.ledger import OneConnection
+from helpers.stock import Ledger, Stock
+from helpers.stock.ledger import OneConnection
 from helpers.stores import Stores
 from tests.snapshots import filled_shop
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from helpers.shop.stock import Reconciliation, Reservation, Stock, reconcile
+from helpers.stock import Reconciliation, Reservation, Stock, reconcile
 from helpers.stores import Stores
 from tests.stock.agreement import assert_agreement, sold
 from tests.stock.conftest import Clock

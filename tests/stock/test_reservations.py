@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from helpers.errors import ReservationError, SoldOutError, StockError
-from helpers.shop.stock import TRANSITIONS, Ledger, Stock
-from helpers.shop.stock.checks import LARGEST_ID, MOST_UNITS
+from helpers.stock import TRANSITIONS, Ledger, Stock
 from helpers.stores import Stores
+from helpers.validation import LARGEST_ID, MOST_UNITS
 from tests.stock.agreement import assert_agreement, on_hand, sold
 from tests.stock.conftest import Clock
-from tests.stock.test_reading import Untouchable
+from tests.stock.test_counts import Untouchable
 
 
 def test_what_is_reserved_is_no_longer_available(stock: Stock, shop: Stores) -> None:

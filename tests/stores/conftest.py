@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from helpers.stores import Stores
-from helpers.stores.linked import LinkedStores, linked
+from helpers.stores.proxied_stores import LinkedStores, linked
 from tests.snapshots import empty_shop
 
 

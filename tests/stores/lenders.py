@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores, connect_beside
-from helpers.stores.limits import Limits
-from helpers.stores.pooled import PooledStores, connect_pooled_beside
+from helpers.stores.connection_limits import Limits
+from helpers.stores.pooled_stores import PooledStores, connect_pooled_beside
 
 
 class Lender(Protocol):

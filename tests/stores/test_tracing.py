@@ -15,8 +15,8 @@ from psycopg import sql
 
 from helpers.errors import StoreName
 from helpers.stores import Stores
-from helpers.stores.commands import count_commands
-from helpers.stores.linked import linked
+from helpers.stores.command_counts import count_commands
+from helpers.stores.proxied_stores import linked
 from helpers.stores.trace import Trace
 from helpers.stores.tracing import traced
 

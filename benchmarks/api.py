@@ -1,0 +1,83 @@
+"""What the service takes, each way to the list, as ratios within one run."""
+
+from __future__ import annotations
+
+import statistics
+
+from benchmarks.timing import print_figure
+from helpers.lab.background_programs import Served, served
+from helpers.lab.load import Load, measure
+from helpers.plots.load_charts import draw_load
+from helpers.plots.palette import PAPER
+from helpers.settings import PROJECT, Settings
+from helpers.shop.opening import open_databases
+from helpers.shop.seed import seed
+
+_PRODUCTS = 1_000
+_CALLERS = (1, 16, 64)
+_ROUNDS = 3
+_SECONDS = 2.0
+_SLOW = "per-product"
+_WAYS = ("batched", "at-once", "single-flight", "read-model", "constant")
+# Answers of the slow way, by the number of callers: each of these has one at least.
+_SLOW_REQUESTS = {1: 4, 16: 32, 64: 64}
+_PICTURE = PROJECT / "build" / "bench-api.png"
+
+_Loads = dict[str, dict[int, list[Load]]]
+
+
+def bench_api(settings: Settings) -> None:
+    """Print how many requests per second each way to the list takes, and draw it."""
+    with open_databases("bench_api", 13, settings) as stores:
+        seed(stores, _PRODUCTS, orders=False)
+        with served(stores, "--lab", "--read-model") as service:
+            loads = _measure(service)
+    print(f"GET of a list of {_PRODUCTS:,} products, each way, by callers")
+    for way, by_callers in loads.items():
+        for callers, rounds in by_callers.items():
+            rates = [load.requests_per_second for load in rounds]
+            print_figure(f"  {way}, {callers} callers", rates, "requests per second")
+    _print_ratios(loads)
+    _PICTURE.parent.mkdir(exist_ok=True)
+    drawn = {way: [line[-1] for line in of.values()] for way, of in loads.items()}
+    draw_load(drawn).savefig(_PICTURE, dpi=110, bbox_inches="tight", facecolor=PAPER)
+    print(f"requests per second and latency, drawn: {_PICTURE}")
+
+
+def _measure(service: Served) -> _Loads:
+    """Return the loads of each way, by the number of callers, round by round."""
+    url = f"{service.url}/lab/products/"
+    loads: _Loads = {way: {callers: [] for callers in _CALLERS} for way in (_SLOW, *_WAYS)}
+    for callers in _CALLERS:
+        requests = _SLOW_REQUESTS[callers]
+        loads[_SLOW][callers].append(
+            measure(url + _SLOW, callers=callers, requests=requests, patience=600)
+        )
+        for _ in range(_ROUNDS):
+            # In turn, so that a machine that is busy for a while is so for all.
+            for way in _WAYS:
+                load = measure(url + way, callers=callers, seconds=_SECONDS, warm_up=2)
+                loads[way][callers].append(load)
+    for way, by_callers in loads.items():
+        for rounds in by_callers.values():
+            for load in rounds:
+                assert not load.failures, (way, load.failures)
+    return loads
+
+
+def _print_ratios(loads: _Loads) -> None:
+    def rate(way: str, callers: int) -> float:
+        return statistics.median(load.requests_per_second for load in loads[way][callers])
+
+    for callers in _CALLERS:
+        for way in ("at-once", "single-flight", "read-model"):
+            ratio = rate(way, callers) / rate(_SLOW, callers)
+            print_figure(f"{way} to {_SLOW}, {callers} callers", [ratio], "times")
+    for callers in _CALLERS:
+        shares = [
+            100 * model.requests_per_second / constant.requests_per_second
+            for model, constant in zip(
+                loads["read-model"][callers], loads["constant"][callers], strict=True
+            )
+        ]
+        print_figure(f"read-model to a constant answer, {callers} callers", shares, "%")

@@ -1,0 +1,94 @@
+"""How near to its deadline the service answers, with each server frozen in turn."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import psutil
+
+from benchmarks.timing import print_figure
+from helpers.embedded import EmbeddedServers
+from helpers.lab.background_programs import Served, served
+from helpers.settings import Settings
+from helpers.shop.opening import open_databases
+from helpers.shop.seed import seed
+
+_PRODUCTS = 200
+_DEADLINE = 2.0
+_CALLERS = 8
+_ROUNDS = 4
+_PATIENCE = 60.0
+_NAMES = ("coordinator", "worker1", "mongo", "redis")
+_ASKED: tuple[tuple[str, str, dict[str, int] | None], ...] = (
+    ("GET", "/api/products", None),
+    ("GET", "/api/products?tag=gift&in_stock=true&limit=10", None),
+    ("GET", "/api/products/1", None),
+    ("GET", "/api/facets", None),
+    ("GET", "/healthz", None),
+    ("POST", "/api/orders", {"product_id": 1, "quantity": 1, "customer_id": 7}),
+    ("PUT", "/api/products/2/stock", {"on_hand": 9}),
+)
+
+
+def bench_deadline(settings: Settings) -> None:
+    """Print the slowest answer of reads and writes as a share of the deadline."""
+    servers = EmbeddedServers(settings)
+    with open_databases("bench_deadline", 14, settings) as stores:
+        seed(stores, _PRODUCTS, orders=False)
+        print(
+            f"The slowest answer as a share of the deadline of {_DEADLINE:g} s, by what is frozen"
+        )
+        for options in ((), ("--no-breaker",)):
+            with served(stores, "--deadline", str(_DEADLINE), *options) as service:
+                for name in (None, *_NAMES):
+                    what = f"  {name or 'nothing'}{', no breaker' if options else ''}"
+                    with _frozen(servers, name):
+                        slowest = max(_measure(service))
+                    print_figure(what, [100 * slowest / _DEADLINE], "%")
+                    _await_health(service)
+
+
+@contextlib.contextmanager
+def _frozen(servers: EmbeddedServers, name: str | None) -> Iterator[None]:
+    processes = [] if name is None else servers.server(name).processes()
+    try:
+        for process in processes:
+            process.suspend()
+        yield
+    finally:
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+
+
+def _measure(service: Served) -> list[float]:
+    """Return how many seconds each answer took, asked by several callers at a time."""
+    with (
+        httpx.Client(base_url=service.url, headers=service.writing, timeout=_PATIENCE) as client,
+        ThreadPoolExecutor(_CALLERS) as pool,
+    ):
+
+        def one(asked: tuple[str, str, Any]) -> float:
+            method, path, body = asked
+            began = time.perf_counter()
+            client.request(method, path, json=body)
+            return time.perf_counter() - began
+
+        return list(pool.map(one, _ASKED * _ROUNDS))
+
+
+def _await_health(service: Served) -> None:
+    """Wait until all stores answer, and are asked."""
+    while True:
+        health = httpx.get(f"{service.url}/healthz", timeout=_PATIENCE).json()
+        httpx.get(f"{service.url}/api/products", timeout=_PATIENCE)
+        breakers = [one["breaker"] for one in health["stores"].values()]
+        closed = all(one is None or one["state"] == "closed" for one in breakers)
+        if health["status"] == "ok" and closed:
+            return
+        time.sleep(0.1)

@@ -1,0 +1,1 @@
+"""What instructors and authors use: authoring, grading, and the data of the graded project."""

@@ -1,0 +1,59 @@
+"""Run notebooks and store their outputs, with all that varies from run to run left out."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+_SECONDS_PER_CELL = 300
+
+#: What cells say for good: how nbval treats them, and what nbgrader knows of them.
+KEPT = ("nbgrader", "tags")
+
+
+def store(path: Path) -> None:
+    """Run the notebook at ``path`` from top to bottom and write it back with its outputs.
+
+    Raises ``nbclient.exceptions.CellExecutionError`` when a cell fails; the file stays as it was.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=_SECONDS_PER_CELL,
+        coalesce_streams=True,  # what is printed in one cell comes in as many parts as it likes
+        kernel_name="python3",
+        resources={"metadata": {"path": path.parent}},
+    )
+    client.execute()
+    scrub(notebook)
+    nbformat.write(notebook, path)
+
+
+def scrub(notebook: NotebookNode) -> None:
+    """Remove the metadata that say when, where and with which version a notebook was run."""
+    notebook.metadata = NotebookNode(
+        kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
+        language_info={"name": "python"},
+    )
+    for cell in notebook.cells:
+        cell.metadata = NotebookNode(
+            {key: value for key, value in cell.metadata.items() if key in KEPT}
+        )
+
+
+def main() -> None:
+    """Store the outputs of every notebook named, or of all in a folder."""
+    parser = argparse.ArgumentParser(prog="python -m course.authoring.store", description=__doc__)
+    parser.add_argument("places", nargs="+", type=Path, help="notebooks, or folders of them")
+    for place in parser.parse_args().places:
+        for path in sorted(place.glob("*.ipynb")) if place.is_dir() else [place]:
+            print(f"Running {path.name}", flush=True)
+            store(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""Grade every submission in a folder: ``python -m course.grading.grade`` (``make grade``).
+
+Writes ``grades.csv`` and a page of feedback for each student. What was graded before is taken over
+where neither the submission nor the project nor the grader has changed since.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import platform
+import signal
+import sys
+import time
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from course.grading import feedback, gradebook
+from course.grading.collect import Submission, collect, content
+from course.grading.one import Job, Result
+from course.grading.processes import Processes
+from course.grading.running import Limits
+from course.grading.sandbox import COPIED, course_copy, make_accounts
+from course.grading.source import Source, read_source
+from helpers.errors import CourseError, GradingError
+from helpers.settings import PROJECT, load_settings
+
+_UNFINISHED, _MISTAKE, _INTERRUPTED = 1, 2, 130
+
+
+@dataclass(frozen=True)
+class Grader:
+    """The project at ``source``, graded into the folder ``to``, ``jobs`` submissions at a time."""
+
+    source: Path
+    to: Path
+    jobs: int = 1
+    limits: Limits = field(default_factory=Limits)
+
+    def grade(self, folder: Path, *, progress: bool = True) -> Report:
+        """Grade what was handed in in ``folder``, and write the gradebook and the feedback.
+
+        Raises ``GradingError`` when the source or the folder is not what it must be.
+        """
+        source = read_source(self.source)
+        self._check()
+        submissions = collect(folder, self.source.name)
+        gradebook.entered(self._gradebook, source)  # an error, if it is one, before the work
+        for place in (self.to / "results", self.to / "feedback"):
+            place.mkdir(parents=True, exist_ok=True)
+        began = time.monotonic()
+        common = self._fingerprint()
+        results: dict[str, Result] = {}
+        waiting: list[tuple[Submission, str]] = []
+        for one in submissions:
+            key, known = self._known(one, common)
+            if known is None:
+                waiting.append((one, key))
+            else:
+                results[one.student] = known
+        taken_over = len(results)
+        silent = not (progress and waiting)
+        with (
+            tqdm(total=len(waiting), desc="Grading", unit="", disable=silent) as bar,
+            contextlib.closing(self._graded(waiting)) as graded,
+        ):
+            for one, key, result in graded:
+                results[one.student] = result
+                self._store(one, key, result)
+                bar.update()
+        ordered = {one.student: results[one.student] for one in submissions}
+        self._write(source, ordered)
+        new = {one.student: results[one.student] for one, _ in waiting}
+        return Report(ordered, new, taken_over, self.jobs, time.monotonic() - began)
+
+    def _check(self) -> None:
+        if self.jobs < 1:
+            raise GradingError(f"{self.jobs} jobs grade nothing: give 1 or more.")
+        if self.jobs > 1 and load_settings(dotenv=Path("/dev/null")).addresses is not None:
+            raise GradingError(
+                "On servers by address all submissions share the databases, so they are graded one "
+                "after the other: give JOBS=1, or unset POSTGRES_URL, MONGO_URL and REDIS_URL."
+            )
+
+    def _graded(
+        self, waiting: list[tuple[Submission, str]]
+    ) -> Generator[tuple[Submission, str, Result], None, None]:
+        """Grade what is waiting, and yield each as it is done. Closed early, it ends the others."""
+        if not waiting:
+            return
+        make_accounts(self.jobs)  # one after the other, before several want the same
+        processes = Processes()
+        with course_copy() as course, ThreadPoolExecutor(self.jobs) as pool:
+            futures: dict[Future[Result], tuple[Submission, str]] = {
+                pool.submit(self._one, one, course, processes): (one, key) for one, key in waiting
+            }
+            try:
+                for future in as_completed(futures):
+                    yield *futures[future], future.result()
+            except BaseException:
+                # Whoever interrupts us waits neither for those that run nor for those to come.
+                pool.shutdown(wait=False, cancel_futures=True)
+                processes.end()
+                raise
+
+    def _one(self, one: Submission, course: Path, processes: Processes) -> Result:
+        if one.notebook is None:
+            return Result(refusal=one.refusal)
+        source = self.source.resolve()
+        return processes.grade(Job(one.notebook.resolve(), source, course, self.limits))
+
+    def _known(self, one: Submission, common: str) -> tuple[str, Result | None]:
+        """Return what identifies this very grading, and its result if there is one already."""
+        try:
+            handed_in = b"" if one.notebook is None else content(one.notebook)
+        except GradingError as error:
+            handed_in = str(error).encode()
+        text = json.dumps([common, one.student, one.refusal])
+        key = hashlib.sha256(text.encode() + handed_in).hexdigest()
+        try:
+            found = json.loads(self._place(one).read_text("utf-8"))
+            if found["key"] == key:
+                return key, Result.from_json(json.dumps(found["result"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # not graded yet, or by another version
+        return key, None
+
+    def _store(self, one: Submission, key: str, result: Result) -> None:
+        if result.final:
+            text = json.dumps({"key": key, "result": asdict(result)}, ensure_ascii=False, indent=1)
+            self._place(one).write_text(text, "utf-8")
+
+    def _place(self, one: Submission) -> Path:
+        return self.to / "results" / f"{one.student}.json"
+
+    @property
+    def _gradebook(self) -> Path:
+        return self.to / "grades.csv"
+
+    def _write(self, source: Source, results: dict[str, Result]) -> None:
+        # Read now, since somebody may have entered something meanwhile.
+        entered = gradebook.entered(self._gradebook, source)
+        for student, result in results.items():
+            place = self.to / "feedback" / f"{student}.html"
+            page = feedback.page(source, student, result, entered.get(student, {}))
+            place.write_text(page, "utf-8")
+        gradebook.write(self._gradebook, source, results, entered)
+
+    def _fingerprint(self) -> str:
+        """Return what identifies the project, the grader and its limits."""
+        digest = hashlib.sha256(self.source.read_bytes())
+        for folder in COPIED:
+            for file in sorted((PROJECT / folder).rglob("*")):
+                if file.suffix in {".py", ".sql", ".lua"}:
+                    digest.update(file.name.encode() + b"\0" + file.read_bytes())
+        digest.update(json.dumps([asdict(self.limits), platform.python_version()]).encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was graded: ``results`` of all, and of those that are ``new``, not ``taken_over``."""
+
+    results: dict[str, Result]
+    new: dict[str, Result]
+    taken_over: int
+    jobs: int
+    seconds: float
+
+    @property
+    def unfinished(self) -> list[str]:
+        """Those where the grader itself has failed."""
+        return [student for student, result in self.results.items() if not result.final]
+
+    def __str__(self) -> str:
+        new, seconds = len(self.new), f"{self.seconds:.0f} s"
+        lines = [f"{new} graded, {self.taken_over} taken over in {seconds}, {self.jobs} at a time."]
+        run = {student: one for student, one in self.new.items() if one.seconds}
+        if run:
+            longest = max(run, key=lambda student: run[student].seconds)
+            mean = sum(one.seconds for one in run.values()) / len(run)
+            cpu = sum(one.cpu_seconds for one in run.values()) / len(run)
+            lines.append(
+                f"Each that was run took {mean:.1f} s on average, of which {cpu:.1f} s were "
+                f"processor time; the longest, {longest}, took {run[longest].seconds:.1f} s."
+            )
+        if self.unfinished:
+            lines.append(
+                f"{len(self.unfinished)} could not be graded, and will be the next time: "
+                f"{', '.join(self.unfinished)}."
+            )
+        return "\n".join(lines)
+
+
+def main() -> int:
+    """Grade a folder, and say what it took."""
+    parser = argparse.ArgumentParser(prog="python -m course.grading.grade", description=__doc__)
+    parser.add_argument("--source", type=Path, required=True, help="the project's source")
+    parser.add_argument("--submissions", type=Path, required=True, help="what was handed in")
+    parser.add_argument("--to", type=Path, required=True, help="where grades and feedback go")
+    parser.add_argument("--jobs", type=int, default=1, help="how many at a time (default: 1)")
+    usual = Limits()
+    for name, unit in (("cell_seconds", float), ("notebook_seconds", float), ("memory_mib", int)):
+        default = getattr(usual, name)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=unit, default=default)
+    options = parser.parse_args()
+    limits = replace(
+        usual,
+        cell_seconds=options.cell_seconds,
+        notebook_seconds=options.notebook_seconds,
+        memory_mib=options.memory_mib,
+    )
+    try:
+        report = Grader(options.source, options.to, options.jobs, limits).grade(options.submissions)
+    except CourseError as error:
+        print(error, file=sys.stderr)
+        return _MISTAKE
+    except KeyboardInterrupt:
+        print("Interrupted. The same command goes on with those not graded yet.", file=sys.stderr)
+        return _INTERRUPTED
+    print(report)
+    print(f"The grades are in {options.to / 'grades.csv'}, the pages in {options.to / 'feedback'}.")
+    return _UNFINISHED if report.unfinished else 0
+
+
+if __name__ == "__main__":
+    # Whoever ends us by a signal interrupts us: then nothing that was made or started is left.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""``grades.csv``: a row for each student, a column for each task, and a sentence on how it went."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from course.grading.one import Result, points
+from course.grading.running import NOT_RUN
+from course.grading.source import Source
+from helpers.errors import GradingError
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_MOST_SENTENCES = 5
+_LONGEST = 200
+_NOT_OURS = (
+    "{place} cannot be taken for a gradebook ({why}), and what may have been entered there by hand "
+    "would be lost: move it away, or name another folder by TO."
+)
+
+
+def columns(source: Source) -> list[str]:
+    """Return the names of the columns: a task's points, then its answer in words, left empty."""
+    tasks = []
+    for task in source.tasks():
+        tasks += [task] if source.tests(task) else []
+        tasks += [by_hand(task)] if source.manual(task) else []
+    return ["student", *tasks, "automatic", "total", "status"]
+
+
+def by_hand(task: str) -> str:
+    """Return the name of the column for what of ``task`` is graded by hand."""
+    return f"{task} by hand"
+
+
+def row(
+    source: Source, student: str, result: Result, entered: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
+    """Return a student's row; ``entered`` is what was given by hand, by task.
+
+    The total stays empty until all that is graded by hand is there.
+    """
+    graded = {task: points(source, result, task) for task in source.tasks() if source.tests(task)}
+    given = [number(entered.get(task, "")) for task in source.tasks() if source.manual(task)]
+    total = sum(graded.values()) + sum(one for one in given if one is not None)
+    return {
+        "student": harmless(student),
+        **{task: f"{found:g}" for task, found in graded.items()},
+        **{by_hand(task): text for task, text in entered.items()},
+        "automatic": f"{sum(graded.values()):g}",
+        "total": "" if None in given else f"{total:g}",
+        "status": status(result),
+    }
+
+
+def number(text: str) -> float | None:
+    """Return the points that ``text`` is, also with a decimal comma; ``None`` where it is none."""
+    try:
+        found = float(text.replace(",", "."))
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def status(result: Result) -> str:
+    """Return what went wrong, in a sentence or a few; or that nothing did."""
+    if result.refusal:
+        return result.refusal
+    sentences = [f"{result.tampered[0].upper()}{result.tampered[1:]}."] if result.tampered else []
+    sentences += result.events
+    # A cell that was stopped is an event already.
+    failed = {n: why for n, why in result.failures.items() if f"{n} {why}." not in result.events}
+    if failed:
+        name, why = next(iter(failed.items()))
+        others = f" ({len(failed) - 1} more failed too)" if failed.keys() - {name} else ""
+        sentences.append(f"{name} {why}{others}.")
+    sentences += result.notes
+    sentences += _tested(result, alone=not sentences)
+    more = [f"And {len(sentences) - _MOST_SENTENCES} more; see the feedback."]
+    shown = sentences[:_MOST_SENTENCES] + (more if sentences[_MOST_SENTENCES:] else [])
+    return " ".join(" ".join(shown).split())
+
+
+def _tested(result: Result, *, alone: bool) -> list[str]:
+    """Return how many tests passed, and the first that was run and did not."""
+    missed = {name: one.why for name, one in result.verdicts.items() if not one.passed}
+    ran = {name: why for name, why in missed.items() if not why.startswith(NOT_RUN)}
+    count, passed = len(result.verdicts), len(result.verdicts) - len(missed)
+    if ran and not result.tampered:
+        name, why = next(iter(ran.items()))
+        return [f"{passed} of {count} tests passed; {name}: {why[:_LONGEST]}."]
+    return [f"It ran to its end; {passed} of {count} tests passed."] if alone else []
+
+
+def write(
+    place: Path,
+    source: Source,
+    results: Mapping[str, Result],
+    entered: Mapping[str, Mapping[str, str]],
+) -> None:
+    """Write the rows of all students to ``place``, with what was ``entered`` by hand."""
+    new = place.with_suffix(".new")
+    with new.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns(source), restval="", lineterminator="\n")
+        writer.writeheader()
+        for student, result in results.items():
+            writer.writerow(row(source, student, result, entered.get(student, {})))
+    new.replace(place)
+
+
+def entered(place: Path, source: Source) -> dict[str, dict[str, str]]:
+    """Return what was entered by hand in the gradebook at ``place``: by student, then by task.
+
+    Spreadsheets may have put semicolons or tabs between the columns.
+
+    Raises ``GradingError`` when the file is no gradebook: it is not overwritten then.
+    """
+    try:
+        text = place.read_text("utf-8-sig")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise GradingError(_NOT_OURS.format(place=place, why=error)) from None
+    header = text.partition("\n")[0]
+    separator = max(",;\t", key=header.count)
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
+    missing = {"student", "automatic"} - set(rows.fieldnames or ())
+    if missing:
+        why = f"it has no column {' and no column '.join(sorted(missing))}"
+        raise GradingError(_NOT_OURS.format(place=place, why=why))
+    tasks = [task for task in source.tasks() if source.manual(task)]
+    return {
+        # As ``harmless`` has made it.
+        one["student"].removeprefix("'"): {
+            task: found for task in tasks if (found := (one.get(by_hand(task)) or "").strip())
+        }
+        for one in rows
+        if one["student"]
+    }
+
+
+def harmless(text: str) -> str:
+    """Return ``text`` so that no spreadsheet takes it for a formula."""
+    return f"'{text}" if text.startswith(_FORMULA) else text

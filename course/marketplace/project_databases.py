@@ -1,0 +1,64 @@
+"""The databases that the project works in: its own, beside the shop's and the lessons'."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from psycopg import sql
+
+from helpers.errors import SettingsError, StoreError
+from helpers.settings import load_settings
+from helpers.shop import locate
+from helpers.shop.opening import open_databases
+from helpers.stores import Stores
+from helpers.stores.stores import connect_all
+
+#: The environment may name other databases: who runs many notebooks at once gives each its own.
+NAME, NUMBER = "PROJECT_DATABASE", "PROJECT_REDIS_DATABASE"
+
+_NAME, _NUMBER = "lesson_07_project", "8"
+
+
+def open_project() -> Stores:
+    """Connect to the project's own databases, empty: whatever an earlier run left in them is gone.
+
+    Raises ``SettingsError``, ``ServerError`` or ``StoreError``.
+    """
+    name, number = _place()
+    return open_databases(name, number, load_settings())
+
+
+@contextlib.contextmanager
+def fresh_stores() -> Iterator[Stores]:
+    """Connect to the project's databases once more, empty them, and close the connections after.
+
+    Raises ``SettingsError``, ``ServerError`` or ``StoreError``.
+    """
+    name, number = _place()
+    addresses = locate(load_settings())
+    try:
+        stores = connect_all(addresses, database=name, redis_database=number)
+    except StoreError:  # somebody has dropped it
+        stores = open_project()
+    with stores:
+        _empty(stores)
+        yield stores
+
+
+def _place() -> tuple[str, int]:
+    name, number = os.environ.get(NAME, _NAME), os.environ.get(NUMBER, _NUMBER)
+    if not number.isdecimal():
+        raise SettingsError(f"{NUMBER} is {number!r}, and not the number of a logical database.")
+    return name, int(number)
+
+
+def _empty(stores: Stores) -> None:
+    tables = stores.postgres.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    for (table,) in tables.fetchall():
+        drop = sql.SQL("DROP TABLE IF EXISTS public.{} CASCADE")
+        stores.postgres.execute(drop.format(sql.Identifier(table)))
+    for name in stores.mongo.list_collection_names():
+        stores.mongo.drop_collection(name)
+    stores.redis.flushdb()

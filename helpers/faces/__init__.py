@@ -1,1 +1,0 @@
-"""How the shop shows itself: on the command line and in notebooks."""

@@ -1,5 +1,0 @@
-"""The network between a driver and its store: slowed, frozen and cut in one place."""
-
-from helpers.network.link import Link, LinkState
-
-__all__ = ["Link", "LinkState"]

@@ -1,0 +1,121 @@
+"""Drawings of an HTTP server at work: how much it takes, and where the time of one answer goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from helpers.lab.load import Load
+from helpers.lab.server_timing import parse_metrics, round_trips_of, spans_of
+from helpers.plots.join_charts import draw_waterfall
+from helpers.plots.line_charts import STYLES, legend_above, open_axes, plain_scales, plot_line
+from helpers.plots.palette import GREY, INK, PAPER
+
+# How far the whiskers of neighbouring lines stand apart: a factor, as the scale is logarithmic.
+_APART = 1.08
+_MARGIN = 1.5
+
+Point = tuple[float, float]
+
+
+def draw_load(loads: Mapping[str, Sequence[Load]]) -> Figure:
+    """Draw answers per second and latency, by the number of callers: a line for each way.
+
+    A latency is drawn as its median, with a whisker up to the 95th percentile. A hollow marker
+    says that some requests failed; where all did, there is none.
+    """
+    figure = Figure(figsize=(10, 3.9))
+    rates, latencies = figure.subplots(1, 2)
+    hollow = False
+    for index, (way, line) in enumerate(loads.items()):
+        ordered = sorted((load for load in line if load.latencies), key=lambda load: load.callers)
+        failed = [load.failed > 0 for load in ordered]
+        hollow = hollow or any(failed)
+        points = [(float(load.callers), load.requests_per_second) for load in ordered]
+        plot_line(rates, points, index, way)
+        _hollow(rates, points, failed, index)
+        shift = _APART ** (index - (len(loads) - 1) / 2)
+        points = [(load.callers * shift, 1000 * load.p50) for load in ordered]
+        _whiskers(latencies, points, [1000 * load.p95 for load in ordered], index)
+        plot_line(latencies, points, index, way)
+        _hollow(latencies, points, failed, index)
+    callers = sorted({load.callers for line in loads.values() for load in line})
+    empty = not any(load.latencies for line in loads.values() for load in line)
+    rates.set_ylabel("answers per second")
+    latencies.set_ylabel("latency in ms: median, up to p95")
+    for axes in (rates, latencies):
+        _scale(axes, callers)
+        if empty:  # a logarithmic scale without a number on it cannot be drawn
+            axes.set_ylim(1, 10)
+    if hollow:
+        rates.plot(
+            [], [], marker="o", color=PAPER, markeredgecolor=GREY, label="some requests failed"
+        )
+    figure.tight_layout(w_pad=2.5)
+    legend_above(figure, rates)
+    return figure
+
+
+def draw_timing(text: str) -> Figure:
+    """Draw the header ``Server-Timing`` of one answer: its questions to the stores, in time.
+
+    Round trips that the header counts and does not list are named below.
+
+    Raises ``ValueError`` where the header is malformed.
+    """
+    metrics = parse_metrics(text)
+    spans = spans_of(metrics)
+    total = next((one.duration for one in metrics if one.name == "total"), None)
+    unlisted = sum(round_trips_of(metrics).values()) - len(spans)
+    figure = draw_waterfall(spans, total_seconds=total, unlisted=max(0, unlisted))
+    if not spans:
+        shared = [one.description for one in metrics if one.name == "shared"]
+        text = ", ".join(["no question to a store", *(f"shared {how}" for how in shared)])
+        axes = figure.axes[0]
+        axes.text(
+            0.5, 0.5, text, ha="center", va="center", size=9, color=INK, transform=axes.transAxes
+        )
+    return figure
+
+
+def _scale(axes: Axes, callers: Sequence[int]) -> None:
+    axes.set(xscale="log", yscale="log", xlabel="callers at the same time")
+    if callers:
+        axes.set_xlim(callers[0] / _MARGIN, callers[-1] * _MARGIN)
+    plain_scales(axes)
+    axes.xaxis.set_major_locator(FixedLocator(callers))
+    axes.xaxis.set_minor_locator(NullLocator())
+    open_axes(axes)
+
+
+def _whiskers(axes: Axes, points: Sequence[Point], ends: Sequence[float], index: int) -> None:
+    """Draw a line from each point up to its end."""
+    colour = STYLES[index % len(STYLES)][0]
+    axes.vlines([x for x, _ in points], [y for _, y in points], ends, colors=colour, linewidth=1.2)
+    axes.plot(
+        [x for x, _ in points],
+        ends,
+        color=colour,
+        marker="_",
+        markersize=7,
+        markeredgewidth=1.2,
+        linestyle="none",
+    )
+
+
+def _hollow(axes: Axes, points: Sequence[Point], failed: Sequence[bool], index: int) -> None:
+    """Draw once more, in white, the markers of those that ``failed`` in part."""
+    axes.plot(
+        [x for (x, _), one in zip(points, failed, strict=True) if one],
+        [y for (_, y), one in zip(points, failed, strict=True) if one],
+        color=PAPER,
+        marker=STYLES[index % len(STYLES)][1],
+        markersize=6,
+        markeredgecolor=STYLES[index % len(STYLES)][0],
+        markeredgewidth=1.4,
+        linestyle="none",
+        zorder=3,
+    )

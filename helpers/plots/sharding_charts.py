@@ -1,0 +1,130 @@
+"""Drawings of shards: where they are, how full they are, how many of them a query touches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from helpers.citus.query_plans import QueryPlan
+from helpers.citus.shards import Shard
+from helpers.plots.line_charts import open_axes
+from helpers.plots.palette import GREY, IDLE, INK, PAPER, POSTGRES, ink_on, tint
+
+_HATCHES = ("", "///", "...", "xxx")
+_SHADES = tuple(tint(POSTGRES, share) for share in (1.0, 0.5, 0.25, 0.1))
+_BY_ROWS = LinearSegmentedColormap.from_list("rows", [PAPER, POSTGRES])
+
+
+def draw_shard_maps(maps: Mapping[str, Sequence[Shard]]) -> Figure:
+    """Draw shards against nodes, one map per title; the darker a shard, the more rows it holds."""
+    nodes = sorted({shard.node for shards in maps.values() for shard in shards})
+    most = max(1, *(shard.rows for shards in maps.values() for shard in shards))
+    tallest = max(len(shards) for shards in maps.values())
+    figure = Figure(figsize=(1.2 + 1.35 * len(nodes) * len(maps), 0.9 + 0.34 * tallest))
+    all_axes = figure.subplots(1, len(maps), squeeze=False)[0]
+    for axes, (title, shards) in zip(all_axes, maps.items(), strict=True):
+        _draw_shard_map(axes, shards, nodes, most)
+        axes.set_title(title, size=11)
+    all_axes[0].set_ylabel("shard index")
+    figure.tight_layout()
+    return figure
+
+
+def _draw_shard_map(axes: Axes, shards: Sequence[Shard], nodes: Sequence[str], most: int) -> None:
+    grid = np.full((len(shards), len(nodes)), np.nan)
+    for shard in shards:
+        grid[shard.index, nodes.index(shard.node)] = shard.rows
+    axes.imshow(grid, cmap=_BY_ROWS, vmin=0, vmax=most, aspect="auto")
+    for shard in shards:
+        axes.text(
+            nodes.index(shard.node),
+            shard.index,
+            str(shard.rows),
+            ha="center",
+            va="center",
+            size=9,
+            color=ink_on(tint(POSTGRES, shard.rows / most)),
+        )
+    axes.set_xticks(range(len(nodes)), nodes)
+    axes.set_yticks(range(len(shards)))
+    axes.tick_params(length=0)
+    for edge in axes.spines.values():
+        edge.set_visible(False)
+    axes.set_xticks(np.arange(-0.5, len(nodes)), minor=True)
+    axes.grid(which="minor", axis="x", color=IDLE, linewidth=0.8)
+    axes.tick_params(which="minor", length=0)
+
+
+def draw_tasks(plans: Mapping[str, QueryPlan], shards: Sequence[Shard]) -> Figure:
+    """Draw which of a table's shards each query touches, and on which node: a panel for each."""
+    nodes = sorted({shard.node for shard in shards})
+    figure = Figure(figsize=(0.6 + 2.5 * len(plans), 0.9 + 0.3 * len(shards)))
+    all_axes = figure.subplots(1, len(plans), squeeze=False, sharey=True)[0]
+    for axes, (title, plan) in zip(all_axes, plans.items(), strict=True):
+        for shard in shards:
+            touched = shard.id in plan.shards
+            axes.barh(
+                shard.index,
+                0.8,
+                left=nodes.index(shard.node) - 0.4,
+                height=0.7,
+                color=POSTGRES if touched else PAPER,
+                edgecolor=POSTGRES if touched else GREY,
+                linewidth=1.2,
+            )
+        axes.set_title(f"{title}\n{plan.task_count} of {len(shards)}", size=10)
+        axes.set_xticks(range(len(nodes)), nodes, size=9)
+        axes.set_xlim(-0.6, len(nodes) - 0.4)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+    all_axes[0].set_yticks(range(len(shards)))
+    all_axes[0].set_ylabel("shard index")
+    all_axes[0].invert_yaxis()
+    figure.tight_layout()
+    return figure
+
+
+def draw_touched(
+    lengths: Sequence[int], measured: Sequence[float], expected: Sequence[float], shards: int
+) -> Figure:
+    """Draw how many shards a list of keys touches: as measured, beside the expectation."""
+    figure = Figure(figsize=(6.8, 3.8))
+    axes = figure.subplots()
+    axes.axhline(shards, color=GREY, linestyle=":", label=f"all {shards} shards")
+    axes.plot(lengths, expected, color=INK, linewidth=1.4, label="expected")
+    axes.plot(lengths, measured, "o", color=POSTGRES, markersize=7, label="read from the plans")
+    axes.set(xlabel="keys in the list", ylabel="tasks", ylim=(0, shards * 1.08))
+    axes.legend(frameon=False, loc="lower right")
+    open_axes(axes, None)
+    figure.tight_layout()
+    return figure
+
+
+def draw_skew(tables: Mapping[str, Sequence[Shard]]) -> Figure:
+    """Draw the rows of each shard, one panel for each table, shaded by the shard's node."""
+    figure = Figure(figsize=(2.9 * len(tables), 3.2))
+    all_axes = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
+    nodes = sorted({shard.node for shards in tables.values() for shard in shards})
+    for axes, (title, shards) in zip(all_axes, tables.items(), strict=True):
+        for number, node in enumerate(nodes):
+            mine = [shard for shard in shards if shard.node == node]
+            axes.bar(
+                [shard.index for shard in mine],
+                [shard.rows for shard in mine],
+                color=_SHADES[number % len(_SHADES)],
+                edgecolor=INK,
+                linewidth=0.6,
+                hatch=_HATCHES[number % len(_HATCHES)],
+                label=node,
+            )
+        axes.set_title(title, size=11)
+        axes.set_xlabel("shard index")
+        open_axes(axes, None)
+    all_axes[0].set_ylabel("rows")
+    all_axes[-1].legend(frameon=False)
+    figure.tight_layout()
+    return figure

@@ -1,0 +1,66 @@
+"""Which servers these really are: the engine of each store by its own name and version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from helpers.citus.cluster_databases import find_nodes
+from helpers.stores.stores import Stores
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A server's own name and version, such as ``Valkey`` and ``9.1.2``."""
+
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+    def as_json(self) -> dict[str, str]:
+        """Return ``{"engine": …, "version": …}``."""
+        return {"engine": self.name, "version": self.version}
+
+
+def postgres_engine(stores: Stores) -> Engine:
+    """Return ``PostgreSQL`` and its version, with Citus's version behind it where it is loaded."""
+    version = stores.postgres.execute("SHOW server_version").fetchone()
+    number = str(version[0]).split()[0] if version else "?"
+    citus = stores.postgres.execute(
+        "SELECT extversion FROM pg_extension WHERE extname = 'citus'"
+    ).fetchone()
+    if citus is None:
+        return Engine("PostgreSQL", number)
+    return Engine("PostgreSQL", f"{number} with Citus {citus[0]}")
+
+
+def mongo_engine(stores: Stores) -> Engine:
+    """Return ``MongoDB`` or ``SecantusDB``, and its version."""
+    found = stores.mongo.client.server_info()
+    own = found.get("secantusVersion")
+    if own:
+        return Engine("SecantusDB", str(own))
+    return Engine("MongoDB", str(found["version"]))
+
+
+def redis_engine(stores: Stores) -> Engine:
+    """Return ``Redis`` or ``Valkey``, and its version."""
+    found = stores.redis.info("server")
+    assert isinstance(found, dict)
+    if "valkey_version" in found:
+        return Engine("Valkey", str(found["valkey_version"]))
+    return Engine("Redis", str(found["redis_version"]))
+
+
+def describe_stores(stores: Stores) -> list[dict[str, str | int]]:
+    """Return a row per store: what it is here, its version, and of how many nodes it consists."""
+    rows = (
+        ("PostgreSQL", postgres_engine(stores), len(find_nodes(stores.addresses))),
+        ("MongoDB", mongo_engine(stores), 1),
+        ("Redis", redis_engine(stores), 1),
+    )
+    return [
+        {"store": store, "engine": engine.name, "version": engine.version, "nodes": nodes}
+        for store, engine, nodes in rows
+    ]

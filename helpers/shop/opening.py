@@ -1,0 +1,131 @@
+"""Opening the shop: find its servers, starting them where they are ours and down, and connect."""
+
+from __future__ import annotations
+
+import re
+
+from helpers.citus.cluster_databases import (
+    WORKERS,
+    Node,
+    create_database,
+    drop_database,
+    find_nodes,
+    fingerprint,
+    has_citus,
+    make_ready,
+    nodes_of,
+)
+from helpers.embedded import EmbeddedServers
+from helpers.errors import SettingsError
+from helpers.settings import DATABASE, Addresses, Settings, load_settings
+from helpers.stores.connect import connect_postgres
+from helpers.stores.stores import Stores, connect_all
+
+# As long as a database's name may be, with ``lesson_`` before it.
+_LESSON = re.compile(r"0[0-8]_[a-z0-9_]{1,50}")
+
+
+def open_shop(settings: Settings | None = None) -> Stores:
+    """Connect to the shop's stores, starting the course's own servers where they are not running.
+
+    Raises ``SettingsError``, ``ServerError`` or ``StoreError``.
+    """
+    return connect_all(locate(settings or load_settings()))
+
+
+def locate(settings: Settings, *, workers: int | None = None) -> Addresses:
+    """Return where the stores are, starting the course's own servers where they are not running.
+
+    ``workers`` is the number of PostgreSQL workers to have, by default as many as there are.
+
+    Raises ``SettingsError`` when ``workers`` is given for servers that are not ours to start.
+    """
+    if settings.addresses is not None:
+        if workers is not None:
+            raise SettingsError(
+                "The number of workers can be chosen only where the course starts its own "
+                "servers: unset POSTGRES_URL, MONGO_URL and REDIS_URL, or leave it out."
+            )
+        return settings.addresses
+    servers = EmbeddedServers(settings)
+    if workers is None:
+        running = servers.running()
+        if running is not None and running[1] == fingerprint(running[0]):
+            return running[0]
+    return servers.up(workers=workers, prepare=_prepare)
+
+
+def open_lesson(lesson: str) -> Stores:
+    """Connect to databases of a lesson's own, empty, beside the shop's and every other lesson's.
+
+    ``lesson`` is the notebook's name, such as ``"00_tour"``: its databases in PostgreSQL and
+    MongoDB are called ``lesson_00_tour``, and its logical database in Redis has the number plus
+    one (the shop's is 0). Whatever an earlier run left in them is gone.
+
+    Raises ``ServerError``, ``StoreError``, or ``SettingsError``, also for what is no such name.
+    """
+    if _LESSON.fullmatch(lesson) is None:
+        raise SettingsError(
+            f"{lesson!r} names no lesson: give the notebook's name, such as '00_tour'. It begins "
+            "with a number of two digits, 08 at most, and goes on in small letters and digits."
+        )
+    number, _, _ = lesson.partition("_")
+    return open_databases(f"lesson_{lesson}", int(number) + 1, load_settings())
+
+
+def open_databases(name: str, redis_number: int, settings: Settings) -> Stores:
+    """Make databases called ``name`` anew, empty, and connect to them.
+
+    ``redis_number`` is the number of a logical database in Redis, which is emptied.
+
+    Raises ``SettingsError``, ``ServerError`` or ``StoreError``.
+    """
+    addresses = locate(settings)
+    nodes = _nodes(settings, addresses)
+    with connect_postgres(addresses.coordinator) as connection:
+        citus = has_citus(connection)
+    drop_database(nodes, name)
+    create_database(nodes[: WORKERS + 1], name, citus=citus)
+    stores = connect_all(addresses, database=name, redis_database=redis_number)
+    stores.mongo.client.drop_database(name)
+    stores.redis.flushdb()
+    return stores
+
+
+def start_worker(stores: Stores) -> tuple[str, int]:
+    """Start one more worker than the database of ``stores`` has, and make that database on it.
+
+    Returns the host name and the port under which the coordinator reaches it; adding it to the
+    cluster is left to the caller. Servers given by address are not started: there, the next
+    worker that the addresses name is taken.
+
+    Raises ``SettingsError`` when the addresses name no further worker.
+    """
+    settings = load_settings()
+    row = stores.postgres.execute("SELECT count(*) FROM pg_dist_node WHERE groupid <> 0").fetchone()
+    have = int(row[0]) if row else 0
+    addresses = locate(settings)
+    if settings.addresses is None and len(addresses.workers) <= have:
+        addresses = locate(settings, workers=have + 1)
+    nodes = _nodes(settings, addresses)
+    if len(nodes) <= have + 1:
+        raise SettingsError(
+            f"The cluster has {have} workers, and POSTGRES_WORKER_URLS names no further one: start "
+            "another (with Docker: `docker compose --profile scale-out up -d worker3`) and name it."
+        )
+    node = nodes[have + 1]
+    make_ready(node, stores.mongo.name, citus=has_citus(stores.postgres))
+    return node.host, node.port
+
+
+def _nodes(settings: Settings, addresses: Addresses) -> list[Node]:
+    """Return the cluster's nodes: ours as they are, others as their coordinator knows them."""
+    return nodes_of(addresses) if settings.addresses is None else find_nodes(addresses)
+
+
+def _prepare(addresses: Addresses, engine: str, prepared: str) -> str:
+    """Create the shop's database on the course's own cluster, once."""
+    current = fingerprint(addresses)
+    if prepared != current:
+        create_database(nodes_of(addresses), DATABASE, citus=engine == "citus")
+    return current

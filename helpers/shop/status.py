@@ -1,0 +1,89 @@
+"""What the stores are and where they answer, as people and programs ask for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from helpers.citus.cluster_databases import find_nodes
+from helpers.embedded import EmbeddedServers
+from helpers.errors import ServerError
+from helpers.settings import Settings, redact
+from helpers.shop.engines import Engine, mongo_engine, postgres_engine, redis_engine
+from helpers.shop.opening import locate
+from helpers.stores.connect import connect_postgres
+from helpers.stores.stores import connect_all
+
+
+@dataclass(frozen=True)
+class Status:
+    """Engine, version and addresses of every store; all of them answered."""
+
+    postgres: Engine
+    coordinator: str
+    workers: tuple[str, ...]
+    mongo: Engine
+    mongo_url: str
+    redis: Engine
+    redis_url: str
+
+    def as_json(self) -> dict[str, dict[str, Any]]:
+        """Return the status for programs. The URLs hold their passwords."""
+        return {
+            "postgres": {
+                **self.postgres.as_json(),
+                "coordinator": self.coordinator,
+                "workers": list(self.workers),
+            },
+            "mongo": {**self.mongo.as_json(), "url": self.mongo_url},
+            "redis": {**self.redis.as_json(), "url": self.redis_url},
+        }
+
+    def as_text(self) -> str:
+        """Return the status for people, without passwords."""
+        engines = {"coordinator": self.postgres, "mongo": self.mongo, "redis": self.redis}
+        return "\n".join(
+            f"{name:<12} {engines.get(name, self.postgres)!s:<38} {redact(url)}"
+            for name, url in self.urls().items()
+        )
+
+    def urls(self) -> dict[str, str]:
+        """Return every server's address by its name. The URLs hold their passwords."""
+        workers = {f"worker{number}": url for number, url in enumerate(self.workers, start=1)}
+        return {
+            "coordinator": self.coordinator,
+            **workers,
+            "mongo": self.mongo_url,
+            "redis": self.redis_url,
+        }
+
+
+def read_status(settings: Settings) -> Status:
+    """Ask every server what it is.
+
+    The course's own servers that crashed are started again; those that were stopped are not.
+
+    Raises ``ServerError`` when the course's own servers are stopped, ``StoreError`` when a server
+    does not answer.
+    """
+    if settings.addresses is None and not EmbeddedServers(settings).are_up():
+        raise ServerError(
+            f"The servers in {settings.home} are not running: start them with `python -m helpers "
+            "up` or `make lab`."
+        )
+    addresses = locate(settings)
+    workers = addresses.workers
+    if settings.addresses is not None:
+        workers = tuple(node.url for node in find_nodes(addresses, spare=False)[1:])
+    for url in workers:
+        connect_postgres(url).close()
+    with connect_all(addresses) as stores:
+        return Status(
+            postgres_engine(stores),
+            addresses.coordinator,
+            workers,
+            mongo_engine(stores),
+            addresses.mongo,
+            redis_engine(stores),
+            addresses.redis,
+        )

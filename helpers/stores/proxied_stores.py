@@ -1,0 +1,96 @@
+"""The same three stores once more, over a network that obeys."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from helpers.errors import LinkError
+from helpers.proxy.tcp_proxy import Link
+from helpers.stores.connect import connect_mongo, connect_postgres, connect_redis
+from helpers.stores.stores import Stores
+
+
+@dataclass(frozen=True)
+class Links:
+    """One link to each store. What is done to all three is done here."""
+
+    postgres: Link
+    mongo: Link
+    redis: Link
+
+    def set_round_trip(self, seconds: float) -> None:
+        """Add ``seconds`` to each round trip to any store. Raises ``SettingsError``."""
+        for link in self._all():
+            link.set_round_trip(seconds)
+
+    def cut(self) -> None:
+        """Close all connections to all stores at once, and every new one."""
+        for link in self._all():
+            link.cut()
+
+    def freeze(self) -> None:
+        """Let all connections to all stores hang."""
+        for link in self._all():
+            link.freeze()
+
+    def restore(self) -> None:
+        """End a cut or a freeze of all links."""
+        for link in self._all():
+            link.restore()
+
+    def _all(self) -> tuple[Link, Link, Link]:
+        return self.postgres, self.mongo, self.redis
+
+
+@dataclass(frozen=True)
+class LinkedStores(Stores):
+    """Stores that are reached through ``links``."""
+
+    links: Links
+
+    def __repr__(self) -> str:
+        return f"<Stores of {self.mongo.name}, linked>"
+
+
+@contextlib.contextmanager
+def linked(stores: Stores, round_trip: float = 0.0) -> Iterator[LinkedStores]:
+    """Connect to the databases of ``stores`` once more, with ``round_trip`` seconds to each store.
+
+    The connections are new ones; ``stores`` stays as it is. Their ``addresses`` lead through the
+    links too, except those of the workers, so that what connects by them is slowed alike. At the
+    end the links are restored before they are closed: what a freeze still held, the store gets.
+
+    Raises ``SettingsError`` where an address wants TLS or names several servers, ``LinkError``
+    where a relay does not start, and ``StoreError`` where a store does not answer.
+    """
+    addresses = stores.addresses
+    with contextlib.ExitStack() as opened:
+        links = Links(
+            opened.enter_context(Link(addresses.coordinator, round_trip)),
+            opened.enter_context(Link(addresses.mongo, round_trip)),
+            opened.enter_context(Link(addresses.redis, round_trip)),
+        )
+        far = replace(
+            addresses,
+            coordinator=links.postgres.url,
+            mongo=links.mongo.url,
+            redis=links.redis.url,
+        )
+        postgres = connect_postgres(far.coordinator, database=stores.postgres.info.dbname)
+        opened.callback(postgres.close)
+        mongo = connect_mongo(far.mongo, database=stores.mongo.name)
+        opened.callback(mongo.client.close)
+        number = stores.redis.connection_pool.connection_kwargs.get("db")
+        client = connect_redis(far.redis, database=number)
+        opened.callback(client.close)
+        # PyMongo says goodbye when it is closed, and waits for the answer.
+        opened.callback(_let_pass, links)
+        yield LinkedStores(postgres, mongo, client, far, links)
+
+
+def _let_pass(links: Links) -> None:
+    for link in (links.postgres, links.mongo, links.redis):
+        with contextlib.suppress(LinkError):  # closed before, or ended by something else
+            link.restore()

@@ -1,0 +1,110 @@
+"""A request that is repeated under its Idempotency-Key is one order; a wrong key is a problem."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from helpers.lab.background_programs import Served
+from helpers.stores import Stores
+from tests.api.test_product_routes import _problem
+
+ORDER = {"product_id": 3, "quantity": 1, "customer_id": 7}
+
+
+def _keyed(key: str) -> dict[str, str]:
+    return {"Idempotency-Key": key}
+
+
+def _count(shop: Stores) -> int:
+    row = shop.postgres.execute("SELECT count(*) FROM orders").fetchone()
+    return int(row[0]) if row else 0
+
+
+def test_the_same_request_under_the_same_key_is_one_order(
+    client: httpx.Client, writer: httpx.Client, shop: Stores
+) -> None:
+    before = _count(shop)
+    answers = [writer.post("/api/orders", json=ORDER, headers=_keyed("a-1_B")) for _ in range(3)]
+    assert {one.status_code for one in answers} == {201}
+    assert len({(one.text, one.headers["location"]) for one in answers}) == 1
+    assert client.get(answers[0].headers["location"]).json() == answers[0].json()
+    assert _count(shop) == before + 1
+
+
+def test_different_keys_and_none_are_different_orders(writer: httpx.Client) -> None:
+    headers = [_keyed("x"), _keyed("X"), _keyed("x" * 64), {}, {}]
+    placed = [writer.post("/api/orders", json=ORDER, headers=one).json()["id"] for one in headers]
+    assert len(set(placed)) == len(headers)
+
+
+def test_a_key_that_redis_has_forgotten_still_names_its_order(
+    writer: httpx.Client, shop: Stores
+) -> None:
+    first = writer.post("/api/orders", json=ORDER, headers=_keyed("forgotten"))
+    shop.redis.flushdb()
+    assert writer.post("/api/orders", json=ORDER, headers=_keyed("forgotten")).json() == (
+        first.json()
+    )
+
+
+@pytest.mark.parametrize("other", [{"quantity": 2}, {"customer_id": 8}])
+def test_a_key_for_another_order_of_the_product_is_a_problem(
+    writer: httpx.Client, shop: Stores, other: dict[str, int]
+) -> None:
+    assert writer.post("/api/orders", json=ORDER, headers=_keyed("taken")).status_code == 201
+    before = _count(shop)
+    found = _problem(
+        writer.post("/api/orders", json=ORDER | other, headers=_keyed("taken")), 422, "key-reused"
+    )
+    assert "taken is for another order" in str(found["detail"])
+    assert _count(shop) == before
+
+
+def test_a_key_is_one_products(writer: httpx.Client) -> None:
+    first = writer.post("/api/orders", json=ORDER, headers=_keyed("both"))
+    second = writer.post("/api/orders", json=ORDER | {"product_id": 1}, headers=_keyed("both"))
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json()["id"] != second.json()["id"]
+
+
+@pytest.mark.parametrize("wrong", ["", "a" * 65, "a b", "a:b", '"a"', "a,b", "\xe4"])
+def test_what_is_no_key_is_a_problem(writer: httpx.Client, shop: Stores, wrong: str) -> None:
+    before = _count(shop)
+    headers = {b"Idempotency-Key": wrong.encode("latin-1")}
+    found = _problem(writer.post("/api/orders", json=ORDER, headers=headers), 400, "bad-parameter")
+    assert found["field"] == "Idempotency-Key"
+    assert _count(shop) == before
+
+
+def test_two_keys_are_a_problem(writer: httpx.Client) -> None:
+    headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+    found = _problem(writer.post("/api/orders", json=ORDER, headers=headers), 400, "bad-parameter")
+    assert found["field"] == "Idempotency-Key"
+    assert "more than once" in str(found["detail"])
+
+
+def test_many_who_send_the_same_at_once_get_one_order(service: Served, shop: Stores) -> None:
+    before, gate = _count(shop), threading.Barrier(8)
+
+    def send(_: int) -> tuple[int, str]:
+        with httpx.Client(base_url=service.url, headers=service.writing, timeout=60) as one:
+            gate.wait(60)
+            answer = one.post("/api/orders", json=ORDER, headers=_keyed("many"))
+            return answer.status_code, answer.text
+
+    with ThreadPoolExecutor(8) as pool:
+        ((status, _),) = set(pool.map(send, range(8)))
+    assert status == 201
+    assert _count(shop) == before + 1
+
+
+def test_the_key_is_described(client: httpx.Client) -> None:
+    operation = client.get("/openapi.json").json()["paths"]["/api/orders"]["post"]
+    (described,) = operation["parameters"]
+    assert (described["name"], described["in"]) == ("Idempotency-Key", "header")
+    assert not described.get("required", False)
+    assert {"400", "422"} <= set(operation["responses"])

@@ -1,0 +1,204 @@
+"""A teacher's catalogue file: what is read, and what is reported, line by line."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from helpers.catalog.catalog_file import read_catalog
+from helpers.catalog.model import Product
+from helpers.errors import CatalogError, CourseError
+
+GOOD: dict[str, Any] = {
+    "id": 7,
+    "name": "Desk",
+    "price": "99.90",
+    "category": "furniture",
+    "metadata": {"description": "A desk", "tags": ["home"], "specifications": {"legs": 4}},
+    "stock": "5",
+}
+
+
+def _write(path: Path, *lines: object) -> Path:
+    file = path / "catalog.jsonl"
+    texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+    file.write_text("\n".join(texts) + "\n", "utf-8")
+    return file
+
+
+def _problems(path: Path, *lines: object) -> list[tuple[int, str, str]]:
+    with pytest.raises(CatalogError) as caught:
+        read_catalog(_write(path, *lines))
+    return [(problem.line, problem.field, problem.reason) for problem in caught.value.problems]
+
+
+def test_a_line_in_the_apis_shape_is_read(tmp_path: Path) -> None:
+    assert read_catalog(_write(tmp_path, GOOD)) == [
+        Product(7, "Desk", Decimal("99.90"), "furniture", GOOD["metadata"], 5)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "value"),
+    [
+        ({"metadata": None}, "metadata", None),
+        ({"stock": None}, "stock", None),
+        ({"stock": 0}, "stock", 0),
+        ({"stock": "0"}, "stock", 0),
+        ({"price": 0}, "price", Decimal(0)),
+        ({"price": "-0"}, "price", Decimal(0)),
+        ({"price": 9.99}, "price", Decimal("9.99")),
+        ({"price": "1e3"}, "price", Decimal(1000)),
+        ({"id": 2**63 - 1}, "id", 2**63 - 1),
+        ({"name": "Çay 茶 🍵"}, "name", "Çay 茶 🍵"),
+        ({"metadata": {"reviews": [{"stars": 5}]}}, "metadata", {"reviews": [{"stars": 5}]}),
+        ({"metadata": {}}, "metadata", {}),
+        ({"category": None}, "category", "uncategorised"),
+    ],
+)
+def test_what_may_be_left_out_or_written_otherwise(
+    change: dict[str, Any], field: str, value: object, tmp_path: Path
+) -> None:
+    (product,) = read_catalog(_write(tmp_path, GOOD | change))
+    assert getattr(product, field) == value
+
+
+def test_missing_metadata_and_stock_are_read_as_null(tmp_path: Path) -> None:
+    (product,) = read_catalog(_write(tmp_path, {"id": 1, "name": "X", "price": 1}))
+    assert (product.metadata, product.stock, product.category) == (None, None, "uncategorised")
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "reason"),
+    [
+        ('{"id": 1, "name"', "line", "is not JSON"),
+        ("[1, 2]", "line", "is not a JSON object"),
+        ("null", "line", "is not a JSON object"),
+        ('{"id": 1, "price": NaN}', "line", "NaN"),
+        ("[" * 100_000, "line", "is not JSON"),
+        (GOOD | {"id": None}, "id", "is missing"),
+        ({key: GOOD[key] for key in GOOD if key != "id"}, "id", "is missing"),
+        (GOOD | {"id": "7"}, "id", "must be a whole number"),
+        (GOOD | {"id": True}, "id", "must be a whole number"),
+        (GOOD | {"id": 7.0}, "id", "must be a whole number"),
+        (GOOD | {"id": 0}, "id", "must be a whole number"),
+        (GOOD | {"id": 2**63}, "id", "must be a whole number"),
+        (GOOD | {"name": None}, "name", "is missing"),
+        (GOOD | {"name": ""}, "name", "is empty"),
+        (GOOD | {"name": 5}, "name", "must be a text"),
+        (GOOD | {"name": "a\0b"}, "name", "NUL"),
+        (GOOD | {"name": "a\ud800b"}, "name", "surrogate"),
+        (GOOD | {"category": ["x"]}, "category", "must be a text"),
+        (GOOD | {"price": None}, "price", "is missing"),
+        (GOOD | {"price": -5}, "price", "must not be negative"),
+        (GOOD | {"price": "-0.01"}, "price", "must not be negative"),
+        (GOOD | {"price": "cheap"}, "price", "must be a number"),
+        (GOOD | {"price": "1_000"}, "price", "must be a number"),
+        (GOOD | {"price": "Infinity"}, "price", "must be a number"),
+        (GOOD | {"price": True}, "price", "must be a number"),
+        (GOOD | {"price": [1]}, "price", "must be a number"),
+        (GOOD | {"price": "1e400"}, "price", "must be below"),
+        (GOOD | {"price": "1e15"}, "price", "must be below"),
+        (GOOD | {"price": "1e-400"}, "price", "decimals"),
+        (GOOD | {"stock": 1.5}, "stock", "must be a whole number"),
+        (GOOD | {"stock": "1.5"}, "stock", "must be a whole number"),
+        (GOOD | {"stock": "many"}, "stock", "must be a whole number"),
+        (GOOD | {"stock": -1}, "stock", "must be a whole number"),
+        (GOOD | {"stock": "-1"}, "stock", "must be a whole number"),
+        (GOOD | {"stock": "9" * 5000}, "stock", "must be a whole number"),
+        (GOOD | {"stock": False}, "stock", "must be a whole number"),
+        (GOOD | {"stock": ""}, "stock", "must be a whole number"),
+        (GOOD | {"metadata": "x"}, "metadata", "must be an object"),
+        (GOOD | {"metadata": {"_id": 1}}, "metadata._id", "keeps for itself"),
+        (GOOD | {"metadata": {"product_id": 1}}, "metadata.product_id", "keeps for itself"),
+        (GOOD | {"metadata": {"schema_version": 1}}, "metadata.schema_version", "keeps for itself"),
+        (GOOD | {"metadata": {"description": 5}}, "metadata.description", "must be a text"),
+        (GOOD | {"metadata": {"tags": "x"}}, "metadata.tags", "must be a list"),
+        (GOOD | {"metadata": {"tags": [1]}}, "metadata.tags", "must be a list"),
+        (GOOD | {"metadata": {"specifications": []}}, "metadata.specifications", "an object"),
+        (GOOD | {"metadata": {"a": {"$gt": 1}}}, "metadata.a.$gt", "operators"),
+        (GOOD | {"metadata": {"a": [2**64]}}, "metadata.a.0", "64 bits"),
+        (GOOD | {"metadata": {"a": "\udc00"}}, "metadata.a", "surrogate"),
+        (GOOD | {"metadata": {"a\0": 1}}, "metadata.a\N{REPLACEMENT CHARACTER}", "NUL"),
+        (GOOD | {"metadata": {"a": "x" * 17_000_000}}, "metadata", "too large"),
+    ],
+)
+def test_a_bad_line_is_reported_with_line_field_and_reason(
+    line: object, field: str, reason: str, tmp_path: Path
+) -> None:
+    (problem,) = _problems(tmp_path, GOOD | {"id": 100}, line)
+    assert problem[:2] == (2, field)
+    assert reason in problem[2]
+
+
+def test_too_deep_metadata_is_reported(tmp_path: Path) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(95):
+        deep = {"a": deep}
+    (problem,) = _problems(tmp_path, GOOD | {"metadata": deep})
+    assert "levels deep" in problem[2]
+
+
+def test_every_problem_of_every_line_is_reported_at_once(tmp_path: Path) -> None:
+    found = _problems(
+        tmp_path, GOOD, "{", "", GOOD | {"price": -1, "stock": "x"}, {"id": 8, "name": "Only"}
+    )
+    assert [(line, field) for line, field, _ in found] == [
+        (2, "line"),
+        (4, "price"),
+        (4, "stock"),
+        (4, "id"),
+        (5, "price"),
+    ]
+
+
+def test_a_duplicate_names_the_line_that_had_the_id_first(tmp_path: Path) -> None:
+    ((line, field, reason),) = _problems(tmp_path, GOOD, GOOD | {"id": 8}, GOOD)
+    assert (line, field) == (3, "id")
+    assert "7 is on line 1 already" in reason
+
+
+def test_a_file_that_is_not_utf8_is_reported_by_line(tmp_path: Path) -> None:
+    file = tmp_path / "latin1.jsonl"
+    file.write_bytes(json.dumps(GOOD).encode() + b'\n{"id": 2, "name": "Caf\xe9", "price": 1}\n')
+    with pytest.raises(CatalogError, match="line 2: line: is not UTF-8"):
+        read_catalog(file)
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_accepted(tmp_path: Path) -> None:
+    file = tmp_path / "windows.jsonl"
+    file.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode() + b"\r\n\r\n")
+    assert [product.id for product in read_catalog(file)] == [7]
+
+
+@pytest.mark.parametrize("name", ["nowhere.jsonl", "."])
+def test_a_file_that_cannot_be_read_is_named(name: str, tmp_path: Path) -> None:
+    with pytest.raises(CourseError, match="cannot be read"):
+        read_catalog(tmp_path / name)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.dictionaries(st.sampled_from([*GOOD, "extra"]), _JSON) | _JSON, max_size=5))
+def test_any_json_is_read_or_reported(tmp_path: Path, records: list[object]) -> None:
+    """Whatever the lines hold, the file is either read whole or refused with its problems."""
+    try:
+        products = read_catalog(_write(tmp_path, *(json.dumps(record) for record in records)))
+    except CatalogError as error:
+        assert error.problems
+        assert all(1 <= problem.line <= len(records) for problem in error.problems)
+    else:
+        assert len(products) == len(records)

@@ -1,0 +1,5 @@
+"""The stores behind links, as in the tests of the stores."""
+
+from tests.stores.conftest import shop
+
+__all__ = ["shop"]

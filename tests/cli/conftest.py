@@ -1,0 +1,5 @@
+"""The empty shop of the tests of the stores."""
+
+from tests.stores.conftest import shop
+
+__all__ = ["shop"]

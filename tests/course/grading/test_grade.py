@@ -1,0 +1,176 @@
+"""Grading a folder: what is graded anew, what is taken over, what the grader itself fails at."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from course.grading import grade, one
+from course.grading.grade import Grader
+from course.grading.one import Job, Result
+from course.grading.processes import Processes
+from course.grading.running import Limits, Verdict
+from helpers.errors import GradingError
+from tests.course.grading import building
+from tests.e2e.hostile import notebooks as hostile
+
+HALF_DONE = Result(
+    verdicts={
+        "a-add-visible": Verdict(True),
+        "a-add-hidden": Verdict(False, "the sum of nothing is 0"),
+        "b-greatest-test": Verdict(True),
+    },
+    seconds=2.0,
+    cpu_seconds=1.0,
+)
+
+
+@pytest.fixture
+def grader(tmp_path: Path) -> Grader:
+    """A grader of the project of sums."""
+    return Grader(
+        building.write(building.sums(), tmp_path / "source" / "07.ipynb"), tmp_path / "graded"
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What was handed in: one notebook, and something else."""
+    building.write(hostile.half_done(), tmp_path / "handed-in" / "anna.ipynb")
+    (tmp_path / "handed-in" / "ben.ipynb").write_text("by mail")
+    return tmp_path / "handed-in"
+
+
+@pytest.fixture
+def graded_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each notebook get the verdicts of the half-done one, without being run."""
+
+    def decide(_: Processes, job: Job) -> Result:
+        if job.notebook.read_text("utf-8").startswith("by mail"):
+            return one.grade(job)
+        return HALF_DONE
+
+    monkeypatch.setattr(grade, "course_copy", lambda: contextlib.nullcontext(folder))
+    monkeypatch.setattr(Processes, "grade", decide)
+
+
+def _rows(grader: Grader) -> dict[str, dict[str, str]]:
+    with (grader.to / "grades.csv").open(encoding="utf-8", newline="") as file:
+        return {row["student"]: row for row in csv.DictReader(file)}
+
+
+@pytest.mark.usefixtures("graded_at_once")
+def test_only_what_has_changed_is_graded_again(grader: Grader, folder: Path) -> None:
+    first = grader.grade(folder, progress=False)
+    assert [*first.new] == ["anna", "ben"]
+    assert _rows(grader)["anna"]["automatic"] == "14"
+    before = (grader.to / "grades.csv").read_bytes()
+    second = grader.grade(folder, progress=False)
+    assert (second.new, second.taken_over) == ({}, 2)
+    assert (grader.to / "grades.csv").read_bytes() == before
+
+    (folder / "ben.ipynb").write_text("by mail, again")
+    assert [*grader.grade(folder, progress=False).new] == ["ben"]
+    (grader.to / "results" / "anna.json").write_text("{")
+    assert [*grader.grade(folder, progress=False).new] == ["anna"]
+    # Whoever hands in nothing any more has no row.
+    (folder / "anna.ipynb").unlink()
+    grader.grade(folder, progress=False)
+    assert [*_rows(grader)] == ["ben"]
+
+
+@pytest.mark.usefixtures("graded_at_once")
+def test_what_is_entered_by_hand_is_in_the_gradebook_and_on_the_page(
+    grader: Grader, folder: Path
+) -> None:
+    grader.grade(folder, progress=False)
+    place = grader.to / "grades.csv"
+    place.write_text(place.read_text("utf-8").replace("anna,4,,", "anna,4,5,"), "utf-8")
+    assert grader.grade(folder, progress=False).new == {}
+    assert _rows(grader)["anna"]["total"] == "19"
+    assert "5 of 5 points" in (grader.to / "feedback" / "anna.html").read_text("utf-8")
+
+    place.write_text("something else", "utf-8")
+    with pytest.raises(GradingError, match="move it away"):
+        grader.grade(folder, progress=False)
+    assert place.read_text("utf-8") == "something else"
+
+
+@pytest.mark.usefixtures("graded_at_once")
+def test_another_project_or_other_limits_are_graded_anew(grader: Grader, folder: Path) -> None:
+    (folder / "anna.ipynb").unlink()
+    grader.grade(folder, progress=False)
+    other = replace(grader, limits=Limits(cell_seconds=1))
+    assert [*other.grade(folder, progress=False).new] == ["ben"]
+    building.write(building.changed(building.sums(), title="# More"), grader.source)
+    assert [*grader.grade(folder, progress=False).new] == ["ben"]
+
+
+@pytest.mark.usefixtures("graded_at_once")
+def test_what_the_grader_itself_fails_at_is_said_and_graded_the_next_time(
+    grader: Grader, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        failed = Result(refusal="It has failed: try again.", final=False)
+        patched.setattr(Processes, "grade", lambda *_: failed)
+        report = grader.grade(folder, progress=False)
+    assert report.unfinished == ["anna", "ben"]
+    assert "2 could not be graded" in str(report)
+    assert "try again" in _rows(grader)["anna"]["status"]
+    again = grader.grade(folder, progress=False)
+    assert ([*again.new], again.unfinished) == (["anna", "ben"], [])
+    assert "2 graded, 0 taken over" in str(again)
+    assert "processor time" in str(again)
+
+
+@pytest.mark.verify
+def test_a_kernel_that_does_not_begin_is_the_grader_s_own_failure(
+    grader: Grader, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # There is no course in this folder.
+    monkeypatch.setattr(grade, "course_copy", lambda: contextlib.nullcontext(folder))
+    report = grader.grade(folder, progress=False)
+    assert report.unfinished == ["anna"]
+    assert "try again" in _rows(grader)["anna"]["status"]
+
+
+def test_jobs_must_be_possible(
+    grader: Grader, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(GradingError, match="1 or more"):
+        replace(grader, jobs=0).grade(folder)
+    for name, url in (
+        ("POSTGRES_URL", "postgresql://a@b/c"),
+        ("MONGO_URL", "mongodb://a/b"),
+        ("REDIS_URL", "redis://a/0"),
+    ):
+        monkeypatch.setenv(name, url)
+    with pytest.raises(GradingError, match="JOBS=1"):
+        replace(grader, jobs=2).grade(folder)
+
+
+def test_the_command_grades_a_folder_and_says_where_everything_is(
+    grader: Grader,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The one test, but for those of ``make verify``, in which a submission is really run."""
+    arguments = ["grade", "--source", str(grader.source), "--to", str(grader.to), "--jobs", "2"]
+    monkeypatch.setattr("sys.argv", [*arguments, "--submissions", str(folder)])
+    assert grade.main() == 0
+    said = capsys.readouterr().out
+    assert "2 graded, 0 taken over" in said
+    assert str(grader.to / "grades.csv") in said
+    rows = _rows(grader)
+    assert (rows["anna"]["a"], rows["anna"]["b"], rows["anna"]["automatic"]) == ("4", "10", "14")
+    assert rows["anna"]["status"] == "2 of 3 tests passed; a-add-hidden: the sum of nothing is 0."
+    assert "not JSON" in rows["ben"]["status"]
+    assert "the sum of nothing is 0" in (grader.to / "feedback" / "anna.html").read_text("utf-8")
+    monkeypatch.setattr("sys.argv", [*arguments, "--submissions", str(folder / "none")])
+    assert grade.main() == 2
+    assert "SUBMISSIONS" in capsys.readouterr().err

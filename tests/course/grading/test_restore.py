@@ -1,0 +1,141 @@
+"""Whatever was done to the locked cells, what is run is what the source wants to be run."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from course.grading.release import released
+from course.grading.restore import Restored, names_bound_by, restore
+from course.grading.source import Notebook
+from helpers.errors import GradingError
+from tests.course.grading import building
+
+SUMS = building.sums()
+SOURCE = building.source(SUMS)
+CODE = [cell.key for cell in SOURCE.cells if cell.code]
+
+
+def _handed_in() -> Notebook:
+    """What a student hands in who has done all of it."""
+    made = released(SOURCE)
+    return building.changed(
+        made,
+        a_add_answer="def add(numbers):\n    return sum(numbers)",
+        b_greatest_answer="def greatest(numbers):\n    return max(numbers)",
+        a_add_text="It is so.",
+    )
+
+
+def _cells(made: Notebook) -> list[building.Cell]:
+    cells: list[building.Cell] = made["cells"]
+    return cells
+
+
+def _texts(restored: Restored) -> dict[str, str]:
+    return {step.name: step.text for step in restored.steps}
+
+
+def test_an_honest_submission_is_run_with_the_source_s_tests_and_nothing_is_noted() -> None:
+    restored = restore(SOURCE, _handed_in())
+    assert [step.name for step in restored.steps] == CODE
+    assert "the sum of nothing is 0" in _texts(restored)["a-add-hidden"]
+    assert _texts(restored)["b-greatest-answer"].endswith("return max(numbers)")
+    assert restored.texts == {"a-add-text": "It is so."}
+    assert restored.notes == ()
+    assert [step.name for step in restored.steps if step.is_test] == [
+        "a-add-visible",
+        "a-add-hidden",
+        "b-greatest-test",
+    ]
+
+
+def test_edited_tests_and_locked_cells_are_put_back() -> None:
+    made = building.changed(
+        _handed_in(), a_add_visible="pass", a_add_hidden="pass", given_numbers="NUMBERS = []"
+    )
+    restored = restore(SOURCE, made)
+    assert _texts(restored) == _texts(restore(SOURCE, _handed_in()))
+    (note,) = restored.notes
+    assert note.startswith("given-numbers, a-add-visible, a-add-hidden: ")
+    assert "edited" in note
+
+
+def test_removed_tests_are_put_back_where_they_were() -> None:
+    made = _handed_in()
+    made["cells"] = [one for one in _cells(made) if not one["id"].startswith("a-add-h")]
+    restored = restore(SOURCE, made)
+    assert [step.name for step in restored.steps] == CODE
+    assert "a-add-hidden: a locked cell that was removed" in restored.notes[0]
+
+
+def test_doubled_tests_are_run_once() -> None:
+    made = _handed_in()
+    made["cells"].append(copy.deepcopy(building.find(made, "a-add-visible")))
+    restored = restore(SOURCE, made)
+    assert [step.name for step in restored.steps] == CODE
+    assert "a-add-visible: a locked cell that was doubled" in restored.notes[0]
+
+
+def test_cells_in_another_order_are_run_in_the_source_s() -> None:
+    made = _handed_in()
+    made["cells"].reverse()
+    restored = restore(SOURCE, made)
+    assert [step.name for step in restored.steps] == CODE
+    assert restored.notes == ("Cells were in another order, and were run in the project's.",)
+
+
+def test_own_cells_stay_behind_the_cell_that_they_stood_behind() -> None:
+    made = _handed_in()
+    where = CODE.index("a-add-answer") + 2
+    assert made["cells"][where]["id"] == "a-add-answer"
+    made["cells"].insert(where + 1, building.code("mine", "x = 1"))
+    made["cells"].insert(0, building.code("first", "y = 1"))
+    restored = restore(SOURCE, made)
+    names = [step.name for step in restored.steps]
+    assert names[0] == "own cell 1 after the beginning"
+    assert names[names.index("a-add-answer") + 1] == "own cell 1 after a-add-answer"
+    assert restored.notes == ()
+
+
+def test_a_copy_of_an_answer_is_run_too_where_it_stands() -> None:
+    made = _handed_in()
+    twin = copy.deepcopy(building.find(made, "b-greatest-answer"))
+    twin["source"] = "def greatest(numbers):\n    return sorted(numbers)[-1]"
+    made["cells"].append(twin)
+    restored = restore(SOURCE, made)
+    assert restored.steps[-1].text == twin["source"]
+    assert restored.steps[-1].source is None
+
+
+def test_a_missing_answer_is_the_students_version_and_never_the_solution() -> None:
+    made = _handed_in()
+    made["cells"] = [one for one in _cells(made) if one["id"] != "b-greatest-answer"]
+    restored = restore(SOURCE, made)
+    assert _texts(restored)["b-greatest-answer"] == "# YOUR CODE HERE\nraise NotImplementedError()"
+    assert restored.notes == ("b-greatest-answer: this answer cell is missing.",)
+
+
+def test_cells_that_lost_their_metadata_are_known_by_their_ids() -> None:
+    made = _handed_in()
+    for cell in made["cells"]:
+        cell["metadata"] = {}
+    assert _texts(restore(SOURCE, made)) == _texts(restore(SOURCE, _handed_in()))
+
+
+def test_a_notebook_with_nothing_of_the_project_is_refused() -> None:
+    other = building.notebook(building.code("hello", "print(1)"))
+    for made in (other, building.notebook()):
+        with pytest.raises(GradingError, match="None of the project's answer cells"):
+            restore(SOURCE, made)
+
+
+def test_names_that_statements_bind_are_found_without_running_them() -> None:
+    text = (
+        "import os.path as where, json\nfrom math import pi\na, (b, c) = 1, (2, 3)\nd: int = 1\n"
+        "def f(): hidden = 1\nclass C: pass\nasync def g(): pass\nfor i in []: pass\nx.y = 1"
+    )
+    found = ["where", "json", "pi", "a", "b", "c", "d", "f", "C", "g", "x"]
+    assert names_bound_by(text) == found
+    assert names_bound_by("%time x = 1") == []

@@ -1,0 +1,59 @@
+"""The project is a notebook of nbgrader's: its own steps make the same students' version of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import nbformat
+import pytest
+from nbgrader.preprocessors import (
+    CheckCellMetadata,
+    ClearHiddenTests,
+    ClearOutput,
+    ClearSolutions,
+    LockCells,
+)
+
+from course.grading.release import released
+from course.grading.source import HIDDEN_STUB, parse_source, read_source
+from helpers.settings import PROJECT
+from tests.course.grading import building
+
+# In the order in which `nbgrader generate_assignment` takes them.
+STEPS = (LockCells, ClearSolutions, ClearOutput, CheckCellMetadata, ClearHiddenTests)
+PROJECTS = {
+    "the course's": read_source(PROJECT / "project" / "07_project.ipynb").notebook,
+    "sums": building.sums(),
+}
+
+
+def _read(notebook: dict[str, Any]) -> Any:
+    return nbformat.reads(json.dumps(notebook), as_version=4)
+
+
+def _by_nbgrader(notebook: dict[str, Any]) -> Any:
+    made = _read(notebook)
+    resources: dict[str, Any] = {}
+    for step in STEPS:
+        made, resources = step().preprocess(made, resources)
+    return made
+
+
+@pytest.mark.parametrize("name", PROJECTS)
+def test_nbgrader_releases_the_same_notebook(name: str) -> None:
+    theirs = _by_nbgrader(PROJECTS[name])["cells"]
+    ours = released(parse_source(PROJECTS[name]))["cells"]
+    assert len(theirs) == len(ours)
+    for their, our in zip(theirs, ours, strict=True):
+        # Where nbgrader leaves an empty cell, ours says that it is no mistake; and in ours, links
+        # lead from where students have it.
+        expected = their["source"].strip().replace("](../notebooks/", "](") or HIDDEN_STUB
+        assert our["source"].strip() == expected, our["id"]
+        for mark in ("deletable", "editable"):
+            assert our["metadata"].get(mark) == their["metadata"].get(mark), (our["id"], mark)
+
+
+@pytest.mark.parametrize("name", PROJECTS)
+def test_nbgrader_finds_no_fault_with_the_source(name: str) -> None:
+    CheckCellMetadata().preprocess(_read(PROJECTS[name]), {})

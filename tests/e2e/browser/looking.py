@@ -1,0 +1,152 @@
+"""What the tests look for on the page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from playwright.sync_api import Locator, Page
+
+from course.authoring import picture
+from helpers.settings import PROJECT
+
+#: So many products does the shop have.
+COUNT = 120
+
+#: So many products does a page show at first, and more at each wish.
+PAGE = 24
+
+#: What a browser says of an answer with a status of 400 or more, and of one that did not come.
+FAILED_REQUEST = r"^Failed to load resource: .*(status of [45]\d\d|net::ERR_)"
+
+SCREENSHOTS = PROJECT / "build" / "screenshots"
+
+
+def find_browser() -> str:
+    """Return the system's Chromium. Skips the test where there is none, or fails it in CI."""
+    if found := picture.find_browser():
+        return found
+    reason = f"there is no browser here (looked for {', '.join(picture.BROWSERS)})"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def cards(page: Page) -> Locator:
+    """Return the cards of products, without those that only keep a place."""
+    return page.locator("#products > .card:not(.placeholder)")
+
+
+def card(page: Page, number: int) -> Locator:
+    """Return the card of one product."""
+    return page.locator(f'#products > [data-key="{number}"]')
+
+
+def shown_ids(page: Page) -> list[int]:
+    """Return the products that are shown, in their order."""
+    return [int(key) for key in cards(page).evaluate_all("all => all.map((c) => c.dataset.key)")]
+
+
+def asked(page: Page) -> list[tuple[str, str]]:
+    """Return the filters in the page's address."""
+    return parse_qsl(urlsplit(page.url).query)
+
+
+def keep_screenshot(page: Page, name: str) -> Path:
+    """Save what is seen below ``build/screenshots``."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    file = SCREENSHOTS / f"{name}.png"
+    page.screenshot(path=file, animations="disabled")
+    return file
+
+
+def field(product: Locator, name: str) -> Locator:
+    """Return a field of a card: ``"name"``, ``"price"``, …, ``"stock"``."""
+    return product.locator(f'[data-field="{name}"]')
+
+
+def store_of(part: Locator) -> tuple[str, str]:
+    """Return the store whose field a part stands in, and the colour of that field's rail."""
+    store, colour = part.evaluate(
+        """(part) => {
+            const field = part.closest("[data-store]");
+            return [field.dataset.store, getComputedStyle(field, "::before").backgroundColor];
+        }"""
+    )
+    return store, _hexadecimal(colour)
+
+
+def _hexadecimal(colour: str) -> str:
+    red, green, blue = (int(part) for part in colour.removeprefix("rgb(").rstrip(")").split(","))
+    return f"#{red:02X}{green:02X}{blue:02X}"
+
+
+def focused(page: Page) -> str:
+    """Return what has the focus, in a word: its id, its classes or its element's name."""
+    found: str = page.evaluate(
+        """() => {
+            const at = document.activeElement;
+            return at.id || at.className || at.localName;
+        }"""
+    )
+    return found
+
+
+def overflow(page: Page) -> int:
+    """Return by how many pixels the page is wider than its window."""
+    wider: int = page.evaluate(
+        "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    return wider
+
+
+def texts_of(part: Locator) -> Callable[[], list[str]]:
+    """Note each text that the stock within a part will have; return how to read the notes."""
+    notes = part.evaluate_handle(
+        """(part) => {
+            const notes = [];
+            const note = () => notes.push(part.querySelector(".stock").textContent);
+            new MutationObserver(note).observe(part, { childList: true, subtree: true });
+            return notes;
+        }"""
+    )
+    return notes.json_value
+
+
+def tab_stops(page: Page, most: int) -> list[str]:
+    """Press Tab and return what each stop belongs to, repetitions left out."""
+    stops: list[str] = []
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        found: str = page.evaluate(
+            """() => {
+                const at = document.activeElement;
+                if (at.id) return at.id;
+                const around = at.closest("#filters, #chips, #products, #drawer");
+                return around ? around.id : at.className || at.localName;
+            }"""
+        )
+        if not stops or stops[-1] != found:
+            stops.append(found)
+        if found == "more":
+            break
+    return stops
+
+
+def call_each(page: Page, module: str, function: str, *cases: tuple[object, ...]) -> list[Any]:
+    """Call a function of a module once for each case, with the case as its arguments."""
+    found: list[Any] = page.evaluate(
+        """async ([module, name, cases]) => {
+            const called = (await import(`/storefront/${module}.js`))[name];
+            return cases.map((given) => {
+                const found = called(...given);
+                return found instanceof URLSearchParams ? found.toString() : found;
+            });
+        }""",
+        [module, function, [list(case) for case in cases]],
+    )
+    return found

@@ -1,0 +1,136 @@
+"""Scenarios: statements in a file, and what genuine Citus answered to each of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from tests.e2e.conformance.databases import Connection, Database
+
+DATA = Path(__file__).parent / "data"
+_FOLDER = DATA / "scenarios"
+
+#: What a statement answered: columns and rows, or the number of rows, or an error.
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement of a scenario, with ``PORT0``, ``PORT1``, … for the nodes' ports."""
+
+    number: int
+    sql: str
+
+    @property
+    def ordered(self) -> bool:
+        return "order by" in self.sql.lower()
+
+
+def names() -> list[str]:
+    """Return the scenarios' names."""
+    return sorted(path.stem for path in _FOLDER.glob("*.sql"))
+
+
+def statements(name: str) -> list[Statement]:
+    """Return the statements of a scenario, numbered from 1."""
+    return [
+        Statement(number, sql)
+        for number, sql in enumerate(_split((_FOLDER / f"{name}.sql").read_text("utf-8")), 1)
+    ]
+
+
+def recorded(name: str) -> list[Answer]:
+    """Return what genuine Citus answered to each statement of a scenario."""
+    answers: list[Answer] = json.loads((_FOLDER / f"{name}.json").read_text("utf-8"))
+    assert [answer["sql"] for answer in answers] == [one.sql for one in statements(name)]
+    return [_essence(answer) for answer in answers]
+
+
+def answers_here(name: str) -> dict[int, Answer]:
+    """Return what the course's own cluster answers where it differs, by the statement's number."""
+    answers = json.loads((DATA / "answers_here.json").read_text("utf-8"))
+    return {int(number): answer for number, answer in answers.get(name, {}).items()}
+
+
+def replay(name: str, database: Database) -> list[Answer]:
+    """Run a scenario in a database and return what each statement answers there."""
+    answers = []
+    connection = database.connect()
+    for statement in statements(name):
+        answers.append(_ask(connection, statement.sql, database.ports))
+        if connection.closed:
+            connection = database.connect()
+    connection.close()
+    return answers
+
+
+def same(statement: Statement, expected: Answer, found: Answer) -> bool:
+    """Tell whether two answers are the same; rows in any order unless the statement orders them."""
+    if statement.ordered or "rows" not in expected or "rows" not in found:
+        return expected == found
+    return expected["columns"] == found["columns"] and sorted(
+        map(repr, expected["rows"])
+    ) == sorted(map(repr, found["rows"]))
+
+
+def _split(text: str) -> Iterator[str]:
+    """Give the statements of a file: each ends with a line that ends with a semicolon."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if not lines and (line.startswith("--") or not line.strip()):
+            continue
+        lines.append(line.rstrip())
+        if lines[-1].endswith(";"):
+            yield "\n".join(lines)[:-1]
+            lines = []
+
+
+def _ask(connection: Connection, sql: str, ports: list[int]) -> Answer:
+    sql = re.sub(r"PORT(\d)", lambda found: str(ports[int(found[1])]), sql)
+    try:
+        cursor = connection.execute(sql.encode(), prepare=False)
+    except psycopg.Error as error:
+        diag = error.diag
+        said = (diag.message_primary, diag.message_detail, diag.message_hint)
+        message, detail, hint = (_plain(text, ports) for text in said)
+        return {
+            "error": {
+                "sqlstate": diag.sqlstate,
+                "message": message,
+                "detail": detail,
+                "hint": hint,
+            }
+        }
+    if cursor.description is None:
+        return {"rowcount": cursor.rowcount}
+    return {
+        "columns": [column.name for column in cursor.description],
+        "rows": _plain(cursor.fetchall(), ports),
+    }
+
+
+def _essence(answer: Answer) -> Answer:
+    return {key: answer[key] for key in ("columns", "rows", "rowcount", "error") if key in answer}
+
+
+def _plain(value: object, ports: list[int]) -> Any:
+    """Return a value as JSON keeps it, with the nodes' ports replaced by their names."""
+    match value:
+        case None | bool() | float():
+            return value
+        case int():
+            return f"PORT{ports.index(value)}" if value in ports else value
+        case list() | tuple():
+            return [_plain(one, ports) for one in value]
+        case dict():
+            return {key: _plain(one, ports) for key, one in value.items()}
+    text = str(value)
+    for number, port in enumerate(ports):
+        text = text.replace(str(port), f"PORT{number}")
+    return text

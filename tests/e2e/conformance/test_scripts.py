@@ -1,0 +1,104 @@
+"""A database becomes part of a cluster: made on every node, joined, its scripts of one version."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from helpers.citus import sql_scripts
+from helpers.citus.cluster_databases import Node, create_database, drop_database, make_all_ready
+from helpers.citus.sql_scripts import load_scripts
+from helpers.errors import StoreError
+from helpers.stores.connect import connect_postgres
+from tests.e2e.conformance.databases import Cluster, Database, rows, value
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture
+def plain(cluster: Cluster, database: Database) -> Database:
+    """A database of a cluster without Citus."""
+    if cluster.citus:
+        pytest.skip("genuine Citus needs no scripts")
+    return database
+
+
+def test_scripts_are_loaded_once(plain: Database) -> None:
+    """A second time changes nothing: the tables stay distributed."""
+    with plain.connect() as connection:
+        connection.execute("CREATE TABLE t (k int PRIMARY KEY)")
+        connection.execute("SELECT create_distributed_table('t', 'k', shard_count => 2)")
+        load_scripts(connection, "coordinator")
+        assert value(connection, "SELECT count(*) FROM citus_shards") == 2
+
+
+@pytest.mark.parametrize("version", ["'of last year'", "NULL"])
+def test_scripts_of_another_version_are_refused(version: str, plain: Database) -> None:
+    with plain.connect() as connection, connection.transaction(force_rollback=True):
+        connection.execute(f"COMMENT ON SCHEMA sharding IS {version}".encode())
+        with pytest.raises(StoreError, match="another version of this course"):
+            load_scripts(connection, "coordinator")
+
+
+def test_scripts_are_loaded_whole_or_not_at_all(
+    cluster: Cluster, plain: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the second script fails, nothing is left of the first."""
+    files = [tmp_path / name for name in ("01_good.sql", "02_bad.sql")]
+    for file, text in zip(files, ("CREATE SCHEMA sharding", "SELECT 1 / 0"), strict=True):
+        file.write_text(text, "utf-8")
+    monkeypatch.setattr(sql_scripts, "scripts", lambda *_: files)
+    with (
+        connect_postgres(cluster.nodes[0].url, database="postgres") as connection,
+        connection.transaction(force_rollback=True),
+    ):
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            load_scripts(connection, "coordinator")
+        assert value(connection, "SELECT to_regnamespace('sharding')") is None
+
+
+def test_a_database_is_made_joined_and_dropped_on_every_node(cluster: Cluster) -> None:
+    """To make it again changes nothing; to drop it again is no error."""
+    name = f"{cluster.name}_made"
+    nodes = cluster.nodes[:3]
+    try:
+        for _ in range(2):
+            create_database(nodes, name, citus=cluster.citus)
+            assert _where(nodes, name) == [True, True, True]
+            with connect_postgres(nodes[0].url, database=name) as connection:
+                known = rows(connection, "SELECT nodeport FROM pg_dist_node ORDER BY nodeid")
+                assert known == [(node.port,) for node in nodes]
+    finally:
+        for _ in range(2):
+            drop_database(cluster.nodes, name)
+    assert _where(nodes, name) == [False, False, False]
+
+
+def test_a_node_that_does_not_answer_is_named(cluster: Cluster) -> None:
+    """The others may have got the database by then: it is dropped where it can be."""
+    name = f"{cluster.name}_unreached"
+    first, second = cluster.nodes[:2]
+    dead = replace(second, url=second.url.replace(f":{second.port}/", ":1/"))
+    try:
+        with pytest.raises(StoreError, match=r"127\.0\.0\.1:1/.*nobody listens there"):
+            make_all_ready([first, dead], name, citus=cluster.citus)
+        with pytest.raises(StoreError, match=r"127\.0\.0\.1:1/"):
+            drop_database([first, dead], name)
+        assert _where([first], name) == [False]
+    finally:
+        with contextlib.suppress(StoreError):
+            drop_database([first], name)
+
+
+def _where(nodes: tuple[Node, ...] | list[Node], name: str) -> list[bool]:
+    """Return whether each node has the database."""
+    found = []
+    for node in nodes:
+        with connect_postgres(node.url, database="postgres") as connection:
+            query = "SELECT count(*) FROM pg_database WHERE datname = %s"
+            found.append(value(connection, query, name) == 1)
+    return found

@@ -1,0 +1,335 @@
+"""Each thing that a drill does to a server, and that all of them come back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+
+import psutil
+import psycopg
+import pytest
+import redis
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+from helpers.embedded import EmbeddedServers
+from helpers.errors import DrillError, ServerError, SettingsError, StoreError
+from helpers.faults import Drills, practice
+from helpers.faults.fault_lock import only_one
+from helpers.faults.server_control import LOCK
+from helpers.settings import PROJECT
+from helpers.shop import open_shop
+from helpers.stores import Stores
+from tests.e2e.servers.driving import NAMES, call, environ, pids, shared_servers
+
+pytestmark = pytest.mark.servers
+
+_RESTARTED = [("worker1", "freeze"), ("mongo", None)]
+RUNNING = dict.fromkeys(NAMES, "running")
+
+
+@pytest.fixture(scope="module")
+def running(request: pytest.FixtureRequest) -> EmbeddedServers:
+    """Servers that run; each test leaves them running."""
+    return shared_servers(request.session)
+
+
+@pytest.fixture
+def shop(running: EmbeddedServers) -> Iterator[Stores]:
+    with open_shop(running.settings) as stores:
+        yield stores
+
+
+@pytest.fixture
+def drills(running: EmbeddedServers, shop: Stores) -> Iterator[Drills]:
+    with practice(shop, settings=running.settings, wait_seconds=0) as drills:
+        yield drills
+
+
+def states(servers: EmbeddedServers) -> dict[str, str]:
+    return {name: servers.server(name).state() for name in NAMES}
+
+
+def hangs(servers: EmbeddedServers, name: str) -> bool:
+    """Tell whether a server accepts a connection and then says nothing."""
+    url = servers.server(name).url  # type: ignore[attr-defined]
+    try:
+        if name == "redis":
+            with redis.Redis.from_url(url, socket_timeout=1, retry=None) as caller:
+                caller.ping()
+        elif name == "mongo":
+            with MongoClient[dict[str, object]](url, serverSelectionTimeoutMS=1000) as client:
+                client.admin.command("ping")
+        else:
+            psycopg.connect(url, connect_timeout=2).close()
+    except (redis.TimeoutError, psycopg.errors.ConnectionTimeout):
+        return True
+    except PyMongoError as error:
+        return "refused" not in str(error)
+    return False
+
+
+@pytest.mark.parametrize(
+    "name", ["redis", *(pytest.param(one, marks=pytest.mark.verify) for one in NAMES[:-1])]
+)
+def test_a_server_is_frozen_stopped_and_killed_alone_and_comes_back(
+    running: EmbeddedServers, drills: Drills, name: str
+) -> None:
+    before = pids(running)
+    with drills.frozen(name):
+        assert drills.state() == RUNNING | {name: "frozen"}
+        for process in running.server(name).processes():
+            assert process.status() == psutil.STATUS_STOPPED
+        assert hangs(running, name)
+    assert drills.state() == RUNNING
+    assert running.server(name).answers()
+    assert pids(running) == before, "it goes on as it was"
+    acts: list[tuple[Callable[[str], None], Callable[[str], None]]] = [
+        (drills.stop, drills.restart),
+        (drills.kill, drills.start),
+    ]
+    for act, bring_back in acts:
+        before = pids(running)
+        act(name)
+        assert drills.state() == RUNNING | {name: "stopped"}
+        assert running.server(name).processes() == []
+        assert not running.server(name).answers()
+        bring_back(name)
+        assert running.server(name).answers()
+        after = pids(running)
+        assert {one for one in NAMES if before[one] != after[one]} == {name}
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("redis", None),
+        *(pytest.param(*case, marks=pytest.mark.verify) for case in _RESTARTED),
+    ],
+)
+def test_a_restart_gives_a_new_process_whatever_was_before(
+    running: EmbeddedServers, drills: Drills, name: str, first: str | None
+) -> None:
+    before = pids(running)[name]
+    if first is not None:
+        getattr(drills, first)(name)
+    drills.restart(name)
+    assert drills.state() == RUNNING
+    assert running.server(name).answers()
+    assert pids(running)[name] != before
+
+
+@pytest.mark.verify
+def test_what_is_done_twice_or_to_a_server_that_is_away_does_nothing_more(drills: Drills) -> None:
+    for _ in range(2):
+        drills.freeze("redis")
+        assert drills.state()["redis"] == "frozen"
+    for _ in range(2):
+        drills.stop("redis")  # also a frozen one
+        drills.kill("redis")
+        drills.freeze("redis")
+        drills.thaw("redis")
+        assert drills.state()["redis"] == "stopped"
+    for _ in range(2):
+        drills.start("redis")
+        drills.thaw("redis")
+        assert drills.state() == RUNNING
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed", "frozen"])
+def test_the_end_of_a_block_brings_back_also_after_an_exception(drills: Drills, how: str) -> None:
+    def body() -> None:
+        with getattr(drills, how)("redis"):
+            assert drills.state()["redis"] != "running"
+            _ = 1 / 0
+
+    with pytest.raises(ZeroDivisionError):
+        body()
+    assert drills.state() == RUNNING
+
+
+def break_all(drills: Drills) -> None:
+    drills.kill("coordinator")
+    drills.freeze("worker1")
+    drills.stop("worker2")
+    drills.freeze("mongo")
+    drills.kill("redis")
+
+
+@pytest.mark.verify
+def test_all_is_restored_at_the_end_whatever_the_body_raises(
+    running: EmbeddedServers, shop: Stores
+) -> None:
+    def body() -> None:
+        with practice(shop, settings=running.settings) as drills:
+            break_all(drills)
+            assert "running" not in drills.state().values()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        body()
+    assert states(running) == RUNNING
+    assert running.running() is not None
+
+
+@pytest.mark.verify
+def test_the_guard_restores_where_we_were_interrupted_at_it(
+    running: EmbeddedServers, shop: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    def body() -> None:
+        with practice(shop, settings=running.settings) as drills:
+            break_all(drills)
+            monkeypatch.setattr("helpers.faults.restoring.bring_back", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        body()
+    assert states(running) == RUNNING
+    assert all(running.server(name).answers() for name in NAMES)
+
+
+PRACTISING = """
+import time
+from helpers.faults import practice
+from helpers.shop import open_shop
+from tests.e2e.faults.test_server_control import break_all
+with open_shop() as shop, practice(shop) as drills:
+    break_all(drills)
+    print(*drills.state().values(), flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+def test_all_is_restored_when_the_practising_process_dies(
+    running: EmbeddedServers, shop: Stores, sign: signal.Signals
+) -> None:
+    practising = subprocess.Popen(
+        [sys.executable, "-c", PRACTISING],
+        cwd=PROJECT,
+        env=environ(running.settings.home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with practising:
+        assert practising.stdout is not None
+        said = practising.stdout.readline().split()
+        assert said == ["stopped", "frozen", "stopped", "frozen", "stopped"]
+        os.kill(practising.pid, sign)
+    # The next drill begins when the guard has done its work, and not before.
+    with open_lock(running):
+        assert states(running) == RUNNING
+        assert all(running.server(name).answers() for name in NAMES)
+
+
+def open_lock(servers: EmbeddedServers) -> AbstractContextManager[int]:
+    return only_one(servers.home.path / LOCK, wait_seconds=120)
+
+
+def test_two_drills_at_once_exclude_each_other(running: EmbeddedServers, shop: Stores) -> None:
+    with practice(shop, settings=running.settings):
+        with (
+            pytest.raises(DrillError, match=f"on already, by process {os.getpid()}"),
+            practice(shop, settings=running.settings, wait_seconds=0.2),
+        ):
+            pytest.fail("two drills at once")
+        done = call(running.settings.home, "drill", "stop", "redis")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"by process {os.getpid()}" in done.stderr
+        assert states(running) == RUNNING
+    with practice(shop, settings=running.settings, wait_seconds=0):
+        pass
+
+
+def test_a_drill_waits_for_the_end_of_another(running: EmbeddedServers, shop: Stores) -> None:
+    def second() -> str:
+        with practice(shop, settings=running.settings) as drills:
+            return drills.state()["redis"]
+
+    with ThreadPoolExecutor(1) as pool, practice(shop, settings=running.settings) as drills:
+        drills.freeze("redis")
+        waiting = pool.submit(second)
+        with pytest.raises(TimeoutError):
+            waiting.result(0.3)
+    assert waiting.result() == "running"
+
+
+@pytest.mark.verify
+def test_up_heals_a_server_that_was_left_frozen(running: EmbeddedServers) -> None:
+    before = pids(running)
+    running.server("worker1").freeze()
+    running.up()
+    assert states(running) == RUNNING
+    assert pids(running) == before
+
+
+@pytest.mark.verify
+def test_servers_that_were_stopped_meanwhile_stay_so(
+    running: EmbeddedServers, shop: Stores
+) -> None:
+    with practice(shop, settings=running.settings) as drills:
+        drills.freeze("redis")
+        running.down()
+    assert set(states(running).values()) == {"stopped"}
+    with pytest.raises(ServerError, match="cannot be started alone"):
+        running.start("redis")
+    open_shop(running.settings).close()
+    assert states(running) == RUNNING
+
+
+def test_an_unknown_server_is_named(drills: Drills) -> None:
+    acts: list[Callable[[str], object]] = [drills.stop, drills.freeze, drills.restart, drills.start]
+    for act in acts:
+        with pytest.raises(ServerError, match="no server called 'postgres'"):
+            act("postgres")
+
+
+def test_other_stores_than_those_of_the_servers_are_refused(
+    running: EmbeddedServers, drills: Drills
+) -> None:
+    with (
+        pytest.raises(SettingsError, match="not those behind links"),
+        practice(drills.stores, settings=running.settings),
+    ):
+        pytest.fail("it drilled other servers")
+
+
+def test_a_store_whose_server_is_away_is_named(drills: Drills) -> None:
+    with drills.stopped("redis"), pytest.raises(StoreError) as caught:
+        drills.connect()
+    assert caught.value.store == "Redis"
+    with drills.connect() as stores:
+        assert stores.redis.ping()
+
+
+def test_commands_do_the_same_and_leave_it_so(running: EmbeddedServers) -> None:
+    home, name = running.settings.home, "redis"
+    for action, state in [
+        ("freeze", "frozen"),
+        ("thaw", "running"),
+        ("stop", "stopped"),
+        ("restart", "running"),
+        ("kill", "stopped"),
+        ("restart", "running"),
+    ]:
+        done = call(home, "drill", action, name)
+        assert done.returncode == 0, done.stderr
+        assert dict(line.split() for line in done.stdout.splitlines()) == RUNNING | {name: state}
+        assert states(running)[name] == state
+        assert call(home, "drill", "state").stdout == done.stdout
+    assert call(home, "drill", "stop", "mysql").returncode == 2
+
+
+def test_commands_say_where_nothing_runs(own_servers: EmbeddedServers) -> None:
+    done = call(own_servers.settings.home, "drill", "stop", "redis")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "No servers are running" in done.stderr

@@ -1,0 +1,72 @@
+"""A class that is graded, in a folder for temporary files that is this grading's alone."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from course.grading.grade import Grader, Report
+from course.grading.source import Notebook
+from tests.course.grading import building
+
+#: What the grader keeps a submission from, Linux keeps it from.
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="submissions are confined on Linux only")
+
+
+@dataclass(frozen=True)
+class Graded:
+    """A folder that was graded, and what was ``left`` behind: processes and temporary files."""
+
+    grader: Grader
+    folder: Path
+    report: Report
+    left: list[str]
+
+    @property
+    def rows(self) -> dict[str, dict[str, str]]:
+        """The gradebook's rows, by student."""
+        with (self.grader.to / "grades.csv").open(encoding="utf-8", newline="") as file:
+            return {row["student"]: row for row in csv.DictReader(file)}
+
+    def page(self, student: str) -> str:
+        """Return a student's page of feedback."""
+        return (self.grader.to / "feedback" / f"{student}.html").read_text("utf-8")
+
+
+def grade(grader: Grader, folder: Path, handed_in: Mapping[str, Notebook | bytes]) -> Graded:
+    """Write what was ``handed_in`` into ``folder``, by student, and grade it.
+
+    Other tests may grade at the same time. What is left behind is therefore looked for by the
+    folder for temporary files, which all processes of this grading have in their environment.
+    """
+    for name, made in handed_in.items():
+        place = folder / f"{name}.ipynb"
+        if isinstance(made, bytes):
+            place.write_bytes(made)
+        else:
+            building.write(made, place)
+    with tempfile.TemporaryDirectory() as temporary, pytest.MonkeyPatch.context() as patched:
+        Path(temporary).chmod(0o711)  # as root, the submissions' accounts pass through it
+        patched.setenv("TMPDIR", temporary)
+        patched.setattr(tempfile, "tempdir", temporary)
+        report = grader.grade(folder, progress=False)
+        left = [file.name for file in Path(temporary).iterdir()] + _processes_with(temporary)
+    return Graded(grader, folder, report, left)
+
+
+def _processes_with(temporary: str) -> list[str]:
+    """Return the names of the processes whose environment has a path below ``temporary``."""
+    return [
+        process.name()
+        for process in psutil.process_iter(["environ"])
+        if process.pid != os.getpid()
+        and any(value.startswith(temporary) for value in (process.info["environ"] or {}).values())
+    ]

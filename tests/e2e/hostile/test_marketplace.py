@@ -1,0 +1,65 @@
+"""Submissions over the three stores: each has its own, and nobody else's suffer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from course.grading.grade import Grader
+from course.grading.running import Limits
+from tests.course.grading import building
+from tests.e2e.hostile import marketplace
+from tests.e2e.hostile.grading import LINUX, Graded, grade
+
+pytestmark = [pytest.mark.verify, LINUX]
+
+LIMITS = Limits(cell_seconds=240)
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory: pytest.TempPathFactory) -> Graded:
+    """Everything that can be handed in, graded."""
+    top = tmp_path_factory.mktemp("grading")
+    source = building.write(marketplace.project(), top / "source" / "07.ipynb")
+    handed_in = {
+        "perfect": marketplace.perfect(),
+        "half-done": marketplace.half_done(),
+        **{name: marketplace.with_cell(one.text) for name, one in marketplace.CELLS.items()},
+        "zz-perfect": marketplace.perfect(),
+    }
+    return grade(Grader(source, top / "graded", jobs=2, limits=LIMITS), top / "in", handed_in)
+
+
+@pytest.mark.parametrize(
+    ("student", "points"),
+    [
+        ("perfect", ("10", "10", "10", "30")),
+        ("zz-perfect", ("10", "10", "10", "30")),
+        ("half-done", ("10", "10", "4", "24")),
+    ],
+)
+def test_honest_work_gets_what_it_is_worth(
+    graded: Graded, student: str, points: tuple[str, ...]
+) -> None:
+    row = graded.rows[student]
+    assert (row["a"], row["b"], row["c"], row["automatic"]) == points
+
+
+@pytest.mark.parametrize("name", marketplace.CELLS)
+def test_whoever_turns_against_the_stores_loses_what_needs_them(graded: Graded, name: str) -> None:
+    row, expected = graded.rows[name], marketplace.CELLS[name]
+    for sentence in expected.says:
+        assert sentence in row["status"]
+    assert row["automatic"] == str(expected.points)
+    assert not Path("/etc/course-was-here").exists()
+
+
+def test_nothing_is_left_behind(graded: Graded) -> None:
+    assert graded.left == []
+
+
+def test_two_runs_give_the_same_grades_and_the_same_pages(graded: Graded) -> None:
+    first, second = (graded.rows[student] for student in ("perfect", "zz-perfect"))
+    assert first | {"student": "zz-perfect"} == second
+    assert graded.page("perfect").replace("perfect", "zz-perfect") == graded.page("zz-perfect")

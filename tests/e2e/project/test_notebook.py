@@ -1,0 +1,184 @@
+"""The source notebook: what nbgrader reads in it, and what a student's version is made from."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import symtable
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from tests.e2e.project.running import NOTEBOOK, TASKS, cells, full_points, solution, untouched
+
+RAW: list[dict[str, Any]] = json.loads(NOTEBOOK.read_text("utf-8"))["cells"]
+GRADED = [cell for cell in RAW if "nbgrader" in cell["metadata"]]
+
+
+def _source(cell: dict[str, Any]) -> str:
+    return "".join(cell["source"])
+
+
+def _known(cell: dict[str, Any]) -> dict[str, Any]:
+    known: dict[str, Any] = cell["metadata"]["nbgrader"]
+    return known
+
+
+def test_it_is_worth_100_points_over_six_tasks() -> None:
+    assert sum(cell.points for cell in cells()) == 100
+    assert {cell.task for cell in cells() if cell.points} == set(TASKS)
+    assert sum(full_points().values()) == 82
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_task_has_an_answer_two_checks_and_a_text(task: str) -> None:
+    kinds = Counter(
+        (cell.kind, cell.code, cell.key.rpartition("-")[2] if cell.points else "")
+        for cell in cells()
+        if cell.task == task and cell.kind in {"answer", "test", "manual"}
+    )
+    assert kinds == {
+        ("answer", True, ""): 1,
+        ("test", True, "visible"): 1,
+        ("test", True, "hidden"): 1,
+        ("manual", False, "text"): 1,
+    }
+
+
+@pytest.mark.parametrize("cell", GRADED, ids=lambda cell: cell["id"])
+def test_nbgrader_can_read_what_is_said_of_a_cell(cell: dict[str, Any]) -> None:
+    """The rules are those of schema version 3 of nbgrader's metadata."""
+    known = _known(cell)
+    assert set(known) - {"points"} == {
+        "cell_type",
+        "grade",
+        "grade_id",
+        "locked",
+        "schema_version",
+        "solution",
+        "task",
+    }
+    assert (known["schema_version"], known["task"]) == (3, False)
+    assert known["cell_type"] == cell["cell_type"]
+    assert known["grade_id"] == cell["id"]
+    assert ("points" in known) == known["grade"]
+    assert known["locked"] != known["solution"], "what is not answered is not to be changed"
+    if cell["cell_type"] == "markdown":
+        assert known["grade"]
+        assert known["solution"]
+
+
+def test_grade_ids_are_unique() -> None:
+    assert max(Counter(_known(cell)["grade_id"] for cell in GRADED).values()) == 1
+
+
+def test_whatever_a_student_runs_is_known_to_nbgrader() -> None:
+    """A cell of code that is not could be changed, and would not be put back."""
+    assert [cell["id"] for cell in RAW if cell["cell_type"] == "code" and cell not in GRADED] == []
+
+
+@pytest.mark.parametrize("cell", GRADED, ids=lambda cell: cell["id"])
+def test_markers_stand_in_pairs_where_they_belong(cell: dict[str, Any]) -> None:
+    known, text = _known(cell), _source(cell)
+    for what, expected in (
+        ("SOLUTION", known["solution"]),
+        ("HIDDEN TESTS", known["grade_id"].endswith("-hidden")),
+    ):
+        begins, ends = text.count(f"### BEGIN {what}"), text.count(f"### END {what}")
+        assert begins == ends
+        assert (begins > 0) == expected
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_nothing_of_an_answer_is_left_in_what_a_student_gets(task: str) -> None:
+    left = untouched(task)
+    compile(left, task, "exec")
+    own = {line.strip() for line in solution(task).splitlines()}
+    kept = {line.strip() for line in left.splitlines()} & own
+    assert "NotImplementedError" in left
+    assert all(line.startswith(('"""', "def ")) or not line for line in kept), kept
+
+
+@pytest.mark.parametrize("cell", GRADED, ids=lambda cell: cell["id"])
+def test_a_hidden_check_stands_between_its_markers_alone(cell: dict[str, Any]) -> None:
+    if not _known(cell)["grade_id"].endswith("-hidden"):
+        return
+    before, _, rest = _source(cell).partition("### BEGIN HIDDEN TESTS\n")
+    after = rest.partition("### END HIDDEN TESTS")[2]
+    assert all(line.startswith("#") for line in before.splitlines())
+    assert not after.strip()
+
+
+@pytest.mark.parametrize("cell", GRADED, ids=lambda cell: cell["id"])
+def test_checks_bring_what_they_use(cell: dict[str, Any]) -> None:
+    """An answer may have given the names of an earlier cell to something else."""
+    known = _known(cell)
+    if known["grade"] and cell["cell_type"] == "code":
+        text = _source(cell)
+        assert "from course.marketplace import" in text
+        assert "fresh_stores" in text
+        assert "shop." not in text
+
+
+def _from_outside(source: str) -> set[str]:
+    """Return the names that a cell uses and does not set before: by running through it."""
+    found: set[str] = set()
+    top = symtable.symtable(source, "cell", "exec")
+    tables = [top]
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        for symbol in table.get_symbols():
+            if symbol.is_global() or (table is top and not symbol.is_assigned()):
+                found.add(symbol.get_name())
+    own = {one.get_name() for one in top.get_symbols() if one.is_assigned() or one.is_imported()}
+    return found - own - set(dir(builtins))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_check_uses_nothing_of_another_task(task: str) -> None:
+    """So a mistake in one task cannot cost points in another."""
+    answers = _set_by(solution(task))
+    for cell in cells():
+        if cell.kind == "test" and cell.task == task:
+            used = _from_outside(cell.text)
+            assert used <= answers | {"SEED", "market"}, cell.key
+            assert used & answers, cell.key
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_an_answer_uses_what_its_own_task_gives(task: str) -> None:
+    given = set().union(
+        *(_set_by(cell.text) for cell in cells() if cell.task == task and cell.kind == "given")
+    )
+    assert _from_outside(solution(task)) <= given
+
+
+def _set_by(source: str) -> set[str]:
+    top = symtable.symtable(source, "cell", "exec")
+    return {one.get_name() for one in top.get_symbols() if one.is_assigned() or one.is_imported()}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_rubric_has_as_many_points_as_the_text(task: str) -> None:
+    (points,) = (cell.points for cell in cells() if cell.task == task and cell.kind == "manual")
+    number = next(
+        place
+        for place, cell in enumerate(RAW)
+        if cell["id"].startswith(f"{task}-")
+        and cell["id"].endswith("-text")
+        and "nbgrader" in cell["metadata"]
+    )
+    question = _source(RAW[number - 1])
+    assert "*Looked for:*" in question
+    assert question.count("one point for") == points
+
+
+def test_the_table_of_points_says_what_the_cells_say() -> None:
+    table = _source(next(cell for cell in RAW if cell["id"] == "rules"))
+    for task in TASKS:
+        points = [cell.points for cell in cells() if cell.task == task and cell.points]
+        numbers = " | ".join(f"{one:g}" for one in [*points, sum(points)])
+        assert f"| {task.upper()} | " in table
+        assert f" | {numbers} |" in table

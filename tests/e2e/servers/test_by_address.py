@@ -1,0 +1,210 @@
+"""Servers given by address: how they are found, how databases on them are made and reached.
+
+Together with the notebooks, these tests are what ``make by-address`` runs. They set the addresses
+themselves, so that they hold the same in a run that starts servers of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from helpers.citus.cluster_databases import Node, drop_database, find_nodes, nodes_of
+from helpers.errors import SettingsError, StoreError
+from helpers.settings import Addresses, Settings, load_settings
+from helpers.shop import locate, open_shop
+from helpers.shop.opening import open_databases, start_worker
+from helpers.stores import Stores
+from helpers.stores.async_stores import connect_async
+from helpers.stores.environment import environment_of
+from helpers.stores.pooled_stores import connect_pooled
+from helpers.stores.proxied_stores import linked
+
+pytestmark = pytest.mark.by_address
+
+WORKERS = 2
+NOWHERE = Path(os.devnull)
+
+Open = Callable[[Addresses], AbstractContextManager[Stores]]
+
+
+@pytest.fixture
+def addresses(shared: Stores) -> Addresses:
+    """The servers' addresses as a user would give them, with a database that has two workers.
+
+    The shop's own may have three: a lesson adds one.
+    """
+    coordinator = environment_of(shared)["POSTGRES_URL"]
+    workers = shared.addresses.workers[:WORKERS]
+    return replace(shared.addresses, coordinator=coordinator, workers=workers)
+
+
+@pytest.fixture
+def given(addresses: Addresses, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The settings of an environment that holds these addresses, and no folder for own servers."""
+    monkeypatch.setenv("POSTGRES_URL", addresses.coordinator)
+    monkeypatch.setenv("POSTGRES_WORKER_URLS", " ".join(addresses.workers))
+    monkeypatch.setenv("MONGO_URL", addresses.mongo)
+    monkeypatch.setenv("REDIS_URL", addresses.redis)
+    monkeypatch.setenv("SHOP_HOME", str(NOWHERE))
+    return load_settings(dotenv=NOWHERE)
+
+
+@pytest.fixture
+def make(shared: Stores, redis_number: int) -> Iterator[Open]:
+    """Make databases for one test on the servers at some addresses; drop them after the test."""
+    name = f"{shared.mongo.name}_by_address"
+    yield lambda chosen: open_databases(name, redis_number, Settings(NOWHERE, addresses=chosen))
+    shared.mongo.client.drop_database(name)
+    shared.redis.flushdb()
+    drop_database(nodes_of(shared.addresses), name)
+
+
+def _registered(stores: Stores) -> list[tuple[str, int]]:
+    """Return host and port of the workers that the coordinator knows."""
+    return stores.postgres.execute(
+        "SELECT nodename, nodeport FROM pg_dist_node WHERE groupid <> 0 ORDER BY nodeid"
+    ).fetchall()
+
+
+def _assert_rows_reach_both_workers(stores: Stores) -> None:
+    stores.postgres.execute("CREATE TABLE spread (id bigint PRIMARY KEY)")
+    stores.postgres.execute("SELECT create_distributed_table('spread', 'id', shard_count => 4)")
+    stores.postgres.execute("INSERT INTO spread SELECT generate_series(1, 40)")
+    placed = stores.postgres.execute(
+        "SELECT count(DISTINCT nodeport) FROM citus_shards WHERE table_name = 'spread'::regclass"
+    ).fetchone()
+    assert placed == (WORKERS,)
+    assert stores.postgres.execute("SELECT count(*) FROM spread").fetchone() == (40,)
+
+
+def test_servers_given_by_address_are_used_as_they_are(
+    given: Settings, addresses: Addresses
+) -> None:
+    assert locate(given) == addresses
+    with pytest.raises(SettingsError, match="only where the course starts its own servers"):
+        locate(given, workers=3)
+
+
+def test_databases_are_made_empty_on_every_node_and_leave_others_alone(
+    given: Settings, addresses: Addresses, make: Open, stores: Stores
+) -> None:
+    stores.postgres.execute("CREATE TABLE kept (id int)")
+    stores.mongo.kept.insert_one({"_id": 1})
+    for _ in range(2):
+        with make(addresses) as made:
+            tables = made.postgres.execute(
+                "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
+            )
+            assert tables.fetchone() == (0,)
+            assert made.mongo.list_collection_names() == []
+            assert made.redis.dbsize() == 0
+            _assert_rows_reach_both_workers(made)
+            made.mongo.things.insert_one({"_id": 1})
+            made.redis.set("thing", "1")
+    assert stores.postgres.execute("SELECT to_regclass('kept')").fetchone() == ("kept",)
+    assert stores.mongo.kept.count_documents({}) == 1
+    assert not given.home.is_dir(), "no server of our own was started"
+
+
+def test_workers_that_no_address_names_are_asked_of_the_coordinator(
+    addresses: Addresses, make: Open
+) -> None:
+    unnamed = replace(addresses, workers=())
+    assert find_nodes(addresses) == nodes_of(addresses)
+    assert [(node.host, node.port) for node in find_nodes(unnamed)] == [
+        (node.host, node.port) for node in nodes_of(addresses)
+    ]
+    with make(unnamed) as made:
+        assert len(_registered(made)) == WORKERS
+        _assert_rows_reach_both_workers(made)
+
+
+def test_workers_are_registered_under_the_names_that_nodes_use_for_them(
+    addresses: Addresses, make: Open
+) -> None:
+    names = tuple(("localhost", node.port) for node in nodes_of(addresses)[1:])
+    named = replace(addresses, worker_names=names)
+    with make(named) as made:
+        assert _registered(made) == list(names)
+        _assert_rows_reach_both_workers(made)
+        # Another process is told the same.
+        environ = environment_of(made)
+        assert load_settings(environ, dotenv=NOWHERE).addresses == replace(
+            named,
+            coordinator=environ["POSTGRES_URL"],
+            workers=tuple(environ["POSTGRES_WORKER_URLS"].split()),
+            mongo=environ["MONGO_URL"],
+            redis=environ["REDIS_URL"],
+        )
+
+
+def test_workers_that_are_known_but_not_named_are_an_error(addresses: Addresses) -> None:
+    fewer = replace(addresses, workers=addresses.workers[:1])
+    with pytest.raises(StoreError, match="2 workers and POSTGRES_WORKER_URLS names 1") as caught:
+        find_nodes(fewer)
+    password = addresses.coordinator.split("@")[0].rpartition(":")[2]
+    assert password not in str(caught.value)
+
+
+def test_a_further_worker_is_one_that_the_addresses_name(
+    given: Settings, shared: Stores, addresses: Addresses
+) -> None:
+    further = Node("postgresql://u@127.0.0.1:1/d", "127.0.0.1", 1)
+    named = replace(addresses, workers=(*addresses.workers, further.url))
+    assert find_nodes(named)[-1] == further
+    assert find_nodes(named, spare=False) == nodes_of(addresses)
+    with pytest.raises(SettingsError, match="POSTGRES_WORKER_URLS names no further one"):
+        start_worker(shared)
+
+
+def _plain(settings: Settings) -> object:
+    with open_shop(settings) as opened, opened.explaining():
+        assert opened.mongo.seen.find_one() == {"_id": 1}
+        assert opened.postgres.execute("SELECT id FROM seen").fetchone() == (1,)
+        return opened.redis.get("seen")
+
+
+def _linked(settings: Settings) -> object:
+    with open_shop(settings) as opened, linked(opened) as far:
+        assert far.mongo.seen.find_one() == {"_id": 1}
+        assert far.postgres.execute("SELECT id FROM seen").fetchone() == (1,)
+        return far.redis.get("seen")
+
+
+def _pooled(settings: Settings) -> object:
+    with ExitStack() as opened:
+        pooled = opened.enter_context(closing(connect_pooled(locate(settings))))
+        connection = opened.enter_context(pooled.postgres.connection())
+        assert connection.execute("SELECT id FROM seen").fetchone() == (1,)
+        return pooled.redis.get("seen")
+
+
+def _awaited(settings: Settings) -> object:
+    async def read() -> object:
+        async with await connect_async(locate(settings)) as opened:
+            async with opened.postgres.connection() as connection:
+                cursor = await connection.execute("SELECT id FROM seen")
+                assert await cursor.fetchone() == (1,)
+            assert await opened.mongo.seen.find_one() == {"_id": 1}
+            return await opened.redis.get("seen")
+
+    return asyncio.run(read())
+
+
+@pytest.mark.parametrize("read", [_plain, _linked, _pooled, _awaited])
+def test_every_kind_of_connection_reaches_the_databases_that_the_addresses_name(
+    stores: Stores, read: Callable[[Settings], object]
+) -> None:
+    stores.postgres.execute("CREATE TABLE seen (id int)")
+    stores.postgres.execute("INSERT INTO seen VALUES (1)")
+    stores.mongo.seen.insert_one({"_id": 1})
+    stores.redis.set("seen", "1")
+    settings = load_settings(environment_of(stores), dotenv=NOWHERE)
+    assert read(settings) == "1"

@@ -1,0 +1,214 @@
+"""First starts: two at once, cut short, refused, explained; and what a reset leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from helpers.embedded import EmbeddedServers
+from helpers.embedded.data_folder import Memory
+from helpers.embedded.postgres_server import PostgresNode
+from helpers.embedded.valkey_server import ValkeyServer
+from helpers.errors import ServerError
+from helpers.settings import DATABASE, PROJECT, Settings
+from helpers.shop import locate
+from tests.e2e.servers.driving import NAMES, call, command, environ, processes_below, run
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.servers
+
+
+def _exists(*patterns: str) -> Callable[[EmbeddedServers], bool]:
+    return lambda servers: any(
+        file for pattern in patterns for file in servers.settings.home.glob(pattern)
+    )
+
+
+def _creates_databases(servers: EmbeddedServers) -> bool:
+    if servers.home.read() is None:
+        return False
+    try:
+        url = servers.server("worker1").url  # type: ignore[attr-defined]
+        with psycopg.connect(url, dbname="postgres", connect_timeout=5) as connection:
+            statement = "SELECT FROM pg_database WHERE datname = %s"
+            return connection.execute(statement, [DATABASE]).fetchone() is not None
+    except psycopg.OperationalError:
+        return False
+
+
+def _start_and_kill(servers: EmbeddedServers, reached: Callable[[EmbeddedServers], bool]) -> None:
+    """Start the servers in another process, and kill that one as soon as it has come so far."""
+    home = servers.settings.home
+    first = subprocess.Popen(
+        command("up"), cwd=PROJECT, env=environ(home), stdout=subprocess.DEVNULL
+    )
+    try:
+        wait_until(lambda: reached(servers))
+    finally:
+        first.kill()
+        first.wait()
+
+
+def _assert_one_set(home: Path) -> None:
+    below = processes_below(home)
+    all_ = {process.pid for process in below}
+    parents = list[int]()
+    for process in below:
+        with contextlib.suppress(psutil.NoSuchProcess):  # one of PostgreSQL's own, done meanwhile
+            parents.append(process.ppid())
+    assert len([parent for parent in parents if parent not in all_]) == len(NAMES)
+    assert not list(home.rglob("new-*")), "nothing unfinished is left"
+
+
+def test_two_starts_after_one_that_was_killed_give_one_set_and_reset_deletes_all(
+    own_servers: EmbeddedServers,
+) -> None:
+    home = own_servers.settings.home
+    _start_and_kill(own_servers, _exists("postgres/new-*", "postgres/worker1"))
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda _: run(home, "up"), range(2)))
+    assert [one.returncode for one in done] == [0, 0], [one.stderr for one in done]
+    assert len({one.stdout for one in done}) == 1
+    _assert_one_set(home)
+    assert call(home, "reset").returncode == 0
+    assert processes_below(home) == []
+    assert [entry.name for entry in home.iterdir()] == ["lock"]
+    assert call(home, "reset").returncode == 0
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize(
+    "reached",
+    [
+        pytest.param(_exists("new-mongo-*", "mongo"), id="the documents' user"),
+        pytest.param(_exists("postgres/worker?"), id="a node's files"),
+        pytest.param(_creates_databases, id="databases"),
+    ],
+)
+def test_a_start_that_is_killed_is_completed_by_the_next(
+    reached: Callable[[EmbeddedServers], bool], own_servers: EmbeddedServers
+) -> None:
+    """Wherever the first start is cut short, the second one gives exactly one set of servers."""
+    _start_and_kill(own_servers, reached)
+    locate(own_servers.settings)
+    _assert_one_set(own_servers.settings.home)
+
+
+@pytest.mark.verify
+def test_another_worker_is_added_and_remembered(own_servers: EmbeddedServers) -> None:
+    home = own_servers.settings.home
+    assert call(home, "up", "--workers", "1").returncode == 0
+    assert call(home, "up", "--workers", "2").returncode == 0
+    status = json.loads(call(home, "status", "--json").stdout)
+    assert len(status["postgres"]["workers"]) == 2
+    fewer = call(home, "up", "--workers", "1")
+    assert fewer.returncode == 2
+    assert "There are 2 workers" in fewer.stderr
+
+
+def test_no_workers_are_refused(own_servers: EmbeddedServers) -> None:
+    done = call(own_servers.settings.home, "up", "--workers", "0")
+    assert done.returncode == 2
+    assert "0 workers make no cluster" in done.stderr
+
+
+def test_a_directory_of_another_format_is_refused_and_can_be_reset(
+    own_servers: EmbeddedServers,
+) -> None:
+    home = own_servers.settings.home
+    home.mkdir(mode=0o700)
+    (home / "servers.json").write_text('{"format": 99}')
+    for name in ("up", "status", "products"):
+        done = call(home, name)
+        assert done.returncode == 2
+        assert "another version of this course" in done.stderr
+    assert call(home, "reset").returncode == 0
+    assert not (home / "servers.json").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1, "unknown": 2}'])
+def test_a_damaged_memory_is_refused(text: str, own_servers: EmbeddedServers) -> None:
+    home = own_servers.settings.home
+    home.mkdir(mode=0o700)
+    (home / "servers.json").write_text(text)
+    with pytest.raises(ServerError, match=r"damaged|another version"):
+        own_servers.up()
+
+
+def test_a_folder_with_other_files_is_refused_and_left_alone(own_servers: EmbeddedServers) -> None:
+    home = own_servers.settings.home
+    home.mkdir()
+    (home / "thesis.txt").write_text("three years of work")
+    for name in ("up", "reset"):
+        done = call(home, name)
+        assert done.returncode == 2
+        assert "holds other files (thesis.txt)" in done.stderr
+    assert (home / "thesis.txt").read_text() == "three years of work"
+    (home / "thesis.txt").unlink()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = call(tmp_path / "file" / "shop", "up")
+    assert done.returncode == 2
+    assert "cannot be used" in done.stderr
+    assert "SHOP_HOME" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        ("FATAL: could not write: No space left on device", "the disk is full"),
+        ("database files are incompatible with server", "made by another version"),
+        ("bind: Address already in use", "its port is in use"),
+        ("something never seen before", "something never seen before"),
+        ("", "could not be prepared. Its log is"),
+    ],
+)
+def test_a_server_that_fails_is_explained_by_its_log(
+    log: str, expected: str, own_servers: EmbeddedServers
+) -> None:
+    server = own_servers.server("redis")
+    server.log.parent.mkdir(parents=True)
+    server.log.write_text(f"starting\n{log}\n" if log else "")
+    with pytest.raises(ServerError, match=expected):
+        server.fail("could not be prepared", 0)
+    own_servers.home.write(Memory())
+
+
+def test_a_full_disk_is_named_even_where_no_log_could_be_written(
+    own_servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_servers.settings.home.mkdir()
+    usage = shutil.disk_usage("/")._replace(free=5 * 2**20)
+    monkeypatch.setattr("helpers.embedded.server.shutil.disk_usage", lambda _: usage)
+    with pytest.raises(ServerError, match="only 5 MiB are free on its disk"):
+        own_servers.server("redis").fail("could not be prepared", 0)
+
+
+def test_an_unknown_server_is_refused(own_servers: EmbeddedServers) -> None:
+    with pytest.raises(ServerError, match="no server called 'mysql'"):
+        own_servers.server("mysql")
+
+
+def test_durability_is_on_unless_asked_otherwise(own_servers: EmbeddedServers) -> None:
+    assert Settings(Path()).durable
+    settings = own_servers.settings
+    for durable in (True, False):
+        own_servers.settings = replace(settings, durable=durable)
+        node, redis = own_servers.server("coordinator"), own_servers.server("redis")
+        assert isinstance(node, PostgresNode)
+        assert isinstance(redis, ValkeyServer)
+        assert ("fsync=off" in node._options()) == (not durable)
+        assert redis.settings()["appendonly"] == "yes"
+        assert redis.settings()["appendfsync"] == ("everysec" if durable else "no")

@@ -1,0 +1,205 @@
+"""The course's own servers: started once, healed after any crash, stopped without a trace."""
+
+from __future__ import annotations
+
+import json
+import socketserver
+import stat
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+
+from helpers.embedded import EmbeddedServers
+from helpers.embedded.mongo_server import DocumentServer
+from helpers.embedded.postgres_server import PostgresNode
+from helpers.errors import ServerError
+from helpers.shop import open_shop
+from helpers.shop.schema import drop_shop
+from tests.e2e.servers.driving import (
+    NAMES,
+    call,
+    kill,
+    pids,
+    processes_below,
+    run,
+    shared_servers,
+)
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture(scope="module")
+def running(request: pytest.FixtureRequest) -> EmbeddedServers:
+    """Servers that the tests share; each test leaves them so that they can heal."""
+    return shared_servers(request.session)
+
+
+def test_a_first_connection_starts_everything(running: EmbeddedServers) -> None:
+    assert sorted(pids(running)) == sorted(NAMES)
+
+
+@pytest.fixture
+def emptied(running: EmbeddedServers) -> Iterator[EmbeddedServers]:
+    """The servers with an empty shop, before the test and after it."""
+    for number in range(2):
+        with open_shop(running.settings) as stores:
+            drop_shop(stores)
+        if number == 0:
+            yield running
+
+
+@pytest.mark.verify
+def test_products_and_status_give_the_same_answer_after_every_server_was_killed(
+    emptied: EmbeddedServers,
+) -> None:
+    home = emptied.settings.home
+    assert call(home, "seed", "--products", "5").returncode == 0
+    for arguments in (["products", "--json"], ["status", "--json"]):
+        before = call(home, *arguments)
+        assert before.returncode == 0
+        kill(pids(emptied))
+        after = run(home, *arguments)
+        assert (after.returncode, after.stdout) == (0, before.stdout), after.stderr
+    assert json.loads(call(home, "products", "--json").stdout)[0]["name"] == "Laptop A"
+
+
+def test_a_postmaster_whose_number_went_to_another_process_heals(running: EmbeddedServers) -> None:
+    """After a reboot, the process id in PostgreSQL's lock may belong to anybody."""
+    node = running.server("worker1")
+    before = pids(running)
+    kill({"worker1": before["worker1"]})
+    lock = node.directory / "postmaster.pid"
+    lines = lock.read_text().splitlines()
+    lock.write_text("\n".join([str(before["worker2"]), *lines[1:]]) + "\n")
+    open_shop(running.settings).close()
+    assert pids(running) == before | {"worker1": pids(running)["worker1"]}
+
+
+def test_down_leaves_no_process_and_data_and_ports_survive(running: EmbeddedServers) -> None:
+    home = running.settings.home
+    before = running.up()
+    with open_shop(running.settings) as stores:
+        stores.redis.set("survivor", "yes")
+    assert call(home, "down").returncode == 0
+    assert processes_below(home) == []
+    stopped = call(home, "status")
+    assert stopped.returncode == 2
+    assert "are not running" in stopped.stderr
+    assert call(home, "down").returncode == 0, "down twice is harmless"
+    up = call(home, "up")
+    assert up.returncode == 0, up.stderr
+    with open_shop(running.settings) as stores:
+        assert stores.redis.getdel("survivor") == "yes"
+    assert running.running() == (before, running.home.read().prepared)  # type: ignore[union-attr]
+
+
+def test_only_the_owner_gets_in(running: EmbeddedServers) -> None:
+    """Loopback only, a password everywhere, and no secret that another user may read."""
+    addresses = running.up()
+    home = running.settings.home
+    for pid in pids(running).values():
+        for connection in psutil.Process(pid).net_connections("inet"):
+            assert connection.laddr.ip == "127.0.0.1"
+    for process in processes_below(home):
+        for password in (url.split("@")[0].rpartition(":")[2] for url in _urls(addresses)):
+            assert password not in " ".join(process.cmdline())
+    others = stat.S_IROTH | stat.S_IWOTH | stat.S_IRGRP | stat.S_IWGRP
+    for path in (home, home / "servers.json", home / "postgres" / "passfile", *home.iterdir()):
+        assert not path.stat().st_mode & others, path
+    for pattern in ("log/*", "mongo/secantusd.toml"):
+        for file in home.glob(pattern):
+            text = file.read_text("utf-8", "replace")
+            for url in _urls(addresses):
+                assert url.split("@")[0].rpartition(":")[2] not in text
+
+
+def _urls(addresses: Any) -> list[str]:
+    return [addresses.coordinator, addresses.mongo, addresses.redis]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_server_answers_without_its_password(name: str, running: EmbeddedServers) -> None:
+    port = running.server(name).port
+    if name == "mongo":
+        import pymongo
+        from pymongo.errors import OperationFailure
+
+        with (
+            pymongo.MongoClient[dict[str, Any]](
+                f"mongodb://127.0.0.1:{port}/?directConnection=true"
+            ) as client,
+            pytest.raises(OperationFailure, match="requires authentication"),
+        ):
+            client.admin.command("listDatabases")
+    elif name == "redis":
+        import redis
+
+        stranger = redis.Redis.from_url(f"redis://127.0.0.1:{port}")
+        with stranger, pytest.raises(redis.AuthenticationError):
+            stranger.ping()
+    else:
+        with pytest.raises(psycopg.OperationalError, match="no password supplied"):
+            psycopg.connect(f"postgresql://postgres@127.0.0.1:{port}/postgres")
+
+
+class _OtherProgram(socketserver.TCPServer):
+    """It accepts connections and closes them."""
+
+    allow_reuse_address = True
+
+
+def test_a_port_in_use_is_named(running: EmbeddedServers) -> None:
+    server = running.server("redis")
+    server.kill()
+    with _OtherProgram(("127.0.0.1", server.port), socketserver.BaseRequestHandler) as other:
+        serving = threading.Thread(target=other.serve_forever, args=[0.01])
+        serving.start()
+        done = call(running.settings.home, "up")
+        other.shutdown()
+        serving.join()
+    assert done.returncode == 2
+    assert f"redis cannot start: its port {server.port} is in use" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    running.up()
+
+
+def test_data_of_another_postgres_are_refused_and_untouched(running: EmbeddedServers) -> None:
+    node = running.server("worker2")
+    assert isinstance(node, PostgresNode)
+    node.kill()
+    version = node.directory / "PG_VERSION"
+    original = version.read_text()
+    version.write_text("15\n")
+    try:
+        with pytest.raises(ServerError, match="was made by PostgreSQL 15"):
+            running.up()
+        assert version.read_text() == "15\n"
+    finally:
+        version.write_text(original)
+    running.up()
+
+
+@pytest.mark.verify
+def test_what_was_acknowledged_is_on_disk_unless_asked_otherwise(running: EmbeddedServers) -> None:
+    names = ("coordinator", "mongo", "redis")
+    durable = replace(running.settings, durable=True)
+    mongo = running.server("mongo")
+    assert isinstance(mongo, DocumentServer)
+    kill({name: pids(running)[name] for name in names})
+    try:
+        with open_shop(durable) as stores:
+            for name in ("fsync", "synchronous_commit", "full_page_writes"):
+                row = stores.postgres.execute("SELECT current_setting(%s)", [name]).fetchone()
+                assert row == ("on",), name
+            assert stores.redis.config_get("append*")["appendonly"] == "yes"
+            assert stores.redis.config_get("appendfsync") == {"appendfsync": "everysec"}
+        assert "method=fsync" in (mongo.directory / "WiredTiger.config").read_text()
+    finally:
+        kill({name: pids(running)[name] for name in names})
+        running.up()
+    assert "method=none" in (mongo.directory / "WiredTiger.config").read_text()

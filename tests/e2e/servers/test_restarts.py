@@ -1,0 +1,225 @@
+"""A server that was killed and started again has lost nothing, and is no error to open pools."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import pytest
+
+from helpers.catalog.model import Order
+from helpers.embedded import EmbeddedServers
+from helpers.errors import StockError, StoreError
+from helpers.joins import run_async, strategies
+from helpers.orders.orders import Orders
+from helpers.settings import Addresses
+from helpers.shop import locate, open_shop
+from helpers.shop.schema import drop_shop
+from helpers.shop.seed import seed
+from helpers.stock import reconcile
+from helpers.stores import Stores
+from helpers.stores.async_stores import AsyncStores, connect_async
+from helpers.stores.connection_limits import Limits
+from helpers.stores.pooled_stores import PooledStores, connect_pooled
+from tests.e2e.servers.driving import NAMES, kill, pids, shared_servers
+from tests.orders.agreement import assert_all_agree, ordered
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.servers
+
+T = TypeVar("T")
+
+MANY = 6
+LIMITS = Limits(connections=MANY, wait_seconds=30, answer_seconds=30)
+
+
+@pytest.fixture(scope="module")
+def running(request: pytest.FixtureRequest) -> EmbeddedServers:
+    """Servers with a small shop; each test leaves them running."""
+    servers = shared_servers(request.session)
+    with open_shop(servers.settings) as stores:
+        drop_shop(stores)
+        seed(stores, 20, orders=False)
+    return servers
+
+
+@pytest.fixture
+def addresses(running: EmbeddedServers) -> Addresses:
+    return locate(running.settings)
+
+
+def restart(
+    servers: EmbeddedServers, victims: list[str], write: Callable[[], object] = lambda: None
+) -> None:
+    """``write``, kill servers at once, have the next connection start them, and no other."""
+    before = pids(servers)
+    write()
+    kill({name: before[name] for name in victims})
+    open_shop(servers.settings).close()
+    after = pids(servers)
+    assert {name for name in NAMES if before[name] != after[name]} == set(victims)
+
+
+@pytest.mark.parametrize(
+    "victims",
+    [
+        pytest.param(NAMES, id="all"),
+        *(
+            pytest.param(names, marks=pytest.mark.verify, id=" ".join(names))
+            for names in (
+                ["coordinator"],
+                ["worker1"],
+                ["worker1", "worker2"],
+                ["mongo"],
+                ["redis"],
+            )
+        ),
+    ],
+)
+def test_after_a_kill_all_is_there_and_all_callers_go_on_as_before(
+    running: EmbeddedServers, addresses: Addresses, victims: list[str]
+) -> None:
+    """Nothing acknowledged is lost; pools and clients that were open read and order as before."""
+
+    async def read(stores: AsyncStores) -> object:
+        return await run_async(stores, strategies.batched())
+
+    async def main() -> None:
+        async with await connect_async(addresses, limits=LIMITS) as stores:
+            before = await asyncio.gather(*(read(stores) for _ in range(MANY)))
+            with open_shop(running.settings) as writer:
+                write = _prepare_writes(writer)
+                await asyncio.to_thread(restart, running, victims, write)
+            assert _kept(running) == dict.fromkeys(("PostgreSQL", "MongoDB", "Redis"), _VALUES)
+            assert await read(stores) == before[0]
+            assert await asyncio.gather(*(read(stores) for _ in range(MANY))) == before
+
+    with connect_pooled(addresses, limits=LIMITS) as pooled:
+        orders = Orders.of(pooled)
+        # Of products on either worker.
+        for product in range(1, 11):
+            orders.stock.set_on_hand(product, 1 + 2 * MANY)
+        at_once(lambda: [orders.place(product, 1, 7) for product in range(1, 11)])
+        asyncio.run(main())
+        first = orders.place(1, 1, 7)
+        placed = at_once(lambda: [orders.place(product, 1, 7) for product in range(1, 11)])
+        assert orders.find(first.id) == first
+        assert [orders.find(order.id) for order in placed[0]] == placed[0]
+        assert orders.stock.read(range(1, 11)) == {1: 0} | dict.fromkeys(range(2, 11), 1)
+        reconcile(orders.stock, in_doubt_seconds=0)
+    with open_shop(running.settings) as shop:
+        assert_all_agree(shop)
+
+
+_VALUES = [str(number) for number in range(20)]
+
+
+def _prepare_writes(stores: Stores) -> Callable[[], None]:
+    """Return what writes values to each store one by one; the last is acknowledged at its end."""
+    stores.postgres.execute("DROP TABLE IF EXISTS kept")
+    stores.postgres.execute("CREATE TABLE kept (value text)")
+    stores.mongo.kept.drop()
+    stores.redis.delete("kept")
+
+    def write() -> None:
+        for value in _VALUES:
+            stores.postgres.execute("INSERT INTO kept VALUES (%s)", [value])
+            stores.mongo.kept.insert_one({"value": value})
+            stores.redis.rpush("kept", value)
+
+    return write
+
+
+def _kept(servers: EmbeddedServers) -> dict[str, list[Any]]:
+    with open_shop(servers.settings) as stores:
+        return {
+            "PostgreSQL": [row[0] for row in stores.postgres.execute("SELECT * FROM kept")],
+            "MongoDB": [document["value"] for document in stores.mongo.kept.find().sort("_id")],
+            "Redis": list(stores.redis.lrange("kept", 0, -1)),
+        }
+
+
+def at_once(do: Callable[[], T]) -> list[T]:
+    with ThreadPoolExecutor(MANY) as pool:
+        calls = [pool.submit(do) for _ in range(MANY)]
+    return [call.result() for call in calls]
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize("victim", ["coordinator", "redis"])
+def test_while_it_is_away_each_caller_is_told_so_and_nothing_is_lost(
+    running: EmbeddedServers, addresses: Addresses, victim: str
+) -> None:
+    with connect_pooled(addresses, limits=LIMITS) as stores:
+        orders = Orders.of(stores)
+        orders.stock.set_on_hand(1, 50)
+        at_once(lambda: orders.place(1, 1, 7))
+        with open_shop(running.settings) as shop:
+            before = ordered(shop)[1]
+        kill({victim: pids(running)[victim]})
+        wait_until(lambda: not running.server(victim).processes())
+        assert at_once(lambda: _refused(stores, orders)) == [_STORES[victim]] * MANY
+        running.up()
+        assert orders.place(1, 1, 7).quantity == 1
+        reconcile(orders.stock, in_doubt_seconds=0)
+        assert orders.stock.read([1]) == {1: 50 - MANY - 1}
+    with open_shop(running.settings) as shop:
+        assert ordered(shop)[1] == before + 1
+        assert_all_agree(shop)
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize(
+    "victims",
+    [["coordinator"], ["worker1", "worker2"], ["redis"], NAMES],
+    ids=" ".join,
+)
+def test_killed_while_orders_are_placed_it_keeps_every_order_with_its_sale(
+    running: EmbeddedServers, addresses: Addresses, victims: list[str]
+) -> None:
+    """Those that were acknowledged are there; those that were not, are whole or are not there."""
+    acknowledged: list[Order] = []
+    over = threading.Event()
+    with connect_pooled(addresses, limits=LIMITS) as stores:
+        orders = Orders.of(stores)
+        for product in (1, 2, 3):
+            orders.stock.set_on_hand(product, 100_000)
+
+        def buy() -> None:
+            while not over.is_set():
+                for product in (1, 2, 3):
+                    # Its units may be held up by a sale in doubt.
+                    with contextlib.suppress(StoreError, StockError), stores.explaining():
+                        acknowledged.append(orders.place(product, 1, 7))
+
+        with ThreadPoolExecutor(MANY) as pool:
+            buyers = [pool.submit(buy) for _ in range(MANY)]
+            try:
+                wait_until(lambda: len(acknowledged) > 30)
+                restart(running, victims)
+                healed = len(acknowledged)
+                wait_until(lambda: len(acknowledged) > healed + 30)
+            finally:
+                over.set()
+        for buyer in buyers:
+            buyer.result()
+        reconcile(orders.stock, in_doubt_seconds=0)
+    with open_shop(running.settings) as shop:
+        assert_all_agree(shop)
+        there = {one for (one,) in shop.postgres.execute("SELECT id FROM orders")}
+    assert len({order.id for order in acknowledged}) == len(acknowledged)
+    assert {order.id for order in acknowledged} <= there
+
+
+_STORES = {"coordinator": "PostgreSQL", "redis": "Redis"}
+
+
+def _refused(stores: PooledStores, orders: Orders) -> str:
+    with pytest.raises(StoreError) as caught, stores.explaining():
+        orders.place(1, 1, 7)
+    assert "in use" not in str(caught.value)
+    return caught.value.store

@@ -1,0 +1,81 @@
+"""Servers to break: nobody else's, and gone afterwards, whatever ended their maker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers.embedded.temporary_servers import practice_servers
+from helpers.faults import practice_shop
+from helpers.settings import PROJECT, load_settings
+from helpers.shop import open_shop
+from helpers.shop.seed import seed
+from helpers.stores import Stores
+from tests.e2e.servers.driving import NAMES, pids, processes_below
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.mark.verify
+def test_they_are_others_than_the_course_s_and_end_where_the_block_raises() -> None:
+    homes = []
+
+    def work() -> None:
+        with practice_servers() as servers:
+            homes.append(servers.home.path)
+            assert servers.home.path != load_settings().home
+            with open_shop(servers.settings) as stores:
+                assert stores.postgres.execute("SELECT 1").fetchone() == (1,)
+            assert set(pids(servers)) == set(NAMES)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        work()
+    assert processes_below(homes[0].parent) == []
+    assert not homes[0].parent.exists()
+
+
+@pytest.mark.verify
+def test_what_is_broken_there_is_whole_elsewhere_and_gone_after_the_block(stores: Stores) -> None:
+    with practice_shop() as drills:
+        folder = drills._servers._servers.home.path.parent  # type: ignore[attr-defined]
+        seed(drills.stores, 3, orders=False)
+        for name in NAMES:
+            drills.kill(name)
+        assert set(drills.state().values()) == {"stopped"}
+        assert stores.postgres.execute("SELECT 1").fetchone() == (1,)
+        assert stores.redis.ping()
+        assert "products" not in stores.mongo.list_collection_names()
+    assert processes_below(folder) == []
+    assert not folder.exists()
+
+
+ABANDONING = """
+import sys, time
+from helpers.faults import practice_shop
+
+with practice_shop() as drills:
+    drills.freeze("mongo")
+    drills.kill("redis")
+    print(drills._servers._servers.home.path.parent, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_they_end_after_their_maker_was_killed() -> None:
+    maker = subprocess.Popen(
+        [sys.executable, "-c", ABANDONING], cwd=PROJECT, stdout=subprocess.PIPE, text=True
+    )
+    assert maker.stdout is not None
+    with maker, maker.stdout:
+        folder = Path(maker.stdout.readline().strip())
+        assert len(processes_below(folder)) >= len(NAMES) - 1
+        os.kill(maker.pid, signal.SIGKILL)
+    wait_until(lambda: not folder.exists())
+    assert processes_below(folder) == []

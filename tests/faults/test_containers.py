@@ -1,0 +1,259 @@
+"""The same with Docker: what its program is asked, and what its answers are taken for.
+
+A program called ``docker`` stands in for it, first on the path: it keeps the containers' states in
+files, as Docker's server would, and writes down what it was asked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from helpers.cli.commands import main
+from helpers.errors import DrillError, ServerError
+from helpers.faults import practice
+from helpers.faults.containers import Containers, find_containers
+from helpers.faults.fault_lock import only_one
+from helpers.faults.server_control import bring_back, find_servers, restart
+from helpers.settings import PROJECT, Addresses, Settings
+from helpers.stores import Stores
+
+NAMES = ("coordinator", "worker1", "worker2", "mongo", "redis")
+RUNNING = dict.fromkeys(NAMES, "running")
+
+# In the language of the shell, since it is started many times: it is there at once.
+DOCKER = """#!/bin/sh
+cd '{folder}' || exit 1
+if [ "$1" = inspect ]; then
+    shift 3
+    found= missing=0
+    for name; do
+        if [ -e "$name.state" ]; then
+            read -r state <"$name.state"
+            read -r ports <"$name.ports"
+            found="$found,{{\\"Name\\": \\"/$name\\", \\"State\\": {{\\"Status\\": \\"$state\\""
+            found="$found, \\"Health\\": {{\\"Status\\": \\"healthy\\"}}}}"
+            found="$found, \\"HostConfig\\": {{\\"PortBindings\\": $ports}}}}"
+        else
+            missing=1
+        fi
+    done
+    echo "[${{found#,}}]"
+    exit $missing
+fi
+echo "$*" >>asked
+read -r state <"$2.state"
+case "$1 $state" in
+    "stop running" | "kill running" | "kill paused") after=exited ;;
+    "pause running") after=paused ;;
+    "unpause paused" | "start exited") after=running ;;
+    *) after= ;;
+esac
+if [ -e broken ] || [ -z "$after" ]; then
+    echo "Error response from daemon: no such thing" >&2
+    exit 1
+fi
+echo "$after" >"$2.state"
+"""
+
+
+class Docker:
+    """The stand-in: what it knows, and what it was asked."""
+
+    def __init__(self, folder: Path, addresses: Addresses) -> None:
+        self.folder = folder
+        inside = {"coordinator": 5432, "mongo": 27017, "redis": 6379}
+        urls = {
+            "coordinator": addresses.coordinator,
+            "mongo": addresses.mongo,
+            "redis": addresses.redis,
+        }
+        for name in (*NAMES, "worker3"):
+            port = urlsplit(urls[name]).port if name in urls else 1
+            bound = [{"HostIp": "127.0.0.1", "HostPort": str(port)}]
+            ports = {} if name == "worker3" else {f"{inside.get(name, 5432)}/tcp": bound}
+            (folder / f"shop-{name}.ports").write_text(json.dumps(ports) + "\n")
+            state = "exited" if name == "worker3" else "running"
+            (folder / f"shop-{name}.state").write_text(f"{state}\n")
+        program = folder / "docker"
+        program.write_text(DOCKER.format(folder=folder))
+        program.chmod(0o755)
+
+    def states(self) -> dict[str, str]:
+        files = {name: self.folder / f"shop-{name}.state" for name in NAMES}
+        return {name: file.read_text().strip() for name, file in files.items()}
+
+    def asked(self) -> list[str]:
+        """Return what was asked since the last time, questions about states apart."""
+        file = self.folder / "asked"
+        found = file.read_text().splitlines() if file.exists() else []
+        file.unlink(missing_ok=True)
+        return found
+
+
+@pytest.fixture
+def docker(tmp_path: Path, stores: Stores, monkeypatch: pytest.MonkeyPatch) -> Docker:
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return Docker(tmp_path, stores.addresses)
+
+
+@pytest.fixture
+def containers(docker: Docker, stores: Stores) -> Containers:
+    found = find_containers(stores.addresses)
+    assert found is not None
+    return found
+
+
+def test_the_names_are_those_of_the_compose_file() -> None:
+    text = (PROJECT / "docker-compose.yml").read_text("utf-8")
+    there = set(re.findall(r"container_name: shop-(\w+)", text))
+    assert there == {*NAMES, "worker3", "register"}
+
+
+def test_docker_is_asked_to_do_each_thing(docker: Docker, containers: Containers) -> None:
+    name = "worker2"
+    acts: list[tuple[Callable[[str], None], str, str]] = [
+        (containers.stop, "stop", "stopped"),
+        (containers.start, "start", "running"),
+        (containers.freeze, "pause", "frozen"),
+        (containers.thaw, "unpause", "running"),
+        (containers.freeze, "pause", "frozen"),
+        (containers.kill, "kill", "stopped"),
+        (containers.start, "start", "running"),
+        (containers.freeze, "pause", "frozen"),
+        (containers.start, "unpause", "running"),
+        (containers.kill, "kill", "stopped"),
+        (containers.start, "start", "running"),
+    ]
+    for act, asked, state in acts:
+        act(name)
+        assert docker.asked() == [f"{asked} shop-{name}"]
+        assert containers.state(name) == state
+        act(name)  # again, it changes nothing
+        assert docker.asked() == []
+    restart(containers, name)
+    assert docker.asked() == [f"stop shop-{name}", f"start shop-{name}"]
+    containers.freeze(name)
+    containers.stop(name)
+    assert docker.asked() == [f"pause shop-{name}", f"unpause shop-{name}", f"stop shop-{name}"]
+
+
+def test_only_what_ran_is_brought_back(docker: Docker, containers: Containers) -> None:
+    assert tuple(containers.names()) == ("coordinator", "worker1", "worker2", "worker3", *NAMES[3:])
+    assert containers.state("worker3") == "stopped"
+    containers.stop("mongo")
+    containers.freeze("worker1")
+    docker.asked()
+    bring_back(containers)
+    assert docker.asked() == ["unpause shop-worker1", "start shop-mongo"]
+
+
+def test_practice_restores_the_containers(docker: Docker, stores: Stores) -> None:
+    settings = Settings(docker.folder / "none", addresses=stores.addresses)
+
+    def body() -> None:
+        with practice(stores, settings=settings) as drills:
+            drills.freeze("redis")
+            drills.kill("worker2")
+            assert drills.state() == RUNNING | {
+                "redis": "frozen",
+                "worker2": "stopped",
+                "worker3": "stopped",
+            }
+            with (
+                pytest.raises(DrillError, match="on already"),
+                practice(stores, settings=settings, wait_seconds=0),
+            ):
+                pytest.fail("two drills at once")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        body()
+    assert docker.states() == RUNNING
+
+
+PRACTISING = """
+import time
+from helpers.faults import practice
+from helpers.shop import open_shop
+with open_shop() as shop, practice(shop) as drills:
+    drills.freeze("redis")
+    drills.kill("worker2")
+    print("away", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_the_guard_restores_the_containers(
+    docker: Docker, containers: Containers, shop_environ: dict[str, str]
+) -> None:
+    practising = subprocess.Popen(
+        [sys.executable, "-c", PRACTISING],
+        cwd=PROJECT,
+        env=shop_environ,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with practising:
+        assert practising.stdout is not None
+        assert practising.stdout.readline() == "away\n"
+        assert docker.states() != RUNNING
+        os.kill(practising.pid, signal.SIGKILL)
+    file = containers.lock()
+    assert file is not None
+    with only_one(file, wait_seconds=60):
+        assert docker.states() == RUNNING
+
+
+@pytest.fixture
+def elsewhere(stores: Stores) -> Addresses:
+    return Addresses(
+        "postgresql://u:secret@127.0.0.1:1/d",
+        (),
+        stores.addresses.mongo,
+        stores.addresses.redis,
+    )
+
+
+def test_containers_of_other_addresses_are_left_alone(
+    docker: Docker, elsewhere: Addresses, stores: Stores
+) -> None:
+    assert find_containers(elsewhere) is None
+    far = stores.addresses.coordinator.replace("127.0.0.1", "db.example.org")
+    assert find_containers(Addresses(far, (), elsewhere.mongo, elsewhere.redis)) is None
+    assert find_servers(Settings(docker.folder, addresses=elsewhere)).names() == ()
+
+
+def test_what_docker_refuses_is_told(docker: Docker, containers: Containers) -> None:
+    (docker.folder / "broken").touch()
+    with pytest.raises(ServerError, match=r"docker stop shop-redis.*no such thing"):
+        containers.stop("redis")
+    with pytest.raises(ServerError, match=r"no server called 'mysql'.*coordinator"):
+        containers.stop("mysql")
+
+
+def test_the_command_drills_containers(
+    docker: Docker,
+    shop_environ: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in shop_environ.items():
+        monkeypatch.setenv(name, value)
+    assert main(["drill", "freeze", "mongo"]) == 0
+    assert dict(line.split() for line in capsys.readouterr().out.splitlines()) == RUNNING | {
+        "mongo": "frozen",
+        "worker3": "stopped",
+    }
+    assert docker.asked() == ["pause shop-mongo"]

@@ -1,5 +1,0 @@
-"""The grader works on disk, as it does for an instructor."""
-
-from tests.grading.conftest import folders_on_disk
-
-__all__ = ["folders_on_disk"]

@@ -1,0 +1,127 @@
+"""The DataLoader's contract: order, null for missing, one batch per tick, memory, errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from helpers.joins import DataLoader
+from tests.waiting import come
+
+
+class _Source:
+    """Fetches squares, not those of multiples of 5, and notes its batches."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.error: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.running = 0
+
+    async def fetch(self, keys: Sequence[int]) -> list[int | None]:
+        self.batches.append(list(keys))
+        self.running += 1
+        try:
+            await self.gate.wait()
+        finally:
+            self.running -= 1
+        if self.error is not None:
+            raise self.error
+        return [key * key if key % 5 else None for key in keys]
+
+
+def test_many_parts_of_a_request_make_one_batch_in_their_order() -> None:
+    async def main() -> None:
+        source = _Source()
+        loader = DataLoader(source.fetch)
+
+        async def part(key: int) -> int | None:
+            await asyncio.sleep(0) if key > 2 else None
+            return await loader.load(key)
+
+        values = await asyncio.gather(loader.load_many([3, 5, 3]), loader.load(1), loader.load(2))
+        assert list(values) == [[9, None, 9], 1, 4]
+        assert source.batches == [[3, 5, 1, 2]]
+        assert await loader.load_many([2, 7, 5]) == [4, 49, None]
+        assert source.batches[1:] == [[7]], "what was fetched is remembered, missing ones too"
+        assert await asyncio.gather(*map(part, (11, 1, 12))) == [121, 1, 144]
+        assert source.batches[2:] == [[11, 12]]
+
+    asyncio.run(main())
+
+
+def test_a_batch_has_no_more_keys_than_it_may() -> None:
+    async def main() -> None:
+        source = _Source()
+        await DataLoader(source.fetch, most=2).load_many([1, 2, 3, 4, 6])
+        assert source.batches == [[1, 2], [3, 4], [6]]
+        with pytest.raises(ValueError, match="give 1 or more"):
+            DataLoader(source.fetch, most=0)
+
+    asyncio.run(main())
+
+
+def test_an_error_reaches_everybody_and_is_not_remembered() -> None:
+    async def main() -> None:
+        source = _Source()
+        source.error = ConnectionError("gone")
+        loader = DataLoader(source.fetch)
+        errors = await asyncio.gather(loader.load(1), loader.load(2), return_exceptions=True)
+        assert list(errors) == [source.error, source.error]
+        source.error = None
+        assert await loader.load(1) == 1
+
+    asyncio.run(main())
+
+
+def test_a_batch_of_the_wrong_length_is_refused() -> None:
+    async def fetch(keys: Sequence[int]) -> list[int | None]:
+        return [1]
+
+    async def main() -> None:
+        with pytest.raises(ValueError, match="2 keys were fetched and 1 values came"):
+            await DataLoader(fetch).load_many([1, 2])
+
+    asyncio.run(main())
+
+
+def test_who_is_cancelled_takes_nobody_along_and_the_end_leaves_no_task() -> None:
+    async def main() -> None:
+        source = _Source()
+        source.gate.clear()
+        async with DataLoader(source.fetch) as loader:
+            first, second = (asyncio.ensure_future(loader.load(1)) for _ in range(2))
+            await come(lambda: source.running > 0)
+            first.cancel()
+            source.gate.set()
+            assert await second == 1
+            assert first.cancelled()
+            source.gate.clear()
+            third, fourth = (asyncio.ensure_future(loader.load(one)) for one in (2, 3))
+            await come(lambda: source.running > 0)
+            loader.forget(2)
+        await asyncio.wait([third, fourth])
+        assert third.cancelled()
+        assert fourth.cancelled()
+        assert source.running == 0
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
+
+
+def test_what_is_forgotten_is_fetched_anew() -> None:
+    async def main() -> None:
+        source = _Source()
+        loader = DataLoader(source.fetch)
+        await loader.load(1)
+        loader.forget(1)
+        waiting = asyncio.ensure_future(loader.load(1))
+        await asyncio.sleep(0)
+        loader.forget(1)
+        assert await waiting == 1
+        assert source.batches == [[1], [1]]
+
+    asyncio.run(main())

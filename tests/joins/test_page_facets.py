@@ -1,0 +1,111 @@
+"""Facets on the stores: what is counted is what the join has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from helpers.joins import (
+    Query,
+    count_categories,
+    count_values,
+    run,
+    run_async,
+)
+from helpers.metadata.filters import Between
+from tests.joins.conftest import Both
+from tests.joins.filling import put
+from tests.joins.memory import MemoryStores
+
+ROWS = {one: (f"Product {one}", "1.50", "lamp" if one % 3 else "phone") for one in range(1, 31)}
+DOCUMENTS: list[dict[str, Any]] = [
+    {
+        "product_id": one,
+        "tags": ["new", *(["gift"] if one % 2 else [])],
+        "specifications": {
+            "watts": one % 4,
+            "colours": ["red", "blue"][: one % 3],
+            "bulb": {"socket": "E27"},
+            "dimmable": one % 5 == 0,
+        },
+    }
+    for one in range(1, 31)
+]
+# What no validator has seen.
+ODD: list[dict[str, Any]] = [
+    {"product_id": 31, "tags": "gift", "specifications": [{"watts": 1}]},
+    {"product_id": 32, "tags": None, "specifications": "none"},
+    {"product_id": 33, "tags": [1, None, {"a": 1}], "specifications": {"watts": float("nan")}},
+    {"product_id": 34},
+]
+
+
+def _values(query: Query, both: Both) -> tuple[dict[Any, int], dict[str, dict[Any, int]]]:
+    found = run(both.waiting, count_values(query))
+    assert both.runner.run(run_async(both.awaited, count_values(query))) == found
+    return dict(found.tags), {name: dict(of) for name, of in found.specifications.items()}
+
+
+def _categories(query: Query, both: Both) -> list[tuple[Any, int]]:
+    found = run(both.waiting, count_categories(query))
+    assert both.runner.run(run_async(both.awaited, count_categories(query))) == found
+    return found
+
+
+QUERIES = {
+    "all": Query(),
+    "category": Query(category="phone"),
+    "tag": Query(tags=["gift"]),
+    "category and tags": Query(category="lamp", tags=["gift", "new"]),
+    "specification": Query(specifications={"watts": Between(2, 3)}),
+    "none": Query(category="book"),
+}
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_facets_count_the_products_that_meet_the_conditions(both: Both, name: str) -> None:
+    put(both.waiting, MemoryStores(rows=ROWS, documents=DOCUMENTS))
+    query = QUERIES[name]
+    met = [
+        one
+        for one in DOCUMENTS
+        if set(query.tags) <= set(one["tags"])
+        if not query.specifications or one["specifications"]["watts"] in (2, 3)
+    ]
+    categories = Counter(ROWS[one["product_id"]][2] for one in met)
+    assert dict(_categories(query, both)) == dict(categories)
+
+    counted = [one for one in met if query.category in (None, ROWS[one["product_id"]][2])]
+    tags, specifications = _values(query, both)
+    assert tags == Counter(tag for one in counted for tag in one["tags"])
+    for specification in ("watts", "dimmable"):
+        assert specifications.get(specification, {}) == Counter(
+            one["specifications"][specification] for one in counted
+        )
+    colours = Counter(colour for one in counted for colour in one["specifications"]["colours"])
+    assert specifications.get("colours", {}) == colours
+    assert "bulb" not in specifications
+
+
+def test_documents_of_any_shape_do_no_harm(both: Both) -> None:
+    put(both.waiting, MemoryStores(rows=ROWS, documents=[*DOCUMENTS[:2], *ODD]))
+    tags, specifications = _values(Query(), both)
+    assert tags == {"new": 2, "gift": 2}, "a text is a list of one; what is no text is no tag"
+    assert specifications["watts"] == {1: 1, 2: 1, "NaN": 1}
+
+
+def test_the_most_frequent_values_come_first_and_there_are_30_at_most(both: Both) -> None:
+    documents = [
+        {"product_id": one, "tags": [f"tag {n:02}" for n in range(one)], "specifications": {}}
+        for one in range(1, 41)
+    ]
+    put(both.waiting, MemoryStores(documents=documents))
+    found = run(both.waiting, count_values(Query()))
+    assert found.tags == [(f"tag {n:02}", 40 - n) for n in range(30)]
+
+
+def test_categories_come_the_most_frequent_first(both: Both) -> None:
+    put(both.waiting, MemoryStores(rows=ROWS, documents=DOCUMENTS))
+    assert _categories(Query(), both) == [("lamp", 20), ("phone", 10)]

@@ -1,0 +1,155 @@
+"""How many round trips a join takes: exactly, and the same that its explanation says."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from helpers.errors import StoreName
+from helpers.joins import Query, at_once, batched, explain_page, per_product, read_page
+from helpers.shop.schema import SHARDS
+from helpers.stores import Stores
+from helpers.stores.tracing import traced
+from tests.joins.filling import ids_of, make_tables, put
+from tests.joins.memory import MemoryStores
+
+
+def _shop(count: int) -> MemoryStores:
+    """Products of two categories, every fifth with a tag; every 20th is in stock."""
+    return MemoryStores(
+        {one: ("A", "1", "lamp" if one % 2 else "phone") for one in range(1, count + 1)},
+        [
+            {"product_id": one, "tags": ["new"] if one % 5 else ["new", "gift"]}
+            for one in range(1, count + 1)
+        ],
+        {one: b"0" if one % 20 else b"3" for one in range(1, count + 1)},
+    )
+
+
+@pytest.fixture(scope="module")
+def tables(shared: Stores) -> Iterator[Stores]:
+    make_tables(shared)
+    yield shared
+    put(shared, MemoryStores())
+    shared.mongo.productmetas.drop()
+
+
+@pytest.fixture
+def shop(tables: Stores) -> Stores:
+    """200 products, for the tests that only read."""
+    if ids_of(batched(tables)) != list(range(1, 201)):
+        put(tables, _shop(200))
+    return tables
+
+
+def _counts(postgres: int, mongo: int, redis: int) -> dict[StoreName, int]:
+    return {"PostgreSQL": postgres, "MongoDB": mongo, "Redis": redis}
+
+
+@pytest.mark.parametrize("count", [1, 500, pytest.param(5000, marks=pytest.mark.verify)])
+def test_three_round_trips_for_any_number_of_products(tables: Stores, count: int) -> None:
+    put(tables, _shop(count))
+    ways = itertools.product((batched, at_once), (None, range(1, count + 1)))
+    with traced(tables) as (counted, trace):
+        for join, ids in ways:
+            trace.clear()
+            assert len(join(counted, ids)) == count
+            assert trace.round_trips == _counts(1, 1, 1)
+
+
+@pytest.mark.parametrize("ids", [None, [], [7, 8]])
+def test_without_a_product_nothing_is_asked_that_hangs_on_one(
+    tables: Stores, ids: list[int] | None
+) -> None:
+    put(tables, MemoryStores())
+    with traced(tables) as (counted, trace):
+        assert batched(counted, ids) == per_product(counted, ids) == []
+        assert trace.round_trips == _counts(2, 0, 0)
+        trace.clear()
+        assert at_once(counted, ids) == []
+        # The documents are asked for before it is known that there are no rows.
+        assert trace.round_trips == _counts(1, 1, 0)
+
+
+@pytest.mark.parametrize("count", [1, 10, pytest.param(300, marks=pytest.mark.verify)])
+def test_one_and_two_more_for_each_product_where_each_is_asked_for(
+    tables: Stores, count: int
+) -> None:
+    put(tables, _shop(count))
+    with traced(tables) as (counted, trace):
+        for ids in (None, range(1, count + 1)):
+            trace.clear()
+            assert len(per_product(counted, ids)) == count
+            assert trace.round_trips == _counts(1, count, count)
+
+
+# In a batch are one more than the page holds, then twice as many each time: 6, 12, 24, 48, 96 for
+# a page of 5, whose sixth in stock is product 120; 25 and 50 for one of 24.
+PAGES = [
+    pytest.param(Query(), (1, 1, 1), id="all"),
+    pytest.param(Query(after=190), (1, 1, 1), id="the last page"),
+    pytest.param(Query(ids=[5, 20, 999]), (1, 1, 1), id="ids"),
+    pytest.param(Query(ids=[]), (0, 0, 0), id="no ids"),
+    pytest.param(
+        Query(ids=range(1, 31), category="lamp", tags=["gift"]), (1, 1, 1), id="ids, both"
+    ),
+    pytest.param(Query(category="lamp"), (1, 1, 1), id="category"),
+    pytest.param(Query(category="none"), (1, 0, 0), id="no such category"),
+    pytest.param(Query(tags=["gift"]), (1, 1, 1), id="tags"),
+    pytest.param(Query(tags=["none"]), (0, 1, 0), id="no such tag"),
+    pytest.param(Query(category="lamp", tags=["gift"]), (2, 2, 1), id="both, MongoDB first"),
+    pytest.param(Query(category="lamp", tags=["gift"], limit=40), (2, 2, 1), id="both, one batch"),
+    pytest.param(Query(category="lamp", tags=["new"], limit=100), (2, 2, 1), id="both, PG first"),
+    pytest.param(Query(in_stock=True, limit=5), (2, 2, 2), id="in stock"),
+    pytest.param(Query(tags=["new"], in_stock=True, limit=5), (2, 2, 2), id="tags, in stock"),
+]
+
+
+@pytest.mark.parametrize(("query", "expected"), PAGES)
+def test_a_page_takes_so_many_round_trips_and_its_explanation_says_so(
+    shop: Stores, query: Query, expected: tuple[int, int, int]
+) -> None:
+    with traced(shop) as (counted, trace):
+        page = read_page(counted, query)
+    assert trace.round_trips == _counts(*expected)
+    plan = explain_page(shop, query)
+    assert plan.round_trips == trace.round_trips
+    assert plan.found == len(page.products)
+    assert plan.choice == page.choice
+    assert str(plan) == str(explain_page(shop, query))
+
+
+@pytest.mark.parametrize(
+    ("query", "tasks"),
+    [
+        (Query(ids=[5]), [1]),
+        (Query(), [SHARDS]),
+        (Query(category="lamp"), [SHARDS]),
+        (Query(category="lamp", tags=["new"]), [SHARDS, SHARDS]),
+        (Query(tags=["none"]), []),
+    ],
+)
+def test_an_id_is_one_task_and_a_condition_one_for_each_shard(
+    shop: Stores, query: Query, tasks: list[int]
+) -> None:
+    steps: list[dict[str, Any]] = explain_page(shop, query).rows()
+    assert [step["tasks"] for step in steps if step["store"] == "PostgreSQL"] == tasks
+    assert {step["tasks"] for step in steps if step["store"] != "PostgreSQL"} <= {""}
+
+
+def test_an_explanation_says_what_is_asked_at_once(shop: Stores) -> None:
+    plan = explain_page(shop, Query(category="lamp", tags=["gift"], limit=4))
+    assert [(one.wait, one.asked, one.keys, one.found) for one in plan.steps] == [
+        (1, "SELECT count(*) by category", 0, 100),
+        (1, "count by tags", 0, 40),
+        (2, "find by tags limit 100", 0, 40),
+        (3, "SELECT by category, ids", 40, 20),
+        (3, "MGET", 40, 40),
+    ]
+    assert plan.waits == 3
+    assert str(plan).endswith("5 round trips in 3 waits, 4 products found")
+    # What is explained is only read: counts that are missing stay missing.
+    assert shop.redis.exists("stock:999") == 0

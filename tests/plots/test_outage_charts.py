@@ -1,0 +1,50 @@
+"""The drawing of an outage: it can be drawn from what was watched, and told in words."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from matplotlib.patches import Rectangle
+
+from helpers.lab.availability import Asked, Availability
+from helpers.plots.outage_charts import describe_availability, draw_availability
+
+FOUND = Availability(
+    [
+        Asked(0.1, 0.01, "whole"),
+        Asked(0.2, 0.02, "refused"),
+        Asked(0.6, 0.03, "partial"),
+        Asked(0.7, 2.0, "none"),
+    ],
+    [(0.15, "Redis is frozen")],
+)
+
+
+def test_shares_of_each_half_second_add_up_and_each_answer_has_a_point() -> None:
+    figure = draw_availability({"with": FOUND, "without": FOUND})
+    figure.savefig(io.BytesIO(), format="png", bbox_inches="tight")
+    assert len(figure.axes) == 4
+    shares, latencies = figure.axes[:2]
+    bars = [bar for bar in shares.patches if isinstance(bar, Rectangle)]
+    assert max(bar.get_y() + bar.get_height() for bar in bars) == pytest.approx(1.0)
+    heights = {round(float(bar.get_height()), 3) for bar in bars}
+    assert heights == {0.0, 0.5}
+    points = [
+        len(np.asarray(line.get_xdata()))
+        for line in latencies.lines
+        if line.get_linestyle() == "None"
+    ]
+    assert points == [1, 1, 1, 1]
+    assert [text.get_text() for text in shares.texts] == ["Redis is frozen"]
+
+
+def test_nothing_watched_is_drawn_too() -> None:
+    draw_availability({"nothing": Availability()}).savefig(io.BytesIO(), format="png")
+    assert describe_availability({"nothing": Availability()}) == "nothing: nothing was asked."
+
+
+def test_the_words_count_each_kind() -> None:
+    said = describe_availability({"with": FOUND})
+    assert said == "with: 1 whole, 1 partial, 1 refused, 1 none."

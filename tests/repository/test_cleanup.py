@@ -1,0 +1,85 @@
+"""A test run that is ended by whatever signal leaves no process and no folder behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from helpers.settings import PROJECT
+from tests import cleanup
+from tests.cleanup import RUN, Run
+from tests.e2e.servers.driving import runs
+from tests.waiting import wait_until
+
+# A run with a file, a process in a session of its own, and one without the run's environment.
+RUNNING = """
+import json, os, subprocess, sys, tempfile, time
+from tests.cleanup import begin
+
+run = begin()
+assert begin() is None, "a process of a run begins no other"
+folder = tempfile.mkdtemp()
+sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+inherited = subprocess.Popen(sleep, start_new_session=True, cwd="/")
+below = subprocess.Popen(sleep, start_new_session=True, cwd=folder, env={})
+print(json.dumps([str(run.folder), folder, inherited.pid, below.pid]), flush=True)
+time.sleep(600)
+"""
+
+
+def _environ() -> dict[str, str]:
+    """Return an environment that belongs to no run, as a terminal's."""
+    return {name: value for name, value in os.environ.items() if name not in (RUN, "TMPDIR")}
+
+
+@pytest.mark.parametrize(
+    "sign",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.verify),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.verify),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.verify),
+        signal.SIGKILL,
+    ],
+)
+def test_a_run_that_is_ended_leaves_no_process_and_no_folder(sign: signal.Signals) -> None:
+    run = subprocess.Popen(
+        [sys.executable, "-c", RUNNING],
+        cwd=PROJECT,
+        env=_environ(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with run:
+        assert run.stdout is not None
+        folder, below, *pids = json.loads(run.stdout.readline())
+        processes = [psutil.Process(pid) for pid in pids]
+        assert all(map(runs, processes))
+        run.send_signal(sign)
+    folders = [Path(folder), Path(below).parent]
+    wait_until(lambda: not any([*map(runs, processes), *(one.exists() for one in folders)]))
+
+
+def test_a_run_that_finishes_names_what_it_had_left_running(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = (RUN, "PYTEST_DEBUG_TEMPROOT", "TMPDIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    run = Run()
+    assert Path(os.environ["TMPDIR"]) == run.memory
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as left:
+        assert [process.pid for process in cleanup.members(run.folder)] == [left.pid]
+        [killed] = run.finish()
+    assert killed.endswith("time.sleep(600)")
+    assert left.returncode == -signal.SIGKILL
+    assert not run.folder.exists()
+    assert not run.memory.exists()
+    assert not any(name in os.environ for name in names)

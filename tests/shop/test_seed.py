@@ -1,0 +1,154 @@
+"""Seeding: the difference between what is there and what ought to be, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import psycopg
+import pytest
+from pymongo.errors import DuplicateKeyError
+
+from helpers.catalog.generator import products
+from helpers.catalog.model import Product
+from helpers.joins import batched
+from helpers.shop.schema import count_products, create_shop, drop_shop
+from helpers.shop.seed import Changes, load, seed
+from helpers.stores import Stores
+
+
+def test_a_seed_fills_all_three_stores(stores: Stores) -> None:
+    assert seed(stores, 50) == Changes(products=50, metadata=50, stock=50, orders=150)
+    assert count_products(stores) == 50
+    assert stores.mongo.productmetas.count_documents({}) == 50
+    assert len(list(stores.redis.scan_iter("stock:*"))) == 50
+    row = stores.postgres.execute("SELECT count(*), count(DISTINCT id) FROM orders").fetchone()
+    assert row == (150, 150)
+
+
+def test_a_second_seed_writes_nothing(shop: Stores) -> None:
+    seed(shop, 30)
+    before = batched(shop)
+    assert seed(shop, 30) == Changes()
+    assert batched(shop) == before
+
+
+def test_a_larger_seed_adds_what_is_missing(shop: Stores) -> None:
+    seed(shop, 10)
+    assert seed(shop, 25).products == 15
+    assert [p["id"] for p in batched(shop)] == list(range(1, 26))
+
+
+def test_a_seed_repairs_what_was_changed_or_lost(shop: Stores) -> None:
+    seed(shop, 10)
+    before = batched(shop)
+    shop.postgres.execute("UPDATE products SET price = 1 WHERE id = 1")
+    shop.postgres.execute("DELETE FROM products WHERE id = 2")
+    shop.mongo.productmetas.delete_one({"product_id": 3})
+    shop.mongo.productmetas.update_one({"product_id": 4}, {"$set": {"specifications": {}}})
+    shop.redis.set("stock:5", "999")
+    shop.redis.delete("stock:6")
+    assert seed(shop, 10) == Changes(products=2, metadata=2, stock=2, orders=0)
+    assert batched(shop) == before
+
+
+def test_one_and_true_are_not_taken_for_the_same(shop: Stores) -> None:
+    product = Product(1, "X", Decimal(1), "c", {"specifications": {"wireless": True}}, 1)
+    load(shop, [product])
+    shop.mongo.productmetas.update_one({}, {"$set": {"specifications.wireless": 1}})
+    assert load(shop, [product]).metadata == 1
+
+
+def test_a_seed_leaves_other_products_alone(shop: Stores) -> None:
+    own = Product(1000, "My own", Decimal("5.50"), "mine", {"description": "d"}, 3)
+    load(shop, [own])
+    seed(shop, 5)
+    assert batched(shop)[-1] == {
+        "id": 1000,
+        "name": "My own",
+        "price": "5.50",
+        "metadata": {"description": "d"},
+        "stock": "3",
+    }
+
+
+def test_loading_null_takes_away_what_was_there(shop: Stores) -> None:
+    full = Product(7, "Desk", Decimal(9), "c", {"description": "d"}, 3)
+    load(shop, [full])
+    bare = Product(7, "Desk", Decimal(9), "c", None, None)
+    assert load(shop, [bare]) == Changes(metadata=1, stock=1)
+    (product,) = batched(shop)
+    assert (product["metadata"], product["stock"]) == (None, None)
+    assert shop.redis.exists("stock:7") == 0
+
+
+def test_prices_keep_their_digits(shop: Stores) -> None:
+    prices = ["0", "9.90", "1200", "0.0000000001", "999999999999999"]
+    load(
+        shop,
+        [Product(n, "X", Decimal(p), "c", None, None) for n, p in enumerate(prices, start=1)],
+    )
+    assert [p["price"] for p in batched(shop)] == prices
+
+
+def test_the_catalogue_is_what_was_generated(shop: Stores) -> None:
+    seed(shop, 40, orders=False)
+    expected = [
+        {
+            "id": p.id,
+            "name": p.name,
+            "price": str(p.price),
+            "metadata": p.metadata,
+            "stock": str(p.stock),
+        }
+        for p in products(40)
+    ]
+    assert batched(shop) == expected
+    json.dumps(expected)
+
+
+def test_progress_reports_every_record_once(shop: Stores) -> None:
+    seen: dict[str, int] = {}
+    totals: dict[str, int] = {}
+
+    def report(store: str, done: int, total: int) -> None:
+        seen[store] = seen.get(store, 0) + done
+        totals[store] = total
+
+    seed(shop, 1200, progress=report)
+    assert seen == totals == {"MongoDB": 1200, "Redis": 1200, "PostgreSQL": 1200, "orders": 3600}
+
+
+def test_two_documents_for_one_product_are_refused(shop: Stores) -> None:
+    seed(shop, 3)
+    with pytest.raises(DuplicateKeyError):
+        shop.mongo.productmetas.insert_one({"product_id": 1})
+
+
+def test_a_negative_price_is_refused_by_the_table(stores: Stores) -> None:
+    create_shop(stores)
+    with pytest.raises(psycopg.errors.CheckViolation):
+        stores.postgres.execute("INSERT INTO products VALUES (1, 'X', -1, 'c')")
+
+
+def test_a_load_that_fails_leaves_no_product_half_visible(shop: Stores) -> None:
+    seed(shop, 3)
+    good = Product(10, "Good", Decimal(1), "c", {"description": "d"}, 1)
+    bad = Product(11, "Bad", Decimal(-1), "c", {"description": "d"}, 1)
+    # Citus reports what a shard refuses of a COPY as an internal error.
+    with pytest.raises(psycopg.Error, match="violates check constraint"):
+        load(shop, [good, bad])
+    assert [p["id"] for p in batched(shop)] == [1, 2, 3]
+
+
+def test_dropping_the_shop_leaves_other_data_alone(stores: Stores) -> None:
+    seed(stores, 5)
+    stores.redis.set("other", "1")
+    stores.mongo.others.insert_one({"a": 1})
+    stores.postgres.execute("CREATE TABLE others (id int)")
+    drop_shop(stores)
+    drop_shop(stores)
+    assert count_products(stores) == 0
+    assert stores.redis.keys("*") == ["other"]
+    assert stores.mongo.list_collection_names() == ["others"]
+    assert stores.postgres.execute("SELECT count(*) FROM others").fetchone() == (0,)

@@ -1,0 +1,112 @@
+"""What belongs to a sale is written with it: there if and only if the sale is, and once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from helpers.errors import ReservationError
+from helpers.stock import Also, Stock, reconcile
+from helpers.stores import Stores
+from tests.stock.agreement import assert_agreement, sold
+
+
+class CutShortError(Exception):
+    """Whatever may happen in a transaction."""
+
+
+@pytest.fixture(scope="module")
+def table(shared: Stores) -> Iterator[None]:
+    """A table for what is written with the sales of this module's tests."""
+    shared.postgres.execute("DROP TABLE IF EXISTS receipts")
+    shared.postgres.execute("CREATE TABLE receipts (token text)")
+    yield
+    shared.postgres.execute("DROP TABLE receipts")
+
+
+@pytest.fixture
+def stock(stock: Stock, table: None) -> Stock:
+    """The stock with all counts read, and an empty table of receipts."""
+    with stock.ledger.connections.connection() as connection:
+        connection.execute("DELETE FROM receipts")
+    stock.read(range(1, 6))
+    return stock
+
+
+def receipt(token: str, *, fail: bool = False) -> Also:
+    def write(connection: psycopg.Connection) -> None:
+        connection.execute("INSERT INTO receipts VALUES (%s)", [token])
+        if fail:
+            raise CutShortError
+
+    return write
+
+
+def receipts(shop: Stores) -> list[str]:
+    return [token for (token,) in shop.postgres.execute("SELECT token FROM receipts")]
+
+
+def test_it_is_written_with_the_sale_and_once(stock: Stock, shop: Stores) -> None:
+    reservation = stock.reserve({1: 3, 2: 1}, token="a")
+    for which in (reservation, reservation, "a"):
+        stock.confirm(which, also=receipt("a"))
+    assert receipts(shop) == ["a"]
+    assert sold(shop.postgres) == {1: 3, 2: 1}
+
+
+def test_only_the_call_that_writes_the_sale_writes_it(stock: Stock, shop: Stores) -> None:
+    assert stock.ledger.record_sale("a", [(1, 3)]) == "sold"
+    assert stock.ledger.record_sale("a", [(1, 3)], also=receipt("late")) == "sold"
+    assert stock.ledger.record_sale("b", [(1, 3)], also=receipt("b")) == "sold"
+    assert stock.ledger.record_sale("b", [(1, 3)], also=receipt("again")) == "sold"
+    assert receipts(shop) == ["b"]
+
+
+def test_it_is_not_written_where_the_ledger_refuses_the_sale(stock: Stock, shop: Stores) -> None:
+    shop.redis.set("stock:1", 1000)
+    reservation = stock.reserve({1: 11})
+    for _ in range(2):
+        with pytest.raises(ReservationError):
+            stock.confirm(reservation, also=receipt("a"))
+    assert stock.ledger.record_sale("b", [(1, 11)], also=receipt("b")) == "refused"
+    assert stock.ledger.record_sale("b", [(1, 1)], also=receipt("b")) == "cancelled"
+    assert receipts(shop) == []
+    assert sold(shop.postgres) == {}
+
+
+def test_it_is_not_written_where_the_reservation_has_ended(stock: Stock, shop: Stores) -> None:
+    reservation = stock.reserve({1: 3})
+    stock.release(reservation)
+    with pytest.raises(ReservationError, match="is released"):
+        stock.confirm(reservation, also=receipt("a"))
+    assert receipts(shop) == []
+
+
+def test_where_it_fails_there_is_no_sale_until_it_is_repeated(stock: Stock, shop: Stores) -> None:
+    reservation = stock.reserve({1: 3})
+    with pytest.raises(CutShortError):
+        stock.confirm(reservation, also=receipt("a", fail=True))
+    assert receipts(shop) == []
+    assert sold(shop.postgres) == {}
+    assert stock.reservations.state(reservation.token) == "confirming"
+    assert stock.read([1]) == {1: 7}
+    assert_agreement(shop.postgres, shop.redis)
+    stock.confirm(reservation, also=receipt("b"))
+    assert receipts(shop) == ["b"]
+    assert sold(shop.postgres) == {1: 3}
+    assert_agreement(shop.postgres, shop.redis)
+
+
+def test_where_it_fails_and_is_not_repeated_the_units_come_back(stock: Stock, shop: Stores) -> None:
+    reservation = stock.reserve({1: 3})
+    with pytest.raises(CutShortError):
+        stock.confirm(reservation, also=receipt("a", fail=True))
+    (finding,) = reconcile(stock, in_doubt_seconds=0).findings
+    assert finding.kind == "in doubt"
+    assert stock.read([1]) == {1: 10}
+    with pytest.raises(ReservationError, match="is released"):
+        stock.confirm(reservation, also=receipt("b"))
+    assert receipts(shop) == []
+    assert_agreement(shop.postgres, shop.redis)

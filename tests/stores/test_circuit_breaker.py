@@ -1,0 +1,345 @@
+"""The circuit breaker: its moves are those of its table, in threads and in event loops alike."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from typing import get_args
+
+import psycopg
+import pytest
+import redis
+from psycopg import errors
+from psycopg_pool import PoolTimeout
+from pymongo.errors import AutoReconnect, DuplicateKeyError, WaitQueueTimeoutError
+
+from helpers.errors import RestingError, SoldOutError, StoreError, StoreName
+from helpers.settings import Addresses
+from helpers.stores.circuit_breaker import (
+    TRANSITIONS,
+    Attempt,
+    Breaker,
+    Breakers,
+    BreakerState,
+    BreakerView,
+    Move,
+    guarding,
+)
+from helpers.stores.time_budgets import Budgets
+
+FAILURES = 3
+PAUSE = 10.0
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def breaker(clock: Clock) -> Breaker:
+    return _breaker(clock)
+
+
+def _breaker(clock: Clock, store: StoreName = "Redis") -> Breaker:
+    return Breaker(store, "there", failures=FAILURES, pause_seconds=PAUSE, clock=clock)
+
+
+def _fail(breaker: Breaker, times: int = 1) -> None:
+    for _ in range(times):
+        breaker.begin().end("fail")
+
+
+def _open(breaker: Breaker) -> None:
+    _fail(breaker, FAILURES)
+
+
+def _try(breaker: Breaker, clock: Clock) -> Attempt:
+    _open(breaker)
+    clock.now += PAUSE
+    return breaker.begin()
+
+
+def test_the_moves_are_those_of_the_table() -> None:
+    """Every move is tried in every state; those that change the state are the table's."""
+
+    def into(state: BreakerState, clock: Clock, breaker: Breaker) -> Attempt | None:
+        if state == "closed":
+            _fail(breaker, FAILURES - 1)  # so that the next one counts
+            return breaker.begin()
+        if state == "half-open":
+            return _try(breaker, clock)
+        _open(breaker)
+        clock.now += PAUSE
+        return None
+
+    def move(by: Move, breaker: Breaker, attempt: Attempt | None) -> None:
+        if by == "try":
+            try:
+                breaker.begin()
+            except RestingError:
+                assert breaker.state == "half-open"
+        elif attempt is not None:
+            attempt.end(by)
+
+    found = set()
+    for state, by in product(get_args(BreakerState), get_args(Move)):
+        clock = Clock()
+        breaker = _breaker(clock)
+        attempt = into(state, clock, breaker)
+        assert breaker.state == state
+        move(by, breaker, attempt)
+        if breaker.state != state:
+            found.add((state, by, breaker.state))
+    assert found == set(TRANSITIONS)
+    assert len(TRANSITIONS) == len(found)
+
+
+def test_it_opens_at_failures_in_a_row_and_not_before(breaker: Breaker) -> None:
+    _fail(breaker, FAILURES - 1)
+    breaker.begin().end("succeed")
+    _fail(breaker, FAILURES - 1)
+    breaker.begin().end("leave")
+    assert breaker.view() == BreakerView("closed", FAILURES - 1, 0.0)
+    _fail(breaker)
+    assert breaker.view() == BreakerView("open", FAILURES, PAUSE)
+
+
+def test_while_it_is_open_nobody_asks_and_everybody_hears_why(
+    breaker: Breaker, clock: Clock
+) -> None:
+    _open(breaker)
+    clock.now += 2.5
+    with pytest.raises(RestingError) as refused:
+        breaker.begin()
+    error = refused.value
+    assert isinstance(error, StoreError)
+    assert (error.store, error.failures, error.retry_seconds) == ("Redis", FAILURES, PAUSE - 2.5)
+    assert str(error) == (
+        "Redis at there: it failed 3 times in a row, and is not asked for the moment. "
+        "Try again after 8 seconds."
+    )
+
+
+def test_when_it_is_due_one_tries_and_the_others_wait(breaker: Breaker, clock: Clock) -> None:
+    trial = _try(breaker, clock)
+    assert breaker.state == "half-open"
+    for _ in range(3):
+        with pytest.raises(RestingError, match=r"after 1 second\."):
+            breaker.begin()
+    trial.end("succeed")
+    assert breaker.view() == BreakerView("closed", 0, 0.0)
+    breaker.begin()
+    breaker.begin()
+
+
+def test_a_trial_that_fails_opens_it_for_another_pause(breaker: Breaker, clock: Clock) -> None:
+    _try(breaker, clock).end("fail")
+    assert breaker.view() == BreakerView("open", FAILURES + 1, PAUSE)
+
+
+def test_a_trial_that_was_cancelled_leaves_it_to_the_next_one(
+    breaker: Breaker, clock: Clock
+) -> None:
+    _try(breaker, clock).end("leave")
+    assert breaker.view() == BreakerView("open", FAILURES, 0.0)
+    breaker.begin().end("succeed")
+    assert breaker.state == "closed"
+
+
+def test_what_was_asked_before_the_last_move_counts_for_nothing(
+    breaker: Breaker, clock: Clock
+) -> None:
+    early = [breaker.begin() for _ in range(3)]
+    _open(breaker)
+    early[0].end("succeed")
+    assert breaker.view().state == "open"
+    clock.now += PAUSE
+    trial = breaker.begin()
+    early[1].end("fail")
+    assert breaker.view().state == "half-open"
+    trial.end("succeed")
+    early[2].end("fail")
+    trial.end("fail")
+    assert breaker.view() == BreakerView("closed", 0, 0.0)
+
+
+def test_of_many_threads_one_tries(breaker: Breaker, clock: Clock) -> None:
+    _open(breaker)
+    clock.now += PAUSE
+    together = threading.Barrier(16)
+    all_have_come = threading.Barrier(16)
+
+    def ask(_: int) -> bool:
+        together.wait()
+        try:
+            attempt = breaker.begin()
+        except RestingError:
+            all_have_come.wait()
+            return False
+        all_have_come.wait()
+        attempt.end("succeed")
+        return True
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(ask, range(16))) == 1
+    assert breaker.state == "closed"
+
+
+def test_what_threads_have_learned_tasks_know_and_one_of_them_tries(
+    breaker: Breaker, clock: Clock
+) -> None:
+    def failing() -> None:
+        with pytest.raises(redis.ConnectionError), guarding(breaker):
+            raise redis.ConnectionError
+
+    with ThreadPoolExecutor(FAILURES) as pool:
+        for one in [pool.submit(failing) for _ in range(FAILURES)]:
+            one.result()
+
+    async def main() -> None:
+        answer = asyncio.Event()
+
+        async def ask() -> str:
+            try:
+                with guarding(breaker):
+                    await answer.wait()
+            except RestingError:
+                return "refused"
+            return "answered"
+
+        assert await asyncio.gather(*(ask() for _ in range(5))) == ["refused"] * 5
+        clock.now += PAUSE
+        tasks = [asyncio.ensure_future(ask()) for _ in range(5)]
+        await asyncio.sleep(0)
+        answer.set()
+        found = await asyncio.gather(*tasks)
+        assert sorted(found) == ["answered", *["refused"] * 4]
+        assert breaker.state == "closed"
+
+    asyncio.run(main())
+
+
+def test_a_task_that_is_cancelled_while_it_tries_does_not_leave_it_stuck(
+    breaker: Breaker, clock: Clock
+) -> None:
+    async def main() -> None:
+        async def ask() -> None:
+            with guarding(breaker):
+                await asyncio.Event().wait()
+
+        _open(breaker)
+        clock.now += PAUSE
+        for _ in range(3):
+            trial = asyncio.ensure_future(ask())
+            await asyncio.sleep(0)
+            assert breaker.state == "half-open"
+            trial.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await trial
+            assert breaker.view() == BreakerView("open", FAILURES, 0.0)
+        with guarding(breaker):
+            pass
+        assert breaker.state == "closed"
+
+    asyncio.run(main())
+
+
+def _no_connection() -> redis.ConnectionError:
+    return redis.ConnectionError("No connection available.")
+
+
+@pytest.mark.parametrize(
+    ("store", "raised", "counts"),
+    [
+        ("PostgreSQL", psycopg.OperationalError, True),
+        ("PostgreSQL", errors.AdminShutdown, True),
+        ("PostgreSQL", errors.CannotConnectNow, True),
+        ("PostgreSQL", TimeoutError, True),
+        ("PostgreSQL", PoolTimeout, False),
+        # A worker is away: the coordinator tells us.
+        ("PostgreSQL", errors.SqlclientUnableToEstablishSqlconnection, False),
+        ("PostgreSQL", errors.ConnectionFailure, False),
+        ("PostgreSQL", errors.UniqueViolation, False),
+        ("PostgreSQL", errors.DeadlockDetected, False),
+        ("PostgreSQL", redis.ConnectionError, False),
+        ("Redis", redis.ConnectionError, True),
+        ("Redis", redis.TimeoutError, True),
+        ("Redis", redis.ResponseError, False),
+        ("Redis", _no_connection, False),
+        ("MongoDB", lambda: AutoReconnect("gone"), True),
+        ("MongoDB", lambda: DuplicateKeyError("twice"), False),
+        ("MongoDB", lambda: WaitQueueTimeoutError("all in use"), False),
+        ("Redis", lambda: SoldOutError({1: 0}), False),
+        ("Redis", KeyboardInterrupt, False),
+    ],
+)
+def test_what_counts_is_that_the_store_is_away(
+    store: StoreName, raised: Callable[[], BaseException], counts: bool, clock: Clock
+) -> None:
+    breaker = _breaker(clock, store)
+    error = raised()
+    with pytest.raises(type(error)), guarding(breaker):
+        raise error
+    assert breaker.view().failures == (1 if counts else 0)
+
+
+def test_of_several_stores_the_one_that_is_away_has_failed(clock: Clock) -> None:
+    postgres, keys = _breaker(clock, "PostgreSQL"), _breaker(clock)
+    _fail(postgres)
+    for _ in range(FAILURES):
+        with pytest.raises(redis.ConnectionError), guarding(postgres, keys):
+            raise redis.ConnectionError
+    assert (postgres.view().failures, keys.state) == (1, "open")
+    with pytest.raises(RestingError) as refused, guarding(postgres, keys):
+        raise AssertionError("nobody asks")
+    assert refused.value.store == "Redis"
+    # Nobody knows which of them took too long.
+    clock.now += PAUSE
+    with pytest.raises(TimeoutError), guarding(postgres, keys):
+        raise TimeoutError
+    assert (postgres.view().failures, keys.state) == (1, "open")
+    with guarding(postgres, keys):
+        pass
+    assert (postgres.view().failures, keys.state) == (0, "closed")
+
+
+def test_where_one_refuses_the_trial_of_another_is_left_to_the_next_one(clock: Clock) -> None:
+    postgres, keys = _breaker(clock, "PostgreSQL"), _breaker(clock)
+    _open(postgres)
+    clock.now += PAUSE
+    _open(keys)
+    with pytest.raises(RestingError), guarding(postgres, keys):
+        raise AssertionError("nobody asks")
+    assert postgres.view() == BreakerView("open", FAILURES, 0.0)
+    assert repr(keys) == "<Breaker of Redis, open>"
+
+
+def test_each_store_has_a_breaker_of_its_own_and_a_time() -> None:
+    breakers = Breakers.of(
+        Addresses("postgresql://me:secret@a/x", (), "mongodb://me:secret@b/x", "redis://:secret@c")
+    )
+    budgets = Budgets.within(10)
+    names: tuple[StoreName, ...] = ("PostgreSQL", "MongoDB", "Redis")
+    assert [breakers[name].store for name in names] == list(names)
+    assert [budgets[name] for name in names] == [4.0, 2.5, 1.5]
+    assert sum(Budgets.within(10)[name] for name in names) < 10
+    assert Budgets.even(3) == Budgets(3, 3, 3)
+    for name in names:
+        _fail(breakers[name], 5)
+        with pytest.raises(RestingError) as refused:
+            breakers[name].begin()
+        assert "secret" not in str(refused.value)

@@ -1,0 +1,192 @@
+"""The three drivers through three links: as near, as far, or as broken as they are told."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import psycopg
+import pymongo
+import pytest
+import redis
+from pymongo.errors import PyMongoError
+
+from helpers.errors import SettingsError
+from helpers.stores import Stores
+from helpers.stores.proxied_stores import LinkedStores, linked
+from helpers.stores.stores import connect_all
+from helpers.stores.tracing import traced
+from tests.sharing import restored
+from tests.waiting import wait_until
+
+ASK: dict[str, Callable[[Stores], object]] = {
+    "PostgreSQL": lambda stores: stores.postgres.execute("SELECT 1").fetchone(),
+    "MongoDB": lambda stores: stores.mongo.command("ping"),
+    "Redis": lambda stores: stores.redis.ping(),
+}
+LARGE = 20_000_000
+
+
+@pytest.fixture(scope="module")
+def linked_stores(shared: Stores) -> Iterator[LinkedStores]:
+    with linked(shared) as found:
+        yield found
+
+
+@pytest.fixture
+def far(linked_stores: LinkedStores) -> Iterator[LinkedStores]:
+    """The stores behind links that are as they were at first."""
+    with restored(linked_stores) as found:
+        yield found
+
+
+def _fill(stores: Stores) -> None:
+    stores.postgres.execute("CREATE TABLE near (n int)")
+    stores.postgres.execute("INSERT INTO near VALUES (1)")
+    stores.mongo.near.insert_one({"_id": 1})
+    stores.redis.set("near", "1")
+
+
+def _read(stores: Stores) -> tuple[object, object, object]:
+    return (
+        stores.postgres.execute("SELECT * FROM near").fetchall(),
+        list(stores.mongo.near.find()),
+        stores.redis.get("near"),
+    )
+
+
+def test_the_same_databases_are_reached(stores: Stores) -> None:
+    _fill(stores)
+    with linked(stores) as far:
+        assert _read(far) == _read(stores) == ([(1,)], [{"_id": 1}], "1")
+        assert far.postgres.info.port != stores.postgres.info.port
+        for link in (far.links.postgres, far.links.mongo, far.links.redis):
+            assert link.state().connections >= 1
+    assert _read(stores) == ([(1,)], [{"_id": 1}], "1")
+
+
+def test_no_driver_gets_an_answer_before_the_round_trip(far: LinkedStores) -> None:
+    for seconds in (0.005, 0.02):
+        far.links.set_round_trip(seconds)
+        for name, ask in ASK.items():
+            for _ in range(3):
+                start = time.perf_counter()
+                ask(far)
+                assert time.perf_counter() - start >= seconds, name
+
+
+def test_stores_are_slow_from_the_beginning_where_they_are_linked_so(shared: Stores) -> None:
+    with linked(shared, round_trip=0.02) as far:
+        start = time.perf_counter()
+        assert far.redis.ping()
+        assert time.perf_counter() - start >= 0.02
+
+
+@pytest.mark.verify
+def test_large_values_pass_in_both_directions(stores: Stores) -> None:
+    text = random.Random(1).randbytes(LARGE // 2).hex()
+    known = hashlib.sha256(text.encode()).hexdigest()
+    with linked(stores) as far:
+        row = far.postgres.execute(
+            "SELECT v, encode(sha256(v::bytea), 'hex') FROM (SELECT %s::text) AS t (v)", [text]
+        ).fetchone()
+        assert row == (text, known)
+        far.redis.set("large", text)
+        assert far.redis.get("large") == text == stores.redis.get("large")
+        part = text[:10_000_000]  # a document has 16 MB at most
+        far.mongo.large.insert_one({"_id": 1, "v": part})
+        found = far.mongo.large.find_one()
+        assert found is not None
+        assert found["v"] == part
+
+
+def _fails(far: LinkedStores) -> None:
+    with pytest.raises(psycopg.OperationalError):
+        far.postgres.execute("SELECT 1")
+    # Its driver looks for another server, and tries again until its time is over.
+    with pytest.raises(PyMongoError), pymongo.timeout(1):
+        far.mongo.command("ping")
+    with pytest.raises(redis.ConnectionError):
+        far.redis.ping()
+
+
+def test_after_a_cut_drivers_fail_and_after_a_restore_they_find_their_way_back(
+    far: LinkedStores,
+) -> None:
+    far.links.cut()
+    _fails(far)
+    far.links.restore()
+    assert far.redis.ping()
+    assert far.mongo.command("ping")["ok"] == 1
+    assert far.postgres.closed  # one connection does not come back by itself
+    with psycopg.connect(far.addresses.coordinator) as again:
+        assert again.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_one_store_alone_can_be_cut(far: LinkedStores) -> None:
+    far.links.redis.cut()
+    with pytest.raises(redis.ConnectionError):
+        far.redis.ping()
+    assert far.postgres.execute("SELECT 1").fetchone() == (1,)
+    assert far.mongo.command("ping")["ok"] == 1
+
+
+def test_a_frozen_link_hangs_until_the_driver_gives_up(far: LinkedStores) -> None:
+    link = far.links.redis
+    with redis.Redis.from_url(far.addresses.redis, socket_timeout=0.5, retry=None) as impatient:
+        assert impatient.ping()
+        link.freeze()
+        with pytest.raises(redis.TimeoutError):
+            impatient.ping()
+    assert link.state().held_bytes > 0
+
+
+def test_what_a_freeze_held_arrives_when_it_ends(far: LinkedStores, shared: Stores) -> None:
+    shared.redis.delete("late")
+    assert far.redis.ping()  # so that there is a connection
+    connection = far.redis.connection_pool.get_connection()
+    far.links.redis.freeze()
+    connection.send_command("SET", "late", "1")  # type: ignore[no-untyped-call]
+    wait_until(lambda: far.links.redis.state().held_bytes > 0)
+    assert shared.redis.get("late") is None
+    far.links.restore()
+    assert connection.read_response() in (b"OK", "OK")
+    far.redis.connection_pool.release(connection)
+    assert shared.redis.get("late") == "1"
+    shared.redis.delete("late")
+
+
+@pytest.mark.parametrize(
+    "order",
+    ["close", *(pytest.param(order, marks=pytest.mark.verify) for order in ("cut", "freeze"))],
+)
+def test_the_end_comes_in_any_state(shared: Stores, order: str) -> None:
+    with linked(shared) as far:
+        for link in (far.links.postgres, far.links.redis):
+            getattr(link, order)()
+        if order != "close":
+            far.links.mongo.freeze()
+        processes = [far.links.postgres._process, far.links.mongo._process]
+    assert all(process.returncode == 0 for process in processes)
+
+
+def test_a_bad_round_trip_leaves_nothing_behind(shared: Stores) -> None:
+    with pytest.raises(SettingsError, match="from 0 to 60"), linked(shared, round_trip=-1):
+        pass
+
+
+def test_an_address_of_redis_needs_no_number(shared: Stores) -> None:
+    parts = urlsplit(shared.addresses.redis)
+    addresses = replace(shared.addresses, redis=parts._replace(path="").geturl())
+    with connect_all(addresses) as near, linked(near) as far, traced(far) as (counted, _):
+        assert counted.redis.ping()
+
+
+def test_nothing_shows_a_password(far: LinkedStores) -> None:
+    shown = repr(far) + repr(far.links) + repr(far.addresses)
+    for password in (far.postgres.info.password, "secret"):
+        assert not password or f":{password}@" not in shown
