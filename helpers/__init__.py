@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from helpers.errors import (
         CatalogError,
         CourseError,
-        DrillError,
-        LinkError,
+        FaultError,
         LoadError,
         MetadataError,
+        ProxyError,
         QueryError,
         ReadModelError,
         ReservationError,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         StoreError,
         UnknownProductError,
     )
-    from helpers.faults import practice
+    from helpers.faults import inject_faults
     from helpers.joins import batched, per_product
     from helpers.metadata import DocumentPlan, explain_find
     from helpers.shop import describe_stores, open_lesson, open_shop, start_worker
@@ -43,8 +43,8 @@ _MODULE_OF = {
     "CatalogError": "errors",
     "CourseError": "errors",
     "DocumentPlan": "metadata",
-    "DrillError": "errors",
-    "LinkError": "errors",
+    "FaultError": "errors",
+    "ProxyError": "errors",
     "LoadError": "errors",
     "MetadataError": "errors",
     "QueryError": "errors",
@@ -69,7 +69,7 @@ _MODULE_OF = {
     "open_lesson": "shop",
     "open_shop": "shop",
     "per_product": "joins",
-    "practice": "faults",
+    "inject_faults": "faults",
     "seed": "shop",
     "shards_of": "citus",
     "start_worker": "shop",
@@ -80,10 +80,10 @@ __all__ = [
     "CatalogError",
     "CourseError",
     "DocumentPlan",
-    "DrillError",
-    "LinkError",
+    "FaultError",
     "LoadError",
     "MetadataError",
+    "ProxyError",
     "QueryError",
     "QueryPlan",
     "ReadModelError",
@@ -101,12 +101,12 @@ __all__ = [
     "describe_stores",
     "explain",
     "explain_find",
+    "inject_faults",
     "linked",
     "load",
     "open_lesson",
     "open_shop",
     "per_product",
-    "practice",
     "seed",
     "shards_of",
     "start_worker",

@@ -7,17 +7,17 @@ thing, the likely cause and the way out. No text ever holds a password::
     ├── SettingsError       an address or a setting is missing, half-set or malformed
     ├── ServerError         an embedded server cannot be prepared, started or stopped
     ├── StoreError          a store does not answer, or refuses us
-    │   ├── NodeAwayError        some of a store's nodes do not answer; the others do
-    │   └── RestingError         a store is not asked for a while, since it has failed too often
+    │   ├── NodeUnavailableError        some of a store's nodes do not answer; the others do
+    │   └── CircuitOpenError         a store is not asked for a while, since it has failed too often
     ├── BusyError           all threads for work that blocks are taken: nothing was begun
-    ├── LinkError           the relay between us and a store cannot be started, or has ended
+    ├── ProxyError           the relay between us and a store cannot be started, or has ended
     ├── LoadError           a server cannot be measured: it does not listen, or the callers ended
-    ├── DrillError          another drill is on, or what it needs has ended
+    ├── FaultError          another drill is on, or what it needs has ended
     ├── NotebookError       a notebook's cells are not what a tool of the course's authors needs
     ├── GradingError        the project's source, or what was handed in, is not what it must be
     ├── CatalogError        a catalogue file has bad lines; all of them are in ``problems``
     ├── QueryError          what is asked of the shop is not what it must be
-    ├── CatalogueAwayError  nobody knows which listings there are: their store does not answer
+    ├── CatalogDownError  nobody knows which listings there are: their store does not answer
     ├── ReadModelError      the views of the read model are being made by somebody else
     ├── MetadataError       a document or a filter of product metadata is not what it must be
     └── StockError          a quantity, an id or a reservation is not what it must be
@@ -50,7 +50,7 @@ class ServerError(CourseError):
     """An embedded server cannot be prepared, started or stopped."""
 
 
-class LinkError(CourseError):
+class ProxyError(CourseError):
     """The relay between us and a store cannot be started, or has ended."""
 
 
@@ -58,7 +58,7 @@ class LoadError(CourseError):
     """A server cannot be put under load: nothing listens, or the callers' process has ended."""
 
 
-class DrillError(CourseError):
+class FaultError(CourseError):
     """Another drill of the same servers is on, or a process that a drill needs has ended."""
 
 
@@ -74,7 +74,7 @@ class StoreError(CourseError):
         self.address = address
 
 
-class NodeAwayError(StoreError):
+class NodeUnavailableError(StoreError):
     """Some of a store's nodes do not answer, though the store does: what they hold is missing.
 
     ``nodes`` are their names, such as ``worker1``; ``what`` in the text is what they hold.
@@ -89,7 +89,7 @@ class NodeAwayError(StoreError):
         )
 
 
-class RestingError(StoreError):
+class CircuitOpenError(StoreError):
     """A store is not asked for the moment, because it failed several times in a row.
 
     ``failures`` is how many times, ``retry_seconds`` how long it is until it is asked again.
@@ -179,7 +179,7 @@ class QueryError(CourseError):
         self.reason = reason
 
 
-class CatalogueAwayError(CourseError):
+class CatalogDownError(CourseError):
     """The store that knows which listings there are does not answer, so there is no answer."""
 
 

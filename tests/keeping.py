@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from helpers.stores.background_worker import Keeper, KeeperState
+from helpers.stores.background_worker import BackgroundWorker, KeeperState
 
 SOON = 0.01
 NEVER = 3600.0
 
-AnyKeeper = TypeVar("AnyKeeper", bound=Keeper)
+AnyKeeper = TypeVar("AnyKeeper", bound=BackgroundWorker)
 
 
 class Keeping:
     """Starts keepers, and ends those that still run."""
 
     def __init__(self) -> None:
-        self._begun: list[Keeper] = []
+        self._begun: list[BackgroundWorker] = []
 
     def __call__(self, keeper: AnyKeeper) -> AnyKeeper:
         self._begun.append(keeper)
@@ -41,6 +41,6 @@ def keeping() -> Iterator[Keeping]:
         begun.end()
 
 
-def is_in(keeper: Keeper, state: KeeperState) -> Callable[[], bool]:
+def is_in(keeper: BackgroundWorker, state: KeeperState) -> Callable[[], bool]:
     """Return what tells whether the keeper is in this state."""
     return lambda: keeper.state == state

@@ -11,11 +11,11 @@ from dataclasses import replace
 
 from helpers.stores import Stores
 from helpers.stores.connect import connect_postgres
-from helpers.stores.proxied_stores import LinkedStores
+from helpers.stores.proxied_stores import ProxiedStores
 
 
 @contextlib.contextmanager
-def restored(far: LinkedStores) -> Iterator[LinkedStores]:
+def restored(far: ProxiedStores) -> Iterator[ProxiedStores]:
     """Yield the linked stores as they were at first, and restore their links in the end.
 
     A connection to PostgreSQL does not survive that its link is cut: there is a new one then.

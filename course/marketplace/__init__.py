@@ -7,12 +7,12 @@ from course.marketplace.loading import COLUMNS, lay_out, load_documents, load_ro
 from course.marketplace.outages import within_reach
 from course.marketplace.project_databases import fresh_stores, open_project
 from course.marketplace.reading import read_details, read_listings, read_units
-from helpers.errors import CatalogueAwayError
+from helpers.errors import CatalogDownError
 
 __all__ = [
     "COLUMNS",
     "KINDS",
-    "CatalogueAwayError",
+    "CatalogDownError",
     "Marketplace",
     "Measure",
     "clients_at_once",

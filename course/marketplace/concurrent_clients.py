@@ -17,7 +17,7 @@ from pymongo.monitoring import (
     CommandSucceededEvent,
 )
 
-from helpers.lab.buyers import Attempt
+from helpers.lab.buyers import PurchaseAttempt
 from helpers.lab.concurrent_buyers import run_buyers
 from helpers.stores import Stores
 from helpers.stores.connect import Document, connect_mongo, connect_redis
@@ -120,11 +120,11 @@ def clients_at_once(
     """
 
     @contextlib.contextmanager
-    def at_work(number: int) -> Iterator[Callable[[Attempt], object]]:
+    def at_work(number: int) -> Iterator[Callable[[PurchaseAttempt], object]]:
         with _connect(stores) as client:
             yield lambda _: act(client, buyers[number])
 
-    plans = [[Attempt(number, 0, 1, "confirm")] for number in range(len(buyers))]
+    plans = [[PurchaseAttempt(number, 0, 1, "confirm")] for number in range(len(buyers))]
     return run_buyers(plans, at_work)
 
 

@@ -21,7 +21,7 @@ def within_reach(stores: Stores) -> Iterator[tuple[Stores, Links]]:
 
     A store that does not answer raises its driver's error after a second or little more.
 
-    Raises ``SettingsError``, ``LinkError`` or ``StoreError`` as ``helpers.linked`` does.
+    Raises ``SettingsError``, ``ProxyError`` or ``StoreError`` as ``helpers.linked`` does.
     """
     number = stores.redis.connection_pool.connection_kwargs.get("db")
     limits = Limits(budgets=Budgets.even(ANSWER_SECONDS))

@@ -14,7 +14,7 @@ from helpers.api.page_routes import add_pages
 from helpers.api.problems import handle_problems
 from helpers.api.product_routes import products_router
 from helpers.api.request_deadline import Deadline
-from helpers.api.request_logging import Envelope
+from helpers.api.request_logging import RequestLogging
 from helpers.api.service import Service
 
 _DESCRIPTION = """
@@ -47,5 +47,5 @@ def create_app(service: Service, log: FilteringBoundLogger) -> FastAPI:
     # The last one is the first to see a request.
     app.add_middleware(Deadline, seconds=service.options.deadline)
     app.add_middleware(Guard, token=service.options.token, body_seconds=service.options.patience)
-    app.add_middleware(Envelope, log=log)
+    app.add_middleware(RequestLogging, log=log)
     return app

@@ -29,7 +29,7 @@ class _LargeHeadError(Exception):
     """A head has become too large."""
 
 
-class PatientProtocol(HttpToolsProtocol):
+class SlowClientProtocol(HttpToolsProtocol):
     """One connection of a client.
 
     The head of a request may take ``patience`` seconds from its first byte, or from the beginning
@@ -147,6 +147,6 @@ class PatientProtocol(HttpToolsProtocol):
         self._await_head()
 
 
-def protocol_with(patience: float) -> type[PatientProtocol]:
+def protocol_with(patience: float) -> type[SlowClientProtocol]:
     """Return the protocol with another patience, in seconds."""
-    return type("PatientProtocol", (PatientProtocol,), {"patience": patience})
+    return type("SlowClientProtocol", (SlowClientProtocol,), {"patience": patience})

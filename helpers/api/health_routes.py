@@ -19,7 +19,7 @@ from helpers.api.schemas import HealthOut
 from helpers.api.service import Service
 from helpers.errors import StoreName
 from helpers.stores.async_stores import AsyncStores
-from helpers.stores.bounded_waits import within
+from helpers.stores.bounded_waits import wait_at_most
 from helpers.stores.circuit_breaker import Breakers
 
 _SECONDS = 1.0
@@ -87,7 +87,7 @@ _QUESTIONS: dict[StoreName, Ask] = {
 async def _nodes(service: Service, seconds: float) -> dict[str, str]:
     """Return how each node with products does; nothing where the coordinator cannot tell."""
     try:
-        standing = await within(service.catalog.workers.look(), seconds)
+        standing = await wait_at_most(service.catalog.workers.probe(), seconds)
     except (psycopg.Error, TimeoutError):
         return {}
     names = sorted({one.node.name for one in standing.shards})
@@ -101,7 +101,7 @@ def _breaker(breakers: Breakers | None, store: StoreName) -> dict[str, Any] | No
 async def _health(stores: AsyncStores, ask: Ask, seconds: float) -> dict[str, Any]:
     began = time.perf_counter()
     try:
-        await within(ask(stores), seconds)
+        await wait_at_most(ask(stores), seconds)
     except TimeoutError:
         return {"status": "down", "ms": None, "detail": f"silent for {seconds:g} seconds"}
     except (psycopg.Error, PyMongoError, redis.RedisError) as error:

@@ -17,9 +17,9 @@ from helpers.api.service import Service
 from helpers.catalog.model import ProductJSON
 from helpers.joins import products_json, strategies
 from helpers.joins.async_executor import drive_async
-from helpers.joins.garbage_collection import rare_collections
+from helpers.joins.garbage_collection import gc_relaxed
 from helpers.joins.requests import Strategy
-from helpers.joins.resilient_executor import ALL_STORES, Asking
+from helpers.joins.resilient_executor import ALL_STORES, ResilientExecutor
 from helpers.stores.trace import Trace
 
 Way = Callable[[], Awaitable[Shared]]
@@ -33,16 +33,16 @@ def lab_router(service: Service) -> APIRouter:
     def joined(strategy: Callable[[], Strategy[list[ProductJSON]]]) -> Way:
         async def way() -> Shared:
             trace = Trace()
-            asking = Asking(service.stores, trace=trace, seconds=None, needed=ALL_STORES)
-            with rare_collections():
+            asking = ResilientExecutor(service.stores, trace=trace, seconds=None, needed=ALL_STORES)
+            with gc_relaxed():
                 body = products_json(await drive_async(strategy(), asking))
             return Shared(Answer(Content(body), trace), shared=False)
 
         return way
 
     async def read_model() -> Shared:
-        assert service.read_side is not None
-        return Shared(await service.read_side.read(), shared=False)
+        assert service.view_service is not None
+        return Shared(await service.view_service.read(), shared=False)
 
     async def always_the_same() -> Shared:
         """Answer what was there when this was first asked: what sending it costs, and no more."""

@@ -15,13 +15,13 @@ from starlette.responses import Response
 
 from helpers.errors import (
     BusyError,
+    CircuitOpenError,
     CourseError,
     KeyReusedError,
-    NodeAwayError,
+    NodeUnavailableError,
     QueryError,
     ReadModelError,
     ReservationError,
-    RestingError,
     SoldOutError,
     StockError,
     StoreError,
@@ -224,13 +224,13 @@ def _of_store(request: Request, error: StoreError) -> Response:
     members: dict[str, Any] = {"store": error.store}
     reason = f"{error.store} does not answer: try again in a moment."
     match error:
-        case RestingError():
+        case CircuitOpenError():
             wait = str(max(1, math.ceil(error.retry_seconds)))
             reason = (
                 f"{error.store} is not asked for the moment, because it failed {error.failures} "
                 f"times in a row: try again after {wait} second{'' if wait == '1' else 's'}."
             )
-        case NodeAwayError():
+        case NodeUnavailableError():
             reason = f"Of {error.store}, {error.reason}: try again in a moment."
             members |= {"nodes": error.nodes}
     return problem(

@@ -22,12 +22,12 @@ from helpers.joins import (
     strategies,
 )
 from helpers.joins.async_executor import AsyncFill, drive_async
-from helpers.joins.garbage_collection import rare_collections
+from helpers.joins.garbage_collection import gc_relaxed
 from helpers.joins.live_shards import Rows, Workers
 from helpers.joins.missing_products import everything, on_page
 from helpers.joins.pages import find_page
 from helpers.joins.requests import FindIds, Strategy
-from helpers.joins.resilient_executor import NEEDED_ALWAYS, Asking
+from helpers.joins.resilient_executor import NEEDED_ALWAYS, ResilientExecutor
 from helpers.stores.async_stores import AsyncStores
 from helpers.stores.circuit_breaker import Breakers
 from helpers.stores.time_budgets import Budgets
@@ -77,7 +77,7 @@ class Catalog:
     ) -> Answer:
         """Return the same, asked for this request alone, in the way of ``strategy``."""
         rows, asking = self._asking()
-        with rare_collections():
+        with gc_relaxed():
             body = products_json(await drive_async(strategy(), asking))
         return await self._answer(Content(body), rows, asking, everything())
 
@@ -108,9 +108,9 @@ class Catalog:
         answer = await self._flights.read(key, reading)
         return Shared(answer, not alone)
 
-    def _asking(self, *needed: StoreName) -> tuple[Rows, Asking]:
+    def _asking(self, *needed: StoreName) -> tuple[Rows, ResilientExecutor]:
         rows = Rows(self.workers)
-        return rows, Asking(
+        return rows, ResilientExecutor(
             self._stores,
             trace=Trace(),
             seconds=self._seconds,
@@ -124,7 +124,7 @@ class Catalog:
         self,
         content: Content,
         rows: Rows,
-        asking: Asking,
+        asking: ResilientExecutor,
         meant: FindIds,
         *,
         next_id: int | None = None,

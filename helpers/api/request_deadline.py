@@ -11,7 +11,7 @@ import asyncio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from helpers.api.problems import RETRY_SECONDS, problem
-from helpers.stores.bounded_waits import leave
+from helpers.stores.bounded_waits import abandon
 
 # Each way of the lab takes the time that it takes: that is what is measured there.
 _EXEMPT = "/lab/"
@@ -46,13 +46,13 @@ class Deadline:
             if answer.has_begun:
                 await asyncio.wait({task})
         except asyncio.CancelledError:
-            leave(task)
+            abandon(task)
             raise
         if task.done():
             task.result()
             return
         answer.is_late = True
-        leave(task)
+        abandon(task)
         await self._late(scope)(scope, receive, send)
 
     def _late(self, scope: Scope) -> ASGIApp:

@@ -24,7 +24,7 @@ _HEADERS = [
 _POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
 
-class Envelope:
+class RequestLogging:
     """ASGI middleware. The state of a request gets its ``request_id`` and when it ``began``."""
 
     def __init__(self, app: ASGIApp, log: FilteringBoundLogger) -> None:

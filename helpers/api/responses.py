@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from helpers.api.timing_header import server_timing
 from helpers.errors import StoreName
-from helpers.joins.missing_shards import Lost
+from helpers.joins.missing_shards import MissingShards
 from helpers.stores.trace import Trace
 
 _JSON = "application/json"
@@ -66,7 +66,7 @@ class Answer:
     missing: frozenset[StoreName] = frozenset()
     next: int | None = None
     notes: tuple[str, ...] = field(default=())
-    lost: Lost = field(default=Lost())
+    lost: MissingShards = field(default=MissingShards())
     lost_products: tuple[int, ...] | None = None
     age_seconds: float | None = None
 

@@ -10,10 +10,10 @@ from functools import partial
 from typing import TypeVar
 
 from helpers.api.product_reads import Catalog, Shared
-from helpers.api.thread_pool import Errands
-from helpers.api.view_service import ReadSide, open_read_side
-from helpers.errors import RestingError, StoreError, StoreName
-from helpers.orders.order_worker import OrderKeeper
+from helpers.api.thread_pool import BoundedThreadPool
+from helpers.api.view_service import ViewService, open_view_service
+from helpers.errors import CircuitOpenError, StoreError, StoreName
+from helpers.orders.order_worker import OrderWorker
 from helpers.orders.orders import Orders
 from helpers.settings import Addresses
 from helpers.shop.schema import create_shop
@@ -69,14 +69,14 @@ class Service:
     catalog: Catalog
     stock: Stock
     orders: Orders
-    read_side: ReadSide | None
+    view_service: ViewService | None
     breakers: Breakers | None
-    errands: Errands
+    errands: BoundedThreadPool
 
     @property
-    def views(self) -> ReadSide | None:
+    def views(self) -> ViewService | None:
         """The read model, where customers are to be answered from it."""
-        return self.read_side if self.options.read_model else None
+        return self.view_service if self.options.read_model else None
 
     async def everything(self) -> Shared:
         """Return all products: from the views where these are up to date, else joined.
@@ -129,7 +129,7 @@ class Service:
             await workers.check(product_ids)
         try:
             return await self.errands.run(guarded)
-        except RestingError:
+        except CircuitOpenError:
             raise
         except StoreError as error:
             if error.store == "PostgreSQL":
@@ -156,17 +156,17 @@ async def open_service(addresses: Addresses, options: Options) -> AsyncIterator[
         breakers = None
         if options.breaker:
             breakers = Breakers.of(addresses, pause_seconds=options.pause_seconds)
-        errands = opened.enter_context(contextlib.closing(Errands("errands")))
+        errands = opened.enter_context(contextlib.closing(BoundedThreadPool("errands")))
         # Of their own: a reader's must not take the threads of those who write.
-        fills = opened.enter_context(contextlib.closing(Errands("fills", threads=_FILLS)))
+        fills = opened.enter_context(contextlib.closing(BoundedThreadPool("fills", threads=_FILLS)))
 
         async def fill(product_ids: Sequence[int]) -> Mapping[int, int | None]:
             return await fills.run(partial(stock.counts.fill, product_ids))
 
-        read_side = None
+        view_service = None
         if options.read_model or options.lab:
-            read_side = await opened.enter_async_context(
-                open_read_side(
+            view_service = await opened.enter_async_context(
+                open_view_service(
                     addresses,
                     stores,
                     fill=fill,
@@ -186,7 +186,7 @@ async def open_service(addresses: Addresses, options: Options) -> AsyncIterator[
             catalog,
             stock,
             Orders(stock),
-            read_side,
+            view_service,
             breakers,
             errands,
         )
@@ -196,7 +196,7 @@ async def open_service(addresses: Addresses, options: Options) -> AsyncIterator[
 async def _keeping(addresses: Addresses, options: Options) -> AsyncIterator[None]:
     """Keep the orders in a thread. Looking at all of the stock is left to others: it is large."""
     limits = Limits()  # not the options': nobody waits for the relay
-    keeper = OrderKeeper(
+    keeper = OrderWorker(
         lambda: connect_all(addresses, limits=limits),
         pause_seconds=options.relay_seconds,
         reconcile_seconds=None,

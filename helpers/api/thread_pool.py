@@ -20,7 +20,7 @@ from helpers.errors import BusyError
 T = TypeVar("T")
 
 
-class Errands:
+class BoundedThreadPool:
     """Up to ``threads`` errands run at a time, up to ``waiting`` more wait for their turn.
 
     The threads are made when they are needed, and keep no process from ending.
@@ -68,7 +68,7 @@ class Errands:
             future.cancel()
 
     def __repr__(self) -> str:
-        return f"<Errands {self._name}, {self._threads} threads, {self._left} left>"
+        return f"<BoundedThreadPool {self._name}, {self._threads} threads, {self._left} left>"
 
     def _send(self, work: Callable[[], T]) -> Future[T]:
         future: Future[T] = Future()

@@ -18,11 +18,11 @@ from helpers.errors import CourseError, ReadModelError, StoreError
 from helpers.joins.assembly import stock_text
 from helpers.joins.async_executor import AsyncFill
 from helpers.read_model.live_views import LiveList, LiveViews
-from helpers.read_model.view_worker import ViewKeeper
+from helpers.read_model.view_worker import ViewWorker
 from helpers.read_model.views import view_key
 from helpers.settings import Addresses
 from helpers.stores.async_stores import AsyncStores
-from helpers.stores.bounded_waits import within
+from helpers.stores.bounded_waits import wait_at_most
 from helpers.stores.circuit_breaker import Breaker, Breakers, guarding
 from helpers.stores.connect import explained, explaining_all
 from helpers.stores.stores import connect_all
@@ -30,7 +30,7 @@ from helpers.stores.time_budgets import Budgets
 from helpers.stores.trace import Trace
 
 
-class ReadSide:
+class ViewService:
     """The products from the read model, which ``keeper`` keeps.
 
     An answer of Redis may take ``seconds``; where ``breaker`` is open it is not asked.
@@ -40,7 +40,7 @@ class ReadSide:
         self,
         stores: AsyncStores,
         views: LiveViews,
-        keeper: ViewKeeper,
+        keeper: ViewWorker,
         *,
         seconds: float,
         breaker: Breaker | None,
@@ -118,7 +118,7 @@ class ReadSide:
             with contextlib.nullcontext() if self._breaker is None else guarding(self._breaker):
                 asked = trace.begin("Redis", name)
                 try:
-                    return await within(ask(), self._seconds)
+                    return await wait_at_most(ask(), self._seconds)
                 finally:
                     asked.extend()
         except redis.RedisError as error:
@@ -134,7 +134,7 @@ class ReadSide:
 
 
 @contextlib.asynccontextmanager
-async def open_read_side(
+async def open_view_service(
     addresses: Addresses,
     stores: AsyncStores,
     *,
@@ -142,12 +142,12 @@ async def open_read_side(
     keep_seconds: float,
     budgets: Budgets,
     breakers: Breakers | None,
-) -> AsyncIterator[ReadSide]:
+) -> AsyncIterator[ViewService]:
     """Keep the views every ``keep_seconds``, in a thread, and read them.
 
     Counts that Redis does not have are asked of ``fill``, unless PostgreSQL is away.
     """
-    keeper = ViewKeeper(lambda: connect_all(addresses), pause_seconds=keep_seconds)
+    keeper = ViewWorker(lambda: connect_all(addresses), pause_seconds=keep_seconds)
 
     async def fill_if_there(product_ids: Sequence[int]) -> Mapping[int, int | None]:
         is_open = breakers is not None and breakers.postgres.state != "closed"
@@ -159,7 +159,7 @@ async def open_read_side(
     views = LiveViews(stores, fill=fill_if_there, answer_seconds=budgets.redis)
     keeper.start()
     try:
-        yield ReadSide(
+        yield ViewService(
             stores,
             views,
             keeper,
@@ -171,7 +171,7 @@ async def open_read_side(
         await asyncio.to_thread(keeper.stop, wait_seconds=_STOP_SECONDS)
 
 
-def _is_cut_off(keeper: ViewKeeper) -> bool:
+def _is_cut_off(keeper: ViewWorker) -> bool:
     return keeper.state == "failing" or keeper.silent_seconds > _SILENT_SECONDS
 
 

@@ -54,7 +54,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Standing:
+class ShardStatus:
     """The shards of a table, and the names of those of their nodes that did not answer."""
 
     shards: tuple[Shard, ...]
@@ -84,9 +84,9 @@ class Standing:
         return bool(self.lost if keys is None else self.lost and self.lost_of(keys))
 
 
-async def look(
+async def probe(
     connections: NodeConnections, conninfo: str, addresses: Addresses, table: str
-) -> Standing:
+) -> ShardStatus:
     """Ask the coordinator for a table's shards, and each of their nodes whether it is there.
 
     ``conninfo`` leads to the database on the coordinator. It is asked by one of ``connections``:
@@ -99,7 +99,7 @@ async def look(
     nodes = sorted({one.node for one in shards}, key=lambda node: node.name)
     there = await asyncio.gather(*(_answers(connections, node) for node in nodes))
     away = {node.name for node, answers in zip(nodes, there, strict=True) if not answers}
-    return Standing(shards, frozenset(away))
+    return ShardStatus(shards, frozenset(away))
 
 
 def ids_on(shards: Collection[Shard], ids: Collection[int]) -> list[int]:

@@ -16,7 +16,7 @@ from typing import Any, Self
 from tqdm import tqdm
 
 from helpers.catalog.catalog_file import read_catalog
-from helpers.cli.drill import add_actions, drill_command
+from helpers.cli.drill import add_actions, run_drill
 from helpers.cli.relay import relay_once, run_relay
 from helpers.embedded import EmbeddedServers
 from helpers.errors import CourseError, SettingsError
@@ -144,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
 
     drill = commands.add_parser("drill", help="stop, kill or freeze a server; bring it back")
     add_actions(drill)
-    drill.set_defaults(run=drill_command)
+    drill.set_defaults(run=run_drill)
 
     url = commands.add_parser("url", help="print a store's address, password included")
     url.add_argument("store", help="coordinator, worker1, worker2, …, mongo or redis")

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from helpers.errors import ServerError, SettingsError
 from helpers.faults.fault_lock import only_one
-from helpers.faults.server_control import DrilledServers, find_servers, restart
+from helpers.faults.server_control import ControlledServers, find_servers, restart
 from helpers.settings import load_settings
 
-_ACTIONS: dict[str, tuple[str, Callable[[DrilledServers, str], None]]] = {
+_ACTIONS: dict[str, tuple[str, Callable[[ControlledServers, str], None]]] = {
     "stop": ("stop a server as its operator does", lambda servers, name: servers.stop(name)),
     "kill": ("end a server as a crash does", lambda servers, name: servers.kill(name)),
     "freeze": ("let a server hang", lambda servers, name: servers.freeze(name)),
@@ -29,10 +29,10 @@ def add_actions(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("state", help="show which servers run, are stopped or frozen")
 
 
-def drill_command(options: argparse.Namespace) -> None:
+def run_drill(options: argparse.Namespace) -> None:
     """Do what ``options`` say, and show the servers' states.
 
-    Raises ``DrillError`` where a drill is on, ``ServerError`` where there are no servers or the one
+    Raises ``FaultError`` where a drill is on, ``ServerError`` where there are no servers or the one
     named does not obey, ``SettingsError`` where they are beyond our reach.
     """
     servers = find_servers(load_settings())

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from helpers.errors import CourseError
-from helpers.orders.order_worker import AT_WORK, OrderKeeper
+from helpers.orders.order_worker import AT_WORK, OrderWorker
 from helpers.orders.outbox import relay
 from helpers.settings import Addresses
 from helpers.shop.schema import create_shop
@@ -36,7 +36,7 @@ def run_relay(addresses: Addresses, *, every: float = 1.0) -> None:
     """
     with _connect(addresses) as stores, stores.explaining():
         create_shop(stores)
-    keeper = OrderKeeper(lambda: _connect(addresses), pause_seconds=every)
+    keeper = OrderWorker(lambda: _connect(addresses), pause_seconds=every)
     with _told_to_stop() as stop:
         keeper.start()
         _look_after(keeper, stop)
@@ -58,7 +58,7 @@ def relay_once(addresses: Addresses) -> None:
     _say_carried(carried)
 
 
-def _look_after(keeper: OrderKeeper, stop: threading.Event) -> None:
+def _look_after(keeper: OrderWorker, stop: threading.Event) -> None:
     """Say how the keeper does, until it is to stop."""
     at_work, said = False, None
     while not stop.wait(_LOOK_SECONDS):

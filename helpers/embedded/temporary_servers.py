@@ -12,7 +12,7 @@ from helpers.settings import load_settings
 
 
 @contextlib.contextmanager
-def practice_servers() -> Iterator[EmbeddedServers]:
+def start_temporary_servers() -> Iterator[EmbeddedServers]:
     """Yield servers that nobody else uses, not yet started; end them and delete their data after.
 
     Whoever stops or freezes one of these disturbs no other notebook, whichever servers the course

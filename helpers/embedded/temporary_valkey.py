@@ -29,8 +29,8 @@ Policy = Literal[
 ]
 
 
-class SpareValkey(ValkeyServer):
-    """A server in a folder of its own; ``spare_valkey`` makes it and clears it away."""
+class TemporaryValkey(ValkeyServer):
+    """A server in a folder of its own; ``temporary_valkey`` makes it and clears it away."""
 
     def __init__(self, folder: Path, *, password: bool, settings: Mapping[str, object]) -> None:
         super().__init__(Home(folder), Memory(), durable=False, name=SPARE)
@@ -77,14 +77,14 @@ class SpareValkey(ValkeyServer):
 
 
 @contextlib.contextmanager
-def spare_valkey(
+def temporary_valkey(
     *,
     password: bool = True,
     append_only: bool = True,
     maxmemory: int | None = None,
     policy: Policy = "noeviction",
     settings: Mapping[str, str | int] | None = None,
-) -> Iterator[SpareValkey]:
+) -> Iterator[TemporaryValkey]:
     """Yield a running key-value server that nobody else uses; end it and delete its data after.
 
     It listens on a free port of the loopback address. With ``append_only``, acknowledged writes
@@ -101,7 +101,7 @@ def spare_valkey(
         **(settings or {}),
     }
     with scratch_folder("course-spare-") as folder:
-        server = SpareValkey(folder, password=password, settings=changed)
+        server = TemporaryValkey(folder, password=password, settings=changed)
         with explaining_os_errors(folder):
             server.home.log.mkdir()
         server.prepare()

@@ -3,15 +3,15 @@
 from helpers.faults.anomalies import count_anomalies
 from helpers.faults.crashes import crashing
 from helpers.faults.dual_write import count_sale, write_order
-from helpers.faults.fault_injection import Drills, practice
-from helpers.faults.temporary_shop import practice_shop
+from helpers.faults.fault_injection import FaultInjection, inject_faults
+from helpers.faults.temporary_shop import temporary_shop
 
 __all__ = [
-    "Drills",
+    "FaultInjection",
     "count_anomalies",
     "count_sale",
     "crashing",
-    "practice",
-    "practice_shop",
+    "inject_faults",
+    "temporary_shop",
     "write_order",
 ]

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from helpers.errors import DrillError, SettingsError
+from helpers.errors import FaultError, SettingsError
 from helpers.faults import dual_write
 from helpers.faults.crashes import Crashes, crashing
 from helpers.faults.order_attempts import RELAYED, Way, steps_of
@@ -120,7 +120,7 @@ def count_anomalies(
     that are ordered. The two plain writes write a table and a collection of their own, made anew.
 
     Raises ``SettingsError`` for what is no way, number or part, or where the shop has no products;
-    ``DrillError`` where an attempt ended otherwise than planned; and the drivers' errors.
+    ``FaultError`` where an attempt ended otherwise than planned; and the drivers' errors.
     """
     plan = _plan(stores, orders, way, retrying, seed)
     if way == "saga":
@@ -232,7 +232,7 @@ def _place(crashes: Crashes, one: _Planned, way: Way) -> bool:
     about = {"product": one.product, "quantity": one.quantity, "customer": one.customer}
     (outcome,) = crashes.kill_at(one.moment, one.step, key=one.key, way=way, **about)
     if not outcome.killed:
-        raise DrillError(
+        raise FaultError(
             f"The process that was to die {one.moment} {one.step} did not: "
             f"{outcome.error or 'its order was placed'}. See whether all stores answer (`python -m "
             "helpers status`), and that nobody else relays the outbox."
@@ -241,7 +241,7 @@ def _place(crashes: Crashes, one: _Planned, way: Way) -> bool:
         return False
     again = crashes.place(key=one.key, way=way, **about)
     if again.order is None:
-        raise DrillError(f"The order could not be tried again: {again.error}")
+        raise FaultError(f"The order could not be tried again: {again.error}")
     return True
 
 

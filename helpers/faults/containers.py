@@ -1,4 +1,4 @@
-"""Drills on the containers of docker-compose.yml, by the ``docker`` program."""
+"""Fault injection on the containers of docker-compose.yml, by the ``docker`` program."""
 
 from __future__ import annotations
 

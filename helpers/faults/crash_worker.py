@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from helpers.errors import CourseError, SettingsError
-from helpers.faults.order_attempts import Attempt, Connections, carry_out
+from helpers.faults.order_attempts import Connections, OrderAttempt, carry_out
 from helpers.settings import Addresses, load_settings
 from helpers.stores.connect import explaining_all
 
@@ -45,7 +45,7 @@ def main() -> None:
     gc.freeze()  # else each child's first collection would copy all that was imported
     survivor: Survivor | None = None
     for line in sys.stdin:
-        attempt = Attempt.from_json(json.loads(line))
+        attempt = OrderAttempt.from_json(json.loads(line))
         if attempt.crash is not None:
             answer = _in_a_child(attempt, addresses)
         else:
@@ -68,7 +68,7 @@ def _warm_up(addresses: Addresses) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _in_a_child(attempt: Attempt, addresses: Addresses) -> Answer:
+def _in_a_child(attempt: OrderAttempt, addresses: Addresses) -> Answer:
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -126,7 +126,7 @@ def _serve(orders: int, answers: int, addresses: Addresses) -> None:
     connections = Connections(addresses)
     with os.fdopen(orders, encoding="utf-8") as lines:
         for line in lines:
-            answer = _tried(Attempt.from_json(json.loads(line)), connections)
+            answer = _tried(OrderAttempt.from_json(json.loads(line)), connections)
             if answer["error"] is not None:
                 with contextlib.suppress(Exception):  # they may be broken
                     connections.close()
@@ -134,7 +134,7 @@ def _serve(orders: int, answers: int, addresses: Addresses) -> None:
             os.write(answers, json.dumps(answer).encode() + b"\n")
 
 
-def _tried(attempt: Attempt, connections: Connections) -> Answer:
+def _tried(attempt: OrderAttempt, connections: Connections) -> Answer:
     try:
         with explaining_all(connections.addresses):
             return _answer(order=carry_out(attempt, connections))

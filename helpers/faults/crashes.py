@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
-from helpers.errors import DrillError
-from helpers.faults.order_attempts import Attempt, Way, check_crash
+from helpers.errors import FaultError
+from helpers.faults.order_attempts import OrderAttempt, Way, check_crash
 from helpers.settings import PROJECT
 from helpers.stores import Stores
 from helpers.stores.environment import environment_of
@@ -63,11 +63,11 @@ class Crashes:
         under its key. A process that does not come to the step lives, and answers: as by a later
         time, where an earlier one has done the step already.
 
-        Raises ``SettingsError`` where there is no such moment, step or way, and ``DrillError``
+        Raises ``SettingsError`` where there is no such moment, step or way, and ``FaultError``
         where the processes cannot be made any more.
         """
         crash = check_crash(way, moment, step)
-        attempt = Attempt(way, product, quantity, customer, key, crash)
+        attempt = OrderAttempt(way, product, quantity, customer, key, crash)
         return [self._carry_out(attempt) for _ in range(times)]
 
     def place(
@@ -75,11 +75,11 @@ class Crashes:
     ) -> Outcome:
         """Place an order in a process that lives on, as another instance of the service would.
 
-        Raises ``DrillError`` where that process cannot be made, or has ended.
+        Raises ``FaultError`` where that process cannot be made, or has ended.
         """
-        return self._carry_out(Attempt(way, product, quantity, customer, key))
+        return self._carry_out(OrderAttempt(way, product, quantity, customer, key))
 
-    def _carry_out(self, attempt: Attempt) -> Outcome:
+    def _carry_out(self, attempt: OrderAttempt) -> Outcome:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
@@ -89,7 +89,7 @@ class Crashes:
         if not line:
             self._log.seek(0)
             said = self._log.read().decode("utf-8", "replace").strip()[-500:]
-            raise DrillError(
+            raise FaultError(
                 f"The process that forks those that crash has ended: {said or 'it said nothing'}. "
                 "Begin anew."
             )

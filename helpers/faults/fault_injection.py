@@ -1,4 +1,4 @@
-"""Drills: servers that stop, crash or hang, and ways to them that are slow or cut.
+"""Fault injection: servers that stop, crash or hang, and ways to them that are slow or cut.
 
 What is done here is real: the processes are stopped, killed or frozen, and the network is that of
 ``helpers.proxy``. However a drill ends, everything is brought back.
@@ -13,14 +13,14 @@ from helpers.embedded.server import ServerState
 from helpers.errors import SettingsError
 from helpers.faults.fault_lock import only_one
 from helpers.faults.restoring import guarded, restored
-from helpers.faults.server_control import DrilledServers, find_servers, restart
+from helpers.faults.server_control import ControlledServers, find_servers, restart
 from helpers.proxy import Link
 from helpers.settings import Settings, load_settings
-from helpers.stores.proxied_stores import LinkedStores, linked
+from helpers.stores.proxied_stores import ProxiedStores, linked
 from helpers.stores.stores import Stores, connect_all
 
 
-class Drills:
+class FaultInjection:
     """What can be done to the servers of one shop, and to the ways to them.
 
     A server's name is ``coordinator``, ``worker1``, …, ``mongo`` or ``redis``; its methods raise
@@ -30,7 +30,7 @@ class Drills:
     returns, and on every process that uses their addresses.
     """
 
-    def __init__(self, servers: DrilledServers, stores: LinkedStores) -> None:
+    def __init__(self, servers: ControlledServers, stores: ProxiedStores) -> None:
         self.stores = stores
         self._servers = servers
 
@@ -167,13 +167,13 @@ class Drills:
 
 
 @contextlib.contextmanager
-def practice(
+def inject_faults(
     stores: Stores,
     *,
     settings: Settings | None = None,
     wait_seconds: float = 30.0,
     guard: bool = True,
-) -> Iterator[Drills]:
+) -> Iterator[FaultInjection]:
     """Yield drills on the servers of ``stores``; bring everything back at the end.
 
     The servers are the course's own, or the containers of docker-compose.yml; where they are given
@@ -185,9 +185,9 @@ def practice(
     Connections of ``stores`` to a server that was stopped are lost, as its clients' are. Other
     programs that open the shop meanwhile start what is away: keep to one.
 
-    Raises ``DrillError`` where another drill of the same servers is on for ``wait_seconds``;
+    Raises ``FaultError`` where another drill of the same servers is on for ``wait_seconds``;
     ``SettingsError`` where the stores are others than those of ``settings``, or no link can lead
-    there; ``LinkError`` and ``StoreError`` as ``linked`` does; and at the end ``ServerError`` when
+    there; ``ProxyError`` and ``StoreError`` as ``linked`` does; and at the end ``ServerError`` when
     a server does not come back.
     """
     servers = find_servers(settings or load_settings(), stores.addresses)
@@ -199,4 +199,4 @@ def practice(
         if file is not None:
             # Inside: the links are closed when the servers are back, to which they say goodbye.
             held.enter_context(guarded(servers, lock) if guard else restored(servers))
-        yield Drills(servers, far)
+        yield FaultInjection(servers, far)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from helpers.embedded.data_folder import explaining_os_errors
-from helpers.errors import DrillError
+from helpers.errors import FaultError
 
 _POLL_SECONDS = 0.1
 
@@ -23,13 +23,13 @@ def only_one(file: Path, *, wait_seconds: float = 0.0) -> Iterator[int]:
     The lock lasts until every process that has the descriptor has closed it, or died: who must go
     on holding it after us is given it (``pass_fds``).
 
-    Raises ``DrillError`` where another one holds it for ``wait_seconds``, and ``ServerError`` where
+    Raises ``FaultError`` where another one holds it for ``wait_seconds``, and ``ServerError`` where
     the file cannot be made.
     """
     deadline = time.monotonic() + wait_seconds
     while (descriptor := _taken(file)) is None:
         if time.monotonic() >= deadline:
-            raise DrillError(
+            raise FaultError(
                 f"A drill is on already, by {_holder(file)}, and two would disturb each other: "
                 "end that one (in a notebook: restart its kernel), or wait for it and try again."
             )

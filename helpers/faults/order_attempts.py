@@ -33,7 +33,7 @@ RELAYED = ("carry", "delete")
 
 
 @dataclass(frozen=True)
-class Attempt:
+class OrderAttempt:
     """An attempt to order ``quantity`` units of a product.
 
     ``crash`` is the moment and the step at which the process kills itself; ``None``: it lives.
@@ -50,7 +50,7 @@ class Attempt:
         return self.__dict__
 
     @classmethod
-    def from_json(cls, known: dict[str, Any]) -> Attempt:
+    def from_json(cls, known: dict[str, Any]) -> OrderAttempt:
         crash = known.pop("crash")
         return cls(**known, crash=None if crash is None else (crash[0], crash[1]))
 
@@ -103,7 +103,7 @@ class Connections:
             self.redis.close()
 
 
-def carry_out(attempt: Attempt, connections: Connections) -> int:
+def carry_out(attempt: OrderAttempt, connections: Connections) -> int:
     """Place the order, and return its number, unless this process dies before.
 
     Where it is to die at a step of the relay, the outbox is relayed too.
@@ -125,7 +125,7 @@ def carry_out(attempt: Attempt, connections: Connections) -> int:
     return placed.id
 
 
-def _place_plainly(attempt: Attempt, connections: Connections, hook: StepHook | None) -> int:
+def _place_plainly(attempt: OrderAttempt, connections: Connections, hook: StepHook | None) -> int:
     assert attempt.way != "saga"
     way: PlainWay = attempt.way
     sale = dual_write.Sale(attempt.product, attempt.quantity, attempt.customer)

@@ -8,14 +8,14 @@ import subprocess
 from collections.abc import Iterator
 
 from helpers.embedded.server_processes import start_watcher
-from helpers.faults.server_control import DrilledServers, bring_back
+from helpers.faults.server_control import ControlledServers, bring_back
 
 # As long as a server may take to start, and some more.
 _RESTORE_SECONDS = 180.0
 
 
 @contextlib.contextmanager
-def guarded(servers: DrilledServers, lock: int) -> Iterator[None]:
+def guarded(servers: ControlledServers, lock: int) -> Iterator[None]:
     """Bring ``servers`` back at the end, and have a guard do it if we die, or fail.
 
     The guard holds ``lock``, a descriptor, until it has done so: no other drill begins before.
@@ -40,7 +40,7 @@ def guarded(servers: DrilledServers, lock: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def restored(servers: DrilledServers) -> Iterator[None]:
+def restored(servers: ControlledServers) -> Iterator[None]:
     """Bring ``servers`` back at the end. Raises ``CourseError`` when one does not come back."""
     try:
         yield

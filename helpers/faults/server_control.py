@@ -17,7 +17,7 @@ from helpers.settings import Addresses, Settings, redact
 LOCK = "drill"
 
 
-class DrilledServers(Protocol):
+class ControlledServers(Protocol):
     """Servers by name, each of which can be stopped, killed, frozen, and brought back.
 
     All methods raise ``CourseError`` where there is no such server, or it does not obey.
@@ -141,7 +141,7 @@ class ForeignServers:
         )
 
 
-def find_servers(settings: Settings, addresses: Addresses | None = None) -> DrilledServers:
+def find_servers(settings: Settings, addresses: Addresses | None = None) -> ControlledServers:
     """Return who can carry out drills on the servers of ``settings``.
 
     Raises ``SettingsError`` where ``addresses`` are given and lead elsewhere.
@@ -162,7 +162,7 @@ def find_servers(settings: Settings, addresses: Addresses | None = None) -> Dril
     return OwnServers(servers)
 
 
-def servers_of(described: dict[str, object]) -> DrilledServers:
+def servers_of(described: dict[str, object]) -> ControlledServers:
     """Return the servers that ``described()`` told of, in another process."""
     if "containers" in described:
         return Containers(described["containers"])  # type: ignore[arg-type]
@@ -178,7 +178,7 @@ def servers_of(described: dict[str, object]) -> DrilledServers:
     )
 
 
-def bring_back(servers: DrilledServers) -> None:
+def bring_back(servers: ControlledServers) -> None:
     """Bring back every server that is meant to run and is away or frozen.
 
     Raises ``CourseError`` when one does not come back; the others have then.
@@ -188,7 +188,7 @@ def bring_back(servers: DrilledServers) -> None:
         servers.start(*away)
 
 
-def restart(servers: DrilledServers, name: str) -> None:
+def restart(servers: ControlledServers, name: str) -> None:
     """Start a server anew: one that runs is stopped before, one that is frozen is killed."""
     state = servers.state(name)
     if state == "running":

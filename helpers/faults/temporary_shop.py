@@ -5,24 +5,24 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from helpers.embedded.temporary_servers import practice_servers
-from helpers.faults.fault_injection import Drills, practice
+from helpers.embedded.temporary_servers import start_temporary_servers
+from helpers.faults.fault_injection import FaultInjection, inject_faults
 from helpers.shop import open_shop
 
 
 @contextlib.contextmanager
-def practice_shop() -> Iterator[Drills]:
+def temporary_shop() -> Iterator[FaultInjection]:
     """Yield drills on a shop that nobody else uses, empty; clear its servers away at the end.
 
     Its stores are ``drills.stores``. They are reached through links, and so is whatever connects by
     their addresses, such as a service.
 
-    Raises ``ServerError`` where its servers cannot be started, and ``LinkError``.
+    Raises ``ServerError`` where its servers cannot be started, and ``ProxyError``.
     """
     with (
-        practice_servers() as servers,
+        start_temporary_servers() as servers,
         open_shop(servers.settings) as stores,
         # A guard would start again what is cleared away when this process dies.
-        practice(stores, settings=servers.settings, guard=False) as drills,
+        inject_faults(stores, settings=servers.settings, guard=False) as drills,
     ):
         yield drills

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from helpers.catalog.model import stock_keys
 from helpers.joins.bson_values import decode_batches
-from helpers.joins.garbage_collection import rare_collections
+from helpers.joins.garbage_collection import gc_relaxed
 from helpers.joins.requests import (
     CountCategories,
     CountMetadata,
@@ -46,7 +46,7 @@ def run(
     Raises ``psycopg.Error``, ``pymongo.errors.PyMongoError`` or ``redis.RedisError`` when a store
     fails, and ``MetadataError`` where a product has two documents.
     """
-    with rare_collections():
+    with gc_relaxed():
         return drive(strategy, lambda request: answer(stores, request, fill), threads=threads)
 
 

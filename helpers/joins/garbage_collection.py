@@ -24,7 +24,7 @@ _raised = _Raised()
 
 
 @contextlib.contextmanager
-def rare_collections() -> Iterator[None]:
+def gc_relaxed() -> Iterator[None]:
     """Collect garbage less often inside, in the whole process; as before once all have left.
 
     The collector looks for cycles each time 700 more containers were made than given back, and

@@ -8,7 +8,7 @@ import orjson
 
 from helpers.catalog.model import ProductJSON
 from helpers.joins.executor import Fill, run
-from helpers.joins.garbage_collection import rare_collections
+from helpers.joins.garbage_collection import gc_relaxed
 from helpers.joins.page_query import Page
 from helpers.joins.requests import Strategy
 from helpers.stores import Stores
@@ -38,5 +38,5 @@ def join_json(
 
     Raises what ``run`` raises.
     """
-    with rare_collections():
+    with gc_relaxed():
         return products_json(run(stores, strategy, threads=threads, fill=fill))

@@ -18,13 +18,13 @@ from typing import Any
 import psycopg
 
 from helpers.citus.node_connections import NodeConnections
-from helpers.citus.placements import Standing, look
-from helpers.errors import NodeAwayError
+from helpers.citus.placements import ShardStatus, probe
+from helpers.errors import NodeUnavailableError
 from helpers.joins.async_executor import answer_async
-from helpers.joins.missing_shards import FromPostgres, Lost, ask_live, ids_of
+from helpers.joins.missing_shards import FromPostgres, MissingShards, ask_live, ids_of
 from helpers.settings import redact
 from helpers.stores.async_stores import AsyncStores
-from helpers.stores.bounded_waits import leave
+from helpers.stores.bounded_waits import abandon
 
 # So long a question may take before anybody wonders. A look costs little, and disturbs nobody.
 _PATIENCE_SECONDS = 0.4
@@ -41,10 +41,10 @@ class Workers:
     """
 
     def __init__(self, stores: AsyncStores) -> None:
-        self._last = Standing((), frozenset())
+        self._last = ShardStatus((), frozenset())
         self._stores = stores
         self._connections = NodeConnections()
-        self._looking: asyncio.Task[Standing] | None = None
+        self._looking: asyncio.Task[ShardStatus] | None = None
         self._began = 0.0
 
     async def aclose(self) -> None:
@@ -56,7 +56,7 @@ class Workers:
         """The names of those that were away."""
         return self._last.away
 
-    async def look(self) -> Standing:
+    async def probe(self) -> ShardStatus:
         """Look at the workers, sharing the look of others that has only just begun.
 
         Raises ``psycopg.OperationalError`` or ``TimeoutError`` where the coordinator is away.
@@ -70,15 +70,15 @@ class Workers:
         return await asyncio.shield(looking)  # who is cancelled leaves it to the others
 
     async def answer(
-        self, request: FromPostgres, known: Standing | None = None
-    ) -> tuple[Any, Lost, Standing | None]:
+        self, request: FromPostgres, known: ShardStatus | None = None
+    ) -> tuple[Any, MissingShards, ShardStatus | None]:
         """Answer a request, wholly or from the shards that are left, and say what is lost.
 
         ``known`` is how an earlier request of the same answer has found the workers; how this one
         has found them, if it has looked, is returned too.
 
-        Raises ``psycopg.Error`` where the coordinator is away, and ``NodeAwayError`` where all
-        nodes are that have what is asked for.
+        Raises ``psycopg.Error`` if the coordinator is unavailable, and ``NodeUnavailableError`` if
+        all nodes are that have what is requested.
         """
         standing = known
         if standing is None and self._last.needs_lost(ids_of(request)):
@@ -86,11 +86,11 @@ class Workers:
         if standing is None or not standing.away:
             answer, standing = await self._ask_coordinator(request)
             if standing is None:
-                return answer, Lost(), None
+                return answer, MissingShards(), None
         return *await self._ask_live(request, standing), standing
 
     async def check(self, product_ids: Collection[int] | None = None) -> None:
-        """Raise ``NodeAwayError`` where a worker is known to be away that has these products.
+        """Raise ``NodeUnavailableError`` if a worker that has these products is known to be down.
 
         Without ids, all products are meant. As long as none is known to be away, nobody is asked.
         """
@@ -98,35 +98,35 @@ class Workers:
             await self.explain(product_ids)
 
     async def explain(self, product_ids: Collection[int] | None = None) -> None:
-        """Look at the workers, and raise ``NodeAwayError`` where one is away that is needed."""
+        """Probe the workers, and raise ``NodeUnavailableError`` if one that is needed is down."""
         standing = await self._seen()
         if standing is None or not standing.away:
             return
         if product_ids is None:
-            raise self.error(Lost(frozenset(standing.lost)), "what they hold is needed")
-        lost = Lost(frozenset(standing.lost_of(product_ids)))
+            raise self.error(MissingShards(frozenset(standing.lost)), "what they hold is needed")
+        lost = MissingShards(frozenset(standing.lost_of(product_ids)))
         if lost:
             raise self.product_error(lost, product_ids)
 
-    def product_error(self, lost: Lost, ids: Collection[int]) -> NodeAwayError:
+    def product_error(self, lost: MissingShards, ids: Collection[int]) -> NodeUnavailableError:
         """Return the error of products that cannot be had without the shards that are lost."""
         named = ", ".join(map(str, lost.among(ids)[:10]))
         return self.error(lost, f"product {named} is on it or nowhere")
 
-    def error(self, lost: Lost, what: str) -> NodeAwayError:
+    def error(self, lost: MissingShards, what: str) -> NodeUnavailableError:
         """Return the error of an answer that cannot do without what is lost."""
         address = redact(self._stores.addresses.coordinator)
-        return NodeAwayError("PostgreSQL", address, lost.nodes, what)
+        return NodeUnavailableError("PostgreSQL", address, lost.nodes, what)
 
-    async def _look(self) -> Standing:
+    async def _look(self) -> ShardStatus:
         stores = self._stores
-        standing = await look(self._connections, stores.postgres.url, stores.addresses, _TABLE)
+        standing = await probe(self._connections, stores.postgres.url, stores.addresses, _TABLE)
         self._last = standing
         return standing
 
-    async def _seen(self, *, unless: asyncio.Future[Any] | None = None) -> Standing | None:
+    async def _seen(self, *, unless: asyncio.Future[Any] | None = None) -> ShardStatus | None:
         """Look at the workers; ``None`` where nobody can tell, or ``unless`` has come before."""
-        looking = asyncio.ensure_future(self.look())
+        looking = asyncio.ensure_future(self.probe())
         waited = {looking} if unless is None else {looking, unless}
         try:
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
@@ -136,7 +136,7 @@ class Workers:
         finally:
             looking.cancel()
 
-    async def _ask_coordinator(self, request: FromPostgres) -> tuple[Any, Standing | None]:
+    async def _ask_coordinator(self, request: FromPostgres) -> tuple[Any, ShardStatus | None]:
         """Return the coordinator's answer; or how the workers stand, where one of them is away."""
         whole = asyncio.ensure_future(answer_async(self._stores, request))
         try:
@@ -144,7 +144,7 @@ class Workers:
             standing = None if whole.done() else await self._seen(unless=whole)
             if standing is None or not standing.away:
                 return await whole, None
-            leave(whole)
+            abandon(whole)
         except psycopg.Error as error:
             if error.sqlstate is None:  # not the coordinator's words: it is away itself
                 raise
@@ -156,14 +156,16 @@ class Workers:
             raise
         return None, standing
 
-    async def _ask_live(self, request: FromPostgres, standing: Standing) -> tuple[Any, Lost]:
+    async def _ask_live(
+        self, request: FromPostgres, standing: ShardStatus
+    ) -> tuple[Any, MissingShards]:
         answer, lost = await ask_live(self._connections, request, standing)
         if len(lost.shards) == len(standing.shards):
             raise self.error(lost, "there is no other")
         return answer, lost
 
 
-def _see(looking: asyncio.Task[Standing]) -> None:
+def _see(looking: asyncio.Task[ShardStatus]) -> None:
     """Let what a look has met pass, where everybody has left."""
     if not looking.cancelled():
         looking.exception()
@@ -173,9 +175,9 @@ class Rows:
     """Answers PostgreSQL's requests of one answer, and keeps in ``lost`` what it does without."""
 
     def __init__(self, workers: Workers) -> None:
-        self.lost = Lost()
+        self.lost = MissingShards()
         self._workers = workers
-        self._standing: Standing | None = None
+        self._standing: ShardStatus | None = None
 
     async def __call__(self, request: Any) -> Any:
         """Answer one request. Raises as ``Workers.answer`` does."""

@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 
 from helpers.citus.node_connections import NodeConnections
-from helpers.citus.placements import Node, Shard, Standing, ids_on
+from helpers.citus.placements import Node, Shard, ShardStatus, ids_on
 from helpers.joins.requests import CountCategories, CountProducts, SelectProducts
 from helpers.joins.statements import statement
 
@@ -30,7 +30,7 @@ _SECONDS = 3.0
 
 
 @dataclass(frozen=True)
-class Lost:
+class MissingShards:
     """The shards that an answer does without."""
 
     shards: frozenset[Shard] = frozenset()
@@ -38,8 +38,8 @@ class Lost:
     def __bool__(self) -> bool:
         return bool(self.shards)
 
-    def __or__(self, other: Lost) -> Lost:
-        return Lost(self.shards | other.shards)
+    def __or__(self, other: MissingShards) -> MissingShards:
+        return MissingShards(self.shards | other.shards)
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -57,8 +57,8 @@ class Lost:
 
 
 async def ask_live(
-    connections: NodeConnections, request: FromPostgres, standing: Standing
-) -> tuple[Any, Lost]:
+    connections: NodeConnections, request: FromPostgres, standing: ShardStatus
+) -> tuple[Any, MissingShards]:
     """Answer a request from the shards on nodes that answer, and say which it lost by that.
 
     A request for some ids loses only the shards of these. Where a node falls silent meanwhile, its
@@ -71,11 +71,11 @@ async def ask_live(
         *(_ask(connections, node, shards, request) for node, shards in by_node.items())
     )
     silent = {node.name for node, one in zip(by_node, answers, strict=True) if one is None}
-    standing = Standing(standing.shards, standing.away | silent)
+    standing = ShardStatus(standing.shards, standing.away | silent)
     ids = ids_of(request)
     lost = standing.lost if ids is None else standing.lost_of(ids)
     found = [answer for answer in answers if answer is not None]
-    return _put_together(request, found), Lost(frozenset(lost))
+    return _put_together(request, found), MissingShards(frozenset(lost))
 
 
 def ids_of(request: FromPostgres) -> Sequence[int] | None:

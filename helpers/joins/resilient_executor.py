@@ -1,4 +1,4 @@
-"""Asking as a service does: each question is noted, has its time, and may go without an answer.
+"""Run requests as a service does: traced, with a time limit, and without what may be missing.
 
 A store that is away must not take the others with it. What the answer does not depend on is left
 out, and ``missing`` says so; what it depends on is a ``StoreError``.
@@ -29,7 +29,7 @@ from helpers.joins.requests import (
     SelectProducts,
 )
 from helpers.stores.async_stores import AsyncStores
-from helpers.stores.bounded_waits import within
+from helpers.stores.bounded_waits import wait_at_most
 from helpers.stores.circuit_breaker import Breakers, guarding
 from helpers.stores.connect import explained
 from helpers.stores.time_budgets import Budgets
@@ -55,7 +55,7 @@ _KINDS: dict[type[Request[Any]], tuple[StoreName, str]] = {
 }
 
 
-class Asking:
+class ResilientExecutor:
     """Answers the requests of one strategy, for ``drive_async``.
 
     ``trace`` notes each of them. A question may take ``seconds``, the same for each store or each
@@ -126,7 +126,9 @@ class Asking:
         exchange = self.trace.begin(store, name)
         try:
             asking = ask(*arguments)
-            return await (asking if self._budgets is None else within(asking, self._budgets[store]))
+            return await (
+                asking if self._budgets is None else wait_at_most(asking, self._budgets[store])
+            )
         finally:
             exchange.extend()
 

@@ -1,6 +1,6 @@
 """Experiments: concurrent buyers, cache trials, other ways to join, load and availability."""
 
-from helpers.embedded.temporary_valkey import spare_valkey
+from helpers.embedded.temporary_valkey import temporary_valkey
 from helpers.lab.availability import watching
 from helpers.lab.background_programs import served
 from helpers.lab.buyers import plan_attempts
@@ -23,6 +23,6 @@ __all__ = [
     "run_buyers",
     "run_cache",
     "served",
-    "spare_valkey",
+    "temporary_valkey",
     "watching",
 ]

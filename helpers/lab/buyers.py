@@ -24,7 +24,7 @@ ENDINGS: Mapping[Ending, float] = {"confirm": 0.7, "release": 0.2, "abandon": 0.
 
 
 @dataclass(frozen=True)
-class Attempt:
+class PurchaseAttempt:
     """One attempt of ``buyer`` (from 0) to get ``quantity`` units of a product.
 
     ``pause`` is how many seconds the buyer waits before it.
@@ -48,7 +48,7 @@ def plan_attempts(
     bursts: int = 1,
     pause: float = 0.0,
     seed: int = 1,
-) -> list[list[Attempt]]:
+) -> list[list[PurchaseAttempt]]:
     """Return what each buyer will do: a list for each, ``count`` attempts in all.
 
     Products are chosen by Zipf's law with ``exponent``, the first of ``products`` being the most
@@ -68,7 +68,7 @@ def plan_attempts(
         numbers = [number * bursts // share for number in range(share)]
         plans.append(
             [
-                Attempt(
+                PurchaseAttempt(
                     buyer,
                     products[rank(draw()) - 1],
                     1 + int(draw() * largest),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from helpers.errors import ReservationError, SoldOutError
-from helpers.lab.buyers import Attempt
+from helpers.lab.buyers import PurchaseAttempt
 from helpers.lab.concurrent_buyers import Act
 from helpers.stock.reservations import new_token
 from helpers.stock.stock import Stock
@@ -19,7 +19,7 @@ def buying(stock: Stock, *, hold_seconds: float | None = None) -> Act[str]:
     token: nothing is reserved twice.
     """
 
-    def buy(attempt: Attempt) -> str:
+    def buy(attempt: PurchaseAttempt) -> str:
         items = {attempt.product_id: attempt.quantity}
         try:
             reservation = stock.reserve(items, token=new_token(), hold_seconds=hold_seconds)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import redis
 
-from helpers.embedded.temporary_valkey import Policy, SpareValkey
+from helpers.embedded.temporary_valkey import Policy, TemporaryValkey
 from helpers.errors import ServerError
-from helpers.stock.redis_strings import text_of
+from helpers.stock.redis_strings import as_string
 
 # Few enough that a batch of values of 1,000 bytes fits into the 16 KiB which the server reads at
 # once: for more it makes a buffer that counts as its memory, and is not small beside a small cache.
@@ -34,7 +34,7 @@ class CacheRun:
 
 
 def run_cache(
-    spare: SpareValkey,
+    spare: TemporaryValkey,
     choices: Sequence[int],
     *,
     policy: Policy,
@@ -160,7 +160,7 @@ def _refuse_other_keys(client: redis.Redis) -> None:
     others = sum(
         int(database["keys"]) for name, database in client.info("keyspace").items() if name != own
     )
-    keys = {text_of(key) for key in client.scan_iter(count=1000)}
+    keys = {as_string(key) for key in client.scan_iter(count=1000)}
     others += sum(not key.startswith(_PREFIX) for key in keys)
     if others:
         raise ServerError(

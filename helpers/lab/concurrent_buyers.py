@@ -8,16 +8,16 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
-from helpers.lab.buyers import Attempt
+from helpers.lab.buyers import PurchaseAttempt
 
 T = TypeVar("T")
 
 #: Carries out one attempt, and answers how it went.
-Act = Callable[[Attempt], T]
+Act = Callable[[PurchaseAttempt], T]
 
 
 def run_buyers(
-    plans: Sequence[Sequence[Attempt]],
+    plans: Sequence[Sequence[PurchaseAttempt]],
     act: Callable[[int], AbstractContextManager[Act[T]]],
 ) -> list[T]:
     """Carry out ``plans``, a thread for each buyer, and return how every attempt went.

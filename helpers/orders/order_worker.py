@@ -14,7 +14,7 @@ from helpers.orders.outbox import relay
 from helpers.stock import Stock, reconcile, recover
 from helpers.stock.step_hooks import StepHook
 from helpers.stores import Stores
-from helpers.stores.background_worker import Keeper, Pass
+from helpers.stores.background_worker import BackgroundWorker, Pass
 
 #: What ``python -m helpers relay`` prints when it is ready.
 AT_WORK = "The relay is at work."
@@ -22,7 +22,7 @@ AT_WORK = "The relay is at work."
 _MOST = 500
 
 
-class OrderKeeper(Keeper):
+class OrderWorker(BackgroundWorker):
     """Keeps the orders every ``pause_seconds``, from ``start()`` to ``stop()``.
 
     Each pass gives back the units of reservations past their deadline, lets the ledger decide

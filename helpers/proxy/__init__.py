@@ -1,5 +1,5 @@
 """The network between a driver and its store: slowed, frozen and cut in one place."""
 
-from helpers.proxy.tcp_proxy import Link, LinkState
+from helpers.proxy.tcp_proxy import Link, ProxyState
 
-__all__ = ["Link", "LinkState"]
+__all__ = ["Link", "ProxyState"]

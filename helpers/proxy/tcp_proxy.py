@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from helpers.errors import LinkError, SettingsError
+from helpers.errors import ProxyError, SettingsError
 from helpers.proxy.upstream import find_target
 
 #: The longest round trip that a link adds.
@@ -25,7 +25,7 @@ _END_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class LinkState:
+class ProxyState:
     """What passes a link now: open connections, and bytes taken but not delivered yet."""
 
     connections: int
@@ -44,7 +44,7 @@ class Link:
     dies, however that happens.
 
     Raises ``SettingsError`` where no relay can stand before ``url`` or ``round_trip`` is not from
-    0 to 60 seconds, and ``LinkError`` where the relay does not start.
+    0 to 60 seconds, and ``ProxyError`` where the relay does not start.
     """
 
     def __init__(self, url: str, round_trip: float = 0.0) -> None:
@@ -64,7 +64,7 @@ class Link:
                 start_new_session=True,
             )
         except OSError as error:
-            raise LinkError(
+            raise ProxyError(
                 f"The relay to {target} cannot be started: {error.strerror}. Close other programs, "
                 "and try again."
             ) from None
@@ -102,9 +102,9 @@ class Link:
         """End a cut or a freeze. What was held by a freeze is delivered, in order."""
         self._tell("restore")
 
-    def state(self) -> LinkState:
+    def state(self) -> ProxyState:
         """Return how many connections are open, and how many bytes are on their way."""
-        return LinkState(**self._tell("state"))
+        return ProxyState(**self._tell("state"))
 
     def close(self) -> None:
         """End the relay, and with it every connection through it. May be called again."""
@@ -114,7 +114,7 @@ class Link:
     def _tell(self, what: str, **more: float) -> dict[str, int]:
         with self._lock:
             if not self._end.alive:
-                raise LinkError(f"The link to {self._target} is closed: make another one.")
+                raise ProxyError(f"The link to {self._target} is closed: make another one.")
             assert self._process.stdin is not None
             self._orders += 1
             order = {"number": self._orders, "do": what, **more}
@@ -136,8 +136,8 @@ class Link:
         answer: dict[str, int] = json.loads(line)
         return answer
 
-    def _lost(self) -> LinkError:
-        return LinkError(
+    def _lost(self) -> ProxyError:
+        return ProxyError(
             f"The relay to {self._target} has ended; something else stopped it. Close this link "
             "and make another one."
         )

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from helpers.errors import ReadModelError
 from helpers.read_model.views import ReadModel
 from helpers.stores import Stores
-from helpers.stores.background_worker import Keeper, Pass
+from helpers.stores.background_worker import BackgroundWorker, Pass
 
 
-class ViewKeeper(Keeper):
+class ViewWorker(BackgroundWorker):
     """Brings the views up to date every ``pause_seconds``, from ``start()`` to ``stop()``.
 
     ``connect`` makes the connections, which it closes. Where there are no views it makes all of

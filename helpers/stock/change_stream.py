@@ -15,7 +15,7 @@ import redis
 from helpers import validation
 from helpers.stock.redis_keys import CHANGES, position_key
 from helpers.stock.redis_streams import extent
-from helpers.stock.redis_strings import text_of
+from helpers.stock.redis_strings import as_string
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class ChangeReader:
 
     def _stored(self) -> str | None:
         found = self._redis.get(self._position_key)
-        return None if found is None else text_of(found)
+        return None if found is None else as_string(found)
 
     def _start(self) -> str:
         position = extent(self._redis, CHANGES).last
@@ -84,6 +84,6 @@ def _entries(answer: Any) -> list[tuple[str, str]]:
         # RESP3 puts the entries of a stream into one more list.
         flat = stream[0] if stream and isinstance(stream[0], list) else stream
         for entry, fields in flat:
-            found = {text_of(name): text_of(value) for name, value in fields.items()}
-            entries.append((text_of(entry), found.get("products", "")))
+            found = {as_string(name): as_string(value) for name, value in fields.items()}
+            entries.append((as_string(entry), found.get("products", "")))
     return entries

@@ -27,7 +27,7 @@ from helpers.stock.redis_keys import (
     held_key,
     reservation_key,
 )
-from helpers.stock.redis_strings import text_of
+from helpers.stock.redis_strings import as_string
 from helpers.stock.reservations import Reservation
 from helpers.stock.stock import Stock
 from helpers.validation import LARGEST_ID
@@ -120,7 +120,7 @@ def _all_tokens(stock: Stock) -> dict[str, dict[int, int]]:
     for key in (DEADLINES, CLAIMS):
         members: Any = stock.redis.zrange(key, 0, -1)
         for token in members:
-            tokens.setdefault(text_of(token), {})
+            tokens.setdefault(as_string(token), {})
     for name in (held_key, claimed_key):
         start = name(0).removesuffix("0")
         for batch in _batches(_scan(stock, f"{start}*")):
@@ -131,7 +131,7 @@ def _all_tokens(stock: Stock) -> dict[str, dict[int, int]]:
             for key, entries in zip(batch, answers, strict=True):
                 for token, quantity in entries.items():
                     product = int(key.removeprefix(start))
-                    tokens.setdefault(text_of(token), {})[product] = int(quantity)
+                    tokens.setdefault(as_string(token), {})[product] = int(quantity)
     return tokens
 
 
@@ -171,7 +171,7 @@ def _scan(stock: Stock, pattern: str) -> Iterator[str]:
     """Yield the keys that fit, each once, without stopping the server as KEYS would."""
     seen = set()
     for key in stock.redis.scan_iter(match=pattern, count=1000):
-        text = text_of(key)
+        text = as_string(key)
         if text not in seen:
             seen.add(text)
             yield text

@@ -12,7 +12,7 @@ from typing import Any
 
 import redis
 
-from helpers.stock.redis_strings import text_of
+from helpers.stock.redis_strings import as_string
 
 #: Where a reader stands who has read nothing.
 BEGINNING = "0-0"
@@ -45,11 +45,11 @@ def extent(client: redis.Redis, stream: str) -> Extent:
         info: Any = client.xinfo_stream(stream)
     except redis.ResponseError:  # there is no stream yet
         return Extent(None, BEGINNING, 0)
-    found = {text_of(name): value for name, value in info.items()}
+    found = {as_string(name): value for name, value in info.items()}
     first = found["first-entry"]
     return Extent(
-        None if first is None else text_of(first[0]),
-        text_of(found["last-generated-id"]),
+        None if first is None else as_string(first[0]),
+        as_string(found["last-generated-id"]),
         found["entries-added"] - found["length"],
     )
 

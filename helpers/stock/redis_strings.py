@@ -5,6 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 
-def text_of(value: Any) -> str:
+def as_string(value: Any) -> str:
     """Return a value of Redis as text."""
     return value.decode() if isinstance(value, bytes) else str(value)

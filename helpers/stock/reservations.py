@@ -29,7 +29,7 @@ from helpers.stock.redis_keys import (
     lease_key,
     reservation_key,
 )
-from helpers.stock.redis_strings import text_of
+from helpers.stock.redis_strings import as_string
 
 State = Literal["held", "confirming", "confirmed", "released", "expired", "unknown"]
 
@@ -172,14 +172,14 @@ class Reservations:
             offset=0,
             num=most,
         )
-        return [text_of(token) for token in found]
+        return [as_string(token) for token in found]
 
     def claimed(self, *, older_than_seconds: float) -> list[str]:
         """Return the tokens of those whose confirmation began that long ago and has not ended."""
         now = self._clock() or self._server_time()
         latest = now - round(1000 * older_than_seconds)
         found: Any = self._redis.zrange(CLAIMS, "-inf", latest, byscore=True)
-        return [text_of(token) for token in found]
+        return [as_string(token) for token in found]
 
     def mend(self, reservations: Sequence[Reservation]) -> list[int]:
         """Make what is written elsewhere of reservations follow from them; count what was wrong."""
@@ -217,7 +217,7 @@ class Reservations:
 
     def _texts(self, tokens: Sequence[str]) -> list[str | None]:
         answer: Any = self._redis.mget([reservation_key(token) for token in tokens])
-        return [None if text is None else text_of(text) for text in answer]
+        return [None if text is None else as_string(text) for text in answer]
 
     def _server_time(self) -> int:
         seconds, microseconds = self._redis.time()

@@ -26,7 +26,7 @@ KeeperState = Literal["starting", "keeping", "yielding", "failing", "ended"]
 Pass = Callable[[], bool]
 
 
-class Keeper(ABC):
+class BackgroundWorker(ABC):
     """Makes a pass every ``pause_seconds``, from ``start()`` to ``stop()``.
 
     ``connect`` makes the connections, which it closes. ``name`` is that of its thread.

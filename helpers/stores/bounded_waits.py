@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 
-async def within(asking: Awaitable[Any], seconds: float) -> Any:
+async def wait_at_most(asking: Awaitable[Any], seconds: float) -> Any:
     """Await an answer for so long. Raises ``TimeoutError`` then, without waiting for the driver.
 
     Drivers that are cancelled while their store is silent may go on until a deadline of their own.
@@ -17,10 +17,10 @@ async def within(asking: Awaitable[Any], seconds: float) -> Any:
     try:
         done, _ = await asyncio.wait({task}, timeout=seconds)
     except asyncio.CancelledError:
-        leave(task)
+        abandon(task)
         raise
     if not done:
-        leave(task)
+        abandon(task)
         raise TimeoutError
     return task.result()
 
@@ -28,7 +28,7 @@ async def within(asking: Awaitable[Any], seconds: float) -> Any:
 _left: set[asyncio.Future[Any]] = set()
 
 
-def leave(task: asyncio.Future[Any]) -> None:
+def abandon(task: asyncio.Future[Any]) -> None:
     """Cancel what nobody waits for any more, and let it end."""
 
     def ended(task: asyncio.Future[Any]) -> None:

@@ -32,7 +32,7 @@ from pymongo.errors import (
     WaitQueueTimeoutError,
 )
 
-from helpers.errors import RestingError, StoreName
+from helpers.errors import CircuitOpenError, StoreName
 from helpers.settings import Addresses, redact
 
 BreakerState = Literal["closed", "open", "half-open"]
@@ -68,7 +68,7 @@ class BreakerView:
 
 
 @dataclass(frozen=True)
-class Attempt:
+class GuardedCall:
     """One question that a breaker let through. Call ``end`` once, with how it went."""
 
     store: StoreName
@@ -115,22 +115,22 @@ class Breaker:
         with self._lock:
             return BreakerView(self._state, self._failures, self._retry_seconds())
 
-    def begin(self) -> Attempt:
-        """Ask for leave to ask the store, and say with ``Attempt.end`` how that went.
+    def begin(self) -> GuardedCall:
+        """Ask for leave to ask the store, and say with ``GuardedCall.end`` how that went.
 
-        Raises ``RestingError`` where the store is not to be asked now.
+        Raises ``CircuitOpenError`` where the store is not to be asked now.
         """
         with self._lock:
             if self._state == "open" and self._clock() >= self._due:
                 self._move("try")
             elif self._state != "closed":
-                raise RestingError(
+                raise CircuitOpenError(
                     self.store,
                     self._address,
                     failures=self._failures,
                     retry_seconds=self._retry_seconds(),
                 )
-            return Attempt(self.store, partial(self._end, self._era))
+            return GuardedCall(self.store, partial(self._end, self._era))
 
     def __repr__(self) -> str:
         return f"<Breaker of {self.store}, {self._state}>"
@@ -190,9 +190,9 @@ def guarding(*breakers: Breaker) -> Iterator[None]:
     (``TimeoutError``) is one where only one store is asked. Any other error tells nothing of the
     stores, unless it is a store's own: then that one answers.
 
-    Raises ``RestingError`` where one of them is not to be asked now.
+    Raises ``CircuitOpenError`` where one of them is not to be asked now.
     """
-    begun: list[Attempt] = []
+    begun: list[GuardedCall] = []
     try:
         for breaker in breakers:
             begun.append(breaker.begin())  # noqa: PERF401  # what has begun is to be ended

@@ -9,7 +9,7 @@ from pymongo.database import Database
 
 from helpers.stores.connect import Document, connect_mongo
 from helpers.stores.stores import Stores
-from helpers.stores.trace_mongo import CommandWatch
+from helpers.stores.trace_mongo import CommandTrace
 
 
 @contextlib.contextmanager
@@ -19,7 +19,7 @@ def count_commands(stores: Stores) -> Iterator[tuple[Database[Document], list[st
     Each command is one round trip. Clear the list to count anew.
     """
     names: list[str] = []
-    watch = CommandWatch(names.append)
+    watch = CommandTrace(names.append)
     database = connect_mongo(stores.addresses.mongo, database=stores.mongo.name, listeners=[watch])
     with database.client:
         names.clear()

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from helpers.errors import LinkError
+from helpers.errors import ProxyError
 from helpers.proxy.tcp_proxy import Link
 from helpers.stores.connect import connect_mongo, connect_postgres, connect_redis
 from helpers.stores.stores import Stores
@@ -45,7 +45,7 @@ class Links:
 
 
 @dataclass(frozen=True)
-class LinkedStores(Stores):
+class ProxiedStores(Stores):
     """Stores that are reached through ``links``."""
 
     links: Links
@@ -55,14 +55,14 @@ class LinkedStores(Stores):
 
 
 @contextlib.contextmanager
-def linked(stores: Stores, round_trip: float = 0.0) -> Iterator[LinkedStores]:
+def linked(stores: Stores, round_trip: float = 0.0) -> Iterator[ProxiedStores]:
     """Connect to the databases of ``stores`` once more, with ``round_trip`` seconds to each store.
 
     The connections are new ones; ``stores`` stays as it is. Their ``addresses`` lead through the
     links too, except those of the workers, so that what connects by them is slowed alike. At the
     end the links are restored before they are closed: what a freeze still held, the store gets.
 
-    Raises ``SettingsError`` where an address wants TLS or names several servers, ``LinkError``
+    Raises ``SettingsError`` where an address wants TLS or names several servers, ``ProxyError``
     where a relay does not start, and ``StoreError`` where a store does not answer.
     """
     addresses = stores.addresses
@@ -87,10 +87,10 @@ def linked(stores: Stores, round_trip: float = 0.0) -> Iterator[LinkedStores]:
         opened.callback(client.close)
         # PyMongo says goodbye when it is closed, and waits for the answer.
         opened.callback(_let_pass, links)
-        yield LinkedStores(postgres, mongo, client, far, links)
+        yield ProxiedStores(postgres, mongo, client, far, links)
 
 
 def _let_pass(links: Links) -> None:
     for link in (links.postgres, links.mongo, links.redis):
-        with contextlib.suppress(LinkError):  # closed before, or ended by something else
+        with contextlib.suppress(ProxyError):  # closed before, or ended by something else
             link.restore()

@@ -19,7 +19,7 @@ _NOT_ASKED = {"hello", "ismaster", "saslStart", "saslContinue", "authenticate", 
 _Event = CommandStartedEvent | CommandSucceededEvent | CommandFailedEvent
 
 
-class CommandWatch(CommandListener):
+class CommandTrace(CommandListener):
     """Calls ``begin`` with the name of each command when it is sent, while ``listening`` is set.
 
     What belongs to making a connection and closing it is left out, and so are writes that nobody

@@ -31,10 +31,10 @@ _EXECUTES = {"execute", "_execute"}
 _COMMENTS = re.compile(r"/\*.*?\*/|--[^\n]*", re.DOTALL)
 
 
-class WatchedConnection(psycopg.Connection):
+class TracedConnection(psycopg.Connection):
     """A connection that writes its round trips down once ``watch`` is set."""
 
-    watch: PostgresWatch | None = None
+    watch: PostgresTrace | None = None
 
     def wait(self, gen: PQGen[Result], *args: Any, **kwargs: Any) -> Result:
         if self.watch is not None:
@@ -42,7 +42,7 @@ class WatchedConnection(psycopg.Connection):
         return super().wait(gen, *args, **kwargs)
 
 
-class PostgresWatch:
+class PostgresTrace:
     """Sees the round trips of one connection; nothing in it depends on how the driver waits."""
 
     def __init__(self, trace: Trace) -> None:

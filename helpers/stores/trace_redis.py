@@ -62,11 +62,11 @@ class _Watched:
                 self._current.extend()
 
 
-def watch_redis(client: redis.Redis, trace: Trace) -> None:
+def trace_redis(client: redis.Redis, trace: Trace) -> None:
     """Write the round trips of ``client`` to ``trace``: of it alone, with connections made anew."""
     pool = client.connection_pool
     pool.disconnect()
     pool.connection_class = type(
-        "WatchedConnection", (_Watched, pool.connection_class), {"trace": trace}
+        "TracedConnection", (_Watched, pool.connection_class), {"trace": trace}
     )
     pool.reset()

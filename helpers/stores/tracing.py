@@ -29,9 +29,9 @@ from collections.abc import Iterator
 from helpers.stores.connect import connect_mongo, connect_postgres, connect_redis
 from helpers.stores.stores import Stores
 from helpers.stores.trace import Trace
-from helpers.stores.trace_mongo import CommandWatch
-from helpers.stores.trace_postgres import PostgresWatch, WatchedConnection
-from helpers.stores.trace_redis import watch_redis
+from helpers.stores.trace_mongo import CommandTrace
+from helpers.stores.trace_postgres import PostgresTrace, TracedConnection
+from helpers.stores.trace_redis import trace_redis
 
 
 @contextlib.contextmanager
@@ -46,17 +46,17 @@ def traced(stores: Stores) -> Iterator[tuple[Stores, Trace]]:
     addresses, trace = stores.addresses, Trace()
     with contextlib.ExitStack() as opened:
         postgres = connect_postgres(
-            addresses.coordinator, database=stores.postgres.info.dbname, kind=WatchedConnection
+            addresses.coordinator, database=stores.postgres.info.dbname, kind=TracedConnection
         )
         opened.callback(postgres.close)
-        watch = CommandWatch(lambda name: trace.begin("MongoDB", name))
+        watch = CommandTrace(lambda name: trace.begin("MongoDB", name))
         mongo = connect_mongo(addresses.mongo, database=stores.mongo.name, listeners=[watch])
         opened.callback(mongo.client.close)
         number = stores.redis.connection_pool.connection_kwargs.get("db")
         client = connect_redis(addresses.redis, database=number)
         opened.callback(client.close)
-        watch_redis(client, trace)
-        postgres.watch = PostgresWatch(trace)
+        trace_redis(client, trace)
+        postgres.watch = PostgresTrace(trace)
         trace.clear()
         opened.callback(trace.stop)
         yield Stores(postgres, mongo, client, addresses), trace

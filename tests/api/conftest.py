@@ -14,7 +14,7 @@ from helpers.lab.background_programs import Served
 from helpers.shop.schema import drop_shop
 from helpers.shop.seed import seed
 from helpers.stores import Stores
-from helpers.stores.proxied_stores import LinkedStores, Links, linked
+from helpers.stores.proxied_stores import Links, ProxiedStores, linked
 from tests.api.serving import client_of, serving
 
 COUNT = 40
@@ -51,14 +51,14 @@ def shared_service(seeded: Stores) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="package")
-def linked_shop(seeded: Stores) -> Iterator[LinkedStores]:
+def linked_shop(seeded: Stores) -> Iterator[ProxiedStores]:
     """The same databases over links that can be cut and frozen."""
     with linked(seeded) as stores:
         yield stores
 
 
 @pytest.fixture(scope="package")
-def tireless(linked_shop: LinkedStores) -> Iterator[httpx.Client]:
+def tireless(linked_shop: ProxiedStores) -> Iterator[httpx.Client]:
     """A client of a service over links and without breakers: every question is asked."""
     linked_shop.links.restore()
     with (
@@ -69,7 +69,7 @@ def tireless(linked_shop: LinkedStores) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def links(linked_shop: LinkedStores) -> Iterator[Links]:
+def links(linked_shop: ProxiedStores) -> Iterator[Links]:
     """All links as they should be, before and after."""
     linked_shop.links.restore()
     yield linked_shop.links

@@ -14,7 +14,7 @@ import pytest
 
 from helpers.stores import Stores
 from helpers.stores.circuit_breaker import TRANSITIONS
-from helpers.stores.proxied_stores import LinkedStores, Links
+from helpers.stores.proxied_stores import Links, ProxiedStores
 from tests.api.conftest import COUNT, LINKED_DEADLINE
 from tests.api.outages import (
     CLOSED,
@@ -35,7 +35,7 @@ _PAUSE_SECONDS = 0.2
 
 
 @pytest.fixture(scope="module")
-def client(shop: Stores, linked_shop: LinkedStores) -> Iterator[httpx.Client]:
+def client(shop: Stores, linked_shop: ProxiedStores) -> Iterator[httpx.Client]:
     """A client of a service with breakers that pause for a moment only."""
     linked_shop.links.restore()
     with (
@@ -130,7 +130,7 @@ def test_without_breakers_none_is_shown(tireless: httpx.Client) -> None:
 
 @pytest.mark.parametrize("how", ["cut", pytest.param("freeze", marks=pytest.mark.verify)])
 def test_without_postgresql_the_views_are_answered_and_marked(
-    links: Links, linked_shop: LinkedStores, shop: Stores, how: str
+    links: Links, linked_shop: ProxiedStores, shop: Stores, how: str
 ) -> None:
     options = {"deadline": LINKED_DEADLINE, "pause_seconds": _PAUSE_SECONDS, "read_model": True}
     with serving(linked_shop, **options) as service, client_of(service) as reader:

@@ -1,4 +1,4 @@
-"""Errands: work that blocks, in threads that nobody has to wait for."""
+"""BoundedThreadPool: work that blocks, in threads that nobody has to wait for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from helpers.api.thread_pool import Errands
+from helpers.api.thread_pool import BoundedThreadPool
 from helpers.errors import BusyError
 from tests.waiting import come, wait_until
 
@@ -43,9 +43,9 @@ def gate() -> Iterator[Gate]:
 
 
 @pytest.fixture
-def two() -> Iterator[Errands]:
+def two() -> Iterator[BoundedThreadPool]:
     """Two threads, and a line of two."""
-    with contextlib.closing(Errands("two", threads=2, waiting=2)) as errands:
+    with contextlib.closing(BoundedThreadPool("two", threads=2, waiting=2)) as errands:
         yield errands
 
 
@@ -55,7 +55,7 @@ async def _cancel(task: asyncio.Task[str]) -> None:
         await task
 
 
-def test_what_work_returns_and_raises_is_the_callers(two: Errands) -> None:
+def test_what_work_returns_and_raises_is_the_callers(two: BoundedThreadPool) -> None:
     def wrong() -> str:
         raise LookupError("gone")
 
@@ -72,10 +72,10 @@ def test_what_work_returns_and_raises_is_the_callers(two: Errands) -> None:
 
 def test_many_are_done_by_as_many_threads_as_there_may_be(gate: Gate) -> None:
     async def main() -> None:
-        with contextlib.closing(Errands("ten", threads=10)) as errands:
+        with contextlib.closing(BoundedThreadPool("ten", threads=10)) as errands:
             tasks = [asyncio.create_task(errands.run(gate)) for _ in range(100)]
             await gate.until(10)
-            assert repr(errands) == "<Errands ten, 10 threads, 0 left>"
+            assert repr(errands) == "<BoundedThreadPool ten, 10 threads, 0 left>"
             gate.open()
             assert await asyncio.gather(*tasks) == ["done"] * 100
             assert gate.begun == 100
@@ -83,7 +83,7 @@ def test_many_are_done_by_as_many_threads_as_there_may_be(gate: Gate) -> None:
     asyncio.run(main())
 
 
-def test_the_line_is_as_long_as_it_may_be(two: Errands, gate: Gate) -> None:
+def test_the_line_is_as_long_as_it_may_be(two: BoundedThreadPool, gate: Gate) -> None:
     async def main() -> None:
         tasks = [asyncio.create_task(two.run(gate)) for _ in range(4)]
         await gate.until(2)
@@ -97,7 +97,7 @@ def test_the_line_is_as_long_as_it_may_be(two: Errands, gate: Gate) -> None:
 
 
 def test_who_leaves_is_not_kept_and_what_has_not_begun_never_begins(
-    two: Errands, gate: Gate
+    two: BoundedThreadPool, gate: Gate
 ) -> None:
     async def main() -> None:
         running = [asyncio.create_task(two.run(gate)) for _ in range(2)]
@@ -118,7 +118,7 @@ def test_who_leaves_is_not_kept_and_what_has_not_begun_never_begins(
 
 
 def test_where_all_threads_work_for_nobody_the_next_one_is_refused_at_once(
-    two: Errands, gate: Gate
+    two: BoundedThreadPool, gate: Gate
 ) -> None:
     async def main() -> None:
         for number in (1, 2):
@@ -136,7 +136,7 @@ def test_where_all_threads_work_for_nobody_the_next_one_is_refused_at_once(
 
 def test_what_is_closed_drops_its_line_ends_its_threads_and_takes_nothing(gate: Gate) -> None:
     async def main() -> None:
-        errands = Errands("closing", threads=1)
+        errands = BoundedThreadPool("closing", threads=1)
         running = asyncio.create_task(errands.run(gate))
         await gate.until(1)
         waiting = asyncio.create_task(errands.run(gate))

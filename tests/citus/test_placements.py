@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from helpers.citus.placements import Node, Shard, Standing, ids_on
+from helpers.citus.placements import Node, Shard, ShardStatus, ids_on
 from helpers.citus.shard_function import hash_bigint
 from helpers.settings import PROJECT
 
@@ -45,7 +45,7 @@ def test_a_shard_has_the_keys_from_its_lowest_hash_to_its_highest() -> None:
 
 
 def test_only_keys_of_a_lost_shard_need_it() -> None:
-    standing = Standing(_SHARDS, frozenset({"worker2"}))
+    standing = ShardStatus(_SHARDS, frozenset({"worker2"}))
     assert standing.lost == (_SHARDS[1],)
     assert standing.live == (_SHARDS[0], _SHARDS[2])
     assert standing.needs_lost(None)
@@ -58,7 +58,7 @@ def test_only_keys_of_a_lost_shard_need_it() -> None:
 
 
 def test_nothing_is_lost_while_all_nodes_answer() -> None:
-    standing = Standing(_SHARDS, frozenset())
+    standing = ShardStatus(_SHARDS, frozenset())
     assert standing.live == _SHARDS
     assert not standing.needs_lost(None)
     assert not standing.needs_lost([4])

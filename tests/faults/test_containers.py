@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from helpers.cli.commands import main
-from helpers.errors import DrillError, ServerError
-from helpers.faults import practice
+from helpers.errors import FaultError, ServerError
+from helpers.faults import inject_faults
 from helpers.faults.containers import Containers, find_containers
 from helpers.faults.fault_lock import only_one
 from helpers.faults.server_control import bring_back, find_servers, restart
@@ -163,7 +163,7 @@ def test_practice_restores_the_containers(docker: Docker, stores: Stores) -> Non
     settings = Settings(docker.folder / "none", addresses=stores.addresses)
 
     def body() -> None:
-        with practice(stores, settings=settings) as drills:
+        with inject_faults(stores, settings=settings) as drills:
             drills.freeze("redis")
             drills.kill("worker2")
             assert drills.state() == RUNNING | {
@@ -172,8 +172,8 @@ def test_practice_restores_the_containers(docker: Docker, stores: Stores) -> Non
                 "worker3": "stopped",
             }
             with (
-                pytest.raises(DrillError, match="on already"),
-                practice(stores, settings=settings, wait_seconds=0),
+                pytest.raises(FaultError, match="on already"),
+                inject_faults(stores, settings=settings, wait_seconds=0),
             ):
                 pytest.fail("two drills at once")
             raise ZeroDivisionError
@@ -185,9 +185,9 @@ def test_practice_restores_the_containers(docker: Docker, stores: Stores) -> Non
 
 PRACTISING = """
 import time
-from helpers.faults import practice
+from helpers.faults import inject_faults
 from helpers.shop import open_shop
-with open_shop() as shop, practice(shop) as drills:
+with open_shop() as shop, inject_faults(shop) as drills:
     drills.freeze("redis")
     drills.kill("worker2")
     print("away", flush=True)

@@ -12,7 +12,7 @@ import redis
 from pymongo.errors import PyMongoError
 
 from helpers.errors import SettingsError, StoreError
-from helpers.faults import Drills
+from helpers.faults import FaultInjection
 from helpers.faults.server_control import ForeignServers, find_servers
 from helpers.settings import Settings
 from helpers.stores import Stores
@@ -29,14 +29,14 @@ ALL = pytest.mark.parametrize("store", ASK)
 
 
 @pytest.fixture
-def drills(stores: Stores) -> Iterator[Drills]:
-    """Drills on servers of which the addresses are known, and no more."""
+def drills(stores: Stores) -> Iterator[FaultInjection]:
+    """Fault injection on servers of which the addresses are known, and no more."""
     with linked(stores) as far:
-        yield Drills(ForeignServers(stores.addresses), far)
+        yield FaultInjection(ForeignServers(stores.addresses), far)
 
 
 @ALL
-def test_one_way_is_slowed_and_the_others_are_not(drills: Drills, store: str) -> None:
+def test_one_way_is_slowed_and_the_others_are_not(drills: FaultInjection, store: str) -> None:
     with drills.slowed(store, 0.05):
         links = drills.stores.links
         added = {"postgres": links.postgres, "mongo": links.mongo, "redis": links.redis}
@@ -52,7 +52,7 @@ def test_one_way_is_slowed_and_the_others_are_not(drills: Drills, store: str) ->
     # MongoDB's driver looks for its server for five seconds.
     ["postgres", "redis", pytest.param("mongo", marks=pytest.mark.verify)],
 )
-def test_one_way_is_cut_and_comes_back(drills: Drills, store: str) -> None:
+def test_one_way_is_cut_and_comes_back(drills: FaultInjection, store: str) -> None:
     ask, error = ASK[store]
     with drills.cut_off(store):
         with pytest.raises(error):
@@ -69,7 +69,7 @@ def test_one_way_is_cut_and_comes_back(drills: Drills, store: str) -> None:
         assert again.mongo.name == drills.stores.mongo.name
 
 
-def test_a_way_that_hangs_holds_what_is_sent(drills: Drills) -> None:
+def test_a_way_that_hangs_holds_what_is_sent(drills: FaultInjection) -> None:
     with redis.Redis.from_url(drills.stores.addresses.redis, socket_timeout=0.3, retry=None) as far:
         assert far.ping()
         with drills.hanging("redis"), pytest.raises(redis.TimeoutError):
@@ -77,7 +77,7 @@ def test_a_way_that_hangs_holds_what_is_sent(drills: Drills) -> None:
         assert far.ping()
 
 
-def test_only_ways_to_stores_can_be_drilled(drills: Drills) -> None:
+def test_only_ways_to_stores_can_be_drilled(drills: FaultInjection) -> None:
     for name in ("worker1", "mysql"):
         with pytest.raises(SettingsError, match="each of postgres, mongo and redis"):
             drills.cut(name)
@@ -86,7 +86,7 @@ def test_only_ways_to_stores_can_be_drilled(drills: Drills) -> None:
 
 
 def test_servers_by_address_are_beyond_reach(
-    drills: Drills, stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    drills: FaultInjection, stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert drills.state() == {}
     acts = [drills.stop, drills.kill, drills.freeze, drills.thaw, drills.start, drills.restart]

@@ -11,7 +11,7 @@ import pytest
 from helpers.shop.seed import seed
 from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores, connect_beside
-from helpers.stores.proxied_stores import LinkedStores, linked
+from helpers.stores.proxied_stores import ProxiedStores, linked
 from tests.joins.filling import make_tables, put
 from tests.joins.memory import MemoryStores
 from tests.snapshots import filled_shop
@@ -31,7 +31,7 @@ def twenty(shared: Stores) -> Stores:
 
 
 @pytest.fixture(scope="module")
-def linked_stores(shared: Stores) -> Iterator[LinkedStores]:
+def linked_stores(shared: Stores) -> Iterator[ProxiedStores]:
     """The stores behind links, for the tests of a module; each restores them."""
     with linked(shared) as found:
         yield found

@@ -17,7 +17,7 @@ from helpers.joins.pages import find_page
 from helpers.proxy.tcp_proxy import Link
 from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores, Limits, connect_beside
-from helpers.stores.proxied_stores import LinkedStores, Links
+from helpers.stores.proxied_stores import Links, ProxiedStores
 from tests.joins.conftest import Both
 from tests.joins.filling import put
 from tests.joins.memory import MemoryStores
@@ -75,7 +75,7 @@ async def _connected(stores: Stores, limits: Limits = ONE) -> AsyncIterator[Asyn
 
 
 @pytest.fixture
-def links(shop: Stores, linked_stores: LinkedStores) -> Iterator[tuple[Stores, Links]]:
+def links(shop: Stores, linked_stores: ProxiedStores) -> Iterator[tuple[Stores, Links]]:
     with restored(linked_stores) as far:
         yield far, far.links
 

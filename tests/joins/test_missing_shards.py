@@ -15,15 +15,15 @@ import pytest
 
 from helpers.api.responses import Answer, Content
 from helpers.citus.node_connections import NodeConnections
-from helpers.citus.placements import Node, Shard, Standing, look
+from helpers.citus.placements import Node, Shard, ShardStatus, probe
 from helpers.citus.shard_function import hash_bigint
 from helpers.citus.shards import shards_of
-from helpers.errors import NodeAwayError, StoreError
+from helpers.errors import NodeUnavailableError, StoreError
 from helpers.joins import Query, run
 from helpers.joins.executor import answer
 from helpers.joins.live_shards import Rows, Workers
 from helpers.joins.missing_products import everything, on_page
-from helpers.joins.missing_shards import FromPostgres, Lost, ask_live
+from helpers.joins.missing_shards import FromPostgres, MissingShards, ask_live
 from helpers.joins.requests import (
     CountCategories,
     CountProducts,
@@ -31,7 +31,7 @@ from helpers.joins.requests import (
     SelectProducts,
     ask,
 )
-from helpers.joins.resilient_executor import Asking
+from helpers.joins.resilient_executor import ResilientExecutor
 from helpers.settings import Addresses
 from helpers.shop.seed import seed
 from helpers.stores import Stores
@@ -82,13 +82,13 @@ def awaited(shop: Stores, work: Callable[[AsyncStores], Awaitable[T]]) -> T:
     return asyncio.run(main())
 
 
-async def _look(stores: AsyncStores, addresses: Addresses | None = None) -> Standing:
+async def _look(stores: AsyncStores, addresses: Addresses | None = None) -> ShardStatus:
     async with contextlib.aclosing(NodeConnections()) as connections:
         found = addresses or stores.addresses
-        return await look(connections, stores.postgres.url, found, "products")
+        return await probe(connections, stores.postgres.url, found, "products")
 
 
-async def _ask_live(request: FromPostgres, standing: Standing) -> tuple[Any, Lost]:
+async def _ask_live(request: FromPostgres, standing: ShardStatus) -> tuple[Any, MissingShards]:
     async with contextlib.aclosing(NodeConnections()) as connections:
         return await ask_live(connections, request, standing)
 
@@ -138,7 +138,7 @@ def test_workers_that_the_addresses_do_not_name_are_reached_as_the_coordinator_d
 
 
 def test_from_all_shards_comes_what_the_coordinator_answers(shop: Stores) -> None:
-    async def work(stores: AsyncStores) -> list[tuple[Any, Lost]]:
+    async def work(stores: AsyncStores) -> list[tuple[Any, MissingShards]]:
         standing = await _look(stores)
         return [await _ask_live(request, standing) for request in REQUESTS]
 
@@ -150,7 +150,7 @@ def test_from_all_shards_comes_what_the_coordinator_answers(shop: Stores) -> Non
 @pytest.mark.parametrize("away", ["worker1", "worker2"])
 @pytest.mark.parametrize("silent", [False, True], ids=["known", "falls silent meanwhile"])
 def test_from_those_that_are_left_comes_the_rest(shop: Stores, silent: bool, away: str) -> None:
-    async def work(stores: AsyncStores) -> list[tuple[Any, Lost, Standing]]:
+    async def work(stores: AsyncStores) -> list[tuple[Any, MissingShards, ShardStatus]]:
         standing = await _look(stores)
         standings = [
             _silenced(standing, away) if silent else replace(standing, away=frozenset({away}))
@@ -168,7 +168,7 @@ def test_from_those_that_are_left_comes_the_rest(shop: Stores, silent: bool, awa
 
 
 def _assert_lost(
-    request_: FromPostgres, lost: Lost, standing: Standing, away: str, gone: list[int]
+    request_: FromPostgres, lost: MissingShards, standing: ShardStatus, away: str, gone: list[int]
 ) -> None:
     shards = {one.id for one in standing.shards if one.node.name == away}
     if isinstance(request_, CountProducts) or request_.ids is None:
@@ -182,14 +182,14 @@ def _assert_lost(
         assert bool(lost) is bool(lost.among(request_.ids))
 
 
-def _silenced(standing: Standing, name: str) -> Standing:
+def _silenced(standing: ShardStatus, name: str) -> ShardStatus:
     """Let a node that is thought to be there refuse every connection."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     node = Node(name, f"host=127.0.0.1 port={port}")
     shards = (replace(one, node=node) if one.node.name == name else one for one in standing.shards)
-    return Standing(tuple(shards), frozenset())
+    return ShardStatus(tuple(shards), frozenset())
 
 
 def _without(shop: Stores, request: FromPostgres, gone: list[int]) -> Any:
@@ -234,7 +234,7 @@ def test_an_answer_looks_at_the_workers_once(shop: Stores, monkeypatch: pytest.M
         looks = 0
         standing = replace(await _look(stores), away=frozenset({"worker1"}))
 
-        async def looked() -> Standing:
+        async def looked() -> ShardStatus:
             nonlocal looks
             looks += 1
             workers._last = standing
@@ -243,7 +243,7 @@ def test_an_answer_looks_at_the_workers_once(shop: Stores, monkeypatch: pytest.M
         monkeypatch.setattr(workers, "_look", looked)
         assert await Rows(workers)(CountProducts()) == COUNT, "nobody suspects anything"
         assert looks == 0
-        await workers.look()
+        await workers.probe()
         rows = Rows(workers)
         there = _worker_ids(shop)
         for _ in range(3):
@@ -255,12 +255,12 @@ def test_an_answer_looks_at_the_workers_once(shop: Stores, monkeypatch: pytest.M
         await workers.check(there["worker2"])
         assert not rows.lost
         assert looks == 2
-        with pytest.raises(NodeAwayError, match="worker1 does not answer") as failed:
+        with pytest.raises(NodeUnavailableError, match="worker1 does not answer") as failed:
             await workers.check(there["worker1"][:1])
         assert failed.value.nodes == ("worker1",)
         assert failed.value.store == "PostgreSQL"
         standing = replace(standing, away=frozenset({"worker1", "worker2"}))
-        with pytest.raises(NodeAwayError, match="worker1 and worker2 do not answer"):
+        with pytest.raises(NodeUnavailableError, match="worker1 and worker2 do not answer"):
             await Rows(workers)(CountProducts())
         standing = replace(standing, away=frozenset())
         assert await Rows(workers)(CountProducts()) == COUNT, "they are back"
@@ -271,10 +271,10 @@ def test_an_answer_looks_at_the_workers_once(shop: Stores, monkeypatch: pytest.M
 
 def test_what_is_no_workers_fault_stays_an_error(shop: Stores) -> None:
     async def work(stores: AsyncStores, workers: Workers) -> None:
-        asking = Asking(stores, trace=Trace(), seconds=5, rows=Rows(workers))
+        asking = ResilientExecutor(stores, trace=Trace(), seconds=5, rows=Rows(workers))
         with pytest.raises(StoreError) as failed:
             await asking(SelectProducts(limit=-1))
-        assert not isinstance(failed.value, NodeAwayError)
+        assert not isinstance(failed.value, NodeUnavailableError)
         assert not workers.away
 
     with_workers(shop, work)
@@ -345,7 +345,9 @@ def test_headers_name_as_many_as_fit_and_count_all() -> None:
     whole = Answer(Content(b"[]"), Trace())
     assert whole.is_whole
     assert whole.missing_headers() == {}
-    partial = replace(whole, lost=Lost(frozenset({shard})), lost_products=tuple(range(1, 1001)))
+    partial = replace(
+        whole, lost=MissingShards(frozenset({shard})), lost_products=tuple(range(1, 1001))
+    )
     assert not partial.is_whole
     headers = partial.missing_headers()
     assert headers["X-Missing-Nodes"] == "worker1"

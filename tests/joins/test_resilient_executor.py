@@ -1,4 +1,4 @@
-"""Asking as a service does: noted, within a time, and without a store that is away."""
+"""Requests as a service makes them: traced, within a time, and without a store that is down."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 
 from helpers.catalog.model import stock_key
-from helpers.errors import RestingError, StockError, StoreError, StoreName
+from helpers.errors import CircuitOpenError, StockError, StoreError, StoreName
 from helpers.joins import strategies
 from helpers.joins.async_executor import AsyncFill, drive_async
 from helpers.joins.requests import FillStock
-from helpers.joins.resilient_executor import Asking
+from helpers.joins.resilient_executor import ResilientExecutor
 from helpers.shop.seed import seed
 from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores, Limits, connect_beside
-from helpers.stores.bounded_waits import within
+from helpers.stores.bounded_waits import wait_at_most
 from helpers.stores.circuit_breaker import Breakers
-from helpers.stores.proxied_stores import LinkedStores
+from helpers.stores.proxied_stores import ProxiedStores
 from helpers.stores.time_budgets import Budgets
 from helpers.stores.trace import Trace
 from tests.sharing import restored
@@ -36,7 +36,7 @@ def _fill(stores: Stores) -> None:
 
 
 @pytest.fixture
-def far(shared: Stores, linked_stores: LinkedStores) -> Iterator[LinkedStores]:
+def far(shared: Stores, linked_stores: ProxiedStores) -> Iterator[ProxiedStores]:
     """A shop of three products, behind links that can be cut and frozen."""
     filled_shop(shared, _fill)
     with restored(linked_stores) as found:
@@ -61,12 +61,12 @@ def _ask(
     """Join three products; the link called ``broken`` is cut, or frozen, before."""
 
     async def main() -> tuple[list[Any], set[StoreName], Trace]:
-        assert isinstance(far, LinkedStores)
+        assert isinstance(far, ProxiedStores)
         async with await connect_beside(far, limits=_SHORT) as stores:
             if broken:
                 getattr(getattr(far.links, broken), how)()
             trace = Trace()
-            asking = Asking(
+            asking = ResilientExecutor(
                 stores, trace=trace, seconds=seconds, needed=needed, fill=fill, breakers=breakers
             )
             try:
@@ -79,7 +79,7 @@ def _ask(
     return asyncio.run(main())
 
 
-def test_each_question_is_noted(far: LinkedStores) -> None:
+def test_each_question_is_noted(far: ProxiedStores) -> None:
     products, missing, trace = _ask(far)
     assert [one["stock"] for one in products] == ["15", "8", "22"]
     assert missing == set()
@@ -101,7 +101,7 @@ def test_each_question_is_noted(far: LinkedStores) -> None:
     ],
 )
 def test_what_is_not_needed_may_be_missing(
-    far: LinkedStores, broken: str, store: StoreName, how: str
+    far: ProxiedStores, broken: str, store: StoreName, how: str
 ) -> None:
     products, missing, _ = _ask(far, broken=broken, how=how, seconds=_short_for(broken))
     assert missing == {store}
@@ -123,7 +123,7 @@ def test_what_is_not_needed_may_be_missing(
     ],
 )
 def test_what_is_needed_is_an_error_of_ours_that_names_the_store(
-    far: LinkedStores, broken: str, store: StoreName, how: str
+    far: ProxiedStores, broken: str, store: StoreName, how: str
 ) -> None:
     with pytest.raises(StoreError) as failed:
         _ask(
@@ -137,7 +137,7 @@ def test_what_is_needed_is_an_error_of_ours_that_names_the_store(
     assert str(failed.value).startswith(f"{store} at ")
 
 
-def test_counts_that_are_not_there_are_asked_of_the_ledger(far: LinkedStores) -> None:
+def test_counts_that_are_not_there_are_asked_of_the_ledger(far: ProxiedStores) -> None:
     far.redis.delete(stock_key(2))
     asked = []
 
@@ -151,7 +151,7 @@ def test_counts_that_are_not_there_are_asked_of_the_ledger(far: LinkedStores) ->
     assert "ledger" in [span.name for span in trace.spans]
 
 
-def test_where_redis_is_away_nobody_asks_the_ledger_for_all_counts(far: LinkedStores) -> None:
+def test_where_redis_is_away_nobody_asks_the_ledger_for_all_counts(far: ProxiedStores) -> None:
     async def fill(ids: Sequence[int]) -> Mapping[int, int | None]:
         raise AssertionError(ids)
 
@@ -160,7 +160,7 @@ def test_where_redis_is_away_nobody_asks_the_ledger_for_all_counts(far: LinkedSt
     assert [one["stock"] for one in products] == [None] * 3
 
 
-def test_a_ledger_that_does_not_answer_leaves_counts_unknown(far: LinkedStores) -> None:
+def test_a_ledger_that_does_not_answer_leaves_counts_unknown(far: ProxiedStores) -> None:
     far.redis.delete(stock_key(2))
 
     async def fill(ids: Sequence[int]) -> Mapping[int, int | None]:
@@ -171,7 +171,7 @@ def test_a_ledger_that_does_not_answer_leaves_counts_unknown(far: LinkedStores) 
     assert missing == set()
 
 
-def test_a_store_whose_breaker_is_open_is_not_asked(far: LinkedStores) -> None:
+def test_a_store_whose_breaker_is_open_is_not_asked(far: ProxiedStores) -> None:
     breakers = Breakers.of(far.addresses)
     for _ in range(5):
         breakers.redis.begin().end("fail")
@@ -179,14 +179,14 @@ def test_a_store_whose_breaker_is_open_is_not_asked(far: LinkedStores) -> None:
     assert missing == {"Redis"}
     assert [one["stock"] for one in products] == [None] * 3
     assert "Redis" not in [span.store for span in trace.spans]
-    with pytest.raises(RestingError, match="it failed 5 times in a row") as refused:
+    with pytest.raises(CircuitOpenError, match="it failed 5 times in a row") as refused:
         _ask(far, ["PostgreSQL", "Redis"], breakers=breakers)
     assert refused.value.store == "Redis"
 
 
 @pytest.mark.parametrize("how", ["cut", pytest.param("freeze", marks=pytest.mark.verify)])
 def test_each_question_without_an_answer_counts_for_the_breaker(
-    far: LinkedStores, how: str
+    far: ProxiedStores, how: str
 ) -> None:
     breakers = Breakers.of(far.addresses)
     for number in (1, 2):
@@ -197,12 +197,12 @@ def test_each_question_without_an_answer_counts_for_the_breaker(
     assert breakers.mongo.view().failures == 0
 
 
-def test_who_is_missing_is_not_asked_again(far: LinkedStores) -> None:
+def test_who_is_missing_is_not_asked_again(far: ProxiedStores) -> None:
     async def main() -> None:
         async with await connect_beside(far, limits=_SHORT) as stores:
             far.links.mongo.cut()
             trace = Trace()
-            asking = Asking(stores, trace=trace, seconds=_short_for("mongo"))
+            asking = ResilientExecutor(stores, trace=trace, seconds=_short_for("mongo"))
             for _ in range(3):
                 await drive_async(strategies.at_once(IDS), asking)
             assert [span.store for span in trace.spans].count("MongoDB") == 1
@@ -211,7 +211,7 @@ def test_who_is_missing_is_not_asked_again(far: LinkedStores) -> None:
     asyncio.run(main())
 
 
-def test_where_postgresql_is_left_alone_the_ledger_is_too(far: LinkedStores) -> None:
+def test_where_postgresql_is_left_alone_the_ledger_is_too(far: ProxiedStores) -> None:
     breakers = Breakers.of(far.addresses)
     far.redis.delete(stock_key(2))
 
@@ -220,7 +220,9 @@ def test_where_postgresql_is_left_alone_the_ledger_is_too(far: LinkedStores) -> 
 
     async def main() -> Any:
         async with await connect_beside(far, limits=_SHORT) as stores:
-            asking = Asking(stores, trace=Trace(), seconds=5.0, fill=fill, breakers=breakers)
+            asking = ResilientExecutor(
+                stores, trace=Trace(), seconds=5.0, fill=fill, breakers=breakers
+            )
             for _ in range(5):
                 breakers.postgres.begin().end("fail")
             return await asking(FillStock([2]))
@@ -241,8 +243,8 @@ def test_what_takes_too_long_is_given_up_without_waiting_for_it() -> None:
                 raise RuntimeError("nobody hears this") from None
 
         with pytest.raises(TimeoutError):
-            await within(stubborn(), 0.01)
-        caller = asyncio.ensure_future(within(stubborn(), 3600))
+            await wait_at_most(stubborn(), 0.01)
+        caller = asyncio.ensure_future(wait_at_most(stubborn(), 3600))
         await asyncio.sleep(0)
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -253,14 +255,14 @@ def test_what_takes_too_long_is_given_up_without_waiting_for_it() -> None:
     asyncio.run(main())
 
 
-def test_a_request_that_no_store_answers_is_a_mistake_of_the_program(far: LinkedStores) -> None:
+def test_a_request_that_no_store_answers_is_a_mistake_of_the_program(far: ProxiedStores) -> None:
     async def main(stores: AsyncStores) -> None:
         @dataclasses.dataclass(frozen=True)
         class Unknown:
             pass
 
         with pytest.raises(KeyError):
-            await Asking(stores, trace=Trace(), seconds=1)(Unknown())  # type: ignore[arg-type]
+            await ResilientExecutor(stores, trace=Trace(), seconds=1)(Unknown())  # type: ignore[arg-type]
 
     async def connected() -> None:
         async with await connect_beside(far) as stores:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from helpers.catalog.zipf import zipf_choices
-from helpers.lab.buyers import Attempt, Ending, plan_attempts
+from helpers.lab.buyers import Ending, PurchaseAttempt, plan_attempts
 from helpers.lab.concurrent_buyers import Act, run_buyers
 
 # Taken once; another machine, Python or order of calls must give them too.
@@ -20,16 +20,16 @@ CHOICES = [2, 2, 4, 28, 7, 5, 10, 4, 12, 2, 4, 74]
 RANKS_1_2_10 = (19454, 9495, 1845)
 PLANS = [
     [
-        Attempt(0, 10, 1, "release", 0.0),
-        Attempt(0, 10, 2, "confirm", 0.0),
-        Attempt(0, 10, 3, "release", 0.5),
+        PurchaseAttempt(0, 10, 1, "release", 0.0),
+        PurchaseAttempt(0, 10, 2, "confirm", 0.0),
+        PurchaseAttempt(0, 10, 3, "release", 0.5),
     ],
-    [Attempt(1, 10, 2, "confirm", 0.0), Attempt(1, 10, 2, "confirm", 0.5)],
-    [Attempt(2, 30, 3, "confirm", 0.0), Attempt(2, 10, 2, "confirm", 0.5)],
+    [PurchaseAttempt(1, 10, 2, "confirm", 0.0), PurchaseAttempt(1, 10, 2, "confirm", 0.5)],
+    [PurchaseAttempt(2, 30, 3, "confirm", 0.0), PurchaseAttempt(2, 10, 2, "confirm", 0.5)],
 ]
 
 
-def _flat(plans: list[list[Attempt]]) -> list[Attempt]:
+def _flat(plans: list[list[PurchaseAttempt]]) -> list[PurchaseAttempt]:
     return [attempt for plan in plans for attempt in plan]
 
 
@@ -131,8 +131,8 @@ def test_a_negative_number_of_choices_is_named() -> None:
 def test_results_stand_in_the_order_of_the_plans() -> None:
     plans = plan_attempts(500, buyers=20, products=range(5), largest=9)
 
-    def act(buyer: int) -> nullcontext[Act[Attempt]]:
-        def carry_out(attempt: Attempt) -> Attempt:
+    def act(buyer: int) -> nullcontext[Act[PurchaseAttempt]]:
+        def carry_out(attempt: PurchaseAttempt) -> PurchaseAttempt:
             assert attempt.buyer == buyer
             return attempt
 
@@ -184,7 +184,7 @@ def test_the_first_failure_is_raised_when_all_have_ended() -> None:
 
     @contextmanager
     def act(buyer: int) -> Iterator[Act[None]]:
-        def carry_out(attempt: Attempt) -> None:
+        def carry_out(attempt: PurchaseAttempt) -> None:
             if buyer == 2:
                 raise KeyError("the first")
             time.sleep(0.05)

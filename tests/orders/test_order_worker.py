@@ -10,7 +10,7 @@ import redis
 
 from helpers.errors import StoreError
 from helpers.orders.order_states import state_of
-from helpers.orders.order_worker import OrderKeeper
+from helpers.orders.order_worker import OrderWorker
 from helpers.orders.orders import Orders
 from helpers.stores import Stores
 from helpers.stores.connection_limits import Limits
@@ -38,13 +38,13 @@ def connecting(stores: Stores, *, limits: Limits | None = None) -> Callable[[], 
 
 
 @pytest.fixture
-def keeper(shop: Stores) -> OrderKeeper:
+def keeper(shop: Stores) -> OrderWorker:
     """A keeper that pauses for a moment only, and doubts at once. It is started by the test."""
-    return OrderKeeper(connecting(shop), pause_seconds=SOON, in_doubt_seconds=0)
+    return OrderWorker(connecting(shop), pause_seconds=SOON, in_doubt_seconds=0)
 
 
 def test_it_carries_what_is_ordered_while_it_is_at_work(
-    orders: Orders, shop: Stores, keeper: OrderKeeper, keep: Keeping
+    orders: Orders, shop: Stores, keeper: OrderWorker, keep: Keeping
 ) -> None:
     orders.place(1, 2, 7)
     assert (keeper.state, keeper.passes, keeper.carried) == ("starting", 0, 0)
@@ -71,7 +71,7 @@ def test_it_carries_what_is_ordered_while_it_is_at_work(
     ],
 )
 def test_it_ends_what_a_crash_left_after_a_step(
-    orders: Orders, shop: Stores, keeper: OrderKeeper, keep: Keeping, step: str, end: str
+    orders: Orders, shop: Stores, keeper: OrderWorker, keep: Keeping, step: str, end: str
 ) -> None:
     token = orders.new_token()
     crash(shop, "after", step, token)
@@ -83,7 +83,7 @@ def test_it_ends_what_a_crash_left_after_a_step(
 
 
 def test_it_gives_back_what_is_past_its_deadline_and_leaves_what_is_held(
-    orders: Orders, shop: Stores, keeper: OrderKeeper, keep: Keeping
+    orders: Orders, shop: Stores, keeper: OrderWorker, keep: Keeping
 ) -> None:
     orders.stock.reserve({1: 4}, token="short", hold_seconds=0.001)
     orders.stock.reserve({1: 3}, token="long", hold_seconds=NEVER)
@@ -98,7 +98,7 @@ def test_it_leaves_what_began_to_be_confirmed_a_moment_ago(
 ) -> None:
     token = orders.new_token()
     crash(shop, "after", "claim", token)
-    keeper = OrderKeeper(connecting(shop), pause_seconds=SOON, in_doubt_seconds=NEVER)
+    keeper = OrderWorker(connecting(shop), pause_seconds=SOON, in_doubt_seconds=NEVER)
     keep(keeper)
     wait_until(lambda: keeper.passes > 2)
     assert keeper.stop(wait_seconds=60)
@@ -111,7 +111,7 @@ def test_it_compares_the_stock_with_the_ledger_where_it_is_to(
     orders: Orders, shop: Stores, every: float | None, keep: Keeping
 ) -> None:
     shop.redis.set("stock:1", 99)
-    keeper = OrderKeeper(connecting(shop), pause_seconds=SOON, reconcile_seconds=every)
+    keeper = OrderWorker(connecting(shop), pause_seconds=SOON, reconcile_seconds=every)
     keep(keeper)
     wait_until(lambda: keeper.passes > 2)
     assert shop.redis.get("stock:1") == ("99" if every is None else "10")
@@ -122,7 +122,7 @@ def test_it_compares_the_stock_with_the_ledger_where_it_is_to(
 
 
 def test_it_compares_them_once_in_a_while_only(orders: Orders, shop: Stores, keep: Keeping) -> None:
-    keeper = OrderKeeper(connecting(shop), pause_seconds=SOON, reconcile_seconds=NEVER)
+    keeper = OrderWorker(connecting(shop), pause_seconds=SOON, reconcile_seconds=NEVER)
     keep(keeper)
     wait_until(lambda: keeper.passes > 0)
     shop.redis.set("stock:1", 99)
@@ -137,7 +137,7 @@ def test_who_watches_is_told_and_an_error_of_a_store_is_got_over(
 ) -> None:
     orders.place(1, 2, 7)
     hook = Crash("before", "delete", redis.ConnectionError())
-    keeper = OrderKeeper(connecting(shop), pause_seconds=SOON, hook=hook)
+    keeper = OrderWorker(connecting(shop), pause_seconds=SOON, hook=hook)
     keep(keeper)
     wait_until(lambda: hook.told.count(("before", "delete")) > 2)
     assert keeper.stop(wait_seconds=60)
@@ -146,13 +146,13 @@ def test_who_watches_is_told_and_an_error_of_a_store_is_got_over(
 
 
 def test_it_is_stopped_within_a_pause(orders: Orders, shop: Stores, keep: Keeping) -> None:
-    keeper = OrderKeeper(connecting(shop), pause_seconds=NEVER)
+    keeper = OrderWorker(connecting(shop), pause_seconds=NEVER)
     keep(keeper)
     wait_until(is_in(keeper, "keeping"))
     assert keeper.stop(wait_seconds=60)
     assert (keeper.state, keeper.error, keeper.passes) == ("ended", None, 1)
     assert "order-keeper" not in {thread.name for thread in threading.enumerate()}
-    assert repr(keeper) == "<OrderKeeper, ended>"
+    assert repr(keeper) == "<OrderWorker, ended>"
 
 
 def test_it_is_stopped_between_two_batches(
@@ -162,12 +162,12 @@ def test_it_is_stopped_between_two_batches(
     for customer in range(1, 5):
         orders.place(1, 1, customer)
 
-    keepers: list[OrderKeeper] = []
+    keepers: list[OrderWorker] = []
 
     def stop(*_: object) -> None:
         keepers[0]._stopping.set()
 
-    keepers.append(OrderKeeper(connecting(shop), pause_seconds=NEVER, hook=stop))
+    keepers.append(OrderWorker(connecting(shop), pause_seconds=NEVER, hook=stop))
     keep(keepers[0])
     wait_until(is_in(keepers[0], "ended"))
     assert keepers[0].carried == 1
@@ -182,7 +182,7 @@ def test_a_store_that_is_cut_off_is_told_of_and_its_work_done_when_it_is_back(
     orders: Orders, shop: Stores, store: str, keep: Keeping
 ) -> None:
     with linked(shop) as far:
-        keeper = OrderKeeper(connecting(far), pause_seconds=SOON, in_doubt_seconds=0)
+        keeper = OrderWorker(connecting(far), pause_seconds=SOON, in_doubt_seconds=0)
         keep(keeper)
         wait_until(is_in(keeper, "keeping"))
         link = getattr(far.links, store)
@@ -205,7 +205,7 @@ def test_two_keepers_and_a_client_disturb_nobody(
     orders: Orders, shop: Stores, keep: Keeping
 ) -> None:
     keepers = [
-        keep(OrderKeeper(connecting(shop), pause_seconds=SOON, in_doubt_seconds=0))
+        keep(OrderWorker(connecting(shop), pause_seconds=SOON, in_doubt_seconds=0))
         for _ in range(2)
     ]
     placed = [orders.place(one % 5 + 1, 1, one % 3 + 1, key=f"k{one}") for one in range(30)]
@@ -229,7 +229,7 @@ def test_stores_that_are_not_there_yet_are_tried_again(
             raise StoreError("MongoDB", "there", "nobody listens there", "Start it.")
         return connect()
 
-    keeper = OrderKeeper(later, pause_seconds=SOON)
+    keeper = OrderWorker(later, pause_seconds=SOON)
     keep(keeper)
     wait_until(is_in(keeper, "keeping"))
     assert (tries, keeper.error) == (3, None)
@@ -240,8 +240,8 @@ def test_stores_that_are_not_there_yet_are_tried_again(
 def test_an_error_that_is_none_of_a_store_ends_it_and_is_told_of(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch, keep: Keeping
 ) -> None:
-    fail(monkeypatch, OrderKeeper, "_working", CrashError("secret"))
-    keeper = OrderKeeper(connecting(shop), pause_seconds=SOON)
+    fail(monkeypatch, OrderWorker, "_working", CrashError("secret"))
+    keeper = OrderWorker(connecting(shop), pause_seconds=SOON)
     keep(keeper)
     wait_until(is_in(keeper, "ended"))
     assert keeper.error == "The keeper ended with CrashError: see the log."

@@ -12,7 +12,7 @@ import pytest
 
 from helpers.catalog.model import Order
 from helpers.errors import ReservationError, SoldOutError
-from helpers.lab.buyers import Attempt, plan_attempts
+from helpers.lab.buyers import PurchaseAttempt, plan_attempts
 from helpers.lab.concurrent_buyers import Act, run_buyers
 from helpers.orders.orders import Orders
 from helpers.stock import reconcile
@@ -33,7 +33,7 @@ def pooled(shop: Stores) -> Iterator[Orders]:
 
 
 def place_all(orders: Orders, attempts: int, products: list[int]) -> list[Order | str]:
-    def place(attempt: Attempt) -> Order | str:
+    def place(attempt: PurchaseAttempt) -> Order | str:
         try:
             return orders.place(attempt.product_id, attempt.quantity, 1 + attempt.product_id)
         except SoldOutError:

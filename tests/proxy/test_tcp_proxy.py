@@ -19,8 +19,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from helpers.errors import LinkError, SettingsError
-from helpers.proxy import Link, LinkState
+from helpers.errors import ProxyError, SettingsError
+from helpers.proxy import Link, ProxyState
 from helpers.settings import PROJECT
 from tests.e2e.servers.driving import runs
 from tests.proxy.servers import connect, echo, receive, serving
@@ -44,7 +44,7 @@ def link(shared_link: Link) -> Iterator[Link]:
     shared_link.cut()
     shared_link.restore()
     shared_link.set_round_trip(0)
-    wait_until(lambda: shared_link.state() == LinkState(0, 0))
+    wait_until(lambda: shared_link.state() == ProxyState(0, 0))
 
 
 def _ends(connection: socket.socket) -> bool:
@@ -119,7 +119,7 @@ def test_pieces_wait_side_by_side(link: Link) -> None:
         for _ in range(10):
             client.sendall(b"x")
             time.sleep(0.001)
-        wait_until(lambda: link.state() == LinkState(1, 10))
+        wait_until(lambda: link.state() == ProxyState(1, 10))
 
 
 def test_a_shorter_round_trip_lets_nothing_overtake(link: Link) -> None:
@@ -150,7 +150,7 @@ def test_large_transfers_arrive_whole_in_both_directions(
             back += part
         sender.join()
     assert hashlib.sha256(back).digest() == hashlib.sha256(data).digest()
-    wait_until(lambda: link.state() == LinkState(0, 0))
+    wait_until(lambda: link.state() == ProxyState(0, 0))
 
 
 @pytest.mark.verify
@@ -202,7 +202,7 @@ def test_a_cut_closes_what_is_open_and_refuses_what_is_new(link: Link) -> None:
     for _ in range(3):
         with connect(link.url) as during:
             assert _ends(during)
-    assert link.state() == LinkState(0, 0)
+    assert link.state() == ProxyState(0, 0)
     link.restore()
     with connect(link.url) as after:
         after.sendall(b"x")
@@ -238,10 +238,10 @@ def test_a_frozen_link_takes_everything_and_delivers_it_when_it_is_restored(link
         assert receive(client, 1) == b"a"
         link.freeze()
         client.sendall(b"bc")
-        wait_until(lambda: link.state() == LinkState(1, 2))
+        wait_until(lambda: link.state() == ProxyState(1, 2))
         with connect(link.url) as other:
             other.sendall(b"d")
-            wait_until(lambda: link.state() == LinkState(2, 3))
+            wait_until(lambda: link.state() == ProxyState(2, 3))
             client.setblocking(False)
             with pytest.raises(BlockingIOError):
                 client.recv(1)
@@ -267,8 +267,8 @@ def test_three_hundred_connections_at_once(link: Link) -> None:
             client.sendall(b"%03d" % number)
         for number, client in enumerate(clients):
             assert receive(client, 3) == b"%03d" % number
-        assert link.state() == LinkState(300, 0)
-    wait_until(lambda: link.state() == LinkState(0, 0))
+        assert link.state() == ProxyState(300, 0)
+    wait_until(lambda: link.state() == ProxyState(0, 0))
 
 
 def test_a_store_that_is_not_there_looks_like_a_closed_connection() -> None:
@@ -307,7 +307,7 @@ def test_a_closed_link_says_so() -> None:
     link = Link("redis://127.0.0.1:1")
     link.close()
     link.close()
-    with pytest.raises(LinkError, match="is closed: make another one"):
+    with pytest.raises(ProxyError, match="is closed: make another one"):
         link.cut()
     with pytest.raises(ConnectionRefusedError):
         connect(link.url)
@@ -317,7 +317,7 @@ def test_a_relay_that_was_killed_is_noticed() -> None:
     with Link("redis://:secret@127.0.0.1:1") as link:
         link._process.kill()
         link._process.wait()
-        with pytest.raises(LinkError, match="has ended") as caught:
+        with pytest.raises(ProxyError, match="has ended") as caught:
             link.freeze()
         assert "secret" not in str(caught.value)
 
@@ -332,7 +332,7 @@ def test_an_interrupted_order_does_not_shift_the_answers(
         patched.setattr(Link, "_read", interrupt)
         with pytest.raises(KeyboardInterrupt):
             link.freeze()
-    assert link.state() == LinkState(0, 0)
+    assert link.state() == ProxyState(0, 0)
 
 
 def test_the_relay_ends_when_the_body_fails() -> None:

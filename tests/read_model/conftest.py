@@ -9,7 +9,7 @@ import pytest
 import redis
 from redis import asyncio as aioredis
 
-from helpers.embedded.temporary_valkey import SpareValkey, spare_valkey
+from helpers.embedded.temporary_valkey import TemporaryValkey, temporary_valkey
 from helpers.read_model.live_views import LiveViews
 from helpers.read_model.views import ReadModel
 from helpers.stores import Stores
@@ -22,14 +22,14 @@ __all__ = ["both", "linked_stores", "twenty"]
 
 
 @pytest.fixture(scope="module")
-def spare() -> Iterator[SpareValkey]:
+def spare() -> Iterator[TemporaryValkey]:
     """A Redis of a module's own: what it tells and counts is of the tests' doing alone."""
-    with spare_valkey(settings={"enable-debug-command": "local"}) as server:
+    with temporary_valkey(settings={"enable-debug-command": "local"}) as server:
         yield server
 
 
 @pytest.fixture
-def live_stores(both: Both, spare: SpareValkey) -> Iterator[tuple[Stores, AsyncStores]]:
+def live_stores(both: Both, spare: TemporaryValkey) -> Iterator[tuple[Stores, AsyncStores]]:
     """A shop, its counts and views on the spare server."""
     client = redis.Redis.from_url(spare.url, decode_responses=True)
     awaited = aioredis.Redis.from_url(spare.url, decode_responses=True)

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 import redis
 
-from helpers.embedded.temporary_valkey import SpareValkey
+from helpers.embedded.temporary_valkey import TemporaryValkey
 from helpers.errors import ReadModelError
 from helpers.read_model.live_views import LiveList, LiveViews
 from helpers.read_model.product_changes import announce, set_price
@@ -242,7 +242,9 @@ def test_views_that_were_lost_are_said_to_be_incomplete_until_a_keeper_made_them
     assert live.assert_current().count == 20
 
 
-def test_another_database_that_is_emptied_changes_nothing(live: Live, spare: SpareValkey) -> None:
+def test_another_database_that_is_emptied_changes_nothing(
+    live: Live, spare: TemporaryValkey
+) -> None:
     found = live.read()
     with redis.Redis.from_url(spare.url.removesuffix("/0") + "/5") as other:
         other.mset({"stock:1": 99, "shop:view:1": "no view"})

@@ -12,7 +12,7 @@ import pytest
 import redis
 from redis import asyncio as aioredis
 
-from helpers.embedded.temporary_valkey import SpareValkey
+from helpers.embedded.temporary_valkey import TemporaryValkey
 from helpers.joins import batched, products_json
 from helpers.proxy.tcp_proxy import Link
 from helpers.read_model.live_views import LiveList, LiveViews
@@ -69,7 +69,7 @@ def test_a_connection_that_was_killed_is_opened_anew_and_nothing_is_missed(live:
 
 
 @pytest.fixture
-def link(spare: SpareValkey) -> Iterator[Link]:
+def link(spare: TemporaryValkey) -> Iterator[Link]:
     link = Link(spare.url)
     yield link
     link.close()
@@ -121,7 +121,7 @@ def test_a_server_that_cannot_be_reached_is_tried_once_more_and_then_said(
 
 @pytest.mark.verify
 def test_a_server_that_was_killed_and_started_again_is_read_anew(
-    live: Live, spare: SpareValkey
+    live: Live, spare: TemporaryValkey
 ) -> None:
     live.read()
     for number in range(2):

@@ -12,10 +12,10 @@ import pytest
 from helpers.errors import StoreError
 from helpers.joins import batched
 from helpers.read_model.product_changes import set_price
-from helpers.read_model.view_worker import ViewKeeper
+from helpers.read_model.view_worker import ViewWorker
 from helpers.read_model.views import ReadModel, Views, read_views, view_key
 from helpers.stores import Stores
-from helpers.stores.proxied_stores import LinkedStores
+from helpers.stores.proxied_stores import ProxiedStores
 from helpers.stores.stores import connect_all
 from tests.keeping import NEVER, SOON, Keeping, is_in
 from tests.sharing import restored
@@ -51,9 +51,9 @@ def connect(shop: Stores) -> Connecting:
 
 
 @pytest.fixture
-def keeper(connect: Connecting) -> ViewKeeper:
+def keeper(connect: Connecting) -> ViewWorker:
     """A keeper that pauses for a moment only. It is started by the test."""
-    return ViewKeeper(connect, pause_seconds=SOON)
+    return ViewWorker(connect, pause_seconds=SOON)
 
 
 def _is_current(shop: Stores) -> bool:
@@ -62,7 +62,7 @@ def _is_current(shop: Stores) -> bool:
 
 
 def test_it_makes_the_views_and_keeps_them_up_to_date(
-    shop: Stores, keeper: ViewKeeper, keep: Keeping
+    shop: Stores, keeper: ViewWorker, keep: Keeping
 ) -> None:
     assert (keeper.state, keeper.passes) == ("starting", 0)
     keep(keeper)
@@ -78,7 +78,7 @@ def test_it_makes_the_views_and_keeps_them_up_to_date(
 def test_it_knows_how_old_the_views_may_be(
     shop: Stores, connect: Connecting, keep: Keeping
 ) -> None:
-    keeper = ViewKeeper(connect, pause_seconds=NEVER)
+    keeper = ViewWorker(connect, pause_seconds=NEVER)
     assert (keeper.age_seconds, keeper.silent_seconds) == (math.inf, math.inf)
     keep(keeper)
     wait_until(is_in(keeper, "keeping"))
@@ -89,7 +89,7 @@ def test_it_knows_how_old_the_views_may_be(
 
 
 def test_where_another_keeper_is_at_work_it_hears_of_the_stores_and_knows_no_age(
-    shop: Stores, keeper: ViewKeeper, keep: Keeping
+    shop: Stores, keeper: ViewWorker, keep: Keeping
 ) -> None:
     with ReadModel(shop) as another, another._keeping():
         keep(keeper)
@@ -99,10 +99,10 @@ def test_where_another_keeper_is_at_work_it_hears_of_the_stores_and_knows_no_age
 
 
 def test_it_notices_that_postgresql_is_away_though_nothing_is_announced(
-    shop: Stores, linked_stores: LinkedStores, keep: Keeping
+    shop: Stores, linked_stores: ProxiedStores, keep: Keeping
 ) -> None:
     with restored(linked_stores) as far:
-        keeper = ViewKeeper(Connecting(far), pause_seconds=SOON)
+        keeper = ViewWorker(Connecting(far), pause_seconds=SOON)
         keep(keeper)
         wait_until(is_in(keeper, "keeping"))
         far.links.postgres.cut()
@@ -117,7 +117,7 @@ def test_it_notices_that_postgresql_is_away_though_nothing_is_announced(
 
 
 def test_it_goes_on_where_the_last_keeper_stopped(
-    shop: Stores, keeper: ViewKeeper, keep: Keeping
+    shop: Stores, keeper: ViewWorker, keep: Keeping
 ) -> None:
     with ReadModel(shop) as model:
         model.rebuild()
@@ -132,7 +132,7 @@ def test_it_goes_on_where_the_last_keeper_stopped(
 def test_it_pauses_between_its_passes_and_is_stopped_within_a_pause(
     connect: Connecting, keep: Keeping
 ) -> None:
-    keeper = ViewKeeper(connect, pause_seconds=NEVER)
+    keeper = ViewWorker(connect, pause_seconds=NEVER)
     keep(keeper)
     wait_until(is_in(keeper, "keeping"))
     assert keeper.stop(wait_seconds=60)
@@ -141,16 +141,16 @@ def test_it_pauses_between_its_passes_and_is_stopped_within_a_pause(
     (stores,) = connect.given
     assert stores.postgres.closed
     assert "view-keeper" not in {thread.name for thread in threading.enumerate()}
-    assert repr(keeper) == "<ViewKeeper, ended>"
+    assert repr(keeper) == "<ViewWorker, ended>"
 
 
 def test_one_that_was_never_started_is_stopped(connect: Connecting) -> None:
-    assert ViewKeeper(connect).stop()
+    assert ViewWorker(connect).stop()
     assert connect.given == []
 
 
 def test_it_leaves_the_views_to_another_keeper_until_that_one_is_done(
-    shop: Stores, keeper: ViewKeeper, keep: Keeping
+    shop: Stores, keeper: ViewWorker, keep: Keeping
 ) -> None:
     with ReadModel(shop) as another, another._keeping():
         keep(keeper)
@@ -171,7 +171,7 @@ def test_stores_that_are_not_there_yet_are_tried_again(connect: Connecting, keep
             raise StoreError("MongoDB", "there", "nobody listens there", "Start it.")
         return connect()
 
-    keeper = ViewKeeper(later, pause_seconds=SOON)
+    keeper = ViewWorker(later, pause_seconds=SOON)
     keep(keeper)
     wait_until(lambda: keeper.error is not None or keeper.passes > 0)
     wait_until(is_in(keeper, "keeping"))
@@ -187,7 +187,7 @@ def test_a_failure_is_kept_as_a_text_and_the_pause_after_it_is_no_loop(keep: Kee
         tries += 1
         raise StoreError("MongoDB", "there", "nobody listens there", "Start it.")
 
-    keeper = ViewKeeper(never, pause_seconds=NEVER)
+    keeper = ViewWorker(never, pause_seconds=NEVER)
     keep(keeper)
     wait_until(is_in(keeper, "failing"))
     assert keeper.error == "MongoDB at there: nobody listens there. Start it."
@@ -196,7 +196,7 @@ def test_a_failure_is_kept_as_a_text_and_the_pause_after_it_is_no_loop(keep: Kee
 
 
 def test_a_connection_that_the_server_closed_is_replaced(
-    shop: Stores, connect: Connecting, keeper: ViewKeeper, keep: Keeping
+    shop: Stores, connect: Connecting, keeper: ViewWorker, keep: Keeping
 ) -> None:
     keep(keeper)
     wait_until(is_in(keeper, "keeping"))
@@ -210,10 +210,10 @@ def test_a_connection_that_the_server_closed_is_replaced(
 
 
 def test_stores_that_are_cut_off_are_told_of_without_a_secret_and_come_back(
-    shop: Stores, linked_stores: LinkedStores, keep: Keeping
+    shop: Stores, linked_stores: ProxiedStores, keep: Keeping
 ) -> None:
     with restored(linked_stores) as far:
-        keeper = ViewKeeper(Connecting(far), pause_seconds=SOON)
+        keeper = ViewWorker(Connecting(far), pause_seconds=SOON)
         keep(keeper)
         wait_until(is_in(keeper, "keeping"))
         far.links.redis.cut()
@@ -234,7 +234,7 @@ def test_an_error_that_is_none_of_a_store_ends_it_and_is_told_of(keep: Keeping) 
     def wrong() -> Stores:
         raise ZeroDivisionError("secret")
 
-    keeper = ViewKeeper(wrong, pause_seconds=SOON)
+    keeper = ViewWorker(wrong, pause_seconds=SOON)
     keep(keeper)
     wait_until(is_in(keeper, "ended"))
     assert keeper.error == "The keeper ended with ZeroDivisionError: see the log."

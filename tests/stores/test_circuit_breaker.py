@@ -16,15 +16,15 @@ from psycopg import errors
 from psycopg_pool import PoolTimeout
 from pymongo.errors import AutoReconnect, DuplicateKeyError, WaitQueueTimeoutError
 
-from helpers.errors import RestingError, SoldOutError, StoreError, StoreName
+from helpers.errors import CircuitOpenError, SoldOutError, StoreError, StoreName
 from helpers.settings import Addresses
 from helpers.stores.circuit_breaker import (
     TRANSITIONS,
-    Attempt,
     Breaker,
     Breakers,
     BreakerState,
     BreakerView,
+    GuardedCall,
     Move,
     guarding,
 )
@@ -67,7 +67,7 @@ def _open(breaker: Breaker) -> None:
     _fail(breaker, FAILURES)
 
 
-def _try(breaker: Breaker, clock: Clock) -> Attempt:
+def _try(breaker: Breaker, clock: Clock) -> GuardedCall:
     _open(breaker)
     clock.now += PAUSE
     return breaker.begin()
@@ -76,7 +76,7 @@ def _try(breaker: Breaker, clock: Clock) -> Attempt:
 def test_the_moves_are_those_of_the_table() -> None:
     """Every move is tried in every state; those that change the state are the table's."""
 
-    def into(state: BreakerState, clock: Clock, breaker: Breaker) -> Attempt | None:
+    def into(state: BreakerState, clock: Clock, breaker: Breaker) -> GuardedCall | None:
         if state == "closed":
             _fail(breaker, FAILURES - 1)  # so that the next one counts
             return breaker.begin()
@@ -86,11 +86,11 @@ def test_the_moves_are_those_of_the_table() -> None:
         clock.now += PAUSE
         return None
 
-    def move(by: Move, breaker: Breaker, attempt: Attempt | None) -> None:
+    def move(by: Move, breaker: Breaker, attempt: GuardedCall | None) -> None:
         if by == "try":
             try:
                 breaker.begin()
-            except RestingError:
+            except CircuitOpenError:
                 assert breaker.state == "half-open"
         elif attempt is not None:
             attempt.end(by)
@@ -123,7 +123,7 @@ def test_while_it_is_open_nobody_asks_and_everybody_hears_why(
 ) -> None:
     _open(breaker)
     clock.now += 2.5
-    with pytest.raises(RestingError) as refused:
+    with pytest.raises(CircuitOpenError) as refused:
         breaker.begin()
     error = refused.value
     assert isinstance(error, StoreError)
@@ -138,7 +138,7 @@ def test_when_it_is_due_one_tries_and_the_others_wait(breaker: Breaker, clock: C
     trial = _try(breaker, clock)
     assert breaker.state == "half-open"
     for _ in range(3):
-        with pytest.raises(RestingError, match=r"after 1 second\."):
+        with pytest.raises(CircuitOpenError, match=r"after 1 second\."):
             breaker.begin()
     trial.end("succeed")
     assert breaker.view() == BreakerView("closed", 0, 0.0)
@@ -187,7 +187,7 @@ def test_of_many_threads_one_tries(breaker: Breaker, clock: Clock) -> None:
         together.wait()
         try:
             attempt = breaker.begin()
-        except RestingError:
+        except CircuitOpenError:
             all_have_come.wait()
             return False
         all_have_come.wait()
@@ -217,7 +217,7 @@ def test_what_threads_have_learned_tasks_know_and_one_of_them_tries(
             try:
                 with guarding(breaker):
                     await answer.wait()
-            except RestingError:
+            except CircuitOpenError:
                 return "refused"
             return "answered"
 
@@ -304,7 +304,7 @@ def test_of_several_stores_the_one_that_is_away_has_failed(clock: Clock) -> None
         with pytest.raises(redis.ConnectionError), guarding(postgres, keys):
             raise redis.ConnectionError
     assert (postgres.view().failures, keys.state) == (1, "open")
-    with pytest.raises(RestingError) as refused, guarding(postgres, keys):
+    with pytest.raises(CircuitOpenError) as refused, guarding(postgres, keys):
         raise AssertionError("nobody asks")
     assert refused.value.store == "Redis"
     # Nobody knows which of them took too long.
@@ -322,7 +322,7 @@ def test_where_one_refuses_the_trial_of_another_is_left_to_the_next_one(clock: C
     _open(postgres)
     clock.now += PAUSE
     _open(keys)
-    with pytest.raises(RestingError), guarding(postgres, keys):
+    with pytest.raises(CircuitOpenError), guarding(postgres, keys):
         raise AssertionError("nobody asks")
     assert postgres.view() == BreakerView("open", FAILURES, 0.0)
     assert repr(keys) == "<Breaker of Redis, open>"
@@ -340,6 +340,6 @@ def test_each_store_has_a_breaker_of_its_own_and_a_time() -> None:
     assert Budgets.even(3) == Budgets(3, 3, 3)
     for name in names:
         _fail(breakers[name], 5)
-        with pytest.raises(RestingError) as refused:
+        with pytest.raises(CircuitOpenError) as refused:
             breakers[name].begin()
         assert "secret" not in str(refused.value)

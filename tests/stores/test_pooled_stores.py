@@ -20,7 +20,7 @@ from helpers.stores import Stores, postgres_pools
 from helpers.stores.async_stores import AsyncStores, connect_beside
 from helpers.stores.connection_limits import Limits
 from helpers.stores.pooled_stores import PooledStores, connect_pooled, connect_pooled_beside
-from helpers.stores.proxied_stores import LinkedStores
+from helpers.stores.proxied_stores import ProxiedStores
 from tests.sharing import restored
 from tests.stores.lenders import Lender, lending
 from tests.waiting import come, wait_until
@@ -41,7 +41,7 @@ def lend(request: pytest.FixtureRequest) -> Iterator[Lend]:
 
 
 @pytest.fixture
-def far(linked_stores: LinkedStores) -> Iterator[LinkedStores]:
+def far(linked_stores: ProxiedStores) -> Iterator[ProxiedStores]:
     with restored(linked_stores) as found:
         yield found
 
@@ -116,7 +116,7 @@ def _is_told_something(stores: PooledStores | AsyncStores) -> bool:
 
 @pytest.mark.parametrize("store", ["PostgreSQL", "Redis"])
 def test_while_a_store_is_away_everybody_is_told_why_and_then_it_is_there_again(
-    far: LinkedStores, lend: Lend, store: str
+    far: ProxiedStores, lend: Lend, store: str
 ) -> None:
     lender = lend(far, ROOMY)
     lender.served_by(MANY)
@@ -134,7 +134,7 @@ def test_while_a_store_is_away_everybody_is_told_why_and_then_it_is_there_again(
 
 
 @pytest.mark.parametrize("store", ["PostgreSQL", "Redis"])
-def test_a_store_that_is_silent_is_given_up(far: LinkedStores, lend: Lend, store: str) -> None:
+def test_a_store_that_is_silent_is_given_up(far: ProxiedStores, lend: Lend, store: str) -> None:
     lender = lend(far, HASTY)
     ask = lender.ping if store == "Redis" else lambda: lender.ask("SELECT 1")
     link = far.links.redis if store == "Redis" else far.links.postgres
@@ -183,7 +183,7 @@ def test_whoever_finds_all_connections_lent_is_told_so(shared: Stores) -> None:
             stores.redis.ping()
 
 
-def test_whoever_waits_in_vain_because_the_server_went_away_is_told_so(far: LinkedStores) -> None:
+def test_whoever_waits_in_vain_because_the_server_went_away_is_told_so(far: ProxiedStores) -> None:
     with (
         connect_pooled_beside(far, limits=Limits(connections=1, wait_seconds=2)) as stores,
         ThreadPoolExecutor(1) as pool,
@@ -274,7 +274,7 @@ def test_those_who_wait_to_know_whether_the_server_is_there_share_an_attempt(
 
 @pytest.mark.verify
 def test_whoever_is_cancelled_while_a_connection_is_looked_at_gives_it_back(
-    far: LinkedStores,
+    far: ProxiedStores,
 ) -> None:
     async def main() -> None:
         async with await connect_beside(far, limits=replace(ROOMY, connections=1)) as stores:

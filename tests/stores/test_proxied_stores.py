@@ -17,7 +17,7 @@ from pymongo.errors import PyMongoError
 
 from helpers.errors import SettingsError
 from helpers.stores import Stores
-from helpers.stores.proxied_stores import LinkedStores, linked
+from helpers.stores.proxied_stores import ProxiedStores, linked
 from helpers.stores.stores import connect_all
 from helpers.stores.tracing import traced
 from tests.sharing import restored
@@ -32,13 +32,13 @@ LARGE = 20_000_000
 
 
 @pytest.fixture(scope="module")
-def linked_stores(shared: Stores) -> Iterator[LinkedStores]:
+def linked_stores(shared: Stores) -> Iterator[ProxiedStores]:
     with linked(shared) as found:
         yield found
 
 
 @pytest.fixture
-def far(linked_stores: LinkedStores) -> Iterator[LinkedStores]:
+def far(linked_stores: ProxiedStores) -> Iterator[ProxiedStores]:
     """The stores behind links that are as they were at first."""
     with restored(linked_stores) as found:
         yield found
@@ -69,7 +69,7 @@ def test_the_same_databases_are_reached(stores: Stores) -> None:
     assert _read(stores) == ([(1,)], [{"_id": 1}], "1")
 
 
-def test_no_driver_gets_an_answer_before_the_round_trip(far: LinkedStores) -> None:
+def test_no_driver_gets_an_answer_before_the_round_trip(far: ProxiedStores) -> None:
     for seconds in (0.005, 0.02):
         far.links.set_round_trip(seconds)
         for name, ask in ASK.items():
@@ -104,7 +104,7 @@ def test_large_values_pass_in_both_directions(stores: Stores) -> None:
         assert found["v"] == part
 
 
-def _fails(far: LinkedStores) -> None:
+def _fails(far: ProxiedStores) -> None:
     with pytest.raises(psycopg.OperationalError):
         far.postgres.execute("SELECT 1")
     # Its driver looks for another server, and tries again until its time is over.
@@ -115,7 +115,7 @@ def _fails(far: LinkedStores) -> None:
 
 
 def test_after_a_cut_drivers_fail_and_after_a_restore_they_find_their_way_back(
-    far: LinkedStores,
+    far: ProxiedStores,
 ) -> None:
     far.links.cut()
     _fails(far)
@@ -127,7 +127,7 @@ def test_after_a_cut_drivers_fail_and_after_a_restore_they_find_their_way_back(
         assert again.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_one_store_alone_can_be_cut(far: LinkedStores) -> None:
+def test_one_store_alone_can_be_cut(far: ProxiedStores) -> None:
     far.links.redis.cut()
     with pytest.raises(redis.ConnectionError):
         far.redis.ping()
@@ -135,7 +135,7 @@ def test_one_store_alone_can_be_cut(far: LinkedStores) -> None:
     assert far.mongo.command("ping")["ok"] == 1
 
 
-def test_a_frozen_link_hangs_until_the_driver_gives_up(far: LinkedStores) -> None:
+def test_a_frozen_link_hangs_until_the_driver_gives_up(far: ProxiedStores) -> None:
     link = far.links.redis
     with redis.Redis.from_url(far.addresses.redis, socket_timeout=0.5, retry=None) as impatient:
         assert impatient.ping()
@@ -145,7 +145,7 @@ def test_a_frozen_link_hangs_until_the_driver_gives_up(far: LinkedStores) -> Non
     assert link.state().held_bytes > 0
 
 
-def test_what_a_freeze_held_arrives_when_it_ends(far: LinkedStores, shared: Stores) -> None:
+def test_what_a_freeze_held_arrives_when_it_ends(far: ProxiedStores, shared: Stores) -> None:
     shared.redis.delete("late")
     assert far.redis.ping()  # so that there is a connection
     connection = far.redis.connection_pool.get_connection()
@@ -186,7 +186,7 @@ def test_an_address_of_redis_needs_no_number(shared: Stores) -> None:
         assert counted.redis.ping()
 
 
-def test_nothing_shows_a_password(far: LinkedStores) -> None:
+def test_nothing_shows_a_password(far: ProxiedStores) -> None:
     shown = repr(far) + repr(far.links) + repr(far.addresses)
     for password in (far.postgres.info.password, "secret"):
         assert not password or f":{password}@" not in shown

@@ -32,7 +32,7 @@ from helpers.shop.schema import drop_shop
 from helpers.shop.seed import seed
 from helpers.stock import Stock
 from helpers.stores import Stores
-from helpers.stores.proxied_stores import LinkedStores, Links, linked
+from helpers.stores.proxied_stores import Links, ProxiedStores, linked
 from tests.e2e.browser.looking import COUNT, PAGE, cards, find_browser
 from tests.waiting import wait_until
 
@@ -80,21 +80,21 @@ def shop(browser: Browser, shared: Stores) -> Iterator[Stores]:
 
 
 @pytest.fixture(scope="package")
-def far(shop: Stores) -> Iterator[LinkedStores]:
+def far(shop: Stores) -> Iterator[ProxiedStores]:
     """The same shop over links that can be cut."""
     with linked(shop) as stores:
         yield stores
 
 
 @pytest.fixture(scope="package")
-def service(far: LinkedStores) -> Iterator[Served]:
+def service(far: ProxiedStores) -> Iterator[Served]:
     """The service, with the links between it and its stores."""
     with served(far, "--no-breaker") as running:
         yield running
 
 
 @pytest.fixture
-def links(far: LinkedStores, service: Served) -> Iterator[Links]:
+def links(far: ProxiedStores, service: Served) -> Iterator[Links]:
     """The links of the shop; after the test all pass again, and the service has noticed it."""
     yield far.links
     far.links.restore()

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from helpers.errors import DrillError, SettingsError
+from helpers.errors import FaultError, SettingsError
 from helpers.faults import anomalies, dual_write
 from helpers.faults.anomalies import Anomalies, Crashed, count_anomalies
 from helpers.faults.crashes import Crashes, crashing, kill_at
@@ -179,7 +179,7 @@ def test_two_plain_writes_lose_or_double_what_crashes_between(
 def test_a_crasher_that_was_ended_is_named(shop: Stores) -> None:
     with crashing(shop) as crashes:
         crashes._process.kill()
-        with pytest.raises(DrillError, match="has ended"):
+        with pytest.raises(FaultError, match="has ended"):
             crashes.place(**ONE)
 
 

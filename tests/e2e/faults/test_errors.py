@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from helpers.errors import StoreError, StoreName
-from helpers.faults import Drills, practice_shop
+from helpers.faults import FaultInjection, temporary_shop
 from helpers.joins import batched
 from helpers.orders.orders import Orders
 from helpers.orders.outbox import bought_together, relay
@@ -51,8 +51,8 @@ CALLERS: dict[str, tuple[Callable[[Stores], object], set[StoreName]]] = {
 
 
 @pytest.fixture(scope="module")
-def drills() -> Iterator[Drills]:
-    with practice_shop() as drills:
+def drills() -> Iterator[FaultInjection]:
+    with temporary_shop() as drills:
         seed(drills.stores, 20, orders=False)
         for product in range(1, 9):
             Stock.of(drills.stores).set_on_hand(product, 1000)
@@ -61,7 +61,7 @@ def drills() -> Iterator[Drills]:
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
 @pytest.mark.parametrize("name", STORE_OF)
-def test_an_error_is_ours_and_names_the_store(drills: Drills, name: str, how: str) -> None:
+def test_an_error_is_ours_and_names_the_store(drills: FaultInjection, name: str, how: str) -> None:
     expected = STORE_OF[name]
     with ExitStack() as opened:
         connected = {

@@ -18,8 +18,8 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from helpers.embedded import EmbeddedServers
-from helpers.errors import DrillError, ServerError, SettingsError, StoreError
-from helpers.faults import Drills, practice
+from helpers.errors import FaultError, ServerError, SettingsError, StoreError
+from helpers.faults import FaultInjection, inject_faults
 from helpers.faults.fault_lock import only_one
 from helpers.faults.server_control import LOCK
 from helpers.settings import PROJECT
@@ -46,8 +46,8 @@ def shop(running: EmbeddedServers) -> Iterator[Stores]:
 
 
 @pytest.fixture
-def drills(running: EmbeddedServers, shop: Stores) -> Iterator[Drills]:
-    with practice(shop, settings=running.settings, wait_seconds=0) as drills:
+def drills(running: EmbeddedServers, shop: Stores) -> Iterator[FaultInjection]:
+    with inject_faults(shop, settings=running.settings, wait_seconds=0) as drills:
         yield drills
 
 
@@ -78,7 +78,7 @@ def hangs(servers: EmbeddedServers, name: str) -> bool:
     "name", ["redis", *(pytest.param(one, marks=pytest.mark.verify) for one in NAMES[:-1])]
 )
 def test_a_server_is_frozen_stopped_and_killed_alone_and_comes_back(
-    running: EmbeddedServers, drills: Drills, name: str
+    running: EmbeddedServers, drills: FaultInjection, name: str
 ) -> None:
     before = pids(running)
     with drills.frozen(name):
@@ -113,7 +113,7 @@ def test_a_server_is_frozen_stopped_and_killed_alone_and_comes_back(
     ],
 )
 def test_a_restart_gives_a_new_process_whatever_was_before(
-    running: EmbeddedServers, drills: Drills, name: str, first: str | None
+    running: EmbeddedServers, drills: FaultInjection, name: str, first: str | None
 ) -> None:
     before = pids(running)[name]
     if first is not None:
@@ -125,7 +125,9 @@ def test_a_restart_gives_a_new_process_whatever_was_before(
 
 
 @pytest.mark.verify
-def test_what_is_done_twice_or_to_a_server_that_is_away_does_nothing_more(drills: Drills) -> None:
+def test_what_is_done_twice_or_to_a_server_that_is_away_does_nothing_more(
+    drills: FaultInjection,
+) -> None:
     for _ in range(2):
         drills.freeze("redis")
         assert drills.state()["redis"] == "frozen"
@@ -142,7 +144,9 @@ def test_what_is_done_twice_or_to_a_server_that_is_away_does_nothing_more(drills
 
 
 @pytest.mark.parametrize("how", ["stopped", "killed", "frozen"])
-def test_the_end_of_a_block_brings_back_also_after_an_exception(drills: Drills, how: str) -> None:
+def test_the_end_of_a_block_brings_back_also_after_an_exception(
+    drills: FaultInjection, how: str
+) -> None:
     def body() -> None:
         with getattr(drills, how)("redis"):
             assert drills.state()["redis"] != "running"
@@ -153,7 +157,7 @@ def test_the_end_of_a_block_brings_back_also_after_an_exception(drills: Drills, 
     assert drills.state() == RUNNING
 
 
-def break_all(drills: Drills) -> None:
+def break_all(drills: FaultInjection) -> None:
     drills.kill("coordinator")
     drills.freeze("worker1")
     drills.stop("worker2")
@@ -166,7 +170,7 @@ def test_all_is_restored_at_the_end_whatever_the_body_raises(
     running: EmbeddedServers, shop: Stores
 ) -> None:
     def body() -> None:
-        with practice(shop, settings=running.settings) as drills:
+        with inject_faults(shop, settings=running.settings) as drills:
             break_all(drills)
             assert "running" not in drills.state().values()
             raise KeyboardInterrupt
@@ -185,7 +189,7 @@ def test_the_guard_restores_where_we_were_interrupted_at_it(
         raise KeyboardInterrupt
 
     def body() -> None:
-        with practice(shop, settings=running.settings) as drills:
+        with inject_faults(shop, settings=running.settings) as drills:
             break_all(drills)
             monkeypatch.setattr("helpers.faults.restoring.bring_back", interrupted)
 
@@ -197,10 +201,10 @@ def test_the_guard_restores_where_we_were_interrupted_at_it(
 
 PRACTISING = """
 import time
-from helpers.faults import practice
+from helpers.faults import inject_faults
 from helpers.shop import open_shop
 from tests.e2e.faults.test_server_control import break_all
-with open_shop() as shop, practice(shop) as drills:
+with open_shop() as shop, inject_faults(shop) as drills:
     break_all(drills)
     print(*drills.state().values(), flush=True)
     time.sleep(600)
@@ -236,26 +240,26 @@ def open_lock(servers: EmbeddedServers) -> AbstractContextManager[int]:
 
 
 def test_two_drills_at_once_exclude_each_other(running: EmbeddedServers, shop: Stores) -> None:
-    with practice(shop, settings=running.settings):
+    with inject_faults(shop, settings=running.settings):
         with (
-            pytest.raises(DrillError, match=f"on already, by process {os.getpid()}"),
-            practice(shop, settings=running.settings, wait_seconds=0.2),
+            pytest.raises(FaultError, match=f"on already, by process {os.getpid()}"),
+            inject_faults(shop, settings=running.settings, wait_seconds=0.2),
         ):
             pytest.fail("two drills at once")
         done = call(running.settings.home, "drill", "stop", "redis")
         assert (done.returncode, done.stdout) == (2, "")
         assert f"by process {os.getpid()}" in done.stderr
         assert states(running) == RUNNING
-    with practice(shop, settings=running.settings, wait_seconds=0):
+    with inject_faults(shop, settings=running.settings, wait_seconds=0):
         pass
 
 
 def test_a_drill_waits_for_the_end_of_another(running: EmbeddedServers, shop: Stores) -> None:
     def second() -> str:
-        with practice(shop, settings=running.settings) as drills:
+        with inject_faults(shop, settings=running.settings) as drills:
             return drills.state()["redis"]
 
-    with ThreadPoolExecutor(1) as pool, practice(shop, settings=running.settings) as drills:
+    with ThreadPoolExecutor(1) as pool, inject_faults(shop, settings=running.settings) as drills:
         drills.freeze("redis")
         waiting = pool.submit(second)
         with pytest.raises(TimeoutError):
@@ -276,7 +280,7 @@ def test_up_heals_a_server_that_was_left_frozen(running: EmbeddedServers) -> Non
 def test_servers_that_were_stopped_meanwhile_stay_so(
     running: EmbeddedServers, shop: Stores
 ) -> None:
-    with practice(shop, settings=running.settings) as drills:
+    with inject_faults(shop, settings=running.settings) as drills:
         drills.freeze("redis")
         running.down()
     assert set(states(running).values()) == {"stopped"}
@@ -286,7 +290,7 @@ def test_servers_that_were_stopped_meanwhile_stay_so(
     assert states(running) == RUNNING
 
 
-def test_an_unknown_server_is_named(drills: Drills) -> None:
+def test_an_unknown_server_is_named(drills: FaultInjection) -> None:
     acts: list[Callable[[str], object]] = [drills.stop, drills.freeze, drills.restart, drills.start]
     for act in acts:
         with pytest.raises(ServerError, match="no server called 'postgres'"):
@@ -294,16 +298,16 @@ def test_an_unknown_server_is_named(drills: Drills) -> None:
 
 
 def test_other_stores_than_those_of_the_servers_are_refused(
-    running: EmbeddedServers, drills: Drills
+    running: EmbeddedServers, drills: FaultInjection
 ) -> None:
     with (
         pytest.raises(SettingsError, match="not those behind links"),
-        practice(drills.stores, settings=running.settings),
+        inject_faults(drills.stores, settings=running.settings),
     ):
         pytest.fail("it drilled other servers")
 
 
-def test_a_store_whose_server_is_away_is_named(drills: Drills) -> None:
+def test_a_store_whose_server_is_away_is_named(drills: FaultInjection) -> None:
     with drills.stopped("redis"), pytest.raises(StoreError) as caught:
         drills.connect()
     assert caught.value.store == "Redis"

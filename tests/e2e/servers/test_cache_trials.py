@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from helpers.catalog.zipf import zipf_choices
-from helpers.embedded.temporary_valkey import SpareValkey, spare_valkey
+from helpers.embedded.temporary_valkey import TemporaryValkey, temporary_valkey
 from helpers.errors import ServerError
 from helpers.lab.cache_trials import (
     CacheRun,
@@ -25,13 +25,13 @@ _ITEMS = 2000
 
 
 @pytest.fixture(scope="module")
-def spare() -> Iterator[SpareValkey]:
-    with spare_valkey(append_only=False) as server:
+def spare() -> Iterator[TemporaryValkey]:
+    with temporary_valkey(append_only=False) as server:
         yield server
 
 
 @pytest.fixture
-def client(spare: SpareValkey) -> Iterator[redis.Redis]:
+def client(spare: TemporaryValkey) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(spare.url) as client:
         client.flushall()
         client.config_set("maxmemory", 0)
@@ -79,7 +79,7 @@ def test_the_cache_is_empty_in_the_server_s_memory_too(client: redis.Redis) -> N
 
 
 @pytest.mark.verify
-def test_what_counts_beats_what_comes_by_chance(spare: SpareValkey, choices: list[int]) -> None:
+def test_what_counts_beats_what_comes_by_chance(spare: TemporaryValkey, choices: list[int]) -> None:
     lfu = run_cache(spare, choices, policy="allkeys-lfu", items=_ITEMS, fraction=0.1)
     chance = run_cache(spare, choices, policy="allkeys-random", items=_ITEMS, fraction=0.1)
     assert lfu.hit_ratio > chance.hit_ratio + 0.05
@@ -88,7 +88,7 @@ def test_what_counts_beats_what_comes_by_chance(spare: SpareValkey, choices: lis
 
 
 @pytest.mark.verify
-def test_a_larger_cache_hits_more_often(spare: SpareValkey, choices: list[int]) -> None:
+def test_a_larger_cache_hits_more_often(spare: TemporaryValkey, choices: list[int]) -> None:
     runs = [
         run_cache(spare, choices, policy="allkeys-lfu", items=_ITEMS, fraction=fraction)
         for fraction in (0.05, 0.2, 0.6)
@@ -98,7 +98,7 @@ def test_a_larger_cache_hits_more_often(spare: SpareValkey, choices: list[int]) 
 
 
 def test_a_cache_for_everything_misses_each_item_once(
-    spare: SpareValkey, choices: list[int]
+    spare: TemporaryValkey, choices: list[int]
 ) -> None:
     run = run_cache(spare, choices, policy="allkeys-lru", items=_ITEMS, fraction=1.0)
     first = len(set(choices))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.embedded.temporary_servers import practice_servers
-from helpers.faults import practice_shop
+from helpers.embedded.temporary_servers import start_temporary_servers
+from helpers.faults import temporary_shop
 from helpers.settings import PROJECT, load_settings
 from helpers.shop import open_shop
 from helpers.shop.seed import seed
@@ -27,7 +27,7 @@ def test_they_are_others_than_the_course_s_and_end_where_the_block_raises() -> N
     homes = []
 
     def work() -> None:
-        with practice_servers() as servers:
+        with start_temporary_servers() as servers:
             homes.append(servers.home.path)
             assert servers.home.path != load_settings().home
             with open_shop(servers.settings) as stores:
@@ -43,7 +43,7 @@ def test_they_are_others_than_the_course_s_and_end_where_the_block_raises() -> N
 
 @pytest.mark.verify
 def test_what_is_broken_there_is_whole_elsewhere_and_gone_after_the_block(stores: Stores) -> None:
-    with practice_shop() as drills:
+    with temporary_shop() as drills:
         folder = drills._servers._servers.home.path.parent  # type: ignore[attr-defined]
         seed(drills.stores, 3, orders=False)
         for name in NAMES:
@@ -58,9 +58,9 @@ def test_what_is_broken_there_is_whole_elsewhere_and_gone_after_the_block(stores
 
 ABANDONING = """
 import sys, time
-from helpers.faults import practice_shop
+from helpers.faults import temporary_shop
 
-with practice_shop() as drills:
+with temporary_shop() as drills:
     drills.freeze("mongo")
     drills.kill("redis")
     print(drills._servers._servers.home.path.parent, flush=True)

@@ -18,7 +18,7 @@ import redis
 from helpers.embedded import server_processes
 from helpers.embedded.data_folder import is_free
 from helpers.embedded.server_cleanup import clear_away
-from helpers.embedded.temporary_valkey import SpareValkey, spare_valkey
+from helpers.embedded.temporary_valkey import TemporaryValkey, temporary_valkey
 from helpers.errors import ServerError
 from helpers.settings import PROJECT
 from tests.e2e.servers.driving import runs
@@ -33,7 +33,7 @@ def _client(url: str) -> redis.Redis:
     return redis.Redis.from_url(url, decode_responses=True)
 
 
-def _assert_gone(spare: SpareValkey) -> None:
+def _assert_gone(spare: TemporaryValkey) -> None:
     assert spare.processes() == []
     assert not spare.home.path.exists()
     assert is_free(spare.port)
@@ -41,7 +41,7 @@ def _assert_gone(spare: SpareValkey) -> None:
 
 @pytest.mark.parametrize("password", [True, pytest.param(False, marks=pytest.mark.verify)])
 def test_acknowledged_writes_survive_a_kill(password: bool) -> None:
-    with spare_valkey(password=password) as spare, _client(spare.url) as client:
+    with temporary_valkey(password=password) as spare, _client(spare.url) as client:
         before = spare.url
         for round_ in range(3):
             for number in range(50):
@@ -57,7 +57,7 @@ def test_acknowledged_writes_survive_a_kill(password: bool) -> None:
 
 
 def test_nothing_survives_a_kill_without_the_append_only_file() -> None:
-    with spare_valkey(append_only=False) as spare, _client(spare.url) as client:
+    with temporary_valkey(append_only=False) as spare, _client(spare.url) as client:
         client.set("kept", "1")
         spare.kill()
         spare.start()
@@ -65,7 +65,7 @@ def test_nothing_survives_a_kill_without_the_append_only_file() -> None:
 
 
 def test_killed_twice_and_started_twice_is_harmless() -> None:
-    with spare_valkey() as spare, _client(spare.url) as client:
+    with temporary_valkey() as spare, _client(spare.url) as client:
         spare.start()
         (process,) = spare.processes()
         spare.kill()
@@ -78,7 +78,7 @@ def test_killed_twice_and_started_twice_is_harmless() -> None:
 
 def test_memory_limit_and_policy_hold_after_a_kill() -> None:
     with (
-        spare_valkey(
+        temporary_valkey(
             maxmemory=8 << 20, policy="allkeys-lfu", settings={"maxmemory-samples": 10}
         ) as spare,
         _client(spare.url) as client,
@@ -94,7 +94,7 @@ def test_memory_limit_and_policy_hold_after_a_kill() -> None:
 
 
 def test_only_this_machine_gets_in_and_only_with_the_password() -> None:
-    with spare_valkey() as spare:
+    with temporary_valkey() as spare:
         password = urlsplit(spare.url).password
         assert password
         with (
@@ -113,7 +113,7 @@ def test_only_this_machine_gets_in_and_only_with_the_password() -> None:
 
 
 def test_several_run_side_by_side() -> None:
-    with spare_valkey() as one, spare_valkey() as other:
+    with temporary_valkey() as one, temporary_valkey() as other:
         assert one.port != other.port
         with _client(one.url) as first, _client(other.url) as second:
             first.set("whose", "one")
@@ -121,7 +121,7 @@ def test_several_run_side_by_side() -> None:
 
 
 def test_it_ends_when_the_body_raises() -> None:
-    with pytest.raises(ZeroDivisionError), spare_valkey() as spare:
+    with pytest.raises(ZeroDivisionError), temporary_valkey() as spare:
         _ = 1 / 0
     _assert_gone(spare)
 
@@ -129,14 +129,14 @@ def test_it_ends_when_the_body_raises() -> None:
 def test_a_setting_that_the_server_refuses_is_named() -> None:
     with (
         pytest.raises(ServerError, match="maxmemory-policy") as caught,
-        spare_valkey(settings={"maxmemory-policy": "oldest-first"}),
+        temporary_valkey(settings={"maxmemory-policy": "oldest-first"}),
     ):
         pytest.fail("it started")
     assert "stopped while starting" in str(caught.value)
 
 
 def test_a_port_that_was_taken_meanwhile_is_named() -> None:
-    with spare_valkey() as spare:
+    with temporary_valkey() as spare:
         spare.kill()
         with socket.socket() as taken:
             taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -159,8 +159,8 @@ def test_what_a_server_reads_is_complete_before_it_is_started() -> None:
 
 _MAKER = """
 import time
-from helpers.embedded.temporary_valkey import spare_valkey
-with spare_valkey() as spare:
+from helpers.embedded.temporary_valkey import temporary_valkey
+with temporary_valkey() as spare:
     print(spare.home.path, spare.processes()[0].pid, flush=True)
     time.sleep(600)
 """

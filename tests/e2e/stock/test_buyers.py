@@ -14,7 +14,7 @@ from psycopg_pool import ConnectionPool
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from helpers.embedded.temporary_valkey import SpareValkey, spare_valkey
+from helpers.embedded.temporary_valkey import TemporaryValkey, temporary_valkey
 from helpers.lab.buyers import plan_attempts
 from helpers.lab.buying import buying
 from helpers.lab.concurrent_buyers import Act, run_buyers
@@ -107,7 +107,7 @@ def test_the_same_with_the_server_killed_and_started_again(
     ledger = Ledger(pool)
     ledger.set_on_hand({1: UNITS})
     plans = plan_attempts(ATTEMPTS, buyers=BUYERS, products=[1], largest=2)
-    with spare_valkey() as spare:
+    with temporary_valkey() as spare:
         buyer = buyer_of(lambda: patient(spare.url), ledger)
         killer = threading.Thread(target=_kill_when_sold, args=(spare, ledger, [50, 150, 250]))
         killer.start()
@@ -123,7 +123,7 @@ def test_the_same_with_the_server_killed_and_started_again(
             assert reconcile(stock).findings == []
 
 
-def _kill_when_sold(spare: SpareValkey, ledger: Ledger, marks: list[int]) -> None:
+def _kill_when_sold(spare: TemporaryValkey, ledger: Ledger, marks: list[int]) -> None:
     """Kill the server each time that so many units are sold, and start it again."""
     for mark in marks:
         while UNITS - ledger.balances([1])[1] < mark:
@@ -141,7 +141,7 @@ def test_buyers_of_many_products_with_and_without_password_by_each_protocol(
     ledger = Ledger(pool)
     ledger.set_on_hand(dict.fromkeys(range(1, 21), 20))
     plans = plan_attempts(800, buyers=16, products=range(1, 21), largest=3)
-    with spare_valkey(password=password) as spare, patient(spare.url) as client:
+    with temporary_valkey(password=password) as spare, patient(spare.url) as client:
         buyer = buyer_of(lambda: patient(spare.url, protocol=protocol), ledger)
         how = Counter(run_buyers(plans, buyer))
         assert how["confirmed"] > 100

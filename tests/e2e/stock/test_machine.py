@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from helpers.embedded.temporary_valkey import SpareValkey, spare_valkey
+from helpers.embedded.temporary_valkey import TemporaryValkey, temporary_valkey
 from helpers.errors import ReservationError, SoldOutError
 from helpers.stock import Ledger, Stock, reconcile
 from helpers.stock.ledger import OneConnection
@@ -57,7 +57,7 @@ class StockMachine(RuleBasedStateMachine):
     """Reserve, confirm, release, expire, restock, reconcile, crash: model and stock stay alike."""
 
     shop: ClassVar[Stores]
-    spare: ClassVar[SpareValkey]
+    spare: ClassVar[TemporaryValkey]
 
     tokens: Bundle[str] = Bundle("tokens")
 
@@ -248,7 +248,7 @@ class StockMachine(RuleBasedStateMachine):
 def test_any_sequence_of_steps_keeps_ledger_counts_and_reservations_together(
     shop: Stores, examples: int, steps: int
 ) -> None:
-    with spare_valkey() as spare:
+    with temporary_valkey() as spare:
         machine: Any = type("Machine", (StockMachine,), {"shop": shop, "spare": spare})
         run_state_machine_as_test(
             machine,

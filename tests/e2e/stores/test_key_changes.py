@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from helpers.embedded.temporary_valkey import SpareValkey, spare_valkey
+from helpers.embedded.temporary_valkey import TemporaryValkey, temporary_valkey
 from helpers.stores import Stores, key_changes
 from helpers.stores.key_changes import KeyChanges
 from tests.e2e.stores.tracked import A, B, opened
@@ -155,13 +155,13 @@ def test_whoever_is_cancelled_leaves_the_answers_to_others_as_they_are(
 
 
 @pytest.fixture(scope="module")
-def spare() -> Iterator[SpareValkey]:
-    with spare_valkey(append_only=False) as server:
+def spare() -> Iterator[TemporaryValkey]:
+    with temporary_valkey(append_only=False) as server:
         yield server
 
 
 @pytest.fixture
-def own(spare: SpareValkey) -> Iterator[redis.Redis]:
+def own(spare: TemporaryValkey) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(spare.url) as client:
         client.flushall()
         yield client
@@ -174,7 +174,7 @@ def _pings(client: redis.Redis) -> int:
 
 @pytest.mark.servers
 def test_what_is_not_tracked_or_does_not_change_is_not_named(
-    spare: SpareValkey, own: redis.Redis
+    spare: TemporaryValkey, own: redis.Redis
 ) -> None:
     async def main() -> None:
         async with opened(spare.url) as keys:
@@ -193,7 +193,7 @@ def test_what_is_not_tracked_or_does_not_change_is_not_named(
 
 
 @pytest.mark.servers
-def test_databases_are_not_told_apart(spare: SpareValkey, own: redis.Redis) -> None:
+def test_databases_are_not_told_apart(spare: TemporaryValkey, own: redis.Redis) -> None:
     async def main() -> None:
         with another(own, db=3) as other:
             async with opened(spare.url) as keys:
@@ -212,7 +212,7 @@ def test_databases_are_not_told_apart(spare: SpareValkey, own: redis.Redis) -> N
 @pytest.mark.verify
 @pytest.mark.servers
 def test_a_check_is_one_ping_and_two_where_the_server_has_threads(
-    spare: SpareValkey, own: redis.Redis
+    spare: TemporaryValkey, own: redis.Redis
 ) -> None:
     async def pings_of_ten_checks(url: str, client: redis.Redis) -> int:
         async with opened(url) as keys:
@@ -225,14 +225,14 @@ def test_a_check_is_one_ping_and_two_where_the_server_has_threads(
 
     assert asyncio.run(pings_of_ten_checks(spare.url, own)) == 10
     with (
-        spare_valkey(append_only=False, settings={"io-threads": 2}) as threaded,
+        temporary_valkey(append_only=False, settings={"io-threads": 2}) as threaded,
         redis.Redis.from_url(threaded.url) as client,
     ):
         assert asyncio.run(pings_of_ten_checks(threaded.url, client)) == 20
 
 
 @pytest.mark.servers
-def test_who_may_not_ask_about_threads_asks_twice(spare: SpareValkey, own: redis.Redis) -> None:
+def test_who_may_not_ask_about_threads_asks_twice(spare: TemporaryValkey, own: redis.Redis) -> None:
     own.acl_setuser("guest", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-config"])
 
     async def main() -> None:
@@ -249,7 +249,7 @@ def test_who_may_not_ask_about_threads_asks_twice(spare: SpareValkey, own: redis
 @pytest.mark.verify
 @pytest.mark.servers
 def test_what_the_server_clears_away_or_evicts_by_itself_is_named(
-    spare: SpareValkey, own: redis.Redis
+    spare: TemporaryValkey, own: redis.Redis
 ) -> None:
     async def main() -> None:
         async with opened(spare.url) as keys:
@@ -275,7 +275,7 @@ def test_what_the_server_clears_away_or_evicts_by_itself_is_named(
 
 @pytest.mark.servers
 def test_more_names_than_anybody_wants_are_all_keys(
-    spare: SpareValkey, own: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    spare: TemporaryValkey, own: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(key_changes, "_MOST_NAMES", 10)
 
@@ -294,7 +294,7 @@ def test_more_names_than_anybody_wants_are_all_keys(
 @pytest.mark.verify
 @pytest.mark.servers
 def test_what_is_told_while_nobody_asks_does_not_pile_up_at_the_server(
-    spare: SpareValkey, own: redis.Redis
+    spare: TemporaryValkey, own: redis.Redis
 ) -> None:
     async def main() -> None:
         async with opened(spare.url) as keys:

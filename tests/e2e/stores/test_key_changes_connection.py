@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from helpers.embedded.temporary_valkey import SpareValkey, spare_valkey
+from helpers.embedded.temporary_valkey import TemporaryValkey, temporary_valkey
 from helpers.errors import StoreError
 from helpers.proxy.tcp_proxy import Link
 from helpers.stores.connect import explaining
@@ -20,20 +20,20 @@ pytestmark = pytest.mark.servers
 
 
 @pytest.fixture(scope="module")
-def spare() -> Iterator[SpareValkey]:
-    with spare_valkey(append_only=False) as server:
+def spare() -> Iterator[TemporaryValkey]:
+    with temporary_valkey(append_only=False) as server:
         yield server
 
 
 @pytest.fixture
-def own(spare: SpareValkey) -> Iterator[redis.Redis]:
+def own(spare: TemporaryValkey) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(spare.url) as client:
         client.flushall()
         yield client
 
 
 @pytest.fixture
-def link(spare: SpareValkey) -> Iterator[Link]:
+def link(spare: TemporaryValkey) -> Iterator[Link]:
     link = Link(spare.url)
     yield link
     link.close()
@@ -60,7 +60,7 @@ def test_a_connection_that_is_lost_says_so_to_all_who_wait_and_stays_closed(
 
 
 def test_a_connection_that_the_server_ends_is_seen_to_be_closed(
-    spare: SpareValkey, own: redis.Redis
+    spare: TemporaryValkey, own: redis.Redis
 ) -> None:
     async def main() -> None:
         async with opened(spare.url) as keys:
@@ -97,7 +97,7 @@ def test_silence_ends_the_connection_and_the_server_is_left_without_it(
 
 
 def test_a_server_that_refuses_or_is_not_there_is_explained_and_nothing_stays_open(
-    spare: SpareValkey, own: redis.Redis
+    spare: TemporaryValkey, own: redis.Redis
 ) -> None:
     async def fails(url: str) -> str:
         with pytest.raises(StoreError) as failed, explaining("Redis", url):
@@ -121,7 +121,7 @@ def test_a_server_that_refuses_or_is_not_there_is_explained_and_nothing_stays_op
     "many_turns", [range(0, 40, 5), pytest.param(range(40), marks=pytest.mark.verify)], ids=repr
 )
 def test_an_opening_that_is_cancelled_leaves_nothing(
-    spare: SpareValkey, own: redis.Redis, many_turns: range
+    spare: TemporaryValkey, own: redis.Redis, many_turns: range
 ) -> None:
     async def main() -> None:
         for turns in many_turns:

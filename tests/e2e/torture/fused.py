@@ -13,7 +13,7 @@ import sys
 
 from helpers.api import service
 from helpers.cli import commands, relay
-from helpers.orders.order_worker import OrderKeeper
+from helpers.orders.order_worker import OrderWorker
 from helpers.orders.orders import Orders
 
 
@@ -25,7 +25,7 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     setattr(service, "Orders", functools.partial(Orders, hook=hook))  # noqa: B010
-    setattr(relay, "OrderKeeper", functools.partial(OrderKeeper, hook=hook))  # noqa: B010
+    setattr(relay, "OrderWorker", functools.partial(OrderWorker, hook=hook))  # noqa: B010
     sys.argv[1:] = arguments
     commands.main()
 

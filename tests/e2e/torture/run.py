@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from helpers.embedded import EmbeddedServers
-from helpers.embedded.temporary_servers import practice_servers
+from helpers.embedded.temporary_servers import start_temporary_servers
 from helpers.errors import CourseError
 from helpers.orders.orders import Orders
 from helpers.orders.outbox import relay
@@ -278,7 +278,7 @@ def _wanted(key: str) -> tuple[int, int, int]:
 
 @contextlib.contextmanager
 def _open_shop(folder: Path) -> Iterator[Shop]:
-    with practice_servers() as servers, contextlib.ExitStack() as opened:
+    with start_temporary_servers() as servers, contextlib.ExitStack() as opened:
         with open_shop(servers.settings) as stores:
             fill(stores, PRODUCTS, orders=False)
             stock = Stock.of(stores)

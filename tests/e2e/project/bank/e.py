@@ -23,7 +23,7 @@ def answer(stores, ids):
     try:
         known = read_listings(stores, ids)
     except OperationalError:
-        raise CatalogueAwayError("no catalogue") from None
+        raise CatalogDownError("no catalogue") from None
     rows = {one: {"listing_id": one} | known[one] for one in ids if one in known}
     missing = []
     for store, (field, read, away) in OPTIONAL.items():
@@ -60,7 +60,7 @@ def answer(stores, ids):
         try:
             listings = read_listings(stores, ids)
         except psycopg.OperationalError as error:
-            raise CatalogueAwayError(str(error))
+            raise CatalogDownError(str(error))
     found, missing = {}, []
     for store, future in asked.items():
         try:
@@ -83,7 +83,7 @@ def answer(stores, ids):
 CORRECT = {"a loop over the stores": _LOOP, "all stores at once": _AT_ONCE}
 
 _PG = "    except psycopg.OperationalError as error:\n"
-_RAISE = '        raise CatalogueAwayError("PostgreSQL does not answer: try again in a moment.") from error\n'
+_RAISE = '        raise CatalogDownError("PostgreSQL is unavailable: try again soon.") from error\n'
 _REDIS = "except (redis.ConnectionError, redis.TimeoutError):"
 
 WRONG = {
