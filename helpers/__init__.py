@@ -37,16 +37,16 @@ if TYPE_CHECKING:
     from helpers.metadata import DocumentPlan, explain_find
     from helpers.shop import describe_stores, open_lesson, open_shop, start_worker
     from helpers.shop.seed import load, seed
-    from helpers.stores import Stores, count_commands, linked, traced
+    from helpers.stores import Stores, count_commands, proxied, traced
 
 _MODULE_OF = {
     "CatalogError": "errors",
     "CourseError": "errors",
     "DocumentPlan": "metadata",
     "FaultError": "errors",
-    "ProxyError": "errors",
     "LoadError": "errors",
     "MetadataError": "errors",
+    "ProxyError": "errors",
     "QueryError": "errors",
     "QueryPlan": "citus",
     "ReadModelError": "errors",
@@ -64,12 +64,12 @@ _MODULE_OF = {
     "describe_stores": "shop",
     "explain": "citus",
     "explain_find": "metadata",
-    "linked": "stores",
+    "inject_faults": "faults",
     "load": "shop",
     "open_lesson": "shop",
     "open_shop": "shop",
     "per_product": "joins",
-    "inject_faults": "faults",
+    "proxied": "stores",
     "seed": "shop",
     "shards_of": "citus",
     "start_worker": "shop",
@@ -102,11 +102,11 @@ __all__ = [
     "explain",
     "explain_find",
     "inject_faults",
-    "linked",
     "load",
     "open_lesson",
     "open_shop",
     "per_product",
+    "proxied",
     "seed",
     "shards_of",
     "start_worker",

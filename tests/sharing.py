@@ -1,4 +1,4 @@
-"""Links that several tests share: starting their three processes takes longer than most tests.
+"""Proxies that several tests share: starting their three processes takes longer than most tests.
 
 A fixture makes them for a module; each test has them by ``restored``.
 """
@@ -21,8 +21,8 @@ def restored(far: ProxiedStores) -> Iterator[ProxiedStores]:
     A connection to PostgreSQL does not survive that its link is cut: there is a new one then.
     """
     with contextlib.ExitStack() as opened:
-        opened.callback(far.links.set_round_trip, 0)
-        opened.callback(far.links.restore)
+        opened.callback(far.proxies.set_round_trip, 0)
+        opened.callback(far.proxies.restore)
         if _answers(far):
             yield far
             return

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from helpers.stores import Stores
 from helpers.stores.connection_limits import Limits
-from helpers.stores.proxied_stores import Links, linked
+from helpers.stores.proxied_stores import Proxies, proxied
 from helpers.stores.stores import connect_all
 from helpers.stores.time_budgets import Budgets
 
@@ -16,7 +16,7 @@ ANSWER_SECONDS = 1.0
 
 
 @contextlib.contextmanager
-def within_reach(stores: Stores) -> Iterator[tuple[Stores, Links]]:
+def within_reach(stores: Stores) -> Iterator[tuple[Stores, Proxies]]:
     """Connect to the databases of ``stores`` once more, over links that can be cut or frozen.
 
     A store that does not answer raises its driver's error after a second or little more.
@@ -25,7 +25,7 @@ def within_reach(stores: Stores) -> Iterator[tuple[Stores, Links]]:
     """
     number = stores.redis.connection_pool.connection_kwargs.get("db")
     limits = Limits(budgets=Budgets.even(ANSWER_SECONDS))
-    with linked(stores) as far:
+    with proxied(stores) as far:
         try:
             with (
                 connect_all(
@@ -34,15 +34,15 @@ def within_reach(stores: Stores) -> Iterator[tuple[Stores, Links]]:
                     redis_database=number,
                     limits=limits,
                 ) as near,
-                _restored(far.links),  # before it is closed: PyMongo says goodbye, and waits
+                _restored(far.proxies),  # before it is closed: PyMongo says goodbye, and waits
             ):
-                yield near, far.links
+                yield near, far.proxies
         finally:
-            far.links.restore()
+            far.proxies.restore()
 
 
 @contextlib.contextmanager
-def _restored(links: Links) -> Iterator[None]:
+def _restored(links: Proxies) -> Iterator[None]:
     try:
         yield
     finally:

@@ -14,9 +14,9 @@ from helpers.errors import SettingsError
 from helpers.faults.fault_lock import only_one
 from helpers.faults.restoring import guarded, restored
 from helpers.faults.server_control import ControlledServers, find_servers, restart
-from helpers.proxy import Link
+from helpers.proxy import TcpProxy
 from helpers.settings import Settings, load_settings
-from helpers.stores.proxied_stores import ProxiedStores, linked
+from helpers.stores.proxied_stores import ProxiedStores, proxied
 from helpers.stores.stores import Stores, connect_all
 
 
@@ -151,12 +151,12 @@ class FaultInjection:
         finally:
             self.mend(store)
 
-    def _link(self, store: str) -> Link:
-        links: Mapping[str, Link] = {
-            "postgres": self.stores.links.postgres,
-            "coordinator": self.stores.links.postgres,
-            "mongo": self.stores.links.mongo,
-            "redis": self.stores.links.redis,
+    def _link(self, store: str) -> TcpProxy:
+        links: Mapping[str, TcpProxy] = {
+            "postgres": self.stores.proxies.postgres,
+            "coordinator": self.stores.proxies.postgres,
+            "mongo": self.stores.proxies.mongo,
+            "redis": self.stores.proxies.redis,
         }
         if store not in links:
             raise SettingsError(
@@ -187,15 +187,15 @@ def inject_faults(
 
     Raises ``FaultError`` where another drill of the same servers is on for ``wait_seconds``;
     ``SettingsError`` where the stores are others than those of ``settings``, or no link can lead
-    there; ``ProxyError`` and ``StoreError`` as ``linked`` does; and at the end ``ServerError`` when
-    a server does not come back.
+    there; ``ProxyError`` and ``StoreError`` as ``proxied`` does; and at the end ``ServerError``
+    when a server does not come back.
     """
     servers = find_servers(settings or load_settings(), stores.addresses)
     file = servers.lock()
     with contextlib.ExitStack() as held:
         if file is not None:
             lock = held.enter_context(only_one(file, wait_seconds=wait_seconds))
-        far = held.enter_context(linked(stores))
+        far = held.enter_context(proxied(stores))
         if file is not None:
             # Inside: the links are closed when the servers are back, to which they say goodbye.
             held.enter_context(guarded(servers, lock) if guard else restored(servers))

@@ -1,5 +1,5 @@
 """The network between a driver and its store: slowed, frozen and cut in one place."""
 
-from helpers.proxy.tcp_proxy import Link, ProxyState
+from helpers.proxy.tcp_proxy import ProxyState, TcpProxy
 
-__all__ = ["Link", "ProxyState"]
+__all__ = ["ProxyState", "TcpProxy"]

@@ -1,4 +1,4 @@
-"""The relay behind a ``Link``: a process that passes bytes on, later, or not at all.
+"""The relay behind a ``TcpProxy``: a process that passes bytes on, later, or not at all.
 
 ``link.py`` starts this file by its path, as a process of its own, so that the program under
 measurement does not share an interpreter with it. It uses the standard library alone and nothing

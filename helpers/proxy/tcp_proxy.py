@@ -32,7 +32,7 @@ class ProxyState:
     held_bytes: int
 
 
-class Link:
+class TcpProxy:
     """A way to one store that can be slowed, frozen and cut.
 
     ``url`` is the store's address with a relay of ours in the server's place; it holds the
@@ -154,7 +154,7 @@ class Link:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Link to {self._target}, round trip {self._round_trip * 1000:g} ms>"
+        return f"<TcpProxy to {self._target}, round trip {self._round_trip * 1000:g} ms>"
 
 
 def _checked(seconds: float) -> float:

@@ -8,7 +8,7 @@ from helpers.stores.circuit_breaker import STATES as BREAKER_STATES
 from helpers.stores.circuit_breaker import TRANSITIONS as BREAKER_TRANSITIONS
 from helpers.stores.command_counts import count_commands
 from helpers.stores.connect import Document, connect_redis
-from helpers.stores.proxied_stores import linked
+from helpers.stores.proxied_stores import proxied
 from helpers.stores.stores import Stores, connect_all
 from helpers.stores.tracing import traced
 
@@ -20,6 +20,6 @@ __all__ = [
     "connect_all",
     "connect_redis",
     "count_commands",
-    "linked",
+    "proxied",
     "traced",
 ]

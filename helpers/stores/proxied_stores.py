@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from helpers.errors import ProxyError
-from helpers.proxy.tcp_proxy import Link
+from helpers.proxy.tcp_proxy import TcpProxy
 from helpers.stores.connect import connect_mongo, connect_postgres, connect_redis
 from helpers.stores.stores import Stores
 
 
 @dataclass(frozen=True)
-class Links:
+class Proxies:
     """One link to each store. What is done to all three is done here."""
 
-    postgres: Link
-    mongo: Link
-    redis: Link
+    postgres: TcpProxy
+    mongo: TcpProxy
+    redis: TcpProxy
 
     def set_round_trip(self, seconds: float) -> None:
         """Add ``seconds`` to each round trip to any store. Raises ``SettingsError``."""
@@ -36,47 +36,47 @@ class Links:
             link.freeze()
 
     def restore(self) -> None:
-        """End a cut or a freeze of all links."""
+        """End a cut or a freeze of all proxies."""
         for link in self._all():
             link.restore()
 
-    def _all(self) -> tuple[Link, Link, Link]:
+    def _all(self) -> tuple[TcpProxy, TcpProxy, TcpProxy]:
         return self.postgres, self.mongo, self.redis
 
 
 @dataclass(frozen=True)
 class ProxiedStores(Stores):
-    """Stores that are reached through ``links``."""
+    """Stores that are reached through ``proxies``."""
 
-    links: Links
+    proxies: Proxies
 
     def __repr__(self) -> str:
-        return f"<Stores of {self.mongo.name}, linked>"
+        return f"<Stores of {self.mongo.name}, proxied>"
 
 
 @contextlib.contextmanager
-def linked(stores: Stores, round_trip: float = 0.0) -> Iterator[ProxiedStores]:
+def proxied(stores: Stores, round_trip: float = 0.0) -> Iterator[ProxiedStores]:
     """Connect to the databases of ``stores`` once more, with ``round_trip`` seconds to each store.
 
     The connections are new ones; ``stores`` stays as it is. Their ``addresses`` lead through the
-    links too, except those of the workers, so that what connects by them is slowed alike. At the
-    end the links are restored before they are closed: what a freeze still held, the store gets.
+    proxies too, except those of the workers, so that what connects by them is slowed alike. At the
+    end the proxies are restored before they are closed: what a freeze still held, the store gets.
 
     Raises ``SettingsError`` where an address wants TLS or names several servers, ``ProxyError``
     where a relay does not start, and ``StoreError`` where a store does not answer.
     """
     addresses = stores.addresses
     with contextlib.ExitStack() as opened:
-        links = Links(
-            opened.enter_context(Link(addresses.coordinator, round_trip)),
-            opened.enter_context(Link(addresses.mongo, round_trip)),
-            opened.enter_context(Link(addresses.redis, round_trip)),
+        proxies = Proxies(
+            opened.enter_context(TcpProxy(addresses.coordinator, round_trip)),
+            opened.enter_context(TcpProxy(addresses.mongo, round_trip)),
+            opened.enter_context(TcpProxy(addresses.redis, round_trip)),
         )
         far = replace(
             addresses,
-            coordinator=links.postgres.url,
-            mongo=links.mongo.url,
-            redis=links.redis.url,
+            coordinator=proxies.postgres.url,
+            mongo=proxies.mongo.url,
+            redis=proxies.redis.url,
         )
         postgres = connect_postgres(far.coordinator, database=stores.postgres.info.dbname)
         opened.callback(postgres.close)
@@ -86,11 +86,11 @@ def linked(stores: Stores, round_trip: float = 0.0) -> Iterator[ProxiedStores]:
         client = connect_redis(far.redis, database=number)
         opened.callback(client.close)
         # PyMongo says goodbye when it is closed, and waits for the answer.
-        opened.callback(_let_pass, links)
-        yield ProxiedStores(postgres, mongo, client, far, links)
+        opened.callback(_let_pass, proxies)
+        yield ProxiedStores(postgres, mongo, client, far, proxies)
 
 
-def _let_pass(links: Links) -> None:
-    for link in (links.postgres, links.mongo, links.redis):
+def _let_pass(proxies: Proxies) -> None:
+    for link in (proxies.postgres, proxies.mongo, proxies.redis):
         with contextlib.suppress(ProxyError):  # closed before, or ended by something else
             link.restore()

@@ -14,7 +14,7 @@ from helpers.lab.background_programs import Served
 from helpers.shop.schema import drop_shop
 from helpers.shop.seed import seed
 from helpers.stores import Stores
-from helpers.stores.proxied_stores import Links, ProxiedStores, linked
+from helpers.stores.proxied_stores import ProxiedStores, Proxies, proxied
 from tests.api.serving import client_of, serving
 
 COUNT = 40
@@ -51,29 +51,29 @@ def shared_service(seeded: Stores) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="package")
-def linked_shop(seeded: Stores) -> Iterator[ProxiedStores]:
+def proxied_shop(seeded: Stores) -> Iterator[ProxiedStores]:
     """The same databases over links that can be cut and frozen."""
-    with linked(seeded) as stores:
+    with proxied(seeded) as stores:
         yield stores
 
 
 @pytest.fixture(scope="package")
-def tireless(linked_shop: ProxiedStores) -> Iterator[httpx.Client]:
+def tireless(proxied_shop: ProxiedStores) -> Iterator[httpx.Client]:
     """A client of a service over links and without breakers: every question is asked."""
-    linked_shop.links.restore()
+    proxied_shop.proxies.restore()
     with (
-        serving(linked_shop, breaker=False, deadline=LINKED_DEADLINE) as running,
+        serving(proxied_shop, breaker=False, deadline=LINKED_DEADLINE) as running,
         client_of(running) as one,
     ):
         yield one
 
 
 @pytest.fixture
-def links(linked_shop: ProxiedStores) -> Iterator[Links]:
+def links(proxied_shop: ProxiedStores) -> Iterator[Proxies]:
     """All links as they should be, before and after."""
-    linked_shop.links.restore()
-    yield linked_shop.links
-    linked_shop.links.restore()
+    proxied_shop.proxies.restore()
+    yield proxied_shop.proxies
+    proxied_shop.proxies.restore()
 
 
 @pytest.fixture(scope="module")

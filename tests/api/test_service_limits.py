@@ -1,7 +1,7 @@
 """Stores that say nothing or refuse: the service answers within its limits, and says what it did.
 
-Links are frozen and cut here; ``test_frozen_servers.py`` does the same to servers. No time decides:
-a store that is frozen stays so until all are answered, and whatever waits for it would never be.
+Proxies are frozen and cut here; ``test_frozen_servers.py`` does the same to servers. No time
+decides: a store that is frozen stays so until all requests are answered.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 
 from helpers.stores import Stores
 from helpers.stores.circuit_breaker import TRANSITIONS
-from helpers.stores.proxied_stores import Links, ProxiedStores
+from helpers.stores.proxied_stores import ProxiedStores, Proxies
 from tests.api.conftest import COUNT, LINKED_DEADLINE
 from tests.api.outages import (
     CLOSED,
@@ -35,18 +35,18 @@ _PAUSE_SECONDS = 0.2
 
 
 @pytest.fixture(scope="module")
-def client(shop: Stores, linked_shop: ProxiedStores) -> Iterator[httpx.Client]:
+def client(shop: Stores, proxied_shop: ProxiedStores) -> Iterator[httpx.Client]:
     """A client of a service with breakers that pause for a moment only."""
-    linked_shop.links.restore()
+    proxied_shop.proxies.restore()
     with (
-        serving(linked_shop, deadline=LINKED_DEADLINE, pause_seconds=_PAUSE_SECONDS) as running,
+        serving(proxied_shop, deadline=LINKED_DEADLINE, pause_seconds=_PAUSE_SECONDS) as running,
         client_of(running) as one,
     ):
         yield one
 
 
 @contextlib.contextmanager
-def _without(links: Links, name: str, how: str) -> Iterator[None]:
+def _without(links: Proxies, name: str, how: str) -> Iterator[None]:
     link = getattr(links, name)
     getattr(link, how)()
     try:
@@ -64,7 +64,7 @@ def _without(links: Links, name: str, how: str) -> Iterator[None]:
     ],
 )
 def test_while_a_store_is_frozen_everything_is_answered(
-    links: Links, tireless: httpx.Client, shop: Stores, name: str, reads: int, writes: int
+    links: Proxies, tireless: httpx.Client, shop: Stores, name: str, reads: int, writes: int
 ) -> None:
     wait_until(lambda: is_whole(tireless))
     assert tireless.put("/api/products/1/stock", json={"on_hand": 50}).status_code == 200
@@ -87,7 +87,7 @@ def test_while_a_store_is_frozen_everything_is_answered(
     ],
 )
 def test_a_store_that_fails_again_and_again_is_left_alone_until_it_is_back(
-    links: Links, client: httpx.Client, name: str, store: str, how: str
+    links: Proxies, client: httpx.Client, name: str, store: str, how: str
 ) -> None:
     wait_until(lambda: is_whole(client) and breakers(client) == CLOSED)
     with _without(links, name, how):
@@ -103,7 +103,7 @@ def test_a_store_that_fails_again_and_again_is_left_alone_until_it_is_back(
 
 
 def test_what_is_refused_says_when_to_try_again(
-    links: Links, client: httpx.Client, shop: Stores
+    links: Proxies, client: httpx.Client, shop: Stores
 ) -> None:
     wait_until(lambda: is_whole(client))
     with _without(links, "redis", "cut"):
@@ -130,10 +130,10 @@ def test_without_breakers_none_is_shown(tireless: httpx.Client) -> None:
 
 @pytest.mark.parametrize("how", ["cut", pytest.param("freeze", marks=pytest.mark.verify)])
 def test_without_postgresql_the_views_are_answered_and_marked(
-    links: Links, linked_shop: ProxiedStores, shop: Stores, how: str
+    links: Proxies, proxied_shop: ProxiedStores, shop: Stores, how: str
 ) -> None:
     options = {"deadline": LINKED_DEADLINE, "pause_seconds": _PAUSE_SECONDS, "read_model": True}
-    with serving(linked_shop, **options) as service, client_of(service) as reader:
+    with serving(proxied_shop, **options) as service, client_of(service) as reader:
         wait_until(lambda: is_whole(reader) and are_views(reader))
         products, one = reader.get("/api/products"), reader.get("/api/products/3")
         with _without(links, "postgres", how):

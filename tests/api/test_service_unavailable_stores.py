@@ -6,13 +6,13 @@ import httpx
 import pytest
 
 from helpers.stores import Stores
-from helpers.stores.proxied_stores import Links
+from helpers.stores.proxied_stores import Proxies
 from tests.api.outages import is_whole
 from tests.waiting import wait_until
 
 
 @pytest.fixture(autouse=True)
-def whole(links: Links, shop: Stores, tireless: httpx.Client) -> None:
+def whole(links: Proxies, shop: Stores, tireless: httpx.Client) -> None:
     """Begin where nothing is missing."""
     wait_until(lambda: is_whole(tireless))
 
@@ -33,7 +33,7 @@ _PATHS = ("/api/products", "/api/products?limit=5", "/api/products/1")
     [("redis", "Redis", "stock"), ("mongo", "MongoDB", "metadata")],
 )
 def test_without_one_of_them_its_field_is_unknown(
-    tireless: httpx.Client, links: Links, broken: str, store: str, field: str
+    tireless: httpx.Client, links: Proxies, broken: str, store: str, field: str
 ) -> None:
     whole = [tireless.get(path).json() for path in _PATHS]
     getattr(links, broken).cut()
@@ -48,7 +48,7 @@ def test_without_one_of_them_its_field_is_unknown(
         assert response.json() == expected
 
 
-def test_without_both_there_are_names_and_prices(tireless: httpx.Client, links: Links) -> None:
+def test_without_both_there_are_names_and_prices(tireless: httpx.Client, links: Proxies) -> None:
     links.mongo.cut()
     links.redis.cut()
     response = tireless.get("/api/products/2")
@@ -62,14 +62,14 @@ def test_without_both_there_are_names_and_prices(tireless: httpx.Client, links: 
     }
 
 
-def test_without_postgresql_there_are_no_products(tireless: httpx.Client, links: Links) -> None:
+def test_without_postgresql_there_are_no_products(tireless: httpx.Client, links: Proxies) -> None:
     links.postgres.cut()
     for path in (*_PATHS, "/api/orders/1"):
         _assert_away(tireless.get(path), "PostgreSQL")
 
 
 def test_who_asks_for_what_is_away_is_not_told_that_there_is_nothing(
-    tireless: httpx.Client, links: Links
+    tireless: httpx.Client, links: Proxies
 ) -> None:
     links.redis.cut()
     _assert_away(tireless.get("/api/products?in_stock=true"), "Redis")
@@ -79,7 +79,7 @@ def test_who_asks_for_what_is_away_is_not_told_that_there_is_nothing(
     _assert_away(tireless.get("/api/products?spec.ram=16GB&category=laptop"), "MongoDB")
 
 
-def test_facets_have_the_parts_of_those_who_answer(tireless: httpx.Client, links: Links) -> None:
+def test_facets_have_the_parts_of_those_who_answer(tireless: httpx.Client, links: Proxies) -> None:
     whole = tireless.get("/api/facets").json()
     links.mongo.cut()
     response = tireless.get("/api/facets")
@@ -95,7 +95,7 @@ def test_facets_have_the_parts_of_those_who_answer(tireless: httpx.Client, links
 
 @pytest.mark.parametrize("broken", ["postgres", "redis"])
 def test_what_cannot_be_written_is_not_half_written(
-    tireless: httpx.Client, links: Links, shop: Stores, broken: str
+    tireless: httpx.Client, links: Proxies, shop: Stores, broken: str
 ) -> None:
     orders = shop.postgres.execute("SELECT count(*) FROM orders").fetchone()
     getattr(links, broken).cut()
@@ -122,7 +122,7 @@ def test_what_cannot_be_written_is_not_half_written(
     ],
 )
 def test_health_says_which_store_is_away(
-    tireless: httpx.Client, links: Links, broken: str, store: str, status: str, how: str
+    tireless: httpx.Client, links: Proxies, broken: str, store: str, status: str, how: str
 ) -> None:
     getattr(getattr(links, broken), how)()
     response = tireless.get("/healthz")

@@ -16,7 +16,7 @@ from helpers.faults import FaultInjection
 from helpers.faults.server_control import ForeignServers, find_servers
 from helpers.settings import Settings
 from helpers.stores import Stores
-from helpers.stores.proxied_stores import linked
+from helpers.stores.proxied_stores import proxied
 
 pytestmark = pytest.mark.by_address
 
@@ -31,14 +31,14 @@ ALL = pytest.mark.parametrize("store", ASK)
 @pytest.fixture
 def drills(stores: Stores) -> Iterator[FaultInjection]:
     """Fault injection on servers of which the addresses are known, and no more."""
-    with linked(stores) as far:
+    with proxied(stores) as far:
         yield FaultInjection(ForeignServers(stores.addresses), far)
 
 
 @ALL
 def test_one_way_is_slowed_and_the_others_are_not(drills: FaultInjection, store: str) -> None:
     with drills.slowed(store, 0.05):
-        links = drills.stores.links
+        links = drills.stores.proxies
         added = {"postgres": links.postgres, "mongo": links.mongo, "redis": links.redis}
         assert {name for name, link in added.items() if link.round_trip} == {store}
         start = time.perf_counter()

@@ -11,7 +11,7 @@ import pytest
 from helpers.shop.seed import seed
 from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores, connect_beside
-from helpers.stores.proxied_stores import ProxiedStores, linked
+from helpers.stores.proxied_stores import ProxiedStores, proxied
 from tests.joins.filling import make_tables, put
 from tests.joins.memory import MemoryStores
 from tests.snapshots import filled_shop
@@ -31,9 +31,9 @@ def twenty(shared: Stores) -> Stores:
 
 
 @pytest.fixture(scope="module")
-def linked_stores(shared: Stores) -> Iterator[ProxiedStores]:
+def proxied_stores(shared: Stores) -> Iterator[ProxiedStores]:
     """The stores behind links, for the tests of a module; each restores them."""
-    with linked(shared) as found:
+    with proxied(shared) as found:
         yield found
 
 

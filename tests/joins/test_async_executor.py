@@ -14,10 +14,10 @@ import redis
 from helpers.errors import StoreError, StoreName
 from helpers.joins import Pages, Query, product_loader, run_async, strategies
 from helpers.joins.pages import find_page
-from helpers.proxy.tcp_proxy import Link
+from helpers.proxy.tcp_proxy import TcpProxy
 from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores, Limits, connect_beside
-from helpers.stores.proxied_stores import Links, ProxiedStores
+from helpers.stores.proxied_stores import ProxiedStores, Proxies
 from tests.joins.conftest import Both
 from tests.joins.filling import put
 from tests.joins.memory import MemoryStores
@@ -75,12 +75,12 @@ async def _connected(stores: Stores, limits: Limits = ONE) -> AsyncIterator[Asyn
 
 
 @pytest.fixture
-def links(shop: Stores, linked_stores: ProxiedStores) -> Iterator[tuple[Stores, Links]]:
-    with restored(linked_stores) as far:
-        yield far, far.links
+def links(shop: Stores, proxied_stores: ProxiedStores) -> Iterator[tuple[Stores, Proxies]]:
+    with restored(proxied_stores) as far:
+        yield far, far.proxies
 
 
-def _link(links: Links, store: StoreName) -> Link:
+def _link(links: Proxies, store: StoreName) -> TcpProxy:
     return {"PostgreSQL": links.postgres, "MongoDB": links.mongo, "Redis": links.redis}[store]
 
 
@@ -179,7 +179,7 @@ SILENT = [
 
 @pytest.mark.parametrize(("request_name", "store"), SILENT)
 def test_a_request_cancelled_while_a_store_is_silent(
-    links: tuple[Stores, Links], request_name: str, store: StoreName
+    links: tuple[Stores, Proxies], request_name: str, store: StoreName
 ) -> None:
     async def main() -> None:
         far, all_links = links
@@ -224,7 +224,7 @@ def test_a_request_cancelled_after_any_number_of_turns(shop: Stores, request_nam
     ],
 )
 def test_a_store_that_fails_says_so_and_the_others_are_asked_no_longer(
-    links: tuple[Stores, Links], shop: Stores, store: StoreName
+    links: tuple[Stores, Proxies], shop: Stores, store: StoreName
 ) -> None:
     async def main() -> None:
         far, all_links = links
@@ -247,7 +247,7 @@ def test_a_store_that_fails_says_so_and_the_others_are_asked_no_longer(
 
 
 def test_an_error_reaches_all_who_share_a_page_and_the_next_one_is_read_anew(
-    links: tuple[Stores, Links],
+    links: tuple[Stores, Proxies],
 ) -> None:
     async def main() -> None:
         far, all_links = links

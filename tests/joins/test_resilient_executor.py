@@ -36,10 +36,10 @@ def _fill(stores: Stores) -> None:
 
 
 @pytest.fixture
-def far(shared: Stores, linked_stores: ProxiedStores) -> Iterator[ProxiedStores]:
+def far(shared: Stores, proxied_stores: ProxiedStores) -> Iterator[ProxiedStores]:
     """A shop of three products, behind links that can be cut and frozen."""
     filled_shop(shared, _fill)
-    with restored(linked_stores) as found:
+    with restored(proxied_stores) as found:
         yield found
 
 
@@ -64,7 +64,7 @@ def _ask(
         assert isinstance(far, ProxiedStores)
         async with await connect_beside(far, limits=_SHORT) as stores:
             if broken:
-                getattr(getattr(far.links, broken), how)()
+                getattr(getattr(far.proxies, broken), how)()
             trace = Trace()
             asking = ResilientExecutor(
                 stores, trace=trace, seconds=seconds, needed=needed, fill=fill, breakers=breakers
@@ -73,7 +73,7 @@ def _ask(
                 products = await drive_async(strategies.at_once(IDS), asking)
             finally:
                 if broken:
-                    getattr(far.links, broken).restore()
+                    getattr(far.proxies, broken).restore()
             return products, asking.missing, trace
 
     return asyncio.run(main())
@@ -200,13 +200,13 @@ def test_each_question_without_an_answer_counts_for_the_breaker(
 def test_who_is_missing_is_not_asked_again(far: ProxiedStores) -> None:
     async def main() -> None:
         async with await connect_beside(far, limits=_SHORT) as stores:
-            far.links.mongo.cut()
+            far.proxies.mongo.cut()
             trace = Trace()
             asking = ResilientExecutor(stores, trace=trace, seconds=_short_for("mongo"))
             for _ in range(3):
                 await drive_async(strategies.at_once(IDS), asking)
             assert [span.store for span in trace.spans].count("MongoDB") == 1
-            far.links.mongo.restore()
+            far.proxies.mongo.restore()
 
     asyncio.run(main())
 

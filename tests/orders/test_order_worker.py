@@ -14,7 +14,7 @@ from helpers.orders.order_worker import OrderWorker
 from helpers.orders.orders import Orders
 from helpers.stores import Stores
 from helpers.stores.connection_limits import Limits
-from helpers.stores.proxied_stores import linked
+from helpers.stores.proxied_stores import proxied
 from helpers.stores.stores import connect_all
 from tests.keeping import NEVER, SOON, Keeping, is_in
 from tests.orders.agreement import assert_carried, assert_whole, outbox_rows
@@ -181,11 +181,11 @@ def test_it_is_stopped_between_two_batches(
 def test_a_store_that_is_cut_off_is_told_of_and_its_work_done_when_it_is_back(
     orders: Orders, shop: Stores, store: str, keep: Keeping
 ) -> None:
-    with linked(shop) as far:
+    with proxied(shop) as far:
         keeper = OrderWorker(connecting(far), pause_seconds=SOON, in_doubt_seconds=0)
         keep(keeper)
         wait_until(is_in(keeper, "keeping"))
-        link = getattr(far.links, store)
+        link = getattr(far.proxies, store)
         link.cut()
         token = orders.new_token()
         crash(shop, "after", "record", token)
@@ -251,7 +251,7 @@ def test_an_error_that_is_none_of_a_store_ends_it_and_is_told_of(
 @pytest.mark.verify
 def test_with_limits_a_silent_store_is_given_up(shop: Stores) -> None:
     """It takes what it is asked, and says nothing."""
-    with linked(shop) as far:
+    with proxied(shop) as far:
         limits = Limits(answer_seconds=0.2)
         with connecting(far, limits=limits)() as stores:
             ask: dict[str, Callable[[], object]] = {
@@ -259,8 +259,8 @@ def test_with_limits_a_silent_store_is_given_up(shop: Stores) -> None:
                 "mongo": lambda: stores.mongo.command("ping"),
                 "redis": stores.redis.ping,
             }
-            far.links.freeze()
+            far.proxies.freeze()
             for name in ("postgres", "mongo", "redis"):
                 with pytest.raises(StoreError), stores.explaining():
                     ask[name]()
-            far.links.restore()
+            far.proxies.restore()

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from helpers.errors import ProxyError, SettingsError
-from helpers.proxy import Link, ProxyState
+from helpers.proxy import ProxyState, TcpProxy
 from helpers.settings import PROJECT
 from tests.e2e.servers.driving import runs
 from tests.proxy.servers import connect, echo, receive, serving
@@ -31,14 +31,14 @@ LARGE = 20_000_000
 
 
 @pytest.fixture(scope="module")
-def shared_link() -> Iterator[Link]:
+def shared_link() -> Iterator[TcpProxy]:
     """A link to a server that sends everything back, for all tests that leave it as it was."""
-    with serving(echo) as url, Link(url) as link:
+    with serving(echo) as url, TcpProxy(url) as link:
         yield link
 
 
 @pytest.fixture
-def link(shared_link: Link) -> Iterator[Link]:
+def link(shared_link: TcpProxy) -> Iterator[TcpProxy]:
     """The same, without a connection, undisturbed and without delay before and afterwards."""
     yield shared_link
     shared_link.cut()
@@ -54,14 +54,14 @@ def _ends(connection: socket.socket) -> bool:
     return True
 
 
-def test_what_is_sent_comes_back(link: Link) -> None:
+def test_what_is_sent_comes_back(link: TcpProxy) -> None:
     with connect(link.url) as client:
         client.sendall(b"to and fro")
         assert receive(client, 10) == b"to and fro"
 
 
 @pytest.mark.parametrize("seconds", [0.001, 0.02])
-def test_no_answer_comes_before_the_round_trip(link: Link, seconds: float) -> None:
+def test_no_answer_comes_before_the_round_trip(link: TcpProxy, seconds: float) -> None:
     with connect(link.url) as client:
         for _ in range(10):
             link.set_round_trip(seconds)
@@ -79,7 +79,7 @@ def test_each_direction_takes_half_of_it() -> None:
         arrived.append(time.monotonic())
         connection.sendall(b"x")
 
-    with serving(note) as url, Link(url, ROUND_TRIP) as link, connect(link.url) as client:
+    with serving(note) as url, TcpProxy(url, ROUND_TRIP) as link, connect(link.url) as client:
         start = time.monotonic()
         client.sendall(b"x")
         receive(client, 1)
@@ -100,7 +100,7 @@ def test_requests_in_flight_together_do_not_wait_for_one_another() -> None:
 
     with (
         serving(answer_at_the_end) as url,
-        Link(url, ROUND_TRIP) as link,
+        TcpProxy(url, ROUND_TRIP) as link,
         connect(link.url) as client,
     ):
         start = time.perf_counter()
@@ -112,7 +112,7 @@ def test_requests_in_flight_together_do_not_wait_for_one_another() -> None:
     assert seen == count
 
 
-def test_pieces_wait_side_by_side(link: Link) -> None:
+def test_pieces_wait_side_by_side(link: TcpProxy) -> None:
     """All of them are held at the same moment, so none is waited out before the next is taken."""
     link.set_round_trip(20)
     with connect(link.url) as client:
@@ -122,7 +122,7 @@ def test_pieces_wait_side_by_side(link: Link) -> None:
         wait_until(lambda: link.state() == ProxyState(1, 10))
 
 
-def test_a_shorter_round_trip_lets_nothing_overtake(link: Link) -> None:
+def test_a_shorter_round_trip_lets_nothing_overtake(link: TcpProxy) -> None:
     with connect(link.url) as client:
         link.set_round_trip(0.4)
         start = time.perf_counter()
@@ -138,7 +138,7 @@ def test_a_shorter_round_trip_lets_nothing_overtake(link: Link) -> None:
     ("seconds", "size"), [(0.01, LARGE // 10), pytest.param(0, LARGE, marks=pytest.mark.verify)]
 )
 def test_large_transfers_arrive_whole_in_both_directions(
-    link: Link, seconds: float, size: int
+    link: TcpProxy, seconds: float, size: int
 ) -> None:
     data = random.Random(1).randbytes(size)
     link.set_round_trip(seconds)
@@ -166,7 +166,7 @@ def test_one_who_does_not_read_makes_the_sender_wait() -> None:
             received += len(data)
 
     sent = 0
-    with serving(read_late) as url, Link(url) as link, connect(link.url) as client:
+    with serving(read_late) as url, TcpProxy(url) as link, connect(link.url) as client:
         client.settimeout(1)
         with contextlib.suppress(TimeoutError):
             while sent < 100_000_000:
@@ -186,14 +186,18 @@ def test_the_end_of_one_direction_leaves_the_other_open() -> None:
             total += len(data)
         connection.sendall(str(total).encode())
 
-    with serving(answer_after_the_end) as url, Link(url, 0.01) as link, connect(link.url) as client:
+    with (
+        serving(answer_after_the_end) as url,
+        TcpProxy(url, 0.01) as link,
+        connect(link.url) as client,
+    ):
         client.sendall(b"x" * 1000)
         client.shutdown(socket.SHUT_WR)
         assert receive(client, 5) == b"1000"
         assert _ends(client)
 
 
-def test_a_cut_closes_what_is_open_and_refuses_what_is_new(link: Link) -> None:
+def test_a_cut_closes_what_is_open_and_refuses_what_is_new(link: TcpProxy) -> None:
     with connect(link.url) as before:
         before.sendall(b"x")
         assert receive(before, 1) == b"x"
@@ -218,7 +222,7 @@ def test_a_cut_throws_away_what_was_on_its_way() -> None:
             received += data
             connection.sendall(data)
 
-    with serving(note) as url, Link(url) as link:
+    with serving(note) as url, TcpProxy(url) as link:
         link.freeze()
         with connect(link.url) as client:
             client.sendall(b"lost")
@@ -232,7 +236,7 @@ def test_a_cut_throws_away_what_was_on_its_way() -> None:
     assert received == b"kept"
 
 
-def test_a_frozen_link_takes_everything_and_delivers_it_when_it_is_restored(link: Link) -> None:
+def test_a_frozen_link_takes_everything_and_delivers_it_when_it_is_restored(link: TcpProxy) -> None:
     with connect(link.url) as client:
         client.sendall(b"a")
         assert receive(client, 1) == b"a"
@@ -251,7 +255,7 @@ def test_a_frozen_link_takes_everything_and_delivers_it_when_it_is_restored(link
             assert receive(other, 1) == b"d"
 
 
-def test_a_frozen_link_can_be_cut(link: Link) -> None:
+def test_a_frozen_link_can_be_cut(link: TcpProxy) -> None:
     with connect(link.url) as client:
         link.freeze()
         client.sendall(b"x")
@@ -260,7 +264,7 @@ def test_a_frozen_link_can_be_cut(link: Link) -> None:
 
 
 @pytest.mark.verify
-def test_three_hundred_connections_at_once(link: Link) -> None:
+def test_three_hundred_connections_at_once(link: TcpProxy) -> None:
     with contextlib.ExitStack() as opened:
         clients = [opened.enter_context(connect(link.url)) for _ in range(300)]
         for number, client in enumerate(clients):
@@ -275,7 +279,7 @@ def test_a_store_that_is_not_there_looks_like_a_closed_connection() -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))  # and does not listen
         with (
-            Link(f"redis://127.0.0.1:{reserved.getsockname()[1]}") as link,
+            TcpProxy(f"redis://127.0.0.1:{reserved.getsockname()[1]}") as link,
             connect(link.url) as client,
         ):
             assert _ends(client)
@@ -286,25 +290,25 @@ def test_a_unix_socket_is_reached() -> None:
         # The path of a socket may have about a hundred characters.
         tempfile.TemporaryDirectory() as folder,
         serving(echo, Path(folder) / ".s.PGSQL.5433"),
-        Link(f"postgresql:///shop?host={folder}&port=5433") as link,
+        TcpProxy(f"postgresql:///shop?host={folder}&port=5433") as link,
         connect(link.url) as client,
     ):
         client.sendall(b"x")
         assert receive(client, 1) == b"x"
 
 
-def test_a_round_trip_that_cannot_be_is_refused(link: Link) -> None:
+def test_a_round_trip_that_cannot_be_is_refused(link: TcpProxy) -> None:
     link.set_round_trip(0.001)
     for seconds in (-0.001, math.nan, math.inf, -math.inf, 60.1):
         with pytest.raises(SettingsError, match="from 0 to 60"):
             link.set_round_trip(seconds)
         assert link.round_trip == 0.001
         with pytest.raises(SettingsError, match="from 0 to 60"):
-            Link("redis://127.0.0.1", seconds)
+            TcpProxy("redis://127.0.0.1", seconds)
 
 
 def test_a_closed_link_says_so() -> None:
-    link = Link("redis://127.0.0.1:1")
+    link = TcpProxy("redis://127.0.0.1:1")
     link.close()
     link.close()
     with pytest.raises(ProxyError, match="is closed: make another one"):
@@ -314,7 +318,7 @@ def test_a_closed_link_says_so() -> None:
 
 
 def test_a_relay_that_was_killed_is_noticed() -> None:
-    with Link("redis://:secret@127.0.0.1:1") as link:
+    with TcpProxy("redis://:secret@127.0.0.1:1") as link:
         link._process.kill()
         link._process.wait()
         with pytest.raises(ProxyError, match="has ended") as caught:
@@ -323,26 +327,26 @@ def test_a_relay_that_was_killed_is_noticed() -> None:
 
 
 def test_an_interrupted_order_does_not_shift_the_answers(
-    link: Link, monkeypatch: pytest.MonkeyPatch
+    link: TcpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(_: Link) -> dict[str, int]:
+    def interrupt(_: TcpProxy) -> dict[str, int]:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(Link, "_read", interrupt)
+        patched.setattr(TcpProxy, "_read", interrupt)
         with pytest.raises(KeyboardInterrupt):
             link.freeze()
     assert link.state() == ProxyState(0, 0)
 
 
 def test_the_relay_ends_when_the_body_fails() -> None:
-    with pytest.raises(ZeroDivisionError), Link("redis://127.0.0.1:1") as link:
+    with pytest.raises(ZeroDivisionError), TcpProxy("redis://127.0.0.1:1") as link:
         raise ZeroDivisionError
     assert link._process.returncode == 0
 
 
 def test_the_relay_ends_with_a_link_that_was_forgotten() -> None:
-    link = Link("redis://127.0.0.1:1")
+    link = TcpProxy("redis://127.0.0.1:1")
     process = link._process
     del link
     assert process.wait(60) == 0
@@ -354,8 +358,8 @@ def test_no_relay_outlives_a_parent_that_was_killed(children: int) -> None:
     """Nor where the parent forked a child, which has the relay's input open still."""
     program = f"""
         import os, sys, time
-        from helpers.proxy import Link
-        link = Link("redis://127.0.0.1:1")
+        from helpers.proxy import TcpProxy
+        link = TcpProxy("redis://127.0.0.1:1")
         child = 0
         if {children}:
             child = os.fork()

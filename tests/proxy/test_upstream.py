@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from helpers.errors import SettingsError
-from helpers.proxy import Link
+from helpers.proxy import TcpProxy
 from helpers.proxy.upstream import find_target
 
 
@@ -77,13 +77,13 @@ def test_an_address_that_no_relay_can_stand_before_is_refused_without_its_passwo
     url: str, reason: str
 ) -> None:
     with pytest.raises(SettingsError, match="No link can lead to") as caught:
-        Link(url)
+        TcpProxy(url)
     assert reason in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
 def test_no_password_is_shown() -> None:
-    with Link("redis://:secret@127.0.0.1:1", 0.005) as link:
+    with TcpProxy("redis://:secret@127.0.0.1:1", 0.005) as link:
         assert "secret" in link.url
-        assert repr(link) == "<Link to Redis at 127.0.0.1:1, round trip 5 ms>"
+        assert repr(link) == "<TcpProxy to Redis at 127.0.0.1:1, round trip 5 ms>"
         assert "secret" not in " ".join(link._process.args)  # type: ignore[arg-type]

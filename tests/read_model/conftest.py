@@ -14,11 +14,11 @@ from helpers.read_model.live_views import LiveViews
 from helpers.read_model.views import ReadModel
 from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores
-from tests.joins.conftest import Both, both, linked_stores, twenty
+from tests.joins.conftest import Both, both, proxied_stores, twenty
 from tests.joins.filling import put
 from tests.read_model.live import SHOP, Live
 
-__all__ = ["both", "linked_stores", "twenty"]
+__all__ = ["both", "proxied_stores", "twenty"]
 
 
 @pytest.fixture(scope="module")

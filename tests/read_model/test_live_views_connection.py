@@ -14,7 +14,7 @@ from redis import asyncio as aioredis
 
 from helpers.embedded.temporary_valkey import TemporaryValkey
 from helpers.joins import batched, products_json
-from helpers.proxy.tcp_proxy import Link
+from helpers.proxy.tcp_proxy import TcpProxy
 from helpers.read_model.live_views import LiveList, LiveViews
 from tests.read_model.live import Live, connections
 from tests.waiting import wait_until
@@ -69,14 +69,14 @@ def test_a_connection_that_was_killed_is_opened_anew_and_nothing_is_missed(live:
 
 
 @pytest.fixture
-def link(spare: TemporaryValkey) -> Iterator[Link]:
-    link = Link(spare.url)
+def link(spare: TemporaryValkey) -> Iterator[TcpProxy]:
+    link = TcpProxy(spare.url)
     yield link
     link.close()
 
 
 @contextlib.contextmanager
-def _through(live: Live, link: Link, seconds: float) -> Iterator[LiveViews]:
+def _through(live: Live, link: TcpProxy, seconds: float) -> Iterator[LiveViews]:
     """Views whose connection leads through ``link``."""
     awaited = aioredis.Redis.from_url(link.url, decode_responses=True, socket_timeout=seconds)
     views = LiveViews(replace(live.awaited, redis=awaited))
@@ -87,7 +87,7 @@ def _through(live: Live, link: Link, seconds: float) -> Iterator[LiveViews]:
 
 @pytest.mark.verify
 def test_a_silent_server_is_waited_for_no_longer_than_that_and_then_read_anew(
-    live: Live, link: Link
+    live: Live, link: TcpProxy
 ) -> None:
     async def main(views: LiveViews) -> None:
         await views.read()
@@ -104,7 +104,7 @@ def test_a_silent_server_is_waited_for_no_longer_than_that_and_then_read_anew(
 
 
 def test_a_server_that_cannot_be_reached_is_tried_once_more_and_then_said(
-    live: Live, link: Link
+    live: Live, link: TcpProxy
 ) -> None:
     async def main(views: LiveViews) -> None:
         await views.read()

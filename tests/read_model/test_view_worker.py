@@ -99,19 +99,19 @@ def test_where_another_keeper_is_at_work_it_hears_of_the_stores_and_knows_no_age
 
 
 def test_it_notices_that_postgresql_is_away_though_nothing_is_announced(
-    shop: Stores, linked_stores: ProxiedStores, keep: Keeping
+    shop: Stores, proxied_stores: ProxiedStores, keep: Keeping
 ) -> None:
-    with restored(linked_stores) as far:
+    with restored(proxied_stores) as far:
         keeper = ViewWorker(Connecting(far), pause_seconds=SOON)
         keep(keeper)
         wait_until(is_in(keeper, "keeping"))
-        far.links.postgres.cut()
+        far.proxies.postgres.cut()
         wait_until(is_in(keeper, "failing"))
         age, passes = keeper.age_seconds, keeper.passes
         wait_until(lambda: keeper.age_seconds > age)
         assert keeper.passes == passes
         assert "PostgreSQL at" in (keeper.error or "")
-        far.links.restore()
+        far.proxies.restore()
         wait_until(is_in(keeper, "keeping"))
         assert keeper.stop(wait_seconds=60)
 
@@ -210,19 +210,19 @@ def test_a_connection_that_the_server_closed_is_replaced(
 
 
 def test_stores_that_are_cut_off_are_told_of_without_a_secret_and_come_back(
-    shop: Stores, linked_stores: ProxiedStores, keep: Keeping
+    shop: Stores, proxied_stores: ProxiedStores, keep: Keeping
 ) -> None:
-    with restored(linked_stores) as far:
+    with restored(proxied_stores) as far:
         keeper = ViewWorker(Connecting(far), pause_seconds=SOON)
         keep(keeper)
         wait_until(is_in(keeper, "keeping"))
-        far.links.redis.cut()
+        far.proxies.redis.cut()
         wait_until(is_in(keeper, "failing"))
         assert "Redis at" in (keeper.error or "")
         password = urlsplit(shop.addresses.redis).password
         assert password is None or password not in (keeper.error or "")
         set_price(shop, 1, Decimal(3))
-        far.links.redis.restore()
+        far.proxies.redis.restore()
         wait_until(lambda: _is_current(shop))
         wait_until(is_in(keeper, "keeping"))
         assert keeper.error is None

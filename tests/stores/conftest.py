@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from helpers.stores import Stores
-from helpers.stores.proxied_stores import ProxiedStores, linked
+from helpers.stores.proxied_stores import ProxiedStores, proxied
 from tests.snapshots import empty_shop
 
 
@@ -18,7 +18,7 @@ def shop(shared: Stores) -> Stores:
 
 
 @pytest.fixture(scope="module")
-def linked_stores(shared: Stores) -> Iterator[ProxiedStores]:
+def proxied_stores(shared: Stores) -> Iterator[ProxiedStores]:
     """The stores behind links, for the fixture ``far`` of a module."""
-    with linked(shared) as found:
+    with proxied(shared) as found:
         yield found

@@ -41,8 +41,8 @@ def lend(request: pytest.FixtureRequest) -> Iterator[Lend]:
 
 
 @pytest.fixture
-def far(linked_stores: ProxiedStores) -> Iterator[ProxiedStores]:
-    with restored(linked_stores) as found:
+def far(proxied_stores: ProxiedStores) -> Iterator[ProxiedStores]:
+    with restored(proxied_stores) as found:
         yield found
 
 
@@ -121,7 +121,7 @@ def test_while_a_store_is_away_everybody_is_told_why_and_then_it_is_there_again(
     lender = lend(far, ROOMY)
     lender.served_by(MANY)
     ask = lender.ping if store == "Redis" else lambda: lender.ask("SELECT 1")
-    link = far.links.redis if store == "Redis" else far.links.postgres
+    link = far.proxies.redis if store == "Redis" else far.proxies.postgres
     for _ in range(2):
         link.cut()
         for _ in range(MANY + 1):
@@ -137,7 +137,7 @@ def test_while_a_store_is_away_everybody_is_told_why_and_then_it_is_there_again(
 def test_a_store_that_is_silent_is_given_up(far: ProxiedStores, lend: Lend, store: str) -> None:
     lender = lend(far, HASTY)
     ask = lender.ping if store == "Redis" else lambda: lender.ask("SELECT 1")
-    link = far.links.redis if store == "Redis" else far.links.postgres
+    link = far.proxies.redis if store == "Redis" else far.proxies.postgres
     ask()
     link.freeze()
     with pytest.raises(StoreError, match="did not answer in time") as caught:
@@ -196,7 +196,7 @@ def test_whoever_waits_in_vain_because_the_server_went_away_is_told_so(far: Prox
         with stores.postgres.connection() as connection:
             waiting = pool.submit(ask)
             wait_until(lambda: stores.postgres.get_stats()["requests_waiting"] == 1)
-            far.links.postgres.cut()
+            far.proxies.postgres.cut()
             with pytest.raises(psycopg.OperationalError):
                 connection.execute("SELECT 1")
         with pytest.raises(StoreError, match="it closed the connection"):
@@ -282,14 +282,14 @@ def test_whoever_is_cancelled_while_a_connection_is_looked_at_gives_it_back(
                 await connection.execute("LISTEN near")
             far.postgres.execute("NOTIFY near")
             await come(lambda: _is_told_something(stores))
-            far.links.postgres.freeze()
-            before = far.links.postgres.state().held_bytes
+            far.proxies.postgres.freeze()
+            before = far.proxies.postgres.state().held_bytes
             task = asyncio.create_task(stores.postgres.getconn())
-            await come(lambda: far.links.postgres.state().held_bytes != before)
+            await come(lambda: far.proxies.postgres.state().held_bytes != before)
             task.cancel()
             await asyncio.wait([task])
             assert task.cancelled()
-            far.links.postgres.restore()
+            far.proxies.postgres.restore()
             async with stores.postgres.connection() as connection:
                 await connection.execute("SELECT 1")
 

@@ -17,7 +17,7 @@ from pymongo.errors import PyMongoError
 
 from helpers.errors import SettingsError
 from helpers.stores import Stores
-from helpers.stores.proxied_stores import ProxiedStores, linked
+from helpers.stores.proxied_stores import ProxiedStores, proxied
 from helpers.stores.stores import connect_all
 from helpers.stores.tracing import traced
 from tests.sharing import restored
@@ -32,15 +32,15 @@ LARGE = 20_000_000
 
 
 @pytest.fixture(scope="module")
-def linked_stores(shared: Stores) -> Iterator[ProxiedStores]:
-    with linked(shared) as found:
+def proxied_stores(shared: Stores) -> Iterator[ProxiedStores]:
+    with proxied(shared) as found:
         yield found
 
 
 @pytest.fixture
-def far(linked_stores: ProxiedStores) -> Iterator[ProxiedStores]:
+def far(proxied_stores: ProxiedStores) -> Iterator[ProxiedStores]:
     """The stores behind links that are as they were at first."""
-    with restored(linked_stores) as found:
+    with restored(proxied_stores) as found:
         yield found
 
 
@@ -61,17 +61,17 @@ def _read(stores: Stores) -> tuple[object, object, object]:
 
 def test_the_same_databases_are_reached(stores: Stores) -> None:
     _fill(stores)
-    with linked(stores) as far:
+    with proxied(stores) as far:
         assert _read(far) == _read(stores) == ([(1,)], [{"_id": 1}], "1")
         assert far.postgres.info.port != stores.postgres.info.port
-        for link in (far.links.postgres, far.links.mongo, far.links.redis):
+        for link in (far.proxies.postgres, far.proxies.mongo, far.proxies.redis):
             assert link.state().connections >= 1
     assert _read(stores) == ([(1,)], [{"_id": 1}], "1")
 
 
 def test_no_driver_gets_an_answer_before_the_round_trip(far: ProxiedStores) -> None:
     for seconds in (0.005, 0.02):
-        far.links.set_round_trip(seconds)
+        far.proxies.set_round_trip(seconds)
         for name, ask in ASK.items():
             for _ in range(3):
                 start = time.perf_counter()
@@ -80,7 +80,7 @@ def test_no_driver_gets_an_answer_before_the_round_trip(far: ProxiedStores) -> N
 
 
 def test_stores_are_slow_from_the_beginning_where_they_are_linked_so(shared: Stores) -> None:
-    with linked(shared, round_trip=0.02) as far:
+    with proxied(shared, round_trip=0.02) as far:
         start = time.perf_counter()
         assert far.redis.ping()
         assert time.perf_counter() - start >= 0.02
@@ -90,7 +90,7 @@ def test_stores_are_slow_from_the_beginning_where_they_are_linked_so(shared: Sto
 def test_large_values_pass_in_both_directions(stores: Stores) -> None:
     text = random.Random(1).randbytes(LARGE // 2).hex()
     known = hashlib.sha256(text.encode()).hexdigest()
-    with linked(stores) as far:
+    with proxied(stores) as far:
         row = far.postgres.execute(
             "SELECT v, encode(sha256(v::bytea), 'hex') FROM (SELECT %s::text) AS t (v)", [text]
         ).fetchone()
@@ -117,9 +117,9 @@ def _fails(far: ProxiedStores) -> None:
 def test_after_a_cut_drivers_fail_and_after_a_restore_they_find_their_way_back(
     far: ProxiedStores,
 ) -> None:
-    far.links.cut()
+    far.proxies.cut()
     _fails(far)
-    far.links.restore()
+    far.proxies.restore()
     assert far.redis.ping()
     assert far.mongo.command("ping")["ok"] == 1
     assert far.postgres.closed  # one connection does not come back by itself
@@ -128,7 +128,7 @@ def test_after_a_cut_drivers_fail_and_after_a_restore_they_find_their_way_back(
 
 
 def test_one_store_alone_can_be_cut(far: ProxiedStores) -> None:
-    far.links.redis.cut()
+    far.proxies.redis.cut()
     with pytest.raises(redis.ConnectionError):
         far.redis.ping()
     assert far.postgres.execute("SELECT 1").fetchone() == (1,)
@@ -136,7 +136,7 @@ def test_one_store_alone_can_be_cut(far: ProxiedStores) -> None:
 
 
 def test_a_frozen_link_hangs_until_the_driver_gives_up(far: ProxiedStores) -> None:
-    link = far.links.redis
+    link = far.proxies.redis
     with redis.Redis.from_url(far.addresses.redis, socket_timeout=0.5, retry=None) as impatient:
         assert impatient.ping()
         link.freeze()
@@ -149,11 +149,11 @@ def test_what_a_freeze_held_arrives_when_it_ends(far: ProxiedStores, shared: Sto
     shared.redis.delete("late")
     assert far.redis.ping()  # so that there is a connection
     connection = far.redis.connection_pool.get_connection()
-    far.links.redis.freeze()
+    far.proxies.redis.freeze()
     connection.send_command("SET", "late", "1")  # type: ignore[no-untyped-call]
-    wait_until(lambda: far.links.redis.state().held_bytes > 0)
+    wait_until(lambda: far.proxies.redis.state().held_bytes > 0)
     assert shared.redis.get("late") is None
-    far.links.restore()
+    far.proxies.restore()
     assert connection.read_response() in (b"OK", "OK")
     far.redis.connection_pool.release(connection)
     assert shared.redis.get("late") == "1"
@@ -165,28 +165,28 @@ def test_what_a_freeze_held_arrives_when_it_ends(far: ProxiedStores, shared: Sto
     ["close", *(pytest.param(order, marks=pytest.mark.verify) for order in ("cut", "freeze"))],
 )
 def test_the_end_comes_in_any_state(shared: Stores, order: str) -> None:
-    with linked(shared) as far:
-        for link in (far.links.postgres, far.links.redis):
+    with proxied(shared) as far:
+        for link in (far.proxies.postgres, far.proxies.redis):
             getattr(link, order)()
         if order != "close":
-            far.links.mongo.freeze()
-        processes = [far.links.postgres._process, far.links.mongo._process]
+            far.proxies.mongo.freeze()
+        processes = [far.proxies.postgres._process, far.proxies.mongo._process]
     assert all(process.returncode == 0 for process in processes)
 
 
 def test_a_bad_round_trip_leaves_nothing_behind(shared: Stores) -> None:
-    with pytest.raises(SettingsError, match="from 0 to 60"), linked(shared, round_trip=-1):
+    with pytest.raises(SettingsError, match="from 0 to 60"), proxied(shared, round_trip=-1):
         pass
 
 
 def test_an_address_of_redis_needs_no_number(shared: Stores) -> None:
     parts = urlsplit(shared.addresses.redis)
     addresses = replace(shared.addresses, redis=parts._replace(path="").geturl())
-    with connect_all(addresses) as near, linked(near) as far, traced(far) as (counted, _):
+    with connect_all(addresses) as near, proxied(near) as far, traced(far) as (counted, _):
         assert counted.redis.ping()
 
 
 def test_nothing_shows_a_password(far: ProxiedStores) -> None:
-    shown = repr(far) + repr(far.links) + repr(far.addresses)
+    shown = repr(far) + repr(far.proxies) + repr(far.addresses)
     for password in (far.postgres.info.password, "secret"):
         assert not password or f":{password}@" not in shown

@@ -13,7 +13,7 @@ from helpers import traced
 from helpers.stores import Stores
 from helpers.stores.async_stores import connect_beside
 from helpers.stores.pooled_stores import connect_pooled_beside
-from helpers.stores.proxied_stores import linked
+from helpers.stores.proxied_stores import proxied
 from helpers.stores.stores import connect_all
 from tests.waiting import wait_until
 
@@ -36,7 +36,7 @@ def _traced(shared: Stores) -> None:
 
 
 def _linked(shared: Stores) -> None:
-    with linked(shared) as stores:
+    with proxied(shared) as stores:
         _ask(stores)
 
 

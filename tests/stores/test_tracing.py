@@ -16,7 +16,7 @@ from psycopg import sql
 from helpers.errors import StoreName
 from helpers.stores import Stores
 from helpers.stores.command_counts import count_commands
-from helpers.stores.proxied_stores import linked
+from helpers.stores.proxied_stores import proxied
 from helpers.stores.trace import Trace
 from helpers.stores.tracing import traced
 
@@ -170,8 +170,8 @@ def test_the_driver_waits_as_often_as_the_network_is_slow(things: Stores) -> Non
     """Held against the network: each round trip that is counted takes at least the delay."""
     seconds = 0.02
     works = [*(work for work, _ in POSTGRES)]
-    with linked(things) as far, traced(far) as (counted, trace):
-        far.links.set_round_trip(seconds)
+    with proxied(things) as far, traced(far) as (counted, trace):
+        far.proxies.set_round_trip(seconds)
         for work in works:
             trace.clear()
             start = time.perf_counter()

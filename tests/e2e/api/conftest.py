@@ -2,8 +2,8 @@
 
 from tests.api.conftest import (
     client,
-    linked_shop,
     links,
+    proxied_shop,
     seeded,
     service,
     shared_service,
@@ -14,8 +14,8 @@ from tests.api.conftest import (
 
 __all__ = [
     "client",
-    "linked_shop",
     "links",
+    "proxied_shop",
     "seeded",
     "service",
     "shared_service",

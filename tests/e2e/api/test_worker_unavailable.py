@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from helpers.citus.cluster_databases import drop_database, nodes_of
-from helpers.proxy.tcp_proxy import Link
+from helpers.proxy.tcp_proxy import TcpProxy
 from helpers.settings import Settings
 from helpers.shop import locate
 from helpers.shop.opening import open_databases
@@ -38,13 +38,13 @@ _LAST_REDIS_DATABASE = 15
 
 
 @pytest.fixture(scope="module")
-def stores(settings: Settings, process_number: int) -> Iterator[tuple[Stores, dict[str, Link]]]:
+def stores(settings: Settings, process_number: int) -> Iterator[tuple[Stores, dict[str, TcpProxy]]]:
     """Databases beside those of other tests, whose workers are reached over links."""
     addresses = locate(settings)
     name = f"test_{process_number}_linked"
     number = _LAST_REDIS_DATABASE - process_number
     with contextlib.ExitStack() as opened:
-        links = [opened.enter_context(Link(url)) for url in addresses.workers[: len(WORKERS)]]
+        links = [opened.enter_context(TcpProxy(url)) for url in addresses.workers[: len(WORKERS)]]
         for link in links:
             opened.callback(link.restore)
         # Its nodes are gone with the links.
@@ -59,7 +59,7 @@ def stores(settings: Settings, process_number: int) -> Iterator[tuple[Stores, di
 
 
 @pytest.fixture(scope="module")
-def whole_shop(stores: tuple[Stores, dict[str, Link]]) -> Iterator[Shop]:
+def whole_shop(stores: tuple[Stores, dict[str, TcpProxy]]) -> Iterator[Shop]:
     found, links = stores
 
     @contextlib.contextmanager

@@ -32,7 +32,7 @@ from helpers.shop.schema import drop_shop
 from helpers.shop.seed import seed
 from helpers.stock import Stock
 from helpers.stores import Stores
-from helpers.stores.proxied_stores import Links, ProxiedStores, linked
+from helpers.stores.proxied_stores import ProxiedStores, Proxies, proxied
 from tests.e2e.browser.looking import COUNT, PAGE, cards, find_browser
 from tests.waiting import wait_until
 
@@ -82,7 +82,7 @@ def shop(browser: Browser, shared: Stores) -> Iterator[Stores]:
 @pytest.fixture(scope="package")
 def far(shop: Stores) -> Iterator[ProxiedStores]:
     """The same shop over links that can be cut."""
-    with linked(shop) as stores:
+    with proxied(shop) as stores:
         yield stores
 
 
@@ -94,10 +94,10 @@ def service(far: ProxiedStores) -> Iterator[Served]:
 
 
 @pytest.fixture
-def links(far: ProxiedStores, service: Served) -> Iterator[Links]:
+def links(far: ProxiedStores, service: Served) -> Iterator[Proxies]:
     """The links of the shop; after the test all pass again, and the service has noticed it."""
-    yield far.links
-    far.links.restore()
+    yield far.proxies
+    far.proxies.restore()
     with httpx.Client(base_url=service.url, timeout=60) as client:
 
         def is_whole(path: str) -> bool:

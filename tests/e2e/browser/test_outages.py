@@ -15,9 +15,9 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from helpers.lab.background_programs import Served
-from helpers.proxy.tcp_proxy import Link
+from helpers.proxy.tcp_proxy import TcpProxy
 from helpers.stores import Stores
-from helpers.stores.proxied_stores import Links
+from helpers.stores.proxied_stores import Proxies
 from tests.e2e.browser.conftest import Opening
 from tests.e2e.browser.looking import FAILED_REQUEST, PAGE, card, cards, field, keep_screenshot
 
@@ -42,7 +42,7 @@ def _countdown(page: Page) -> Locator:
 
 
 def test_a_page_that_is_opened_without_redis_fills_itself_later(
-    open_page: Opening, service: Served, links: Links
+    open_page: Opening, service: Served, links: Proxies
 ) -> None:
     links.redis.cut()
     page = _open(open_page, service)
@@ -53,7 +53,7 @@ def test_a_page_that_is_opened_without_redis_fills_itself_later(
 
 
 def test_without_mongodb_its_fields_say_so_and_come_back(
-    open_page: Opening, service: Served, links: Links
+    open_page: Opening, service: Served, links: Proxies
 ) -> None:
     links.mongo.cut()
     page = _open(open_page, service)
@@ -73,7 +73,7 @@ def test_without_mongodb_its_fields_say_so_and_come_back(
 
 
 def test_without_postgresql_a_banner_says_what_is_away_until_it_is_back(
-    open_page: Opening, service: Served, links: Links
+    open_page: Opening, service: Served, links: Proxies
 ) -> None:
     links.postgres.cut()
     page = _open(open_page, service)
@@ -90,7 +90,7 @@ def test_without_postgresql_a_banner_says_what_is_away_until_it_is_back(
 
 
 @pytest.fixture
-def halted(open_page: Opening, service: Served, links: Links) -> Page:
+def halted(open_page: Opening, service: Served, links: Proxies) -> Page:
     """A page without PostgreSQL whose clock stands still: only the button tries again."""
     page = open_page("about:blank", may=FAILED_REQUEST)
     page.clock.install(time=0)
@@ -102,7 +102,9 @@ def halted(open_page: Opening, service: Served, links: Links) -> Page:
     return page
 
 
-def test_whoever_does_not_want_to_wait_tries_again_by_a_button(halted: Page, links: Links) -> None:
+def test_whoever_does_not_want_to_wait_tries_again_by_a_button(
+    halted: Page, links: Proxies
+) -> None:
     links.restore()
     # The first tries may meet a connection that was cut.
     for _ in range(20):
@@ -137,7 +139,7 @@ def test_what_is_on_its_way_is_not_asked_for_once_more(halted: Page) -> None:
     ("query", "store"), [("?in_stock=true", "Redis"), ("?tag=electronics", "MongoDB")]
 )
 def test_filters_of_a_store_that_is_away_can_be_gone_without(
-    open_page: Opening, service: Served, links: Links, query: str, store: str
+    open_page: Opening, service: Served, links: Proxies, query: str, store: str
 ) -> None:
     {"Redis": links.redis, "MongoDB": links.mongo}[store].cut()
     page = _open(open_page, service, query)
@@ -150,15 +152,15 @@ def test_filters_of_a_store_that_is_away_can_be_gone_without(
 
 
 @pytest.fixture
-def gate(service: Served) -> Iterator[Link]:
+def gate(service: Served) -> Iterator[TcpProxy]:
     """A link to the service: when it is cut, the service is not there for the browser."""
-    # Links are to stores; what passes is the same.
-    with closing(Link(f"redis://127.0.0.1:{urlsplit(service.url).port}")) as link:
+    # Proxies are to stores; what passes is the same.
+    with closing(TcpProxy(f"redis://127.0.0.1:{urlsplit(service.url).port}")) as link:
         yield link
 
 
 def test_a_service_that_was_stopped_is_missed_and_found_again(
-    open_page: Opening, gate: Link
+    open_page: Opening, gate: TcpProxy
 ) -> None:
     url = f"http://127.0.0.1:{urlsplit(gate.url).port}/"
     page = open_page(url, may=FAILED_REQUEST, fast=True)

@@ -19,7 +19,7 @@ from helpers.settings import PROJECT
 from helpers.shop.schema import drop_shop
 from helpers.stores import Stores
 from helpers.stores.environment import environment_of
-from helpers.stores.proxied_stores import linked
+from helpers.stores.proxied_stores import proxied
 from tests.commanding import Done, run_here
 from tests.orders.agreement import assert_carried, assert_whole, outbox_rows
 from tests.orders.test_saga import crash
@@ -135,11 +135,11 @@ def test_one_that_cannot_start_says_why(shop: Stores) -> None:
 def test_a_store_that_is_cut_off_meanwhile_is_named_in_the_log(
     orders: Orders, shop: Stores
 ) -> None:
-    with linked(shop) as far, relaying(far, every=SOON) as running:
-        far.links.redis.cut()
+    with proxied(shop) as far, relaying(far, every=SOON) as running:
+        far.proxies.redis.cut()
         wait_until(lambda: "Redis at " in running.log.read_text("utf-8"))
         order = orders.place(1, 1, 7)
-        far.links.redis.restore()
+        far.proxies.redis.restore()
         wait_until(lambda: not outbox_rows(shop))
         assert "Traceback" not in running.log.read_text("utf-8")
     assert_carried(shop)

@@ -24,7 +24,7 @@ from helpers.stores import Stores
 from helpers.stores.async_stores import connect_async
 from helpers.stores.environment import environment_of
 from helpers.stores.pooled_stores import connect_pooled
-from helpers.stores.proxied_stores import linked
+from helpers.stores.proxied_stores import proxied
 
 pytestmark = pytest.mark.by_address
 
@@ -172,7 +172,7 @@ def _plain(settings: Settings) -> object:
 
 
 def _linked(settings: Settings) -> object:
-    with open_shop(settings) as opened, linked(opened) as far:
+    with open_shop(settings) as opened, proxied(opened) as far:
         assert far.mongo.seen.find_one() == {"_id": 1}
         assert far.postgres.execute("SELECT id FROM seen").fetchone() == (1,)
         return far.redis.get("seen")

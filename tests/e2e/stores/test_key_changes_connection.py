@@ -11,7 +11,7 @@ import redis
 
 from helpers.embedded.temporary_valkey import TemporaryValkey, temporary_valkey
 from helpers.errors import StoreError
-from helpers.proxy.tcp_proxy import Link
+from helpers.proxy.tcp_proxy import TcpProxy
 from helpers.stores.connect import explaining
 from tests.e2e.stores.tracked import A, opened
 from tests.waiting import come, wait_until
@@ -33,14 +33,14 @@ def own(spare: TemporaryValkey) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def link(spare: TemporaryValkey) -> Iterator[Link]:
-    link = Link(spare.url)
+def link(spare: TemporaryValkey) -> Iterator[TcpProxy]:
+    link = TcpProxy(spare.url)
     yield link
     link.close()
 
 
 def test_a_connection_that_is_lost_says_so_to_all_who_wait_and_stays_closed(
-    own: redis.Redis, link: Link
+    own: redis.Redis, link: TcpProxy
 ) -> None:
     async def main() -> None:
         async with opened(link.url) as keys:
@@ -74,7 +74,7 @@ def test_a_connection_that_the_server_ends_is_seen_to_be_closed(
 
 @pytest.mark.verify
 def test_silence_ends_the_connection_and_the_server_is_left_without_it(
-    own: redis.Redis, link: Link
+    own: redis.Redis, link: TcpProxy
 ) -> None:
     async def main() -> None:
         async with opened(link.url, seconds=1) as keys:
