@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 BIN    := .venv/bin
+PIP    := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 PORT   ?= 8888
 # The project's source, a student's notebook, how many are graded at a time, other limits.
 SOURCE   ?= project/07_project.ipynb
@@ -28,18 +29,17 @@ help:  ## list these targets
 	  "$(PYTHON) cannot make virtual environments: install its venv package (Debian, Ubuntu: apt-get install python3-venv)." >&2; exit 2; }
 	@echo "Making the environment in .venv"
 	@$(PYTHON) -m venv --clear .venv
-	@# So that notebooks, which run in their own folder, find the helpers.
-	@$(BIN)/python -c 'import os, pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "course.pth").write_text(os.getcwd() + "\n", "utf-8")'
 	@touch $@
 
 .venv/.lab: .venv/.made requirements.txt
-	@echo "Installing what the course stands on (a minute or so, once)"
-	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements.txt
+	@echo "Installing the course and its dependencies (about a minute, once)"
+	@$(PIP) --require-hashes -r requirements.txt
+	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 
 .venv/.dev: .venv/.lab requirements-dev.txt
-	@echo "Installing what checks the course"
-	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@echo "Installing the tools that check the course"
+	@$(PIP) --require-hashes -r requirements-dev.txt
 	@touch $@
 
 env: .venv/.lab  ## make the environment in .venv
@@ -130,7 +130,7 @@ fresh:  ## try the README's two commands as on a new machine, for minutes
 picture: .venv/.dev  ## draw the README's picture of a notebook anew
 	@$(BIN)/python -m course.authoring.picture
 
-lock: .venv/.dev  ## resolve requirements.in and requirements-dev.in anew
+lock: .venv/.dev  ## resolve the dependencies of pyproject.toml again
 	@$(BIN)/python -m course.authoring.lock
 
 clean:  ## stop the course's own servers; delete their data, the environment, all that is made

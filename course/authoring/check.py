@@ -92,7 +92,7 @@ def _check_opening(notebook: Notebook) -> Iterator[str]:
 
 
 def _check_volatile_cells(notebook: Notebook) -> Iterator[str]:
-    """A cell whose output is not compared is followed by one that asserts what must hold."""
+    """Check that a cell whose output is not compared is followed by one that asserts."""
     code = _code(notebook)
     for cell, following in zip(code, [*code[1:], None], strict=True):
         if _is_volatile(cell) and (

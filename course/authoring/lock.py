@@ -1,4 +1,4 @@
-"""Turn ``requirements*.in`` into locks that hold on every platform of the course."""
+"""Lock the dependencies of ``pyproject.toml`` for every platform of the course."""
 
 from __future__ import annotations
 
@@ -7,19 +7,27 @@ import sys
 
 from helpers.settings import PROJECT
 
-#: The lists of direct dependencies, in the order in which one restricts the next.
-LISTS = ("requirements", "requirements-dev")
+#: Each lock with the options that select what it holds. A lock restricts those after it.
+LOCKS = {
+    "requirements.txt": ("--group", "build"),
+    "requirements-dev.txt": ("--group", "dev", "--constraints", "requirements.txt"),
+}
 
 
 def main() -> int:
-    """Resolve every list anew, keeping what the locks pin unless the lists forbid it."""
-    for name in LISTS:
+    """Resolve both locks again, keeping the pinned versions unless ``pyproject.toml`` forbids it.
+
+    Returns the exit code of the resolver.
+    """
+    for name, options in LOCKS.items():
+        # Without a source only the group is resolved; the second lock holds what the first has not.
+        source = ("pyproject.toml",) if name == "requirements.txt" else ()
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal"),
-                *("--python-version", "3.11", "--generate-hashes"),
+                *("--python-version", "3.11", "--generate-hashes", "--no-emit-index-url"),
                 *("--custom-compile-command", "make lock"),
-                *(f"{name}.in", "--output-file", f"{name}.txt"),
+                *(*source, *options, "--output-file", name),
             ],
             cwd=PROJECT,
             check=False,

@@ -1,15 +1,16 @@
-"""The locks: complete, and never behind the lists that they were made from."""
+"""The locks: complete, and never behind the dependencies in ``pyproject.toml``."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 from importlib import metadata
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from course.authoring.lock import LISTS
+from course.authoring.lock import LOCKS
 from helpers.settings import PROJECT
 
 PLATFORMS = [
@@ -19,10 +20,17 @@ PLATFORMS = [
 ]
 
 
+_PYPROJECT = PROJECT / "pyproject.toml"
+NAMES = [name.removesuffix(".txt") for name in LOCKS]
+
+
 def _listed(name: str) -> list[Requirement]:
-    lines = (PROJECT / f"{name}.in").read_text("utf-8").splitlines()
-    texts = [line.partition("#")[0].strip() for line in lines]
-    return [Requirement(text) for text in texts if text and not text.startswith("-")]
+    """Return the dependencies that ``pyproject.toml`` lists for a lock."""
+    project = tomllib.loads(_PYPROJECT.read_text("utf-8"))
+    groups = project["dependency-groups"]
+    if name == "requirements-dev":
+        return [Requirement(text) for text in groups["dev"]]
+    return [Requirement(text) for text in project["project"]["dependencies"] + groups["build"]]
 
 
 def _locked(name: str) -> list[Requirement]:
@@ -40,16 +48,21 @@ def _pinned_here(name: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("name", LISTS)
-def test_every_line_of_a_list_says_why_it_is_there(name: str) -> None:
-    for line in (PROJECT / f"{name}.in").read_text("utf-8").splitlines():
-        if line and not line.startswith(("#", "-c")):
-            assert re.fullmatch(r"\S+ +# \S.{4,}", line), line
+def test_every_dependency_says_why_it_is_there() -> None:
+    listed = {str(one) for name in NAMES for one in _listed(name)}
+    lines = re.findall(r'^    "(\S+)", +# \S.{4,}$', _PYPROJECT.read_text("utf-8"), re.MULTILINE)
+    assert listed <= {str(Requirement(line)) for line in lines}
 
 
-@pytest.mark.parametrize("name", LISTS)
+def test_what_builds_the_package_is_locked_too() -> None:
+    """So that ``pip install --no-build-isolation -e .`` needs no network."""
+    project = tomllib.loads(_PYPROJECT.read_text("utf-8"))
+    assert project["build-system"]["requires"] == project["dependency-groups"]["build"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("platform", PLATFORMS, ids=lambda p: "-".join(p.values()))
-def test_every_listed_package_is_locked_as_the_list_wants_it(
+def test_every_listed_package_is_locked_as_it_is_listed(
     name: str, platform: dict[str, str]
 ) -> None:
     locked = {
@@ -62,7 +75,7 @@ def test_every_listed_package_is_locked_as_the_list_wants_it(
         assert wanted.specifier.contains(str(one.specifier).removeprefix("=="), prereleases=True)
 
 
-@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_lock_pins_exactly_with_hashes(name: str) -> None:
     text = (PROJECT / f"{name}.txt").read_text("utf-8")
     for one in _locked(name):
@@ -79,7 +92,7 @@ def test_the_lock_holds_what_the_lists_need_and_nothing_else() -> None:
     """
     pinned = _pinned_here("requirements") | _pinned_here("requirements-dev")
     reached: set[str] = set()
-    waiting = [one for name in LISTS for one in _listed(name)]
+    waiting = [one for name in NAMES for one in _listed(name)]
     while waiting:
         one = waiting.pop()
         name = canonicalize_name(one.name)
