@@ -4,13 +4,13 @@ PYTHON ?= python3
 BIN    := .venv/bin
 PIP    := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 PORT   ?= 8888
-# The project's source, a student's notebook, how many are graded at a time, other limits.
+# The project's source, a student's notebook, the number of parallel gradings, other limits.
 SOURCE   ?= project/07_project.ipynb
 NOTEBOOK ?= notebooks/07_project.ipynb
 JOBS     ?= 1
 LIMITS   ?=
 
-# Else every process compiles all that it imports again: that is most of what it costs to start one.
+# If it is set, every process compiles all its imports again, which is most of its start-up time.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -20,14 +20,14 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-# ---- The environment: made again only when a lock changed -----------------------------------
+# ---- The environment: created again only if a lock has changed -------------------------------
 
 .venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
-	  "The course needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1 | cut -d' ' -f2): install one, then 'make PYTHON=python3.12 lab', say." >&2; exit 2; }
+	  "The course needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1 | cut -d' ' -f2): install one, then run 'make PYTHON=python3.12 lab'." >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo \
 	  "$(PYTHON) cannot make virtual environments: install its venv package (Debian, Ubuntu: apt-get install python3-venv)." >&2; exit 2; }
-	@echo "Making the environment in .venv"
+	@echo "Creating the environment in .venv"
 	@$(PYTHON) -m venv --clear .venv
 	@touch $@
 
@@ -42,11 +42,11 @@ help:  ## list these targets
 	@$(PIP) --require-hashes -r requirements-dev.txt
 	@touch $@
 
-env: .venv/.lab  ## make the environment in .venv
+env: .venv/.lab  ## create the environment in .venv
 
-# ---- For readers ----------------------------------------------------------------------------
+# ---- For students ---------------------------------------------------------------------------
 
-lab: .venv/.lab  ## start the servers, fill the shop, open JupyterLab on the notebooks
+lab: .venv/.lab  ## start the servers, seed the shop, open JupyterLab on the notebooks
 	@$(BIN)/python -m helpers up
 	@$(BIN)/python -m helpers seed --if-empty
 	@$(BIN)/python -m helpers.cli.jupyterlab --port $(PORT)
@@ -54,86 +54,86 @@ lab: .venv/.lab  ## start the servers, fill the shop, open JupyterLab on the not
 up: .venv/.lab  ## start the servers
 	@$(BIN)/python -m helpers up
 
-down: .venv/.lab  ## stop the servers; data stay
+down: .venv/.lab  ## stop the servers; the data stay
 	@$(BIN)/python -m helpers down
 
 status: .venv/.lab  ## show engine, version and address of every store
 	@$(BIN)/python -m helpers status
 
-check: .venv/.lab  ## tell how far your project is; NOTEBOOK=file names it
+check: .venv/.lab  ## show how far your project is; NOTEBOOK=file names another file
 	@$(BIN)/python -m course.grading.check "$(NOTEBOOK)"
 
-docker-up: .env  ## start genuine Citus, MongoDB and Redis with Docker; WORKERS=3 for one worker more
+docker-up: .env  ## start genuine Citus, MongoDB and Redis with Docker; WORKERS=3 starts a third worker
 	docker compose up --detach
 	@# The service that registers the workers ends when it has done so.
 	@test "$$(docker wait shop-register)" = 0 || { docker logs shop-register; exit 2; }
 	docker compose up --detach --wait mongo redis
 	$(if $(filter 3,$(WORKERS)),docker compose --profile scale-out up --detach --wait worker3)
 
-docker-down:  ## stop them; data stay
+docker-down:  ## stop them; the data stay
 	docker compose --profile scale-out down
 
-# Passwords of its own for every clone; whoever has an .env keeps it.
+# Every clone gets new passwords; an existing .env is kept.
 .env:
 	@$(PYTHON) -c 'import pathlib, re, secrets; pathlib.Path(".env").touch(0o600); pathlib.Path(".env").write_text(re.sub(r"change-me", lambda _: secrets.token_urlsafe(18), pathlib.Path(".env.example").read_text()))'
-	@echo "Made .env with passwords of its own. While it is there, the course uses the Docker servers."
+	@echo "Created .env with new passwords. While it exists, the course uses the Docker servers."
 
 # ---- For instructors ------------------------------------------------------------------------
 
 release: .venv/.lab  ## write the students' version of the project into TO=folder
 	@$(BIN)/python -m course.grading.release --source "$(SOURCE)" --to "$(or $(TO),build/release)"
 
-grade: .venv/.lab  ## grade SUBMISSIONS=folder, JOBS=n at a time, into TO=folder
+grade: .venv/.lab  ## grade SUBMISSIONS=folder, JOBS=n in parallel, into TO=folder
 	@test -n "$(SUBMISSIONS)" || { echo "Name the folder: make grade SUBMISSIONS=folder" >&2; exit 2; }
 	@$(BIN)/python -m course.grading.grade --source "$(SOURCE)" --submissions "$(SUBMISSIONS)" \
 	  --to "$(or $(TO),build/grades)" --jobs $(JOBS) $(LIMITS)
 
-# ---- For those who write the course ---------------------------------------------------------
+# ---- For contributors -----------------------------------------------------------------------
 
-# What a run took is counted from here, so that making the environment is part of it.
+# A run's duration is counted from here, so that it includes the environment.
 STARTED := $(shell date +%s)
 RUN     := $(BIN)/python -m tests.run --started $(STARTED)
 
-test: .venv/.dev  ## run what must hold after every change: style, types, quick tests, all notebooks
+test: .venv/.dev  ## after every change: style, types, quick tests, all notebooks
 	@$(RUN) test
 
-verify: .venv/.dev  ## run all other tests: servers, faults, browsers, exercises, grading, by address
+verify: .venv/.dev  ## all other tests: servers, faults, browsers, exercises, grading, by address
 	@$(RUN) verify
 
-by-address: .venv/.dev  ## run the part that has the servers given by address; ALL=1 runs all that may
+by-address: .venv/.dev  ## the tests on servers given by address; ALL=1 runs all that can
 	@$(RUN) $(if $(ALL),all-by-address,by-address)
 
-durations: .venv/.dev  ## run all tests, and record what they take for the order of later runs
+durations: .venv/.dev  ## run all tests and record their durations, which order later runs
 	@$(RUN) test --record-durations
 	@$(RUN) verify --record-durations
 
-lint: .venv/.dev  ## style, format and types
+lint: .venv/.dev  ## check style, format and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-notebooks: .venv/.dev  ## run every notebook again and store its outputs
+notebooks: .venv/.dev  ## run every notebook and store its outputs
 	@$(BIN)/python -m course.authoring.store notebooks project
 
-bank: .venv/.dev  ## try the project's checks on right answers and on mistakes; ALL=1 tries all tasks with each
+bank: .venv/.dev  ## try the project's tests on correct answers and on mistakes; ALL=1 tries all tasks with each
 	@$(if $(ALL),BANK_EVERYWHERE=1) $(BIN)/python -m pytest -q -n 2 --dist loadscope tests/e2e/project
 
 torture: .venv/.dev  ## kill everything at every step, for minutes; SEED=n repeats a run
 	@$(BIN)/python -m tests.e2e.torture $(if $(SEED),--seed $(SEED))
 
-bench: .venv/.dev  ## print the figures
+bench: .venv/.dev  ## measure and print the figures
 	@$(BIN)/python -m benchmarks
 
 fresh:  ## try the README's two commands as on a new machine, for minutes
 	@$(PYTHON) -m tests.e2e.fresh
 
-picture: .venv/.dev  ## draw the README's picture of a notebook anew
+picture: .venv/.dev  ## take the README's screenshot of a notebook again
 	@$(BIN)/python -m course.authoring.picture
 
 lock: .venv/.dev  ## resolve the dependencies of pyproject.toml again
 	@$(BIN)/python -m course.authoring.lock
 
-clean:  ## stop the course's own servers; delete their data, the environment, all that is made
+clean:  ## stop the embedded servers; delete their data, the environment, all generated files
 	@test ! -x $(BIN)/python || $(BIN)/python -m helpers reset --own
 	rm -rf .venv .shop .pytest_cache .mypy_cache .ruff_cache .hypothesis build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
