@@ -1,4 +1,4 @@
-"""What the documents name, and what there is to be named."""
+"""Names in documents, and the files, modules and make targets that they can refer to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from helpers.settings import PROJECT
 
-#: The documents that lead people through the project.
+#: The documents of the project.
 DOCUMENTS = (
     PROJECT / "README.md",
     PROJECT / "CONTRIBUTING.md",
@@ -22,13 +22,13 @@ _STEP = re.compile(r"^\d+\. `([^`]+)` · (`[^`]+`(?:, `[^`]+`)*): \S", re.MULTIL
 
 
 def make_targets() -> frozenset[str]:
-    """Return the targets that ``make`` lists."""
+    """Return the targets that ``make help`` lists."""
     text = (PROJECT / "Makefile").read_text("utf-8")
     return frozenset(re.findall(r"^([a-z-]+):.*## ", text, re.MULTILINE))
 
 
 def python_files() -> list[Path]:
-    """Return the project's own Python files: of the packages and of the tests."""
+    """Return the Python files of the packages and of the tests."""
     found = [one for folder in FOLDERS for one in (PROJECT / folder).rglob("*.py")]
     return sorted(found)
 

@@ -1,4 +1,4 @@
-"""A test run that is ended by whatever signal leaves no process and no folder behind."""
+"""A test run leaves no process and no folder behind, whichever signal ends it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.cleanup import RUN, Run
 from tests.e2e.servers.driving import runs
 from tests.waiting import wait_until
 
-# A run with a file, a process in a session of its own, and one without the run's environment.
+# A run with a folder, a process in a new session, and one without the run's environment.
 RUNNING = """
 import json, os, subprocess, sys, tempfile, time
 from tests.cleanup import begin
 
 run = begin()
-assert begin() is None, "a process of a run begins no other"
+assert begin() is None, "a process of a run starts no second run"
 folder = tempfile.mkdtemp()
 sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
 inherited = subprocess.Popen(sleep, start_new_session=True, cwd="/")
@@ -35,7 +35,7 @@ time.sleep(600)
 
 
 def _environ() -> dict[str, str]:
-    """Return an environment that belongs to no run, as a terminal's."""
+    """Return an environment that belongs to no run, like that of a terminal."""
     return {name: value for name, value in os.environ.items() if name not in (RUN, "TMPDIR")}
 
 
@@ -48,7 +48,7 @@ def _environ() -> dict[str, str]:
         signal.SIGKILL,
     ],
 )
-def test_a_run_that_is_ended_leaves_no_process_and_no_folder(sign: signal.Signals) -> None:
+def test_a_killed_run_leaves_no_process_and_no_folder(sign: signal.Signals) -> None:
     run = subprocess.Popen(
         [sys.executable, "-c", RUNNING],
         cwd=PROJECT,
@@ -64,10 +64,10 @@ def test_a_run_that_is_ended_leaves_no_process_and_no_folder(sign: signal.Signal
         assert all(map(runs, processes))
         run.send_signal(sign)
     folders = [Path(folder), Path(below).parent]
-    wait_until(lambda: not any([*map(runs, processes), *(one.exists() for one in folders)]))
+    wait_until(lambda: not any([*map(runs, processes), *(path.exists() for path in folders)]))
 
 
-def test_a_run_that_finishes_names_what_it_had_left_running(
+def test_a_finished_run_names_the_processes_that_it_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names = (RUN, "PYTEST_DEBUG_TEMPROOT", "TMPDIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")

@@ -1,4 +1,4 @@
-"""docker-compose.yml: valid by the Compose specification, closed to the outside, complete."""
+"""docker-compose.yml is valid, bound to the loopback address, and complete."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def test_it_is_valid_by_the_compose_specification(tmp_path: Path) -> None:
     assert exit_code(FILE, "compose-spec") == 0
     broken = tmp_path / "broken.yml"
     broken.write_text(FILE.read_text("utf-8").replace("image:", "picture:"), "utf-8")
-    assert exit_code(broken, "compose-spec") == 1, "the validation finds nothing"
+    assert exit_code(broken, "compose-spec") == 1, "the validation finds no error"
 
 
-def test_the_images_are_the_ones_that_the_course_is_written_for(services: dict[str, Any]) -> None:
+def test_images_have_the_versions_that_the_course_supports(services: dict[str, Any]) -> None:
     images = {name: service["image"] for name, service in services.items()}
     assert images == dict.fromkeys((*POSTGRES, "register"), "citusdata/citus:14.1.0") | {
         "mongo": "mongo:8",
@@ -58,7 +58,9 @@ def test_every_server_has_a_fixed_name_a_health_check_and_a_volume(
             assert service["volumes"]
 
 
-def test_postgres_18_keeps_its_data_where_its_image_wants_them(services: dict[str, Any]) -> None:
+def test_volumes_are_mounted_where_the_postgres_18_image_expects_them(
+    services: dict[str, Any],
+) -> None:
     for name in POSTGRES:
         assert services[name]["volumes"] == [f"{name}:/var/lib/postgresql"]
 
@@ -73,17 +75,17 @@ def test_the_workers_are_registered_once_all_nodes_are_healthy(services: dict[st
     assert register["restart"] == "no"
 
 
-def test_the_third_worker_waits_for_its_profile(services: dict[str, Any]) -> None:
+def test_the_third_worker_starts_only_with_its_profile(services: dict[str, Any]) -> None:
     profiles = {name: service.get("profiles") for name, service in services.items()}
     assert {name for name, profile in profiles.items() if profile} == {"worker3"}
 
 
-def test_make_starts_and_stops_what_the_file_has(services: dict[str, Any]) -> None:
-    """With the third worker's profile where it is wanted, and always when all are stopped."""
+def test_make_starts_and_stops_all_services(services: dict[str, Any]) -> None:
+    """The third worker's profile is used if requested, and always to stop everything."""
 
     def commands(*target: str) -> list[str]:
-        told = ["make", "--dry-run", "--always-make", "--old-file=.env", *target]
-        done = subprocess.run(told, cwd=PROJECT, capture_output=True, text=True, check=True)
+        command = ["make", "--dry-run", "--always-make", "--old-file=.env", *target]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
         return [line for line in done.stdout.splitlines() if line.startswith("docker compose")]
 
     with_third = f"docker compose --profile {services['worker3']['profiles'][0]}"
@@ -92,17 +94,17 @@ def test_make_starts_and_stops_what_the_file_has(services: dict[str, Any]) -> No
     assert commands("docker-down") == [f"{with_third} down"]
 
 
-def test_no_password_is_written_down(services: dict[str, Any]) -> None:
+def test_no_password_is_in_the_file(services: dict[str, Any]) -> None:
     for service in services.values():
         for name, value in service.get("environment", {}).items():
             if "PASSWORD" in name:
                 assert value.startswith("${"), name
 
 
-def test_the_example_of_env_names_every_server(
+def test_env_example_has_the_address_of_every_server(
     services: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The addresses that the example gives are those that the compose file publishes."""
+    """The addresses of the example are the ports that the compose file publishes."""
     values = dotenv_values(PROJECT / ".env.example")
     for name in re.findall(r"\$\{(\w+)[:}]", FILE.read_text("utf-8")):
         assert values[name] == "change-me"

@@ -1,4 +1,4 @@
-"""The lessons as one course: minutes that add up, words that are explained, links that lead on."""
+"""The lessons as one course: minutes add up, terms are in the glossary, links are valid."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOTEBOOKS = [*LESSONS, PROJECT / "project" / "07_project.ipynb"]
 PLACE = PROJECT / "notebooks" / GLOSSARY
 ENTRIES = read_glossary(PLACE.read_text("utf-8"))
 
-#: What a lesson means by a word is something else: the client's key of an order.
+#: Terms that a lesson uses with another meaning, such as the idempotency key of an order.
 OTHER_MEANINGS: Mapping[str, set[str]] = {"06_failure_drills": {"key"}, "07_project": {"task"}}
 
 
@@ -107,7 +107,7 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
     assert [link.target for link in found] == ["words.md#TTL", "none.md", "#a"]
 
 
-# ---- Words ----------------------------------------------------------------------------------
+# ---- Terms ----------------------------------------------------------------------------------
 
 
 def test_the_glossary_has_an_entry_for_each_word_in_alphabetical_order() -> None:

@@ -1,4 +1,4 @@
-"""The documents: what they name is there, where they lead there is something."""
+"""The documents name existing files, targets and modules; their links are valid."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from course.authoring.markdown import github_anchors, links
 from helpers.settings import PROJECT
 from tests.repository.naming import DOCUMENTS, make_targets, modules, parts_with_walks, walks
 
-#: Made by commands, so not there in a clone.
+#: Created by commands, so not in a clone.
 MADE = (".venv/", ".shop/", "build/", ".env")
 
-#: Files that somebody would make: a new lesson, the students' version of the project.
+#: Files that a reader would create: a new lesson, the students' version of the project.
 EXAMPLES = {"notebooks/08_name.ipynb", "notebooks/07_project.ipynb"}
 
 _CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
@@ -26,10 +26,10 @@ _TOP = {entry.name for entry in PROJECT.iterdir()}
 
 
 def named_paths(text: str) -> Iterator[str]:
-    """Yield the files and folders of the project that a document's code names.
+    """Yield the files and folders of the project that a document names in code font.
 
-    What has a slash counts where it begins with a folder of the project, and else any name of a
-    file that stands at the top. Placeholders (``TO=folder``, ``plots_….py``) are none.
+    A path with a slash counts if its first part is a folder of the project, and a name without one
+    if it looks like a file at the top level. Placeholders (``TO=folder``) do not count.
     """
     for code in _CODE.findall(text):
         for word in re.findall(r"[\w.][\w./-]*", code):
@@ -41,26 +41,30 @@ def named_paths(text: str) -> Iterator[str]:
 
 
 def named_targets(text: str) -> set[str]:
-    """Return the targets of ``make`` that a document's code names."""
+    """Return the ``make`` targets that a document names in code font."""
     lines = [line for code in _CODE.findall(text) for line in code.strip("`").splitlines()]
     commands = [part for line in lines for part in re.split(r"&&|;", line.removeprefix("$ "))]
     return {found[1] for command in commands if (found := _MAKE.match(command))}
 
 
 def named_modules(text: str) -> set[str]:
-    """Return the modules that a document's code runs by ``python -m``."""
-    return set(re.findall(r"python -m ((?:helpers|tests)[\w.]*)", " ".join(_CODE.findall(text))))
+    """Return the modules that a document runs with ``python -m`` in code font."""
+    return set(
+        re.findall(
+            r"python -m ((?:helpers|course|benchmarks|tests)[\w.]*)", " ".join(_CODE.findall(text))
+        )
+    )
 
 
 def broken(text: str, folder: Path) -> list[str]:
-    """Return the links of a document that lead nowhere on GitHub, where it is read."""
+    """Return the targets of a document's links that do not exist on GitHub."""
     return [one.target for one in broken_links(text, folder, anchors_of=github_anchors)]
 
 
 def defined(file: Path) -> set[str]:
-    """Return what a module defines: functions and classes, those inside others too, ``C.method``.
+    """Return the names of a module's functions and classes, nested ones and ``C.method`` too.
 
-    Imported names are not its own.
+    Imported names are not included.
     """
     found: set[str] = set()
     kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -68,28 +72,28 @@ def defined(file: Path) -> set[str]:
         if isinstance(node, kinds):
             found.add(node.name)
         if isinstance(node, ast.ClassDef):
-            found |= {f"{node.name}.{one.name}" for one in node.body if isinstance(one, kinds)}
+            found |= {f"{node.name}.{part.name}" for part in node.body if isinstance(part, kinds)}
     return found
 
 
-@pytest.fixture(params=DOCUMENTS, ids=lambda one: one.name)
+@pytest.fixture(params=DOCUMENTS, ids=lambda path: path.name)
 def document(request: pytest.FixtureRequest) -> Path:
     found: Path = request.param
     return found
 
 
-def test_every_file_that_is_named_exists(document: Path) -> None:
+def test_every_named_file_exists(document: Path) -> None:
     named = set(named_paths(document.read_text("utf-8")))
     missing = {place for place in named if not (PROJECT / place).exists()}
     assert missing - EXAMPLES == set()
 
 
-def test_every_target_of_make_that_is_named_exists(document: Path) -> None:
+def test_every_named_make_target_exists(document: Path) -> None:
     assert named_targets(document.read_text("utf-8")) <= make_targets()
 
 
-def test_the_front_page_and_the_house_name_much() -> None:
-    """Where nothing was found to be held to anything, nothing would be held."""
+def test_readme_and_contributing_name_many_things() -> None:
+    """If the search found nothing, the other tests would check nothing."""
     for name in ("README.md", "CONTRIBUTING.md"):
         text = (PROJECT / name).read_text("utf-8")
         assert len(set(named_paths(text))) >= 8
@@ -97,24 +101,24 @@ def test_the_front_page_and_the_house_name_much() -> None:
         assert len(list(links(text))) >= 3
 
 
-def test_every_module_that_is_run_exists(document: Path) -> None:
+def test_every_named_module_exists(document: Path) -> None:
     tests = {
-        ".".join(one.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__")
-        for one in (PROJECT / "tests").rglob("*.py")
+        ".".join(file.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__")
+        for file in (PROJECT / "tests").rglob("*.py")
     }
     assert named_modules(document.read_text("utf-8")) <= modules().keys() | tests
 
 
-def test_every_link_leads_somewhere(document: Path) -> None:
+def test_every_link_is_valid(document: Path) -> None:
     assert broken(document.read_text("utf-8"), document.parent) == []
 
 
-def test_every_picture_says_what_is_seen(document: Path) -> None:
+def test_every_picture_has_an_alt_text(document: Path) -> None:
     for link in links(document.read_text("utf-8")):
         assert not link.image or len(link.text.split()) > 5, link.target
 
 
-def test_what_is_not_there_is_found() -> None:
+def test_missing_files_targets_modules_and_anchors_are_found() -> None:
     text = "See `helpers/nowhere.py`, `make nothing` and `python -m helpers.none`: [x](gone.md)."
     assert list(named_paths(text)) == ["helpers/nowhere.py"]
     assert named_targets(text) == {"nothing"}
@@ -134,3 +138,7 @@ def test_every_step_of_a_walk_is_read() -> None:
     """A line that is not of the form that the test above reads would not be held to anything."""
     for part, walk in zip(parts_with_walks(), walks(), strict=True):
         assert len(re.findall(r"^\d+\. ", part, re.MULTILINE)) == len(walk)
+
+
+def test_the_readme_is_short() -> None:
+    assert len((PROJECT / "README.md").read_text("utf-8").split()) <= 1200

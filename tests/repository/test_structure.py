@@ -66,13 +66,13 @@ def part_of(module: str) -> str:
 
 
 def imports(source: str) -> set[str]:
-    """Return all modules that a source imports, wherever in it; of ``helpers``, the very ones."""
+    """Return all modules that a source imports, also inside functions."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found |= {one.name for one in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = {f"{node.module}.{one.name}" for one in node.names}
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {name if name in MODULES else node.module for name in names}
     return found
 
@@ -94,17 +94,19 @@ def _source(module: str) -> str:
     return MODULES[module].read_text("utf-8")
 
 
-def _silent(module: str) -> Iterator[str]:
-    """Yield what is public in a module and has no docstring, the module itself included."""
+def _undocumented(module: str) -> Iterator[str]:
+    """Yield the public names of a module without a docstring, and the module itself."""
     tree = ast.parse(_source(module))
     if not ast.get_docstring(tree):
         yield module
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            decorators = {one.id for one in node.decorator_list if isinstance(one, ast.Name)}
+            decorators = {
+                decorator.id for decorator in node.decorator_list if isinstance(decorator, ast.Name)
+            }
             if not (
                 node.name.startswith("_")
-                or "overload" in decorators  # the implementation is described
+                or "overload" in decorators  # its implementation has one
                 or ast.get_docstring(node)
             ):
                 yield f"{module}.{node.name}"
@@ -124,7 +126,8 @@ def test_every_package_has_its_row() -> None:
 
 
 def test_imports_run_one_way() -> None:
-    assert [one for module in INSIDE for one in wrong_imports(module, _source(module))] == []
+    wrong = [text for module in INSIDE for text in wrong_imports(module, _source(module))]
+    assert wrong == []
 
 
 @pytest.mark.parametrize(
@@ -214,15 +217,15 @@ def test_tests_mirror_the_packages() -> None:
     assert wrong == []
 
 
-def test_every_module_and_all_that_is_public_in_it_is_described() -> None:
-    assert [one for module in MODULES for one in _silent(module)] == []
+def test_every_module_and_public_name_has_a_docstring() -> None:
+    assert [name for module in MODULES for name in _undocumented(module)] == []
 
 
-def test_every_file_of_tests_says_what_it_holds() -> None:
+def test_every_test_file_has_a_docstring() -> None:
     silent = []
     for file in python_files():
         source = file.read_text("utf-8")
-        # Those in ``answers`` are cells of notebooks.
+        # The files in ``answers`` are cells of notebooks.
         if PROJECT / "tests" in file.parents and source.strip() and file.parent.name != "answers":
             silent += [] if ast.get_docstring(ast.parse(source)) else [str(file)]
     assert silent == []

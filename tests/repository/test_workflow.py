@@ -1,4 +1,4 @@
-"""The workflow and the development container: valid, careful, and naming only what there is."""
+"""The workflow and the development container are valid, safe, and refer to existing files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.repository.schemas import exit_code
 WORKFLOW = PROJECT / ".github" / "workflows" / "ci.yml"
 CONTAINER = PROJECT / ".devcontainer" / "devcontainer.json"
 
-#: What a devcontainer.json of one image may say, as far as ours needs it (containers.dev).
+#: The keys of a devcontainer.json with one image, as far as ours uses them (containers.dev).
 KNOWN_KEYS = {
     *("name", "image", "features", "hostRequirements", "postCreateCommand", "postStartCommand"),
     *("forwardPorts", "portsAttributes", "customizations"),
@@ -27,7 +27,7 @@ KNOWN_KEYS = {
 
 @pytest.fixture(scope="module")
 def workflow() -> dict[str, Any]:
-    # By YAML 1.2, in which "on" is a word and no truth value.
+    # YAML 1.2, in which "on" is a string, not a boolean.
     loaded: dict[str, Any] = YAML(typ="safe").load(WORKFLOW)
     return loaded
 
@@ -44,42 +44,42 @@ def _steps(workflow: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _commands(workflow: dict[str, Any], container: dict[str, Any]) -> list[str]:
-    """Return all that is run: by the workflow, by what it calls, in the container."""
-    said = [step["run"] for step in _steps(workflow) if "run" in step]
-    said += [(PROJECT / ".ci" / "run").read_text("utf-8")]
-    return [*said, container["postCreateCommand"], container["postStartCommand"]]
+    """Return all commands of the workflow, of the script that it calls, and of the container."""
+    commands = [step["run"] for step in _steps(workflow) if "run" in step]
+    commands += [(PROJECT / ".ci" / "run").read_text("utf-8")]
+    return [*commands, container["postCreateCommand"], container["postStartCommand"]]
 
 
-def test_it_is_valid_by_the_published_schema_of_workflows(tmp_path: Path) -> None:
+def test_the_workflow_is_valid_by_its_published_schema(tmp_path: Path) -> None:
     assert exit_code(WORKFLOW, "github-workflows") == 0
     broken = tmp_path / "broken.yml"
     broken.write_text(WORKFLOW.read_text("utf-8").replace("runs-on:", "runs-in:"), "utf-8")
-    assert exit_code(broken, "github-workflows") == 1, "the validation finds nothing"
+    assert exit_code(broken, "github-workflows") == 1, "the validation finds no error"
 
 
-def test_it_may_only_read_and_ends_in_time(workflow: dict[str, Any]) -> None:
+def test_the_workflow_has_read_permission_only_and_time_limits(workflow: dict[str, Any]) -> None:
     assert workflow["permissions"] == {"contents": "read"}
     assert workflow["concurrency"]["cancel-in-progress"] is True
     for name, job in workflow["jobs"].items():
-        assert "permissions" not in job, f"{name} asks for rights of its own"
+        assert "permissions" not in job, f"{name} has additional permissions"
         assert 0 < job["timeout-minutes"] <= 180, name
     for step in _steps(workflow):
         if step.get("uses", "").startswith("actions/checkout@"):
             assert step["with"]["persist-credentials"] is False
 
 
-def test_every_action_is_githubs_own_in_a_pinned_major_version(workflow: dict[str, Any]) -> None:
+def test_actions_are_githubs_with_a_pinned_major_version(workflow: dict[str, Any]) -> None:
     used = [step["uses"] for step in _steps(workflow) if "uses" in step]
     assert used
-    for one in used:
-        assert re.fullmatch(r"actions/[a-z-]+@v\d+", one), one
+    for action in used:
+        assert re.fullmatch(r"actions/[a-z-]+@v\d+", action), action
 
 
-def test_every_backend_is_there(workflow: dict[str, Any]) -> None:
-    """The own servers on Linux and on macOS; genuine servers, by their addresses, on Linux."""
-    own, compose = workflow["jobs"]["own-servers"], workflow["jobs"]["compose"]
-    runners = {one["runner"] for one in own["strategy"]["matrix"]["include"]}
-    assert {re.sub(r"-.*", "", one) for one in runners} == {"ubuntu", "macos"}
+def test_every_backend_has_a_job(workflow: dict[str, Any]) -> None:
+    """Embedded servers run on Linux and macOS; genuine servers, by address, on Linux."""
+    own, compose = workflow["jobs"]["embedded"], workflow["jobs"]["compose"]
+    runners = {entry["runner"] for entry in own["strategy"]["matrix"]["include"]}
+    assert {re.sub(r"-.*", "", runner) for runner in runners} == {"ubuntu", "macos"}
     assert compose["runs-on"].startswith("ubuntu")
     runs = [step["run"] for step in compose["steps"] if "run" in step]
     needed = ("make docker-up WORKERS=3", "make by-address ALL=1")
@@ -98,8 +98,8 @@ def test_every_backend_is_there(workflow: dict[str, Any]) -> None:
     assert "make verify" in on["macOS"]
 
 
-def test_what_is_cached_goes_by_the_locks(workflow: dict[str, Any]) -> None:
-    """A lock that has changed makes another environment, and so does another Python."""
+def test_the_cached_environment_depends_on_the_locks(workflow: dict[str, Any]) -> None:
+    """A changed lock or another Python version creates a new environment."""
     for name, job in workflow["jobs"].items():
         cached = {step["uses"]: step["with"] for step in job["steps"] if "with" in step}
         environment = next(what for use, what in cached.items() if use.startswith("actions/cache@"))
@@ -107,25 +107,27 @@ def test_what_is_cached_goes_by_the_locks(workflow: dict[str, Any]) -> None:
         assert environment["path"] == ".venv", name
         for part in ("requirements.txt", "requirements-dev.txt", "outputs.python-version"):
             assert part in environment["key"], name
-        assert "restore-keys" not in environment, "an environment of another lock is no start"
+        assert "restore-keys" not in environment, (
+            "an environment of another lock must not be restored"
+        )
         files = {file.name for file in PROJECT.glob(python["cache-dependency-path"])}
         assert {"requirements.txt", "requirements-dev.txt"} <= files
 
 
-def test_every_target_and_file_that_is_run_exists(
+def test_every_target_and_file_that_runs_exists(
     workflow: dict[str, Any], container: dict[str, Any]
 ) -> None:
     known = make_targets()
-    asked: set[str] = set()
+    targets: set[str] = set()
     for command in _commands(workflow, container):
-        asked |= set(re.findall(r"\bmake ([a-z-]+)", command))
+        targets |= set(re.findall(r"\bmake ([a-z-]+)", command))
         for file in re.findall(r"^(\.\w+/\S+)", command, re.MULTILINE):
             assert (PROJECT / file).stat().st_mode & 0o100, f"{file} cannot be run"
-    assert asked <= known
-    assert {"test", "verify", "docker-up", "by-address", "env"} <= asked
+    assert targets <= known
+    assert {"test", "verify", "docker-up", "by-address", "env"} <= targets
 
 
-def test_the_container_says_only_what_is_known(container: dict[str, Any]) -> None:
+def test_the_container_uses_only_known_keys(container: dict[str, Any]) -> None:
     assert set(container) <= KNOWN_KEYS
     assert re.fullmatch(r"mcr\.microsoft\.com/devcontainers/python:3\.\d+", container["image"])
     for feature in container["features"]:
