@@ -56,7 +56,7 @@ BEGIN
         ORDER BY p.step
     LOOP
         PERFORM sharding.check_transfer_mode(planned.rel, mode);
-        PERFORM sharding.move(planned.shardid, planned.source, planned.target);
+        PERFORM sharding.move_shard(planned.shardid, planned.source, planned.target);
         done := done + 1;
     END LOOP;
     RETURN done;
@@ -135,7 +135,7 @@ END $$;
 CREATE FUNCTION pg_catalog.citus_rebalance_wait() RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM sharding.clean_up();
+    PERFORM sharding.drop_old_placements();
 END $$;
 
 -- Jobs are done when they have a number.

@@ -11,8 +11,8 @@ LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     about_keys text := '\m(references|unique|primary\s+key|exclude|drop\s+constraint)\M';
 BEGIN
-    IF NOT sharding.is_busy() AND current_query() ~* about_keys THEN
-        PERFORM sharding.put_stand_ins();
+    IF NOT sharding.is_internal_ddl() AND current_query() ~* about_keys THEN
+        PERFORM sharding.create_stand_ins();
     END IF;
 END $$;
 
@@ -23,7 +23,7 @@ CREATE EVENT TRIGGER sharding_ddl_start ON ddl_command_start
 -- ---------------------------------------------------------------- after
 -- A local table with a foreign key to a reference table becomes known to the metadata, as with
 -- Citus: so that the reference table's other half is on record.
-CREATE FUNCTION sharding.know_local_tables() RETURNS void
+CREATE FUNCTION sharding.register_local_tables() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     rel oid;
@@ -53,12 +53,12 @@ END $$;
 CREATE FUNCTION sharding.on_ddl_end() RETURNS event_trigger
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
-    was_busy boolean;
+    was_internal boolean;
 BEGIN
-    IF sharding.is_busy() THEN
+    IF sharding.is_internal_ddl() THEN
         RETURN;
     END IF;
-    PERFORM sharding.take_stand_ins();
+    PERFORM sharding.apply_stand_ins();
     IF TG_TAG = 'CREATE TRIGGER' AND EXISTS (
         SELECT
         FROM pg_event_trigger_ddl_commands() made
@@ -69,10 +69,10 @@ BEGIN
         RAISE EXCEPTION 'triggers are not supported on distributed tables'
             USING ERRCODE = 'XX000';
     END IF;
-    was_busy := sharding.busy(true);
+    was_internal := sharding.set_internal_ddl(true);
     PERFORM sharding.sync_shards();
-    PERFORM sharding.know_local_tables();
-    PERFORM sharding.busy(was_busy);
+    PERFORM sharding.register_local_tables();
+    PERFORM sharding.set_internal_ddl(was_internal);
 END $$;
 
 CREATE EVENT TRIGGER sharding_ddl_end ON ddl_command_end
@@ -122,12 +122,12 @@ LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     gone oid[];
     rel oid;
-    was_busy boolean;
+    was_internal boolean;
 BEGIN
-    IF sharding.is_busy() THEN
+    IF sharding.is_internal_ddl() THEN
         RETURN;
     END IF;
-    was_busy := sharding.busy(true);
+    was_internal := sharding.set_internal_ddl(true);
     gone := ARRAY(
         SELECT objid
         FROM pg_event_trigger_dropped_objects()
@@ -141,7 +141,7 @@ BEGIN
             PERFORM sharding.drop_shards(rel);
         END IF;
     END LOOP;
-    PERFORM sharding.busy(was_busy);
+    PERFORM sharding.set_internal_ddl(was_internal);
 END $$;
 
 CREATE EVENT TRIGGER sharding_drop ON sql_drop

@@ -138,7 +138,7 @@ BEGIN
         RETURN id;
     END IF;
     IF noderole <> 'primary' THEN
-        RAISE EXCEPTION 'the teaching part has primary nodes only'
+        RAISE EXCEPTION 'the teaching cluster has primary nodes only'
             USING ERRCODE = '0A000';
     END IF;
     IF nodename NOT IN ('localhost', '127.0.0.1', '::1')
@@ -177,7 +177,7 @@ $$;
 
 -- ---------------------------------------------------------------- removing
 -- A node whose shards stand nowhere else cannot go.
-CREATE FUNCTION sharding.check_only_placements(node pg_dist_node) RETURNS void
+CREATE FUNCTION sharding.check_no_only_placement(node pg_dist_node) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     only_here record;
@@ -200,7 +200,7 @@ BEGIN
             'only shard placement for shard %', node.nodename, node.nodeport, only_here.shardid
             USING ERRCODE = 'XX000',
                   DETAIL = 'One of the table(s) that prevents the operation complete '
-                      'successfully is ' || sharding.qualified(only_here.logicalrelid),
+                      'successfully is ' || sharding.qualified_name(only_here.logicalrelid),
                   HINT = 'To proceed, either drop the tables or use undistribute_table() '
                       'function to convert them to local tables';
     END IF;
@@ -213,14 +213,14 @@ LANGUAGE plpgsql STRICT SET search_path = pg_catalog SET client_min_messages = w
 DECLARE
     node pg_dist_node := sharding.node(nodename, nodeport);
     held text;
-    was_busy boolean;
+    was_internal boolean;
 BEGIN
-    PERFORM sharding.check_only_placements(node);
-    was_busy := sharding.busy(true);
+    PERFORM sharding.check_no_only_placement(node);
+    was_internal := sharding.set_internal_ddl(true);
     IF node.groupid <> 0 THEN
         BEGIN
             FOR held IN
-                SELECT sharding.shard(s.logicalrelid, s.shardid)
+                SELECT sharding.shard_table(s.logicalrelid, s.shardid)
                 FROM pg_dist_placement p
                 JOIN pg_dist_shard s USING (shardid)
                 WHERE p.groupid = node.groupid
@@ -229,7 +229,7 @@ BEGIN
                 FROM pg_dist_cleanup
                 WHERE node_group_id = node.groupid
             LOOP
-                PERFORM sharding.node_run(node.nodeid,
+                PERFORM sharding.run_on_node(node.nodeid,
                     format('DROP TABLE IF EXISTS %s CASCADE', held));
             END LOOP;
         EXCEPTION WHEN connection_exception OR connection_failure
@@ -244,7 +244,7 @@ BEGIN
     WHERE groupid = node.groupid;
     DELETE FROM pg_dist_node
     WHERE nodeid = node.nodeid;
-    PERFORM sharding.busy(was_busy);
+    PERFORM sharding.set_internal_ddl(was_internal);
 END $$;
 
 -- ---------------------------------------------------------------- changing
@@ -257,7 +257,7 @@ LANGUAGE plpgsql STRICT SET search_path = pg_catalog AS $$
 DECLARE
     node pg_dist_node := sharding.node(nodename, nodeport);
 BEGIN
-    PERFORM sharding.check_only_placements(node);
+    PERFORM sharding.check_no_only_placement(node);
     DELETE FROM pg_dist_placement
     WHERE groupid = node.groupid;
     UPDATE pg_dist_node
@@ -291,7 +291,7 @@ BEGIN
             USING ERRCODE = 'XX000';
     ELSIF node.groupid = 0 AND value THEN
         RAISE EXCEPTION
-            'in the teaching part the coordinator holds no shards of distributed tables'
+            'in the teaching cluster the coordinator holds no shards of distributed tables'
             USING ERRCODE = '0A000';
     END IF;
     UPDATE pg_dist_node

@@ -6,61 +6,11 @@
 
 SET check_function_bodies = off;  -- functions of later files are named here
 
--- ---------------------------------------------------------------- clean-up
--- Drop old placements, once the moves that left them have committed (Citus defers it too). A
--- reader that planned before the switch may still want one: it holds a lock on the shard's
--- foreign table, so wait up to a second for such readers, else leave all for the next time.
-CREATE FUNCTION sharding.clean_up() RETURNS int
-LANGUAGE plpgsql SET search_path = pg_catalog AS $$
-DECLARE
-    leftover record;
-    dropped int := 0;
-    all_gone boolean := false;
-    readers text[] := ARRAY(
-        SELECT DISTINCT virtualtransaction
-        FROM pg_locks
-        WHERE pid <> pg_backend_pid()
-          AND granted
-          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-          AND relation IN (SELECT foreign_table FROM pg_dist_cleanup));
-BEGIN
-    FOR attempt IN 1 .. 50 LOOP
-        all_gone := NOT EXISTS (
-            SELECT
-            FROM pg_locks
-            WHERE virtualtransaction = ANY (readers));
-        EXIT WHEN all_gone;
-        PERFORM pg_sleep(0.02);
-    END LOOP;
-    IF NOT all_gone THEN
-        RETURN 0;
-    END IF;
-    FOR leftover IN
-        SELECT c.record_id, c.object_name, d.nodeid
-        FROM pg_dist_cleanup c
-        JOIN pg_dist_node d ON d.groupid = c.node_group_id
-        ORDER BY c.record_id
-        FOR UPDATE OF c SKIP LOCKED
-    LOOP
-        BEGIN
-            PERFORM sharding.node_run(leftover.nodeid,
-                format('DROP TABLE IF EXISTS %s CASCADE', leftover.object_name));
-            DELETE FROM pg_dist_cleanup
-            WHERE record_id = leftover.record_id;
-            dropped := dropped + 1;
-        EXCEPTION WHEN connection_exception OR connection_failure
-                OR sqlclient_unable_to_establish_sqlconnection THEN
-            NULL;  -- a dead node is cleaned when it is back
-        END;
-    END LOOP;
-    RETURN dropped;
-END $$;
-
 -- For students: clean up now.
 CREATE PROCEDURE pg_catalog.citus_cleanup_orphaned_resources()
 LANGUAGE plpgsql AS $$
 DECLARE
-    dropped int := sharding.clean_up();
+    dropped int := sharding.drop_old_placements();
 BEGIN
     IF dropped > 0 THEN
         RAISE NOTICE 'cleaned up % orphaned resources', dropped;
@@ -72,9 +22,9 @@ END $$;
 CREATE FUNCTION sharding.prepare_moves(what text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
-    PERFORM sharding.need_fresh_snapshot(what);
-    PERFORM sharding.lock_all();
-    PERFORM sharding.clean_up();
+    PERFORM sharding.require_fresh_snapshot(what);
+    PERFORM sharding.lock_all_tables();
+    PERFORM sharding.drop_old_placements();
 END $$;
 
 -- Make a copy of a shard on the target node, with its rows, and put the old one on the list of
@@ -85,7 +35,7 @@ CREATE FUNCTION sharding.copy_shard(
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     rel oid := shard.logicalrelid;
-    full_name text := sharding.shard(rel, shard.shardid);
+    full_name text := sharding.shard_table(rel, shard.shardid);
     first boolean := shard.shardminvalue = '-2147483648';
     named sharding.table_name;
     name name;
@@ -94,7 +44,7 @@ BEGIN
     INTO named
     FROM sharding.table_name
     WHERE relid = rel;
-    name := sharding.with_id(named.relname, shard.shardid);
+    name := sharding.name_with_shard_id(named.relname, shard.shardid);
 
     -- The leftover of an earlier move may stand in the way. A table that is not on the list is
     -- somebody else's: then the move fails.
@@ -102,12 +52,12 @@ BEGIN
     WHERE object_name = full_name
       AND node_group_id = target.groupid;
     IF FOUND THEN
-        PERFORM sharding.node_run(target.nodeid,
+        PERFORM sharding.run_on_node(target.nodeid,
             format('DROP TABLE IF EXISTS %s CASCADE', full_name));
     END IF;
-    PERFORM sharding.node_run(target.nodeid,
-        coalesce(sharding.needed_types(rel), '')
-        || sharding.create_shard(rel, shard.shardid, first));
+    PERFORM sharding.run_on_node(target.nodeid,
+        coalesce(sharding.type_commands(rel), '')
+        || sharding.create_shard_commands(rel, shard.shardid, first));
 
     -- a foreign table for the new placement, only for as long as the copy takes
     EXECUTE format('CREATE FOREIGN TABLE sharding.incoming (LIKE %s INCLUDING GENERATED)
@@ -125,7 +75,7 @@ END $$;
 -- detach and attach the partition would mean dropping the table's keys; so the catalog rows are
 -- changed. The touched pg_class row makes every session plan anew. No lock that readers would
 -- notice is needed: the old placement stays until they are done (see clean_up).
-CREATE FUNCTION sharding.point_at(shard_table regclass, server name) RETURNS void
+CREATE FUNCTION sharding.repoint_foreign_table(shard_table regclass, server name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog SET allow_system_table_mods = on AS $$
 DECLARE
     new_server oid := (SELECT oid FROM pg_foreign_server WHERE srvname = server);
@@ -144,13 +94,13 @@ BEGIN
 END $$;
 
 -- Move a shard and those colocated with it: the copies, then their foreign keys, then the switch.
-CREATE FUNCTION sharding.move(shard_id bigint, source pg_dist_node, target pg_dist_node)
+CREATE FUNCTION sharding.move_shard(shard_id bigint, source pg_dist_node, target pg_dist_node)
 RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog SET client_min_messages = warning AS $$
 DECLARE
     shard pg_dist_shard;
     fk sharding.foreign_key;
-    was_busy boolean := sharding.busy(true);
+    was_internal boolean := sharding.set_internal_ddl(true);
 BEGIN
     FOR shard IN
         SELECT *
@@ -168,21 +118,21 @@ BEGIN
             WHERE conrelid = shard.logicalrelid
               AND onshards
         LOOP
-            PERFORM sharding.node_run(
-                target.nodeid, sharding.add_foreign_key(fk, shard.shardid));
+            PERFORM sharding.run_on_node(
+                target.nodeid, sharding.shard_foreign_key_command(fk, shard.shardid));
         END LOOP;
         UPDATE pg_dist_placement
         SET groupid = target.groupid,
             placementid = DEFAULT
         WHERE shardid = shard.shardid
           AND groupid = source.groupid;
-        PERFORM sharding.point_at(
-            format('shards.%I', sharding.with_id(t.relname, shard.shardid))::regclass,
+        PERFORM sharding.repoint_foreign_table(
+            format('shards.%I', sharding.name_with_shard_id(t.relname, shard.shardid))::regclass,
             'worker_' || target.nodeid)
         FROM sharding.table_name t
         WHERE t.relid = shard.logicalrelid;
     END LOOP;
-    PERFORM sharding.busy(was_busy);
+    PERFORM sharding.set_internal_ddl(was_internal);
 END $$;
 
 -- ---------------------------------------------------------------- what a student calls
@@ -193,22 +143,22 @@ BEGIN
     IF sharding.kind(rel) IS NULL THEN
         RAISE EXCEPTION
             'table % is a regular postgres table, you can only move shards of a citus table',
-            sharding.qualified(rel)
+            sharding.qualified_name(rel)
             USING ERRCODE = '0A000';
     ELSIF sharding.kind(rel) = 't' THEN
         RAISE EXCEPTION
             'table % is a reference table, moving shard of a reference table is not supported',
-            sharding.qualified(rel)
+            sharding.qualified_name(rel)
             USING ERRCODE = '0A000';
     ELSIF sharding.kind(rel) = 'l' THEN
         RAISE EXCEPTION 'table % is a local table, moving shard of a local table added to '
-            'metadata is currently not supported', sharding.qualified(rel)
+            'metadata is currently not supported', sharding.qualified_name(rel)
             USING ERRCODE = '0A000';
     END IF;
 END $$;
 
 -- 'auto' means logical replication, which must be able to name a row. Here every mode blocks
--- writes; but Citus's refusal is kept, so that a call that works here works there.
+-- writes; but Citus's refusal is saved, so that a call that works here works there.
 CREATE FUNCTION sharding.check_transfer_mode(rel oid, mode citus.shard_transfer_mode) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
@@ -327,7 +277,7 @@ BEGIN
     END IF;
     PERFORM sharding.check_transfer_mode(rel, shard_transfer_mode);
     PERFORM sharding.prepare_moves('citus_move_shard_placement');
-    PERFORM sharding.move(shard_id, source, target);
+    PERFORM sharding.move_shard(shard_id, source, target);
 END $$;
 
 -- The same, with the nodes named by number.

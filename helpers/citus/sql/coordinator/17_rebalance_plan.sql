@@ -9,7 +9,7 @@ SET check_function_bodies = off;  -- functions of later files are named here
 
 -- ---------------------------------------------------------------- strategies
 -- By number: a shard is a shard.
-CREATE FUNCTION sharding.cost_1(shard_id bigint) RETURNS real
+CREATE FUNCTION sharding.cost_by_shard_count(shard_id bigint) RETURNS real
 LANGUAGE sql STABLE AS $$
     SELECT 1::real
 $$;
@@ -23,7 +23,7 @@ LANGUAGE sql SET search_path = pg_catalog AS $$
 $$;
 
 INSERT INTO pg_catalog.pg_dist_rebalance_strategy
-VALUES ('by_shard_count', false, 'sharding.cost_1', 0, 0, 0),
+VALUES ('by_shard_count', false, 'sharding.cost_by_shard_count', 0, 0, 0),
        ('by_disk_size', true, 'sharding.cost_by_disk_size', 0.1, 0.01, 0.5);
 
 -- ---------------------------------------------------------------- the drawing board
@@ -31,7 +31,7 @@ VALUES ('by_shard_count', false, 'sharding.cost_1', 0, 0, 0),
 -- colocation group. "part" says in which order the groups are levelled: that in which their
 -- tables were distributed; the small ones, with fewer shards than there are nodes, come last and
 -- together, since none of them alone could reach every node.
-CREATE FUNCTION sharding.draw_plan(
+CREATE FUNCTION sharding.start_plan(
     rel regclass, excluded bigint[], only_node int, cost_function regproc
 ) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog SET client_min_messages = warning AS $$
@@ -78,7 +78,7 @@ $$;
 
 -- ---------------------------------------------------------------- the next move
 -- For a node that should hold no shards: the dearest of them goes to the emptiest node.
-CREATE FUNCTION sharding.next_emptying_move(of_part int)
+CREATE FUNCTION sharding.next_draining_move(of_part int)
 RETURNS TABLE (shardid bigint, source int, target int, target_node int)
 LANGUAGE sql SET search_path = pg_catalog AS $$
     SELECT s.shardid, giver.nodeid, taker.nodeid, taker.node
@@ -99,7 +99,7 @@ $$;
 -- them is out of it. With a gap between their loads, the fuller of the two carries less after the
 -- move by the shard's cost, or, when the taker becomes the fuller one, by what is left of the gap.
 -- That relief must be worth the effort: at least "improvement" times the cost.
-CREATE FUNCTION sharding.next_levelling_move(
+CREATE FUNCTION sharding.next_balancing_move(
     of_part int, band_low real, band_high real, improvement real
 ) RETURNS TABLE (shardid bigint, source int, target int, target_node int)
 LANGUAGE sql SET search_path = pg_catalog AS $$
@@ -150,7 +150,7 @@ BEGIN
     threshold := greatest(
         coalesce(threshold, strategy.default_threshold), strategy.minimum_threshold);
     improvement := coalesce(improvement, strategy.improvement_threshold);
-    PERFORM sharding.draw_plan(rel, excluded, only_node, strategy.shard_cost_function);
+    PERFORM sharding.start_plan(rel, excluded, only_node, strategy.shard_cost_function);
 
     FOR levelling, of_part IN
         SELECT DISTINCT step.levelling, p.part
@@ -167,13 +167,13 @@ BEGIN
                 EXIT WHEN moves >= max_moves;
                 SELECT *
                 INTO next_move
-                FROM sharding.next_levelling_move(of_part,
+                FROM sharding.next_balancing_move(of_part,
                     ((1.0 - threshold) * average)::real, ((1.0 + threshold) * average)::real,
                     improvement);
             ELSE
                 SELECT *
                 INTO next_move
-                FROM sharding.next_emptying_move(of_part);
+                FROM sharding.next_draining_move(of_part);
             END IF;
             EXIT WHEN next_move.shardid IS NULL;
             UPDATE pg_temp.sharding_plan p

@@ -18,21 +18,21 @@ CREATE TABLE sharding.stand_in (
 
 -- ---------------------------------------------------------------- before the command
 -- The schema in which a table waits while its stand-in has its name.
-CREATE FUNCTION sharding.aside(relid oid) RETURNS name
+CREATE FUNCTION sharding.aside_schema(relid oid) RETURNS name
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
     SELECT 'sharding_aside_' || relid
 $$;
 
 -- Put plain tables in the place of the distributed ones that the text mentions, and of those that
 -- their foreign keys refer to.
-CREATE FUNCTION sharding.put_stand_ins() RETURNS void
+CREATE FUNCTION sharding.create_stand_ins() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog SET client_min_messages = warning AS $$
 DECLARE
     named record;
     object sharding.shard_object;
     fk sharding.foreign_key;
     name text;
-    was_busy boolean := sharding.busy(true);
+    was_internal boolean := sharding.set_internal_ddl(true);
 BEGIN
     FOR named IN
         WITH mentioned AS (
@@ -53,9 +53,9 @@ BEGIN
     LOOP
         name := format('%I.%I', named.schemaname, named.relname);
         -- A schema for each: two tables of one name may be set aside at once, with their indexes.
-        EXECUTE format('CREATE SCHEMA %I', sharding.aside(named.relid));
+        EXECUTE format('CREATE SCHEMA %I', sharding.aside_schema(named.relid));
         EXECUTE format('ALTER TABLE %s SET SCHEMA %I',
-            named.relid::regclass, sharding.aside(named.relid));
+            named.relid::regclass, sharding.aside_schema(named.relid));
         EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING GENERATED)',
             name, named.relid::regclass);
         FOR object IN
@@ -65,7 +65,7 @@ BEGIN
               AND kind IN ('k', 'i')
             ORDER BY kind DESC, objid
         LOOP
-            EXECUTE sharding.add_key(object, object.name::name, name, false);
+            EXECUTE sharding.key_command(object, object.name::name, name, false);
         END LOOP;
         INSERT INTO sharding.stand_in
         VALUES (named.relid, name::regclass, named.schemaname, named.relname);
@@ -82,16 +82,16 @@ BEGIN
         WHERE theirs.stand_in IS NOT NULL
            OR sharding.kind(k.confrelid) IS DISTINCT FROM 'h'
     LOOP
-        EXECUTE sharding.declare_foreign_key(
+        EXECUTE sharding.foreign_key_command(
             fk, fk.conname, fk.conrelid::regclass::text, fk.confrelid::regclass::text);
     END LOOP;
-    PERFORM sharding.busy(was_busy);
+    PERFORM sharding.set_internal_ddl(was_internal);
 END $$;
 
 -- ---------------------------------------------------------------- after the command
 -- The foreign keys that the stand-ins have, or are referred to by, as if the real tables had them.
 -- They are taken off, so that the stand-ins can be dropped.
-CREATE FUNCTION sharding.take_foreign_keys() RETURNS sharding.foreign_key[]
+CREATE FUNCTION sharding.collect_stand_in_keys() RETURNS sharding.foreign_key[]
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     declared pg_constraint;
@@ -140,7 +140,7 @@ DECLARE
 BEGIN
     IF sharding.column_list(s.stand_in) <> sharding.column_list(s.real_oid) THEN
         RAISE EXCEPTION
-            'the teaching part cannot change columns and keys of "%" in one command', s.relname
+            'the teaching cluster cannot change columns and keys of "%" in one command', s.relname
             USING ERRCODE = '0A000',
                   HINT = 'Use two commands.';
     END IF;
@@ -190,7 +190,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
                    AND k.contype = 'p'
                    AND is_now.kind = 'k'),
                 '')
-            || sharding.add_key(is_now.object, is_now.name::name,
+            || sharding.key_command(is_now.object, is_now.name::name,
                 format('%I.%I', s.schemaname, s.relname), true) END
     FROM (
         SELECT kind, name
@@ -200,7 +200,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     ) was
     FULL JOIN (
         SELECT o AS object, o.kind, o.objid, o.name
-        FROM sharding.wanted(s.stand_in) o
+        FROM sharding.expected_objects(s.stand_in) o
         WHERE o.kind IN ('k', 'i')
     ) is_now ON is_now.name = was.name AND is_now.kind = was.kind
     WHERE was.name IS NULL
@@ -210,7 +210,7 @@ $$;
 
 -- Put the foreign keys that the command declared on record and on the shards, and take away those
 -- that it dropped. To be called while sharding.stand_in still tells which tables it was about.
-CREATE FUNCTION sharding.settle_foreign_keys(declared sharding.foreign_key[]) RETURNS void
+CREATE FUNCTION sharding.apply_foreign_keys(declared sharding.foreign_key[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     fk sharding.foreign_key;
@@ -261,20 +261,20 @@ BEGIN
 END $$;
 
 -- Read what was declared, put the real tables back, and bring the keys to them and their shards.
-CREATE FUNCTION sharding.take_stand_ins() RETURNS void
+CREATE FUNCTION sharding.apply_stand_ins() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog SET client_min_messages = warning AS $$
 DECLARE
     s sharding.stand_in;
     declared sharding.foreign_key[];
     commands text[] := '{}';
     command text;
-    was_busy boolean;
+    was_internal boolean;
 BEGIN
     IF NOT EXISTS (SELECT FROM sharding.stand_in) THEN
         RETURN;
     END IF;
-    was_busy := sharding.busy(true);
-    declared := sharding.take_foreign_keys();
+    was_internal := sharding.set_internal_ddl(true);
+    declared := sharding.collect_stand_in_keys();
     FOR s IN
         SELECT *
         FROM sharding.stand_in
@@ -288,12 +288,12 @@ BEGIN
     LOOP
         EXECUTE format('DROP TABLE %s', s.stand_in::regclass);
         EXECUTE format('ALTER TABLE %s SET SCHEMA %I', s.real_oid::regclass, s.schemaname);
-        EXECUTE format('DROP SCHEMA %I', sharding.aside(s.real_oid));
+        EXECUTE format('DROP SCHEMA %I', sharding.aside_schema(s.real_oid));
     END LOOP;
     FOREACH command IN ARRAY commands LOOP
         EXECUTE command;
     END LOOP;
-    PERFORM sharding.settle_foreign_keys(declared);
+    PERFORM sharding.apply_foreign_keys(declared);
     DELETE FROM sharding.stand_in;
-    PERFORM sharding.busy(was_busy);
+    PERFORM sharding.set_internal_ddl(was_internal);
 END $$;

@@ -9,7 +9,7 @@ SET check_function_bodies = off;  -- functions of later files are named here
 -- ---------------------------------------------------------------- one difference, one shard
 -- The command for an object that is new. Each of these three returns '' where nothing is to be
 -- done.
-CREATE FUNCTION sharding.object_came(
+CREATE FUNCTION sharding.added_object_command(
     rel oid, is_now sharding.shard_object, shard text, shardid bigint
 ) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
@@ -18,7 +18,7 @@ DECLARE
     command text;
 BEGIN
     is_now.suffixed := is_now.kind IN ('k', 'i');
-    command := sharding.add_object(is_now, shard, shardid);
+    command := sharding.object_command(is_now, shard, shardid);
     IF is_now.kind <> 'c' THEN
         RETURN command;
     END IF;
@@ -43,7 +43,7 @@ END $$;
 
 -- The command for an object that is gone. With a dropped column its indexes, constraints and NOT
 -- NULL may have gone already: hence IF EXISTS.
-CREATE FUNCTION sharding.object_went(
+CREATE FUNCTION sharding.removed_object_command(
     rel oid, was sharding.shard_object, shard text, shardid bigint
 ) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
@@ -74,7 +74,7 @@ BEGIN
 END $$;
 
 -- The command for an object that is different now.
-CREATE FUNCTION sharding.object_changed(
+CREATE FUNCTION sharding.changed_object_command(
     rel oid, was sharding.shard_object, is_now sharding.shard_object, shard text, shardid bigint
 ) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
@@ -117,7 +117,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     named sharding.table_name;
     placement record;
-    was_busy boolean := sharding.busy(true);
+    was_internal boolean := sharding.set_internal_ddl(true);
 BEGIN
     SELECT *
     INTO named
@@ -126,8 +126,8 @@ BEGIN
     FOR placement IN
         SELECT s.shardid, d.nodeid, d.groupid,
             sharding.kind(rel) = 't' AND d.groupid <> 0 AS is_copy,
-            sharding.with_id(named.relname, s.shardid) AS old_shard,
-            sharding.with_id(new_name, s.shardid) AS new_shard
+            sharding.name_with_shard_id(named.relname, s.shardid) AS old_shard,
+            sharding.name_with_shard_id(new_name, s.shardid) AS new_shard
         FROM pg_dist_shard s
         JOIN pg_dist_placement USING (shardid)
         JOIN pg_dist_node d USING (groupid)
@@ -136,11 +136,11 @@ BEGIN
     LOOP
         -- the shard itself
         IF placement.groupid <> 0 AND placement.old_shard <> placement.new_shard THEN
-            PERFORM sharding.node_run(placement.nodeid, format('ALTER TABLE %I.%I RENAME TO %I',
+            PERFORM sharding.run_on_node(placement.nodeid, format('ALTER TABLE %I.%I RENAME TO %I',
                 named.schemaname, placement.old_shard, placement.new_shard));
         END IF;
         IF placement.groupid <> 0 AND named.schemaname <> new_schema THEN
-            PERFORM sharding.node_run(placement.nodeid, format(
+            PERFORM sharding.run_on_node(placement.nodeid, format(
                 'CREATE SCHEMA IF NOT EXISTS %I; ALTER TABLE %I.%I SET SCHEMA %1$I',
                 new_schema, named.schemaname, placement.new_shard));
         END IF;
@@ -162,7 +162,7 @@ BEGIN
     SET schemaname = new_schema,
         relname = new_name
     WHERE relid = rel;
-    PERFORM sharding.busy(was_busy);
+    PERFORM sharding.set_internal_ddl(was_internal);
 END $$;
 
 -- Bring one table's shards, and the record of their shape, to what the catalogs say now.
@@ -185,7 +185,7 @@ BEGIN
             WHERE relid = rel
               AND kind IN ('c', 'n', 'k', 'i')
         ) o
-        FULL JOIN sharding.wanted(rel) w ON w.kind = o.kind AND w.objid = o.objid
+        FULL JOIN sharding.expected_objects(rel) w ON w.kind = o.kind AND w.objid = o.objid
         WHERE (o.name, o.definition) IS DISTINCT FROM (w.name, w.definition)
         ORDER BY w.objid IS NOT NULL,
             CASE WHEN w.objid IS NULL
@@ -200,13 +200,13 @@ BEGIN
             SELECT *
             FROM sharding.worker_shards(rel)
         LOOP
-            PERFORM sharding.node_run(target.nodeid,
+            PERFORM sharding.run_on_node(target.nodeid,
                 CASE WHEN was.objid IS NULL
-                     THEN sharding.object_came(rel, is_now, target.shard, target.shardid)
+                     THEN sharding.added_object_command(rel, is_now, target.shard, target.shardid)
                      WHEN is_now.objid IS NULL
-                     THEN sharding.object_went(rel, was, target.shard, target.shardid)
-                     ELSE sharding.object_changed(rel, was, is_now, target.shard, target.shardid)
-                     END);
+                     THEN sharding.removed_object_command(rel, was, target.shard, target.shardid)
+                     ELSE sharding.changed_object_command(
+                         rel, was, is_now, target.shard, target.shardid) END);
         END LOOP;
         DELETE FROM sharding.shard_object
         WHERE relid = rel

@@ -8,7 +8,7 @@ SET check_function_bodies = off;  -- functions of later files are named here
 -- ---------------------------------------------------------------- sizes
 -- The size of a shard, on one node or on the first that has it, by the size function that "how"
 -- names. NULL: the node does not answer.
-CREATE FUNCTION sharding.size_of(shard_id bigint, how text, on_group int DEFAULT NULL)
+CREATE FUNCTION sharding.placement_size(shard_id bigint, how text, on_group int DEFAULT NULL)
 RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
@@ -31,7 +31,7 @@ BEGIN
     END IF;
     query := format('SELECT %I(%L::regclass)', how, place.name);
     IF place.groupid <> 0 THEN
-        RETURN sharding.node_ask(place.nodeid, query);
+        RETURN sharding.query_node(place.nodeid, query);
     END IF;
     EXECUTE query INTO size;
     RETURN size;
@@ -43,7 +43,7 @@ END $$;
 -- The size of a shard with its indexes.
 CREATE FUNCTION sharding.shard_size(shard_id bigint) RETURNS bigint
 LANGUAGE sql AS $$
-    SELECT sharding.size_of(shard_id, 'pg_total_relation_size')
+    SELECT sharding.placement_size(shard_id, 'pg_total_relation_size')
 $$;
 
 -- The size of a table: of all its placements.
@@ -57,7 +57,7 @@ BEGIN
             USING ERRCODE = '42P16';
     END IF;
     RETURN (
-        SELECT coalesce(sum(sharding.size_of(p.shardid, how, p.groupid)), 0)
+        SELECT coalesce(sum(sharding.placement_size(p.shardid, how, p.groupid)), 0)
         FROM pg_dist_shard s
         JOIN pg_dist_placement p USING (shardid)
         WHERE s.logicalrelid = rel);
@@ -94,7 +94,7 @@ $$;
 
 -- ---------------------------------------------------------------- views
 -- What sharding.kind says, in words.
-CREATE FUNCTION sharding.kind_in_words(rel oid) RETURNS text
+CREATE FUNCTION sharding.kind_name(rel oid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     SELECT CASE sharding.kind(rel)
            WHEN 'h' THEN 'distributed'
@@ -107,7 +107,7 @@ SET allow_system_table_mods = on;
 -- One row for each table.
 CREATE VIEW public.citus_tables AS
 SELECT p.logicalrelid AS table_name,
-    sharding.kind_in_words(p.logicalrelid) AS citus_table_type,
+    sharding.kind_name(p.logicalrelid) AS citus_table_type,
     coalesce(column_to_column_name(p.logicalrelid, p.partkey), '<none>') AS distribution_column,
     p.colocationid AS colocation_id,
     pg_size_pretty(sharding.table_size(p.logicalrelid, 'pg_total_relation_size')) AS table_size,
@@ -123,7 +123,7 @@ CREATE VIEW pg_catalog.citus_shards AS
 SELECT s.logicalrelid AS table_name,
     s.shardid,
     shard_name(s.logicalrelid, s.shardid) AS shard_name,
-    sharding.kind_in_words(s.logicalrelid) AS citus_table_type,
+    sharding.kind_name(s.logicalrelid) AS citus_table_type,
     p.colocationid AS colocation_id,
     d.nodename,
     d.nodeport,
