@@ -1,11 +1,12 @@
--- The event triggers: what happens before a command, after it, and when something was dropped.
+-- The event triggers: what runs before a DDL command, after it, and when something was dropped.
 --
--- Here 16 and 17 are put to work. Every trigger does nothing while this part itself is busy.
+-- They call the functions of 12_ddl_on_shards.sql and 13_ddl_stand_ins.sql, and do nothing for the
+-- DDL of these scripts.
 
-SET check_function_bodies = off;  -- functions of later files are named here
+SET check_function_bodies = off;  -- functions may call functions of later files
 
--- ---------------------------------------------------------------- before
--- Commands that may declare or drop a key get their stand-ins.
+-- ---------------------------------------------------------------- before a command
+-- Create stand-ins for a command that may declare or drop a key.
 CREATE FUNCTION sharding.on_ddl_start() RETURNS event_trigger
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
@@ -20,9 +21,8 @@ CREATE EVENT TRIGGER sharding_ddl_start ON ddl_command_start
     WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE INDEX')
     EXECUTE FUNCTION sharding.on_ddl_start();
 
--- ---------------------------------------------------------------- after
--- A local table with a foreign key to a reference table becomes known to the metadata, as with
--- Citus: so that the reference table's other half is on record.
+-- ---------------------------------------------------------------- after a command
+-- Add local tables with a foreign key to a reference table to the metadata, as Citus does.
 CREATE FUNCTION sharding.register_local_tables() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
@@ -49,7 +49,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- Stand-ins give way, then the shards follow what changed.
+-- Replace the stand-ins, then change the shards.
 CREATE FUNCTION sharding.on_ddl_end() RETURNS event_trigger
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
@@ -80,9 +80,10 @@ CREATE EVENT TRIGGER sharding_ddl_end ON ddl_command_end
                  'CREATE TRIGGER', 'ALTER SCHEMA')
     EXECUTE FUNCTION sharding.on_ddl_end();
 
--- ---------------------------------------------------------------- dropped
--- A foreign key on record stops a DROP without CASCADE, as a declared one would.
-CREATE FUNCTION sharding.check_drop(gone oid[]) RETURNS void
+-- ---------------------------------------------------------------- after a DROP
+-- Refuse DROP without CASCADE if a stored foreign key refers to the table, as PostgreSQL does for a
+-- declared one.
+CREATE FUNCTION sharding.check_drop(dropped_tables oid[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     blocked record;
@@ -107,7 +108,7 @@ BEGIN
     INTO blocked
     FROM dropped
     JOIN sharding.foreign_key k ON k.confrelid = dropped.objid
-    WHERE NOT k.conrelid = ANY (gone);
+    WHERE NOT k.conrelid = ANY (dropped_tables);
     IF blocked.detail IS NOT NULL THEN
         RAISE EXCEPTION 'cannot drop table % because other objects depend on it', blocked.name
             USING ERRCODE = '2BP01',
@@ -116,11 +117,11 @@ BEGIN
     END IF;
 END $$;
 
--- The shards go with the table.
+-- Drop the shards of a dropped table.
 CREATE FUNCTION sharding.on_drop() RETURNS event_trigger
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
-    gone oid[];
+    dropped_tables oid[];
     rel oid;
     was_internal boolean;
 BEGIN
@@ -128,13 +129,13 @@ BEGIN
         RETURN;
     END IF;
     was_internal := sharding.set_internal_ddl(true);
-    gone := ARRAY(
+    dropped_tables := ARRAY(
         SELECT objid
         FROM pg_event_trigger_dropped_objects()
         WHERE object_type = 'table'
           AND objsubid = 0);
-    PERFORM sharding.check_drop(gone);
-    FOREACH rel IN ARRAY gone LOOP
+    PERFORM sharding.check_drop(dropped_tables);
+    FOREACH rel IN ARRAY dropped_tables LOOP
         DELETE FROM sharding.foreign_key
         WHERE rel IN (conrelid, confrelid);
         IF sharding.kind(rel) IS NOT NULL THEN

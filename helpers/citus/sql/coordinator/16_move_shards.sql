@@ -1,12 +1,12 @@
--- Moving shards: copy to the other node, switch, and leave the old copy for a later clean-up.
+-- Moving shards: copy the rows to the other node, switch, and drop the old placement later.
 --
--- Writers are kept away while the rows are copied; readers go on all the time. The switch is a
--- change in the coordinator's catalogs, so it comes into force with the commit, for every session
--- at once. Whatever fails before, the old placement is in force; whatever fails later, the new one.
+-- Writes wait while the rows are copied; reads continue. The switch changes the coordinator's
+-- catalogs, so it takes effect for every session when the transaction commits. Until then the old
+-- placement is used; afterwards, the new one.
 
-SET check_function_bodies = off;  -- functions of later files are named here
+SET check_function_bodies = off;  -- functions may call functions of later files
 
--- For students: clean up now.
+-- Drop the old placements now.
 CREATE PROCEDURE pg_catalog.citus_cleanup_orphaned_resources()
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -17,8 +17,8 @@ BEGIN
     END IF;
 END $$;
 
--- ---------------------------------------------------------------- one shard and its peers
--- What every move needs first: a fresh picture, no writers, no leftovers in the way.
+-- ---------------------------------------------------------------- one shard with its peers
+-- Do what every move needs first: check the snapshot, block writes, drop old placements.
 CREATE FUNCTION sharding.prepare_moves(what text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
@@ -27,8 +27,7 @@ BEGIN
     PERFORM sharding.drop_old_placements();
 END $$;
 
--- Make a copy of a shard on the target node, with its rows, and put the old one on the list of
--- what is to be cleaned up.
+-- Create a shard on the target node, copy its rows, and list the old placement for dropping.
 CREATE FUNCTION sharding.copy_shard(
     shard pg_dist_shard, source pg_dist_node, target pg_dist_node
 ) RETURNS void
@@ -46,8 +45,8 @@ BEGIN
     WHERE relid = rel;
     name := sharding.name_with_shard_id(named.relname, shard.shardid);
 
-    -- The leftover of an earlier move may stand in the way. A table that is not on the list is
-    -- somebody else's: then the move fails.
+    -- An old placement of an earlier move may have the name. If a table that is not in the list has
+    -- it, the move fails.
     DELETE FROM pg_dist_cleanup
     WHERE object_name = full_name
       AND node_group_id = target.groupid;
@@ -59,7 +58,7 @@ BEGIN
         coalesce(sharding.type_commands(rel), '')
         || sharding.create_shard_commands(rel, shard.shardid, first));
 
-    -- a foreign table for the new placement, only for as long as the copy takes
+    -- a foreign table for the new placement, dropped after the copy
     EXECUTE format('CREATE FOREIGN TABLE sharding.incoming (LIKE %s INCLUDING GENERATED)
                         SERVER %I OPTIONS (schema_name %L, table_name %L)',
         rel::regclass, 'worker_' || target.nodeid, named.schemaname, name);
@@ -71,10 +70,10 @@ BEGIN
     VALUES (full_name, source.groupid, format('shards.%I', name)::regclass);
 END $$;
 
--- Point a shard's foreign table at another server. PostgreSQL has no command for that, and to
--- detach and attach the partition would mean dropping the table's keys; so the catalog rows are
--- changed. The touched pg_class row makes every session plan anew. No lock that readers would
--- notice is needed: the old placement stays until they are done (see clean_up).
+-- Set a shard's foreign table to another server. PostgreSQL has no command for this, and detaching
+-- and attaching the partition would require dropping the table's keys; so this changes the catalog
+-- rows. Updating the pg_class row makes every session plan again. Reads need not be blocked: the
+-- old placement stays until they have finished (see drop_old_placements).
 CREATE FUNCTION sharding.repoint_foreign_table(shard_table regclass, server name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog SET allow_system_table_mods = on AS $$
 DECLARE
@@ -93,7 +92,7 @@ BEGIN
     WHERE oid = shard_table;
 END $$;
 
--- Move a shard and those colocated with it: the copies, then their foreign keys, then the switch.
+-- Move a shard and its colocated shards: copy them, add their foreign keys, then switch.
 CREATE FUNCTION sharding.move_shard(shard_id bigint, source pg_dist_node, target pg_dist_node)
 RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog SET client_min_messages = warning AS $$
@@ -135,8 +134,8 @@ BEGIN
     PERFORM sharding.set_internal_ddl(was_internal);
 END $$;
 
--- ---------------------------------------------------------------- what a student calls
--- Shards of distributed tables can be moved, no others. (No table given: nothing to refuse.)
+-- ---------------------------------------------------------------- the calls
+-- Refuse to move shards of a table that is not distributed. STRICT: without a table, do nothing.
 CREATE FUNCTION sharding.check_movable(rel regclass) RETURNS void
 LANGUAGE plpgsql STRICT SET search_path = pg_catalog AS $$
 BEGIN
@@ -157,8 +156,8 @@ BEGIN
     END IF;
 END $$;
 
--- 'auto' means logical replication, which must be able to name a row. Here every mode blocks
--- writes; but Citus's refusal is saved, so that a call that works here works there.
+-- Refuse the mode 'auto' for tables without a replica identity. In Citus it means logical
+-- replication; here every mode blocks writes, but a call that works here must work there.
 CREATE FUNCTION sharding.check_transfer_mode(rel oid, mode citus.shard_transfer_mode) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
@@ -191,7 +190,7 @@ BEGIN
     END IF;
 END $$;
 
--- The node that a shard is to be moved to.
+-- Return the node to which a shard is moved. Raises an error if it cannot have shards.
 CREATE FUNCTION sharding.target_node(host text, port int) RETURNS pg_dist_node
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
@@ -223,7 +222,7 @@ BEGIN
     RETURN node;
 END $$;
 
--- Move one shard, with its peers.
+-- Move a shard and its colocated shards from one node to another.
 CREATE FUNCTION pg_catalog.citus_move_shard_placement(
     shard_id bigint, source_node_name text, source_node_port int,
     target_node_name text, target_node_port int,
@@ -280,7 +279,7 @@ BEGIN
     PERFORM sharding.move_shard(shard_id, source, target);
 END $$;
 
--- The same, with the nodes named by number.
+-- The same, with the nodes given by id.
 CREATE FUNCTION pg_catalog.citus_move_shard_placement(
     shard_id bigint, source_node_id int, target_node_id int,
     transfer_mode citus.shard_transfer_mode DEFAULT 'auto'
