@@ -86,7 +86,7 @@ def memory(servers: EmbeddedServers) -> float:
     Where the system does not tell (macOS), the sum of what each process holds alone.
     """
     total = 0
-    names = [path.name for path in servers.home.path.glob("postgres/*") if path.is_dir()]
+    names = [path.name for path in servers.folder.path.glob("postgres/*") if path.is_dir()]
     for name in (*names, "mongo", "redis"):
         for process in servers.server(name).processes():
             held = process.memory_full_info()

@@ -11,7 +11,13 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from helpers.citus.cluster_databases import Node, drop_database, has_citus, make_all_ready, nodes_of
+from helpers.citus.cluster_databases import (
+    Node,
+    drop_database,
+    has_citus,
+    nodes_of,
+    prepare_databases,
+)
 from helpers.embedded import EmbeddedServers
 from helpers.settings import Addresses, Settings, load_settings
 from helpers.shop import locate
@@ -95,7 +101,7 @@ class Cluster:
         """Give an empty database with ``workers`` workers registered; drop it afterwards."""
         database = Database(self.nodes, f"{self.name}_{next(self._numbers)}")
         try:
-            make_all_ready(self.nodes, database.name, citus=self.citus)
+            prepare_databases(self.nodes, database.name, citus=self.citus)
             if workers:
                 database.register(workers)
             yield database

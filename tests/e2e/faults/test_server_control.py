@@ -219,7 +219,7 @@ def test_all_is_restored_when_the_practising_process_dies(
     practising = subprocess.Popen(
         [sys.executable, "-c", PRACTISING],
         cwd=PROJECT,
-        env=environ(running.settings.home),
+        env=environ(running.settings.data_folder),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -236,7 +236,7 @@ def test_all_is_restored_when_the_practising_process_dies(
 
 
 def open_lock(servers: EmbeddedServers) -> AbstractContextManager[int]:
-    return only_one(servers.home.path / LOCK, wait_seconds=120)
+    return only_one(servers.folder.path / LOCK, wait_seconds=120)
 
 
 def test_two_drills_at_once_exclude_each_other(running: EmbeddedServers, shop: Stores) -> None:
@@ -246,7 +246,7 @@ def test_two_drills_at_once_exclude_each_other(running: EmbeddedServers, shop: S
             inject_faults(shop, settings=running.settings, wait_seconds=0.2),
         ):
             pytest.fail("two drills at once")
-        done = call(running.settings.home, "drill", "stop", "redis")
+        done = call(running.settings.data_folder, "drill", "stop", "redis")
         assert (done.returncode, done.stdout) == (2, "")
         assert f"by process {os.getpid()}" in done.stderr
         assert states(running) == RUNNING
@@ -316,7 +316,7 @@ def test_a_store_whose_server_is_away_is_named(drills: FaultInjection) -> None:
 
 
 def test_commands_do_the_same_and_leave_it_so(running: EmbeddedServers) -> None:
-    home, name = running.settings.home, "redis"
+    home, name = running.settings.data_folder, "redis"
     for action, state in [
         ("freeze", "frozen"),
         ("thaw", "running"),
@@ -334,6 +334,6 @@ def test_commands_do_the_same_and_leave_it_so(running: EmbeddedServers) -> None:
 
 
 def test_commands_say_where_nothing_runs(own_servers: EmbeddedServers) -> None:
-    done = call(own_servers.settings.home, "drill", "stop", "redis")
+    done = call(own_servers.settings.data_folder, "drill", "stop", "redis")
     assert (done.returncode, done.stdout) == (2, "")
     assert "No servers are running" in done.stderr

@@ -38,7 +38,7 @@ def temporary_home() -> Iterator[Path]:
 def temporary_servers() -> Iterator[EmbeddedServers]:
     """Yield servers of a test's own, not started, of the PostgreSQL that all tests are of."""
     with temporary_home() as home:
-        settings = replace(load_settings(), home=home, addresses=None, durable=False)
+        settings = replace(load_settings(), data_folder=home, addresses=None, durable=False)
         servers = EmbeddedServers(settings)
         try:
             yield servers

@@ -110,7 +110,7 @@ def test_databases_are_made_empty_on_every_node_and_leave_others_alone(
             made.redis.set("thing", "1")
     assert stores.postgres.execute("SELECT to_regclass('kept')").fetchone() == ("kept",)
     assert stores.mongo.kept.count_documents({}) == 1
-    assert not given.home.is_dir(), "no server of our own was started"
+    assert not given.data_folder.is_dir(), "no server of our own was started"
 
 
 def test_workers_that_no_address_names_are_asked_of_the_coordinator(
@@ -159,7 +159,7 @@ def test_a_further_worker_is_one_that_the_addresses_name(
     further = Node("postgresql://u@127.0.0.1:1/d", "127.0.0.1", 1)
     named = replace(addresses, workers=(*addresses.workers, further.url))
     assert find_nodes(named)[-1] == further
-    assert find_nodes(named, spare=False) == nodes_of(addresses)
+    assert find_nodes(named, include_unregistered=False) == nodes_of(addresses)
     with pytest.raises(SettingsError, match="POSTGRES_WORKER_URLS names no further one"):
         start_worker(shared)
 

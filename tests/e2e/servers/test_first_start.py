@@ -16,9 +16,9 @@ import psycopg
 import pytest
 
 from helpers.embedded import EmbeddedServers
-from helpers.embedded.data_folder import Memory
+from helpers.embedded.data_folder import SavedState
+from helpers.embedded.mongo_valkey_servers import ValkeyServer
 from helpers.embedded.postgres_server import PostgresNode
-from helpers.embedded.valkey_server import ValkeyServer
 from helpers.errors import ServerError
 from helpers.settings import DATABASE, PROJECT, Settings
 from helpers.shop import locate
@@ -30,12 +30,12 @@ pytestmark = pytest.mark.servers
 
 def _exists(*patterns: str) -> Callable[[EmbeddedServers], bool]:
     return lambda servers: any(
-        file for pattern in patterns for file in servers.settings.home.glob(pattern)
+        file for pattern in patterns for file in servers.settings.data_folder.glob(pattern)
     )
 
 
 def _creates_databases(servers: EmbeddedServers) -> bool:
-    if servers.home.read() is None:
+    if servers.folder.read() is None:
         return False
     try:
         url = servers.server("worker1").url  # type: ignore[attr-defined]
@@ -48,7 +48,7 @@ def _creates_databases(servers: EmbeddedServers) -> bool:
 
 def _start_and_kill(servers: EmbeddedServers, reached: Callable[[EmbeddedServers], bool]) -> None:
     """Start the servers in another process, and kill that one as soon as it has come so far."""
-    home = servers.settings.home
+    home = servers.settings.data_folder
     first = subprocess.Popen(
         command("up"), cwd=PROJECT, env=environ(home), stdout=subprocess.DEVNULL
     )
@@ -73,7 +73,7 @@ def _assert_one_set(home: Path) -> None:
 def test_two_starts_after_one_that_was_killed_give_one_set_and_reset_deletes_all(
     own_servers: EmbeddedServers,
 ) -> None:
-    home = own_servers.settings.home
+    home = own_servers.settings.data_folder
     _start_and_kill(own_servers, _exists("postgres/new-*", "postgres/worker1"))
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(lambda _: run(home, "up"), range(2)))
@@ -101,12 +101,12 @@ def test_a_start_that_is_killed_is_completed_by_the_next(
     """Wherever the first start is cut short, the second one gives exactly one set of servers."""
     _start_and_kill(own_servers, reached)
     locate(own_servers.settings)
-    _assert_one_set(own_servers.settings.home)
+    _assert_one_set(own_servers.settings.data_folder)
 
 
 @pytest.mark.verify
 def test_another_worker_is_added_and_remembered(own_servers: EmbeddedServers) -> None:
-    home = own_servers.settings.home
+    home = own_servers.settings.data_folder
     assert call(home, "up", "--workers", "1").returncode == 0
     assert call(home, "up", "--workers", "2").returncode == 0
     status = json.loads(call(home, "status", "--json").stdout)
@@ -117,7 +117,7 @@ def test_another_worker_is_added_and_remembered(own_servers: EmbeddedServers) ->
 
 
 def test_no_workers_are_refused(own_servers: EmbeddedServers) -> None:
-    done = call(own_servers.settings.home, "up", "--workers", "0")
+    done = call(own_servers.settings.data_folder, "up", "--workers", "0")
     assert done.returncode == 2
     assert "0 workers make no cluster" in done.stderr
 
@@ -125,7 +125,7 @@ def test_no_workers_are_refused(own_servers: EmbeddedServers) -> None:
 def test_a_directory_of_another_format_is_refused_and_can_be_reset(
     own_servers: EmbeddedServers,
 ) -> None:
-    home = own_servers.settings.home
+    home = own_servers.settings.data_folder
     home.mkdir(mode=0o700)
     (home / "servers.json").write_text('{"format": 99}')
     for name in ("up", "status", "products"):
@@ -138,7 +138,7 @@ def test_a_directory_of_another_format_is_refused_and_can_be_reset(
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1, "unknown": 2}'])
 def test_a_damaged_memory_is_refused(text: str, own_servers: EmbeddedServers) -> None:
-    home = own_servers.settings.home
+    home = own_servers.settings.data_folder
     home.mkdir(mode=0o700)
     (home / "servers.json").write_text(text)
     with pytest.raises(ServerError, match=r"damaged|another version"):
@@ -146,7 +146,7 @@ def test_a_damaged_memory_is_refused(text: str, own_servers: EmbeddedServers) ->
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(own_servers: EmbeddedServers) -> None:
-    home = own_servers.settings.home
+    home = own_servers.settings.data_folder
     home.mkdir()
     (home / "thesis.txt").write_text("three years of work")
     for name in ("up", "reset"):
@@ -183,13 +183,13 @@ def test_a_server_that_fails_is_explained_by_its_log(
     server.log.write_text(f"starting\n{log}\n" if log else "")
     with pytest.raises(ServerError, match=expected):
         server.fail("could not be prepared", 0)
-    own_servers.home.write(Memory())
+    own_servers.folder.write(SavedState())
 
 
 def test_a_full_disk_is_named_even_where_no_log_could_be_written(
     own_servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own_servers.settings.home.mkdir()
+    own_servers.settings.data_folder.mkdir()
     usage = shutil.disk_usage("/")._replace(free=5 * 2**20)
     monkeypatch.setattr("helpers.embedded.server.shutil.disk_usage", lambda _: usage)
     with pytest.raises(ServerError, match="only 5 MiB are free on its disk"):

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from helpers.embedded import EmbeddedServers
-from helpers.embedded.mongo_server import DocumentServer
+from helpers.embedded.mongo_valkey_servers import DocumentServer
 from helpers.embedded.postgres_server import PostgresNode
 from helpers.errors import ServerError
 from helpers.shop import open_shop
@@ -57,7 +57,7 @@ def emptied(running: EmbeddedServers) -> Iterator[EmbeddedServers]:
 def test_products_and_status_give_the_same_answer_after_every_server_was_killed(
     emptied: EmbeddedServers,
 ) -> None:
-    home = emptied.settings.home
+    home = emptied.settings.data_folder
     assert call(home, "seed", "--products", "5").returncode == 0
     for arguments in (["products", "--json"], ["status", "--json"]):
         before = call(home, *arguments)
@@ -81,7 +81,7 @@ def test_a_postmaster_whose_number_went_to_another_process_heals(running: Embedd
 
 
 def test_down_leaves_no_process_and_data_and_ports_survive(running: EmbeddedServers) -> None:
-    home = running.settings.home
+    home = running.settings.data_folder
     before = running.up()
     with open_shop(running.settings) as stores:
         stores.redis.set("survivor", "yes")
@@ -95,13 +95,13 @@ def test_down_leaves_no_process_and_data_and_ports_survive(running: EmbeddedServ
     assert up.returncode == 0, up.stderr
     with open_shop(running.settings) as stores:
         assert stores.redis.getdel("survivor") == "yes"
-    assert running.running() == (before, running.home.read().prepared)  # type: ignore[union-attr]
+    assert running.running() == (before, running.folder.read().prepared)  # type: ignore[union-attr]
 
 
 def test_only_the_owner_gets_in(running: EmbeddedServers) -> None:
     """Loopback only, a password everywhere, and no secret that another user may read."""
     addresses = running.up()
-    home = running.settings.home
+    home = running.settings.data_folder
     for pid in pids(running).values():
         for connection in psutil.Process(pid).net_connections("inet"):
             assert connection.laddr.ip == "127.0.0.1"
@@ -159,7 +159,7 @@ def test_a_port_in_use_is_named(running: EmbeddedServers) -> None:
     with _OtherProgram(("127.0.0.1", server.port), socketserver.BaseRequestHandler) as other:
         serving = threading.Thread(target=other.serve_forever, args=[0.01])
         serving.start()
-        done = call(running.settings.home, "up")
+        done = call(running.settings.data_folder, "up")
         other.shutdown()
         serving.join()
     assert done.returncode == 2

@@ -28,8 +28,8 @@ def test_they_are_others_than_the_course_s_and_end_where_the_block_raises() -> N
 
     def work() -> None:
         with start_temporary_servers() as servers:
-            homes.append(servers.home.path)
-            assert servers.home.path != load_settings().home
+            homes.append(servers.folder.path)
+            assert servers.folder.path != load_settings().data_folder
             with open_shop(servers.settings) as stores:
                 assert stores.postgres.execute("SELECT 1").fetchone() == (1,)
             assert set(pids(servers)) == set(NAMES)
@@ -44,7 +44,7 @@ def test_they_are_others_than_the_course_s_and_end_where_the_block_raises() -> N
 @pytest.mark.verify
 def test_what_is_broken_there_is_whole_elsewhere_and_gone_after_the_block(stores: Stores) -> None:
     with temporary_shop() as drills:
-        folder = drills._servers._servers.home.path.parent  # type: ignore[attr-defined]
+        folder = drills._servers._servers.folder.path.parent  # type: ignore[attr-defined]
         seed(drills.stores, 3, orders=False)
         for name in NAMES:
             drills.kill(name)
@@ -63,7 +63,7 @@ from helpers.faults import temporary_shop
 with temporary_shop() as drills:
     drills.freeze("mongo")
     drills.kill("redis")
-    print(drills._servers._servers.home.path.parent, flush=True)
+    print(drills._servers._servers.folder.path.parent, flush=True)
     time.sleep(600)
 """
 

@@ -15,9 +15,9 @@ import psutil
 import pytest
 import redis
 
-from helpers.embedded import server_processes
+from helpers.embedded.cleanup_process import delete_with_processes
 from helpers.embedded.data_folder import is_free
-from helpers.embedded.server_cleanup import clear_away
+from helpers.embedded.server import input_pipe
 from helpers.embedded.temporary_valkey import TemporaryValkey, temporary_valkey
 from helpers.errors import ServerError
 from helpers.settings import PROJECT
@@ -35,7 +35,7 @@ def _client(url: str) -> redis.Redis:
 
 def _assert_gone(spare: TemporaryValkey) -> None:
     assert spare.processes() == []
-    assert not spare.home.path.exists()
+    assert not spare.folder.path.exists()
     assert is_free(spare.port)
 
 
@@ -106,10 +106,10 @@ def test_only_this_machine_gets_in_and_only_with_the_password() -> None:
             assert password not in " ".join(process.cmdline())
             for connection in psutil.Process(process.pid).net_connections("inet"):
                 assert connection.laddr.ip == "127.0.0.1"
-        for file in spare.home.path.rglob("*"):
+        for file in spare.folder.path.rglob("*"):
             assert not file.is_file() or password.encode() not in file.read_bytes()
         assert password not in repr(spare)
-        assert not spare.home.path.stat().st_mode & 0o077
+        assert not spare.folder.path.stat().st_mode & 0o077
 
 
 def test_several_run_side_by_side() -> None:
@@ -148,12 +148,12 @@ def test_a_port_that_was_taken_meanwhile_is_named() -> None:
 
 
 def test_clearing_away_what_is_gone_is_harmless(tmp_path: Path) -> None:
-    clear_away(tmp_path / "gone")
+    delete_with_processes(tmp_path / "gone")
 
 
 def test_what_a_server_reads_is_complete_before_it_is_started() -> None:
     """One that read the half of its settings would start on another port, without its password."""
-    with server_processes._input("port 1\n", close=True) as source:
+    with input_pipe("port 1\n", close=True) as source:
         assert [os.read(source, 100), os.read(source, 100)] == [b"port 1\n", b""]
 
 
@@ -161,7 +161,7 @@ _MAKER = """
 import time
 from helpers.embedded.temporary_valkey import temporary_valkey
 with temporary_valkey() as spare:
-    print(spare.home.path, spare.processes()[0].pid, flush=True)
+    print(spare.folder.path, spare.processes()[0].pid, flush=True)
     time.sleep(600)
 """
 
