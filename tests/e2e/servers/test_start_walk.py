@@ -1,0 +1,58 @@
+"""A reader who follows ``python -m helpers up`` opens few files."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from helpers.embedded import EmbeddedServers
+from helpers.settings import PROJECT
+from tests.e2e.servers.driving import call
+from tests.repository.naming import walks
+
+pytestmark = pytest.mark.servers
+
+MOST_FILES = 10
+
+# A step that only hands over, files about connecting, and what prints the result.
+_MAIN = "helpers/__main__.py"
+_NOT_COUNTED = (
+    "helpers/stores/",
+    "helpers/embedded/system_accounts.py",
+    "helpers/cli/drill.py",
+    "helpers/shop/status.py",
+    "helpers/shop/engines.py",
+)
+
+
+def _called_by_up(data_folder: Path) -> dict[str, set[str]]:
+    """Start servers, and return the functions of the helpers that were called, by file."""
+    called: dict[str, set[str]] = {_MAIN: {"main"}}
+
+    def record(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(f"{PROJECT}/helpers/"):
+            file = Path(frame.f_code.co_filename).relative_to(PROJECT).as_posix()
+            called.setdefault(file, set()).add(frame.f_code.co_qualname)
+
+    sys.setprofile(record)
+    threading.setprofile(record)
+    try:
+        assert call(data_folder, "up").returncode == 0
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    return {file: names for file, names in called.items() if not file.startswith(_NOT_COUNTED)}
+
+
+@pytest.mark.verify
+def test_starting_the_servers_reads_few_files(own_servers: EmbeddedServers) -> None:
+    called = _called_by_up(own_servers.settings.data_folder)
+    assert len(called) <= MOST_FILES, sorted(called)
+    steps = next((walk for walk in walks() if walk[0][0] == _MAIN), [])
+    assert {file for file, _ in steps} in (set(), set(called))
+    for file, names in steps:
+        assert set(names) <= called[file], file
