@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from helpers.embedded.server import is_alive
 from helpers.settings import PROJECT
 from tests import cleanup
 from tests.cleanup import RUN, Run
-from tests.e2e.servers.driving import runs
 from tests.waiting import wait_until
 
 # A run with a file, a process in a session of its own, and one without the run's environment.
@@ -61,10 +61,10 @@ def test_a_run_that_is_ended_leaves_no_process_and_no_folder(sign: signal.Signal
         assert run.stdout is not None
         folder, below, *pids = json.loads(run.stdout.readline())
         processes = [psutil.Process(pid) for pid in pids]
-        assert all(map(runs, processes))
+        assert all(map(is_alive, processes))
         run.send_signal(sign)
     folders = [Path(folder), Path(below).parent]
-    wait_until(lambda: not any([*map(runs, processes), *(one.exists() for one in folders)]))
+    wait_until(lambda: not any([*map(is_alive, processes), *(one.exists() for one in folders)]))
 
 
 def test_a_run_that_finishes_names_what_it_had_left_running(

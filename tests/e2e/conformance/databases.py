@@ -22,7 +22,7 @@ from helpers.embedded import EmbeddedServers
 from helpers.settings import Addresses, Settings, load_settings
 from helpers.shop import locate
 from helpers.stores.connect import connect_postgres
-from tests.e2e.servers.driving import temporary_home
+from tests.e2e.servers.server_helpers import temporary_data_folder
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -136,7 +136,7 @@ def shared_cluster(name: str) -> Cluster | None:
 @contextlib.contextmanager
 def running_cluster() -> Iterator[Cluster]:
     """Run a coordinator and three workers for a while, with Citus if PG_BINDIR has it."""
-    with temporary_home() as home:
+    with temporary_data_folder() as home:
         settings = Settings(home, pg_bindir=load_settings().pg_bindir, durable=False)
         servers = EmbeddedServers(settings)
         try:

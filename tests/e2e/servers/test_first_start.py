@@ -16,13 +16,20 @@ import psycopg
 import pytest
 
 from helpers.embedded import EmbeddedServers
+from helpers.embedded.cleanup_process import processes_below
 from helpers.embedded.data_folder import SavedState
 from helpers.embedded.mongo_valkey_servers import ValkeyServer
 from helpers.embedded.postgres_server import PostgresNode
 from helpers.errors import ServerError
 from helpers.settings import DATABASE, PROJECT, Settings
 from helpers.shop import locate
-from tests.e2e.servers.driving import NAMES, call, command, environ, processes_below, run
+from tests.e2e.servers.server_helpers import (
+    NAMES,
+    environ,
+    helpers_command,
+    run_command,
+    run_program,
+)
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.servers
@@ -50,7 +57,7 @@ def _start_and_kill(servers: EmbeddedServers, reached: Callable[[EmbeddedServers
     """Start the servers in another process, and kill that one as soon as it has come so far."""
     home = servers.settings.data_folder
     first = subprocess.Popen(
-        command("up"), cwd=PROJECT, env=environ(home), stdout=subprocess.DEVNULL
+        helpers_command("up"), cwd=PROJECT, env=environ(home), stdout=subprocess.DEVNULL
     )
     try:
         wait_until(lambda: reached(servers))
@@ -76,14 +83,14 @@ def test_two_starts_after_one_that_was_killed_give_one_set_and_reset_deletes_all
     home = own_servers.settings.data_folder
     _start_and_kill(own_servers, _exists("postgres/new-*", "postgres/worker1"))
     with ThreadPoolExecutor(2) as pool:
-        done = list(pool.map(lambda _: run(home, "up"), range(2)))
+        done = list(pool.map(lambda _: run_program(home, "up"), range(2)))
     assert [one.returncode for one in done] == [0, 0], [one.stderr for one in done]
     assert len({one.stdout for one in done}) == 1
     _assert_one_set(home)
-    assert call(home, "reset").returncode == 0
+    assert run_command(home, "reset").returncode == 0
     assert processes_below(home) == []
     assert [entry.name for entry in home.iterdir()] == ["lock"]
-    assert call(home, "reset").returncode == 0
+    assert run_command(home, "reset").returncode == 0
 
 
 @pytest.mark.verify
@@ -107,17 +114,17 @@ def test_a_start_that_is_killed_is_completed_by_the_next(
 @pytest.mark.verify
 def test_another_worker_is_added_and_remembered(own_servers: EmbeddedServers) -> None:
     home = own_servers.settings.data_folder
-    assert call(home, "up", "--workers", "1").returncode == 0
-    assert call(home, "up", "--workers", "2").returncode == 0
-    status = json.loads(call(home, "status", "--json").stdout)
+    assert run_command(home, "up", "--workers", "1").returncode == 0
+    assert run_command(home, "up", "--workers", "2").returncode == 0
+    status = json.loads(run_command(home, "status", "--json").stdout)
     assert len(status["postgres"]["workers"]) == 2
-    fewer = call(home, "up", "--workers", "1")
+    fewer = run_command(home, "up", "--workers", "1")
     assert fewer.returncode == 2
     assert "There are 2 workers" in fewer.stderr
 
 
 def test_no_workers_are_refused(own_servers: EmbeddedServers) -> None:
-    done = call(own_servers.settings.data_folder, "up", "--workers", "0")
+    done = run_command(own_servers.settings.data_folder, "up", "--workers", "0")
     assert done.returncode == 2
     assert "0 workers make no cluster" in done.stderr
 
@@ -129,10 +136,10 @@ def test_a_directory_of_another_format_is_refused_and_can_be_reset(
     home.mkdir(mode=0o700)
     (home / "servers.json").write_text('{"format": 99}')
     for name in ("up", "status", "products"):
-        done = call(home, name)
+        done = run_command(home, name)
         assert done.returncode == 2
         assert "another version of this course" in done.stderr
-    assert call(home, "reset").returncode == 0
+    assert run_command(home, "reset").returncode == 0
     assert not (home / "servers.json").exists()
 
 
@@ -150,7 +157,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(own_servers: Embedd
     home.mkdir()
     (home / "thesis.txt").write_text("three years of work")
     for name in ("up", "reset"):
-        done = call(home, name)
+        done = run_command(home, name)
         assert done.returncode == 2
         assert "holds other files (thesis.txt)" in done.stderr
     assert (home / "thesis.txt").read_text() == "three years of work"
@@ -159,7 +166,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(own_servers: Embedd
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    done = call(tmp_path / "file" / "shop", "up")
+    done = run_command(tmp_path / "file" / "shop", "up")
     assert done.returncode == 2
     assert "cannot be used" in done.stderr
     assert "SHOP_HOME" in done.stderr

@@ -15,18 +15,18 @@ import psycopg
 import pytest
 
 from helpers.embedded import EmbeddedServers
+from helpers.embedded.cleanup_process import processes_below
 from helpers.embedded.mongo_valkey_servers import DocumentServer
 from helpers.embedded.postgres_server import PostgresNode
 from helpers.errors import ServerError
 from helpers.shop import open_shop
 from helpers.shop.schema import drop_shop
-from tests.e2e.servers.driving import (
+from tests.e2e.servers.server_helpers import (
     NAMES,
-    call,
-    kill,
-    pids,
-    processes_below,
-    run,
+    kill_processes,
+    main_pids,
+    run_command,
+    run_program,
     shared_servers,
 )
 
@@ -40,7 +40,7 @@ def running(request: pytest.FixtureRequest) -> EmbeddedServers:
 
 
 def test_a_first_connection_starts_everything(running: EmbeddedServers) -> None:
-    assert sorted(pids(running)) == sorted(NAMES)
+    assert sorted(main_pids(running)) == sorted(NAMES)
 
 
 @pytest.fixture
@@ -58,26 +58,26 @@ def test_products_and_status_give_the_same_answer_after_every_server_was_killed(
     emptied: EmbeddedServers,
 ) -> None:
     home = emptied.settings.data_folder
-    assert call(home, "seed", "--products", "5").returncode == 0
+    assert run_command(home, "seed", "--products", "5").returncode == 0
     for arguments in (["products", "--json"], ["status", "--json"]):
-        before = call(home, *arguments)
+        before = run_command(home, *arguments)
         assert before.returncode == 0
-        kill(pids(emptied))
-        after = run(home, *arguments)
+        kill_processes(main_pids(emptied))
+        after = run_program(home, *arguments)
         assert (after.returncode, after.stdout) == (0, before.stdout), after.stderr
-    assert json.loads(call(home, "products", "--json").stdout)[0]["name"] == "Laptop A"
+    assert json.loads(run_command(home, "products", "--json").stdout)[0]["name"] == "Laptop A"
 
 
 def test_a_postmaster_whose_number_went_to_another_process_heals(running: EmbeddedServers) -> None:
     """After a reboot, the process id in PostgreSQL's lock may belong to anybody."""
     node = running.server("worker1")
-    before = pids(running)
-    kill({"worker1": before["worker1"]})
+    before = main_pids(running)
+    kill_processes({"worker1": before["worker1"]})
     lock = node.directory / "postmaster.pid"
     lines = lock.read_text().splitlines()
     lock.write_text("\n".join([str(before["worker2"]), *lines[1:]]) + "\n")
     open_shop(running.settings).close()
-    assert pids(running) == before | {"worker1": pids(running)["worker1"]}
+    assert main_pids(running) == before | {"worker1": main_pids(running)["worker1"]}
 
 
 def test_down_leaves_no_process_and_data_and_ports_survive(running: EmbeddedServers) -> None:
@@ -85,13 +85,13 @@ def test_down_leaves_no_process_and_data_and_ports_survive(running: EmbeddedServ
     before = running.up()
     with open_shop(running.settings) as stores:
         stores.redis.set("survivor", "yes")
-    assert call(home, "down").returncode == 0
+    assert run_command(home, "down").returncode == 0
     assert processes_below(home) == []
-    stopped = call(home, "status")
+    stopped = run_command(home, "status")
     assert stopped.returncode == 2
     assert "are not running" in stopped.stderr
-    assert call(home, "down").returncode == 0, "down twice is harmless"
-    up = call(home, "up")
+    assert run_command(home, "down").returncode == 0, "down twice is harmless"
+    up = run_command(home, "up")
     assert up.returncode == 0, up.stderr
     with open_shop(running.settings) as stores:
         assert stores.redis.getdel("survivor") == "yes"
@@ -102,7 +102,7 @@ def test_only_the_owner_gets_in(running: EmbeddedServers) -> None:
     """Loopback only, a password everywhere, and no secret that another user may read."""
     addresses = running.up()
     home = running.settings.data_folder
-    for pid in pids(running).values():
+    for pid in main_pids(running).values():
         for connection in psutil.Process(pid).net_connections("inet"):
             assert connection.laddr.ip == "127.0.0.1"
     for process in processes_below(home):
@@ -159,7 +159,7 @@ def test_a_port_in_use_is_named(running: EmbeddedServers) -> None:
     with _OtherProgram(("127.0.0.1", server.port), socketserver.BaseRequestHandler) as other:
         serving = threading.Thread(target=other.serve_forever, args=[0.01])
         serving.start()
-        done = call(running.settings.data_folder, "up")
+        done = run_command(running.settings.data_folder, "up")
         other.shutdown()
         serving.join()
     assert done.returncode == 2
@@ -190,7 +190,7 @@ def test_what_was_acknowledged_is_on_disk_unless_asked_otherwise(running: Embedd
     durable = replace(running.settings, durable=True)
     mongo = running.server("mongo")
     assert isinstance(mongo, DocumentServer)
-    kill({name: pids(running)[name] for name in names})
+    kill_processes({name: main_pids(running)[name] for name in names})
     try:
         with open_shop(durable) as stores:
             for name in ("fsync", "synchronous_commit", "full_page_writes"):
@@ -200,6 +200,6 @@ def test_what_was_acknowledged_is_on_disk_unless_asked_otherwise(running: Embedd
             assert stores.redis.config_get("appendfsync") == {"appendfsync": "everysec"}
         assert "method=fsync" in (mongo.directory / "WiredTiger.config").read_text()
     finally:
-        kill({name: pids(running)[name] for name in names})
+        kill_processes({name: main_pids(running)[name] for name in names})
         running.up()
     assert "method=none" in (mongo.directory / "WiredTiger.config").read_text()

@@ -25,7 +25,7 @@ from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores, connect_async
 from helpers.stores.connection_limits import Limits
 from helpers.stores.pooled_stores import PooledStores, connect_pooled
-from tests.e2e.servers.driving import NAMES, kill, pids, shared_servers
+from tests.e2e.servers.server_helpers import NAMES, kill_processes, main_pids, shared_servers
 from tests.orders.agreement import assert_all_agree, ordered
 from tests.waiting import wait_until
 
@@ -56,11 +56,11 @@ def restart(
     servers: EmbeddedServers, victims: list[str], write: Callable[[], object] = lambda: None
 ) -> None:
     """``write``, kill servers at once, have the next connection start them, and no other."""
-    before = pids(servers)
+    before = main_pids(servers)
     write()
-    kill({name: before[name] for name in victims})
+    kill_processes({name: before[name] for name in victims})
     open_shop(servers.settings).close()
-    after = pids(servers)
+    after = main_pids(servers)
     assert {name for name in NAMES if before[name] != after[name]} == set(victims)
 
 
@@ -160,7 +160,7 @@ def test_while_it_is_away_each_caller_is_told_so_and_nothing_is_lost(
         at_once(lambda: orders.place(1, 1, 7))
         with open_shop(running.settings) as shop:
             before = ordered(shop)[1]
-        kill({victim: pids(running)[victim]})
+        kill_processes({victim: main_pids(running)[victim]})
         wait_until(lambda: not running.server(victim).processes())
         assert at_once(lambda: _refused(stores, orders)) == [_STORES[victim]] * MANY
         running.up()

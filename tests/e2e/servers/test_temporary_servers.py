@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from helpers.embedded.cleanup_process import processes_below
 from helpers.embedded.temporary_servers import start_temporary_servers
 from helpers.faults import temporary_shop
 from helpers.settings import PROJECT, load_settings
 from helpers.shop import open_shop
 from helpers.shop.seed import seed
 from helpers.stores import Stores
-from tests.e2e.servers.driving import NAMES, pids, processes_below
+from tests.e2e.servers.server_helpers import NAMES, main_pids
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.servers
@@ -32,7 +33,7 @@ def test_they_are_others_than_the_course_s_and_end_where_the_block_raises() -> N
             assert servers.folder.path != load_settings().data_folder
             with open_shop(servers.settings) as stores:
                 assert stores.postgres.execute("SELECT 1").fetchone() == (1,)
-            assert set(pids(servers)) == set(NAMES)
+            assert set(main_pids(servers)) == set(NAMES)
             raise KeyError
 
     with pytest.raises(KeyError):

@@ -17,11 +17,10 @@ import redis
 
 from helpers.embedded.cleanup_process import delete_with_processes
 from helpers.embedded.data_folder import is_free
-from helpers.embedded.server import input_pipe
+from helpers.embedded.server import input_pipe, is_alive
 from helpers.embedded.temporary_valkey import TemporaryValkey, temporary_valkey
 from helpers.errors import ServerError
 from helpers.settings import PROJECT
-from tests.e2e.servers.driving import runs
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.servers
@@ -182,4 +181,4 @@ def test_it_does_not_outlive_its_maker(sign: signal.Signals) -> None:
         server = psutil.Process(int(pid))
         assert Path(folder).parent == Path(tempfile.gettempdir()).resolve()
         os.kill(maker.pid, sign)
-    wait_until(lambda: not (Path(folder).exists() or runs(server)), _GONE_SECONDS)
+    wait_until(lambda: not (Path(folder).exists() or is_alive(server)), _GONE_SECONDS)
