@@ -23,9 +23,9 @@ from helpers.shop.opening import open_databases
 from helpers.stores import Stores
 from helpers.stores.environment import environment_of
 from helpers.stores.stores import connect_all
-from tests.background_workers import Keeping, keeping
 from tests.cleanup import Run, begin
 from tests.e2e.servers.server_helpers import temporary_servers
+from tests.keeping import Keeping, keeping
 from tests.layers import BY_ADDRESS
 
 _URLS = ("POSTGRES_URL", "MONGO_URL", "REDIS_URL")

@@ -16,7 +16,7 @@ from helpers.stores import Stores
 from helpers.stores.connection_limits import Limits
 from helpers.stores.proxied_stores import proxied
 from helpers.stores.stores import connect_all
-from tests.background_workers import NEVER, SOON, Keeping, is_in
+from tests.keeping import NEVER, SOON, Keeping, is_in
 from tests.orders.agreement import assert_carried, assert_whole, outbox_rows
 from tests.orders.test_orders_failures import CrashError, fail
 from tests.orders.test_saga import Crash, crash

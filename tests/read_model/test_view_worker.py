@@ -17,7 +17,7 @@ from helpers.read_model.views import ReadModel, Views, read_views, view_key
 from helpers.stores import Stores
 from helpers.stores.proxied_stores import ProxiedStores
 from helpers.stores.stores import connect_all
-from tests.background_workers import NEVER, SOON, Keeping, is_in
+from tests.keeping import NEVER, SOON, Keeping, is_in
 from tests.shared_proxies import restored
 from tests.waiting import wait_until
 
