@@ -46,19 +46,19 @@ def test_a_shard_has_the_keys_from_its_lowest_hash_to_its_highest() -> None:
 
 def test_only_keys_of_a_lost_shard_need_it() -> None:
     standing = ShardStatus(_SHARDS, frozenset({"worker2"}))
-    assert standing.lost == (_SHARDS[1],)
-    assert standing.live == (_SHARDS[0], _SHARDS[2])
-    assert standing.needs_lost(None)
-    assert standing.needs_lost([_ABOVE, 645610953])
-    assert standing.needs_lost([4])
-    assert not standing.needs_lost([_BELOW, _ABOVE])
-    assert not standing.needs_lost([])
-    assert standing.lost_of([4]) == (_SHARDS[1],)
-    assert standing.lost_of([_BELOW, _ABOVE]) == ()
+    assert standing.unavailable_shards == (_SHARDS[1],)
+    assert standing.available_shards == (_SHARDS[0], _SHARDS[2])
+    assert standing.needs_unavailable_shards(None)
+    assert standing.needs_unavailable_shards([_ABOVE, 645610953])
+    assert standing.needs_unavailable_shards([4])
+    assert not standing.needs_unavailable_shards([_BELOW, _ABOVE])
+    assert not standing.needs_unavailable_shards([])
+    assert standing.unavailable_shards_of([4]) == (_SHARDS[1],)
+    assert standing.unavailable_shards_of([_BELOW, _ABOVE]) == ()
 
 
 def test_nothing_is_lost_while_all_nodes_answer() -> None:
     standing = ShardStatus(_SHARDS, frozenset())
-    assert standing.live == _SHARDS
-    assert not standing.needs_lost(None)
-    assert not standing.needs_lost([4])
+    assert standing.available_shards == _SHARDS
+    assert not standing.needs_unavailable_shards(None)
+    assert not standing.needs_unavailable_shards([4])
