@@ -1,4 +1,4 @@
-"""The course's own servers: started once, healed after any crash, stopped without a trace."""
+"""The life cycle of the embedded servers: start, recover after a crash, stop."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ pytestmark = pytest.mark.servers
 
 @pytest.fixture(scope="module")
 def running(request: pytest.FixtureRequest) -> EmbeddedServers:
-    """Servers that the tests share; each test leaves them so that they can heal."""
+    """Servers that the tests share; after a test they run, or the next start recovers them."""
     return shared_servers(request.session)
 
 
-def test_a_first_connection_starts_everything(running: EmbeddedServers) -> None:
+def test_the_first_connection_starts_all_servers(running: EmbeddedServers) -> None:
     assert sorted(main_pids(running)) == sorted(NAMES)
 
 
@@ -54,22 +54,26 @@ def emptied(running: EmbeddedServers) -> Iterator[EmbeddedServers]:
 
 
 @pytest.mark.verify
-def test_products_and_status_give_the_same_answer_after_every_server_was_killed(
+def test_products_and_status_print_the_same_after_all_servers_were_killed(
     emptied: EmbeddedServers,
 ) -> None:
-    home = emptied.settings.data_folder
-    assert run_command(home, "seed", "--products", "5").returncode == 0
+    data_folder = emptied.settings.data_folder
+    assert run_command(data_folder, "seed", "--products", "5").returncode == 0
     for arguments in (["products", "--json"], ["status", "--json"]):
-        before = run_command(home, *arguments)
+        before = run_command(data_folder, *arguments)
         assert before.returncode == 0
         kill_processes(main_pids(emptied))
-        after = run_program(home, *arguments)
+        after = run_program(data_folder, *arguments)
         assert (after.returncode, after.stdout) == (0, before.stdout), after.stderr
-    assert json.loads(run_command(home, "products", "--json").stdout)[0]["name"] == "Laptop A"
+    assert (
+        json.loads(run_command(data_folder, "products", "--json").stdout)[0]["name"] == "Laptop A"
+    )
 
 
-def test_a_postmaster_whose_number_went_to_another_process_heals(running: EmbeddedServers) -> None:
-    """After a reboot, the process id in PostgreSQL's lock may belong to anybody."""
+def test_a_postmaster_starts_if_its_process_id_belongs_to_another_process(
+    running: EmbeddedServers,
+) -> None:
+    """After a reboot, the process id in PostgreSQL's lock file may be that of any process."""
     node = running.server("worker1")
     before = main_pids(running)
     kill_processes({"worker1": before["worker1"]})
@@ -80,39 +84,44 @@ def test_a_postmaster_whose_number_went_to_another_process_heals(running: Embedd
     assert main_pids(running) == before | {"worker1": main_pids(running)["worker1"]}
 
 
-def test_down_leaves_no_process_and_data_and_ports_survive(running: EmbeddedServers) -> None:
-    home = running.settings.data_folder
+def test_down_ends_all_processes_and_keeps_data_and_ports(running: EmbeddedServers) -> None:
+    data_folder = running.settings.data_folder
     before = running.up()
     with open_shop(running.settings) as stores:
         stores.redis.set("survivor", "yes")
-    assert run_command(home, "down").returncode == 0
-    assert processes_below(home) == []
-    stopped = run_command(home, "status")
+    assert run_command(data_folder, "down").returncode == 0
+    assert processes_below(data_folder) == []
+    stopped = run_command(data_folder, "status")
     assert stopped.returncode == 2
     assert "are not running" in stopped.stderr
-    assert run_command(home, "down").returncode == 0, "down twice is harmless"
-    up = run_command(home, "up")
+    assert run_command(data_folder, "down").returncode == 0, "a second down changes nothing"
+    up = run_command(data_folder, "up")
     assert up.returncode == 0, up.stderr
     with open_shop(running.settings) as stores:
         assert stores.redis.getdel("survivor") == "yes"
     assert running.running() == (before, running.folder.read().prepared)  # type: ignore[union-attr]
 
 
-def test_only_the_owner_gets_in(running: EmbeddedServers) -> None:
-    """Loopback only, a password everywhere, and no secret that another user may read."""
+def test_only_the_owner_has_access(running: EmbeddedServers) -> None:
+    """Servers listen on loopback only, and no other user can read a password."""
     addresses = running.up()
-    home = running.settings.data_folder
+    data_folder = running.settings.data_folder
     for pid in main_pids(running).values():
         for connection in psutil.Process(pid).net_connections("inet"):
             assert connection.laddr.ip == "127.0.0.1"
-    for process in processes_below(home):
+    for process in processes_below(data_folder):
         for password in (url.split("@")[0].rpartition(":")[2] for url in _urls(addresses)):
             assert password not in " ".join(process.cmdline())
     others = stat.S_IROTH | stat.S_IWOTH | stat.S_IRGRP | stat.S_IWGRP
-    for path in (home, home / "servers.json", home / "postgres" / "passfile", *home.iterdir()):
+    for path in (
+        data_folder,
+        data_folder / "servers.json",
+        data_folder / "postgres" / "passfile",
+        *data_folder.iterdir(),
+    ):
         assert not path.stat().st_mode & others, path
     for pattern in ("log/*", "mongo/secantusd.toml"):
-        for file in home.glob(pattern):
+        for file in data_folder.glob(pattern):
             text = file.read_text("utf-8", "replace")
             for url in _urls(addresses):
                 assert url.split("@")[0].rpartition(":")[2] not in text
@@ -123,7 +132,9 @@ def _urls(addresses: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_server_answers_without_its_password(name: str, running: EmbeddedServers) -> None:
+def test_no_server_accepts_a_client_without_the_password(
+    name: str, running: EmbeddedServers
+) -> None:
     port = running.server(name).port
     if name == "mongo":
         import pymongo
@@ -148,12 +159,12 @@ def test_no_server_answers_without_its_password(name: str, running: EmbeddedServ
 
 
 class _OtherProgram(socketserver.TCPServer):
-    """It accepts connections and closes them."""
+    """A program that accepts connections and closes them."""
 
     allow_reuse_address = True
 
 
-def test_a_port_in_use_is_named(running: EmbeddedServers) -> None:
+def test_the_error_names_a_port_in_use(running: EmbeddedServers) -> None:
     server = running.server("redis")
     server.kill()
     with _OtherProgram(("127.0.0.1", server.port), socketserver.BaseRequestHandler) as other:
@@ -168,7 +179,9 @@ def test_a_port_in_use_is_named(running: EmbeddedServers) -> None:
     running.up()
 
 
-def test_data_of_another_postgres_are_refused_and_untouched(running: EmbeddedServers) -> None:
+def test_data_of_another_postgresql_version_is_refused_and_not_changed(
+    running: EmbeddedServers,
+) -> None:
     node = running.server("worker2")
     assert isinstance(node, PostgresNode)
     node.kill()
@@ -185,7 +198,7 @@ def test_data_of_another_postgres_are_refused_and_untouched(running: EmbeddedSer
 
 
 @pytest.mark.verify
-def test_what_was_acknowledged_is_on_disk_unless_asked_otherwise(running: EmbeddedServers) -> None:
+def test_acknowledged_writes_are_on_disk_if_durability_is_on(running: EmbeddedServers) -> None:
     names = ("coordinator", "mongo", "redis")
     durable = replace(running.settings, durable=True)
     mongo = running.server("mongo")
