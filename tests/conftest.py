@@ -1,8 +1,8 @@
-"""Where the tests run: on servers of their own, below a folder that is deleted afterwards.
+"""The servers of the tests, in a temporary folder, and the fixtures for their databases.
 
-Where POSTGRES_URL, MONGO_URL and REDIS_URL are set, the tests use those servers. Otherwise they
-start some, which with ``--layer by-address`` are reached by their addresses alone, as foreign ones
-are. Either way the tests work in databases of their own.
+If POSTGRES_URL, MONGO_URL and REDIS_URL are set, the tests use those servers. Otherwise they start
+embedded servers; with ``--layer by-address``, those are used by their addresses only. Either way,
+each process of the run has separate databases.
 """
 
 from __future__ import annotations
@@ -24,51 +24,51 @@ from helpers.stores import Stores
 from helpers.stores.environment import environment_of
 from helpers.stores.stores import connect_all
 from tests.cleanup import Run, begin
-from tests.e2e.servers.driving import temporary_servers
+from tests.e2e.servers.server_helpers import temporary_servers
 from tests.keeping import Keeping, keeping
 from tests.layers import BY_ADDRESS
 
 _URLS = ("POSTGRES_URL", "MONGO_URL", "REDIS_URL")
-_FIRST_REDIS_DATABASE = 10  # those below belong to the shop and the lessons
+_FIRST_REDIS_DATABASE = 10  # lower numbers are the shop's and the lessons'
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         return
-    # The process that leads the session starts the servers; its workers inherit where they are.
+    # The main process of the session starts the servers; its workers inherit the addresses.
     run = begin()
     if run is not None:
         config.stash[_RUN] = run
     if any(name in os.environ for name in _URLS):
         return
-    home = Path(tempfile.mkdtemp(prefix="servers-"))
-    home.chmod(0o711)
-    config.stash[_HOME] = home
-    os.environ["SHOP_HOME"] = str(home / "shop")
+    folder = Path(tempfile.mkdtemp(prefix="servers-"))
+    folder.chmod(0o711)
+    config.stash[_SERVERS_FOLDER] = folder
+    os.environ["SHOP_SERVERS_FOLDER"] = str(folder / "shop")
     os.environ["SHOP_DURABILITY"] = "off"
     by_address = config.getoption("--layer") in BY_ADDRESS
-    # The course starts a third worker itself where it may; elsewhere it must be there.
+    # The course can start a third worker of embedded servers; by address, it must exist.
     addresses = locate(load_settings(), workers=3 if by_address else None)
     if by_address:
         os.environ["POSTGRES_URL"] = addresses.coordinator
         os.environ["POSTGRES_WORKER_URLS"] = " ".join(addresses.workers)
         os.environ["MONGO_URL"] = addresses.mongo
         os.environ["REDIS_URL"] = addresses.redis
-        # Nothing may start servers of its own in this mode: there is no folder to do it in.
-        os.environ["SHOP_HOME"] = os.devnull
+        # In this mode no test may start servers: there is no data folder.
+        os.environ["SHOP_SERVERS_FOLDER"] = os.devnull
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
-    """Stop the servers, end what else was started, and fail where a process was left running."""
+    """Stop the servers and the remaining processes; fail if a test left a process running."""
     yield
-    home = session.config.stash.get(_HOME, None)
-    if home is not None:
-        EmbeddedServers(Settings(home / "shop")).reset()
+    folder = session.config.stash.get(_SERVERS_FOLDER, None)
+    if folder is not None:
+        EmbeddedServers(Settings(folder / "shop")).reset()
     run = session.config.stash.get(_RUN, None)
     left = [] if run is None else run.finish()
     if left:
-        print("\nThese processes were left, and were killed:", *left, sep="\n  ")
+        print("\nThese processes were still running and were killed:", *left, sep="\n  ")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -118,7 +118,7 @@ def stores(shared: Stores) -> Stores:
 
 @pytest.fixture
 def shop_environ(stores: Stores) -> dict[str, str]:
-    """The environment of a command whose shop is in the databases of ``stores``."""
+    """The environment of a command that uses the databases of ``stores``."""
     environ = {key: value for key, value in os.environ.items() if key not in _URLS}
     return environ | environment_of(stores)
 
@@ -132,10 +132,10 @@ def keep() -> Iterator[Keeping]:
 
 @pytest.fixture
 def own_servers() -> Iterator[EmbeddedServers]:
-    """Servers of a test's own, not started, whatever the session's servers are."""
+    """Embedded servers for one test, not started."""
     with temporary_servers() as servers:
         yield servers
 
 
-_HOME = pytest.StashKey[Path]()
+_SERVERS_FOLDER = pytest.StashKey[Path]()
 _RUN = pytest.StashKey[Run]()

@@ -1,9 +1,9 @@
-"""The layers of the tests, the order in which their scopes run, and where their time went.
+"""The layers of the tests, the order of their scopes, and a report of their durations.
 
-``--layer test`` selects what ``make test`` runs, ``--layer verify`` what else ``make verify`` runs.
-``--layer by-address`` selects the notebooks and the tests marked ``by_address``, ``--layer
-all-by-address`` every test that uses the servers it is given; both reach the servers by
-``POSTGRES_URL``, ``MONGO_URL`` and ``REDIS_URL``. Without a layer, every test that is named runs.
+``--layer test`` selects the tests of ``make test``, ``--layer verify`` those that ``make verify``
+adds. ``--layer by-address`` selects the notebooks and the tests marked ``by_address``, ``--layer
+all-by-address`` every test that can use servers given by address; both use ``POSTGRES_URL``,
+``MONGO_URL`` and ``REDIS_URL``. Without ``--layer``, all tests run that the command line names.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from tests.cleanup import PROJECT
 #: The seconds that each scope took, by layer; ``--record-durations`` writes it.
 DURATIONS = PROJECT / "tests" / "durations.json"
 
-#: The layers that reach the servers by their addresses.
+#: The layers that use the servers by their addresses.
 BY_ADDRESS = ("by-address", "all-by-address")
 
-# Folders whose modules share fixtures that are worth keeping.
+# Folders whose modules share expensive fixtures.
 _TOGETHER = ("tests/api/", "tests/e2e/browser/", "tests/e2e/conformance/")
 
 _SLOWEST = 10
-# Scopes that take less are not recorded: they do not matter to the order.
+# Scopes that take less are not recorded: they hardly change the order.
 _LEAST_SECONDS = 1.0
 
 _seconds: defaultdict[str, float] = defaultdict(float)
@@ -37,22 +37,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--layer",
         choices=("test", "verify", *BY_ADDRESS),
-        help="select the tests of a layer, and begin with those that take longest",
+        help="select the tests of a layer, and run the slowest scopes first",
     )
     parser.addoption(
         "--record-durations",
         action="store_true",
-        help="write what the scopes of the layer took to tests/durations.json",
+        help="write the durations of the layer's scopes to tests/durations.json",
     )
 
 
 def scope_of(nodeid: str) -> str:
-    """Return what one process runs as a whole: the class, the module, or the notebook."""
+    """Return the unit that runs in one process: a class, a module or a notebook."""
     return nodeid.split("[")[0].rpartition("::")[0]
 
 
 def folder_of(nodeid: str) -> str:
-    """Return the part of the project that a test belongs to: ``tests/stock``, ``notebooks``."""
+    """Return the folder of a test, such as ``tests/stock`` or ``notebooks``."""
     file = nodeid.partition("::")[0]
     return "/".join(file.split("/")[:-1][:2])
 
@@ -99,7 +99,7 @@ def pytest_terminal_summary(
 
 
 def is_in(layer: str, file: Path, marks: Collection[str]) -> bool:
-    """Tell whether a layer has a test that is in ``file`` and carries ``marks``."""
+    """Return whether a test in ``file`` with these ``marks`` belongs to a layer."""
     if layer == "by-address":
         return "by_address" in marks or file.suffix == ".ipynb"
     if layer == "all-by-address":
@@ -108,9 +108,9 @@ def is_in(layer: str, file: Path, marks: Collection[str]) -> bool:
 
 
 def _ranks(known: Mapping[str, float]) -> dict[str, float]:
-    """Return how early each scope begins: the longest first, and those of a folder together.
+    """Return a rank for each scope: the slowest run first, and those of one folder together.
 
-    So no process is left alone with a long module at the end, and a browser is started once.
+    So no process ends with a slow module while the other is idle, and a browser is started once.
     """
     first: dict[str, float] = {}
     for scope, seconds in known.items():
@@ -124,7 +124,7 @@ def _longest_first(seconds: Mapping[str, float]) -> list[tuple[str, float]]:
 
 
 def _summed(group: Callable[[str], str]) -> dict[str, float]:
-    """Return the seconds that the tests took, added up by group."""
+    """Return the sum of the tests' seconds by group."""
     summed: defaultdict[str, float] = defaultdict(float)
     for nodeid, seconds in _seconds.items():
         summed[group(nodeid)] += seconds
@@ -132,6 +132,6 @@ def _summed(group: Callable[[str], str]) -> dict[str, float]:
 
 
 def recorded() -> dict[str, dict[str, float]]:
-    """Return the seconds that scopes took, by layer and scope."""
+    """Return the recorded seconds by layer and scope."""
     found: dict[str, dict[str, float]] = json.loads(DURATIONS.read_text("utf-8"))
     return found

@@ -1,8 +1,8 @@
-"""Run one layer of the tests, as ``make test`` and ``make verify`` do, and say what took how long.
+"""Run one layer of the tests, as ``make test`` and ``make verify`` do, and print its durations.
 
-``python -m tests.run test`` runs style, types, and every test and notebook that is not marked
-``verify``; ``python -m tests.run verify`` runs the tests that are, and those that must also hold on
-servers given by address. Whatever ends a run, what it has started ends too (``tests.cleanup``).
+``python -m tests.run test`` checks style and types, and runs every test and notebook that is not
+marked ``verify``. ``python -m tests.run verify`` runs those marked ``verify``, then the tests by
+address. However a run ends, its processes are ended too (``tests.cleanup``).
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from dataclasses import dataclass
 
 from tests.cleanup import PROJECT, Run
 
-#: What a layer may take on two cores, and making the environment before it, in seconds.
+#: The budget of a layer on two cores, and of creating the environment before it, in seconds.
 BUDGET_SECONDS = {"test": 300, "verify": 1320}
 ENVIRONMENT_SECONDS = 180
 
 _POLL_SECONDS = 0.2
-# After Ctrl-C pytest ends its tests and its servers by itself, if it can.
+# After Ctrl-C, pytest needs a moment to end its tests and servers.
 _INTERRUPTED_SECONDS = 5.0
 _INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a layer: ``arguments`` are those of Python."""
+    """A part of a layer: a name, and the arguments of a Python command."""
 
     name: str
     arguments: Sequence[str]
@@ -38,7 +38,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a part: its exit code, and the seconds that it took."""
+    """The result of a part: its exit code and its duration in seconds."""
 
     part: Part
     code: int
@@ -68,11 +68,11 @@ LAYERS = {
 
 
 def main() -> int:
-    """Run a layer, and return 0 when every part of it passed and nothing was left running."""
+    """Run a layer; return 0 if every part passed and left no process running."""
     parser = argparse.ArgumentParser(prog="python -m tests.run", description=__doc__)
     parser.add_argument("layer", choices=LAYERS)
     parser.add_argument(
-        "--started", type=float, default=time.time(), help="when it all began (Unix time)"
+        "--started", type=float, default=time.time(), help="when the command started (Unix time)"
     )
     options, more = parser.parse_known_args()
     run, done = Run(), list[Done]()
@@ -83,7 +83,7 @@ def main() -> int:
         code = _INTERRUPTED
     left = run.finish()
     if left and code != _INTERRUPTED:
-        print("These processes were left, and were killed:", *left, sep="\n  ")
+        print("These processes were still running and were killed:", *left, sep="\n  ")
         code = code or 1
     made = (PROJECT / ".venv" / ".dev").stat().st_mtime > options.started
     report(options.layer, done, time.time() - options.started, made_environment=made)
@@ -91,7 +91,7 @@ def main() -> int:
 
 
 def _run(parts: Sequence[Part], options: Sequence[str], done: list[Done]) -> None:
-    """Run the parts until one fails; types are checked beside what follows them."""
+    """Run the parts until one fails; types are checked while the next part runs."""
     pool = ThreadPoolExecutor(1)
     types = None
     try:
@@ -108,7 +108,7 @@ def _run(parts: Sequence[Part], options: Sequence[str], done: list[Done]) -> Non
             print(f"-- {checked.part.name}\n{output}", end="", flush=True)
             done.append(checked)
     finally:
-        # If this was interrupted, the end of the run kills what the thread still waits for.
+        # After an interrupt, the end of the run kills the process that the thread waits for.
         pool.shutdown(wait=False)
 
 
@@ -131,7 +131,7 @@ def _shown(part: Part, options: Sequence[str]) -> Done:
     parent = os.getppid()
     try:
         while process.poll() is None:
-            # If make is killed (SIGKILL), it cannot pass the signal on.
+            # A make that is killed (SIGKILL) cannot forward the signal.
             if os.getppid() != parent:
                 raise KeyboardInterrupt
             time.sleep(_POLL_SECONDS)
@@ -147,9 +147,9 @@ def _shown(part: Part, options: Sequence[str]) -> Done:
 def report(
     layer: str, done: Sequence[Done], total: float, *, made_environment: bool = False
 ) -> None:
-    """Print what each part took, and a warning if the whole took longer than it may.
+    """Print the duration of each part, and a warning if the total exceeds the budget.
 
-    ``total`` is in seconds, and includes making the environment if that was done.
+    ``total`` is in seconds; it includes creating the environment if ``made_environment``.
     """
     print()
     for result in done:
@@ -161,7 +161,7 @@ def report(
     allowed = BUDGET_SECONDS[layer] + (ENVIRONMENT_SECONDS if made_environment else 0)
     if total > allowed:
         print(
-            f"Warning: this took longer than the {allowed} s that it may take on two cores. See "
+            f"Warning: this exceeded the budget of {allowed} s on two cores. See "
             '"What a test may cost" in CONTRIBUTING.md.'
         )
 

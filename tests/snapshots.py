@@ -1,4 +1,4 @@
-"""Shops that are filled once per process, and put back before each test instead of created again.
+"""Fill a shop once per process, and restore it from a snapshot before each test.
 
 Creating the shop's tables on the cluster takes a hundred times as long as deleting their rows.
 """
@@ -17,7 +17,7 @@ from helpers.shop.schema import create_shop, drop_shop
 from helpers.stores import Document, Stores
 
 _TABLES = ("order_outbox", "order_keys", "orders", "stock_movements", "categories", "products")
-_ARE_ALL_THERE = "SELECT bool_and(to_regclass(name) IS NOT NULL) FROM unnest(%s::text[]) AS name"
+_ALL_EXIST = "SELECT bool_and(to_regclass(name) IS NOT NULL) FROM unnest(%s::text[]) AS name"
 _EMPTY = "".join(f"DELETE FROM {name};" for name in _TABLES) + "ALTER SEQUENCE order_ids RESTART"
 
 Fill = Callable[[Stores], object]
@@ -25,7 +25,7 @@ Fill = Callable[[Stores], object]
 
 @dataclass(frozen=True)
 class _Snapshot:
-    """What is in the stores; of Redis, each key's value as the server writes it down."""
+    """The contents of the stores; of Redis, the result of DUMP for each key."""
 
     rows: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
     documents: dict[str, list[Document]] = field(default_factory=dict)
@@ -36,9 +36,9 @@ _snapshots: dict[Fill, _Snapshot] = {}
 
 
 def filled_shop(stores: Stores, fill: Fill) -> Stores:
-    """Make the stores hold what ``fill`` writes into an empty shop, and nothing else.
+    """Restore the stores to what ``fill`` writes into an empty shop.
 
-    ``fill`` is called once per process. Its rows, documents and keys are written back afterwards.
+    ``fill`` is called once per process; later calls restore its rows, documents and keys.
     """
     empty_shop(stores)
     if fill in _snapshots:
@@ -52,19 +52,19 @@ def filled_shop(stores: Stores, fill: Fill) -> Stores:
 def empty_shop(stores: Stores) -> Stores:
     """Delete all rows, documents and keys of the shop.
 
-    Its tables, collections and indexes are created only if they are not there.
+    Its tables, collections and indexes are created if they do not exist.
     """
     names = [*_TABLES, "order_ids"]
-    if stores.postgres.execute(_ARE_ALL_THERE, [names]).fetchone() != (True,):
-        drop_shop(stores)  # what a test left of it may be of any shape
+    if stores.postgres.execute(_ALL_EXIST, [names]).fetchone() != (True,):
+        drop_shop(stores)  # a test may have dropped or changed some of them
         create_shop(stores)
     stores.postgres.execute(_EMPTY)
-    there = stores.mongo.list_collection_names()
-    for name in there:
+    existing = stores.mongo.list_collection_names()
+    for name in existing:
         stores.mongo[name].delete_many({})
-    if COLLECTION not in there:
+    if COLLECTION not in existing:
         prepare_metadata(stores.mongo)
-    if "purchases" not in there:
+    if "purchases" not in existing:
         prepare_sales(stores.mongo)
     stores.redis.flushdb()
     return stores

@@ -37,7 +37,7 @@ def test_an_address_without_a_database_names_the_shops(dotenv: Path) -> None:
 
 def test_another_dotenv_file_is_named_by_the_environment(dotenv: Path) -> None:
     dotenv.write_text("SHOP_HOME=/elsewhere\n")
-    assert load_settings({"SHOP_DOTENV": str(dotenv)}).home == Path("/elsewhere")
+    assert load_settings({"SHOP_DOTENV": str(dotenv)}).data_folder == Path("/elsewhere")
 
 
 def test_workers_are_separated_by_spaces(dotenv: Path) -> None:

@@ -1,4 +1,4 @@
-"""Waiting for what must come: a test that waits in vain fails, and says so."""
+"""Wait for a condition, with a timeout that fails the test."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 
-#: So long does a test wait, in seconds; on no machine does it take that long.
+#: The default timeout, in seconds: far longer than any condition takes.
 PATIENCE = 60.0
 
 
@@ -17,7 +17,7 @@ def wait_until(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
 
 
 async def come(holds: Callable[[], bool]) -> None:
-    """Let the event loop's other tasks work until ``holds()``.
+    """Let other tasks of the event loop run until ``holds()``.
 
     Raises ``AssertionError`` after a minute.
     """
@@ -28,5 +28,5 @@ async def come(holds: Callable[[], bool]) -> None:
 def _until(holds: Callable[[], bool], seconds: float) -> Iterator[None]:
     deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline, "it never came to hold"
+        assert time.monotonic() < deadline, "the condition did not become true"
         yield

@@ -26,8 +26,9 @@ from typing import Any
 import psutil
 
 from course.grading.confine import ACCOUNTS, become_subreaper
-from helpers.embedded import server_processes
-from helpers.embedded.system_accounts import account, let_pass
+from helpers.embedded.cleanup_process import processes_below
+from helpers.embedded.server import send_signal, stop_processes
+from helpers.embedded.system_accounts import allow_traversal, system_user
 from helpers.errors import ServerError
 from helpers.settings import PROJECT
 
@@ -95,7 +96,7 @@ class Sandbox:
                     if one.uids().real == self.user.pw_uid:
                         found[one.pid] = one
         else:
-            found |= {one.pid: one for one in server_processes.below(self.folder)}
+            found |= {one.pid: one for one in processes_below(self.folder)}
         return [one for one in found.values() if _is_alive(one)]
 
     def memory_used(self) -> int:
@@ -114,8 +115,8 @@ class Sandbox:
             if not left:
                 break
             # All at once, and asleep before they end: none can replace another meanwhile.
-            server_processes.send(left, signal.SIGSTOP)
-            server_processes.stop(left, signal.SIGKILL, seconds=_LONGEST_STOP_SECONDS)
+            send_signal(left, signal.SIGSTOP)
+            stop_processes(left, signal.SIGKILL, seconds=_LONGEST_STOP_SECONDS)
 
 
 @contextlib.contextmanager
@@ -180,10 +181,10 @@ def _free_account() -> Iterator[struct_passwd | None]:
 
 
 def _account(number: int) -> struct_passwd | None:
-    user = account(f"{ACCOUNTS}{number}", why="A submission must not run as root")
+    user = system_user(f"{ACCOUNTS}{number}", why="A submission must not run as root")
     if user is not None:
         for folder in (Path(sys.prefix), Path(sys.base_prefix)):
-            let_pass(folder, user)
+            allow_traversal(folder, user)
     return user
 
 

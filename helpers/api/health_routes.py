@@ -91,7 +91,7 @@ async def _nodes(service: Service, seconds: float) -> dict[str, str]:
     except (psycopg.Error, TimeoutError):
         return {}
     names = sorted({one.node.name for one in standing.shards})
-    return {name: "down" if name in standing.away else "ok" for name in names}
+    return {name: "down" if name in standing.unavailable_nodes else "ok" for name in names}
 
 
 def _breaker(breakers: Breakers | None, store: StoreName) -> dict[str, Any] | None:

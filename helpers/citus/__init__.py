@@ -1,6 +1,6 @@
-"""The sharded PostgreSQL cluster: its databases, shards, query plans and shard function.
+"""The sharded PostgreSQL cluster: databases, shards, query plans and the shard function.
 
-``sql/`` holds the part of Citus's SQL interface that nodes without Citus need.
+``sql/`` has the part of Citus's SQL interface that the course uses, for nodes without Citus.
 """
 
 from helpers.citus.query_plans import QueryPlan, explain

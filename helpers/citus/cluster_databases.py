@@ -1,4 +1,8 @@
-"""Databases on a cluster: one PostgreSQL database is one on the coordinator and on every worker."""
+"""Databases on a cluster: a database with the same name on the coordinator and on every worker.
+
+If the nodes have no Citus, the scripts in ``sql/coordinator`` and ``sql/worker`` give a database
+the part of Citus's SQL interface that the course uses.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,26 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import sql
 
-from helpers.citus.sql_scripts import load_scripts, version
 from helpers.errors import StoreError
 from helpers.settings import Addresses, redact
 from helpers.stores.connect import connect_postgres, explaining
 
-#: How many workers a database spreads over, unless it is told otherwise.
+#: The default number of workers of a database.
 WORKERS = 2
 
-# Byte order whatever the server's locale: sorted text is the same on every backend.
+NodeKind = Literal["coordinator", "worker"]
+
+_SQL = Path(__file__).with_name("sql")
+
+# Sort text by bytes, whatever the server's locale, so that its order is the same everywhere.
 _CREATE = sql.SQL(
     "CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER builtin "
     "BUILTIN_LOCALE 'C.UTF-8' LC_COLLATE 'C' LC_CTYPE 'C'"
@@ -28,7 +38,7 @@ _CREATE = sql.SQL(
 
 @dataclass(frozen=True)
 class Node:
-    """One PostgreSQL node: ``url`` is how we reach it, ``host`` and ``port`` how other nodes do."""
+    """A PostgreSQL node. This process connects to ``url``, other nodes to ``host`` and ``port``."""
 
     url: str = field(repr=False)
     host: str
@@ -36,16 +46,15 @@ class Node:
 
 
 def create_database(nodes: Sequence[Node], name: str, *, citus: bool) -> None:
-    """Make database ``name`` on every node, and a cluster of them; what is there already stays.
+    """Create database ``name`` on every node and join them to a cluster; keep what exists.
 
-    ``nodes`` is the coordinator, then the workers to register. Where the nodes have no Citus, its
-    SQL interface is loaded from our own scripts.
+    ``nodes`` is the coordinator, then the workers to add. Without ``citus``, the SQL scripts are
+    loaded instead of the extension.
 
-    Raises ``StoreError`` when a node does not answer, or when the database is there with scripts
-    of another version.
+    Raises ``StoreError`` if a node is unavailable, or if the database has other scripts.
     """
-    make_all_ready(nodes, name, citus=citus)
-    # In a new session: the scripts' settings belong to the database.
+    prepare_databases(nodes, name, citus=citus)
+    # In a new session, since the scripts have changed the database's settings.
     with (
         connect_postgres(nodes[0].url, database=name) as connection,
         explaining("PostgreSQL", nodes[0].url),
@@ -54,22 +63,22 @@ def create_database(nodes: Sequence[Node], name: str, *, citus: bool) -> None:
         _join(connection, nodes)
 
 
-def make_all_ready(nodes: Sequence[Node], name: str, *, citus: bool) -> None:
-    """Make database ``name`` on every node, on all at the same time; ``nodes[0]`` coordinates.
+def prepare_databases(nodes: Sequence[Node], name: str, *, citus: bool) -> None:
+    """Create database ``name`` on all nodes at the same time; ``nodes[0]`` is the coordinator.
 
-    Raises ``StoreError`` as ``create_database`` does, that of the first node that has one.
+    Raises the ``StoreError`` of the first node that has one, as ``create_database`` does.
     """
 
-    def make(node: Node) -> None:
-        make_ready(node, name, citus=citus, coordinator=node is nodes[0])
+    def prepare(node: Node) -> None:
+        prepare_database(node, name, citus=citus, coordinator=node is nodes[0])
 
     with ThreadPoolExecutor(len(nodes)) as pool:
-        for _ in pool.map(make, nodes):
+        for _ in pool.map(prepare, nodes):
             pass
 
 
-def make_ready(node: Node, name: str, *, citus: bool, coordinator: bool = False) -> None:
-    """Make database ``name`` on one node, with what it needs to be part of a cluster.
+def prepare_database(node: Node, name: str, *, citus: bool, coordinator: bool = False) -> None:
+    """Create database ``name`` on one node, with the extension or the scripts of its kind.
 
     Raises ``StoreError`` as ``create_database`` does.
     """
@@ -77,8 +86,8 @@ def make_ready(node: Node, name: str, *, citus: bool, coordinator: bool = False)
         connect_postgres(node.url, database="postgres") as connection,
         explaining("PostgreSQL", node.url),
     ):
-        known = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name])
-        if known.fetchone() is None:
+        existing = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name])
+        if existing.fetchone() is None:
             connection.execute(_CREATE.format(sql.Identifier(name)))
     with (
         connect_postgres(node.url, database=name) as connection,
@@ -91,10 +100,10 @@ def make_ready(node: Node, name: str, *, citus: bool, coordinator: bool = False)
 
 
 def drop_database(nodes: Sequence[Node], name: str) -> None:
-    """Drop database ``name`` on every node where it is, even if sessions are connected to it.
+    """Drop database ``name`` on every node that has it, also if sessions are connected to it.
 
-    The coordinator, ``nodes[0]``, comes first: while its database is there, Citus connects from it
-    to the workers.
+    It is dropped on the coordinator (``nodes[0]``) first: while it exists there, Citus connects
+    from it to the workers.
     """
 
     def drop(node: Node) -> None:
@@ -115,23 +124,23 @@ def drop_database(nodes: Sequence[Node], name: str) -> None:
 
 
 def nodes_of(addresses: Addresses) -> list[Node]:
-    """Return the coordinator and its workers where all reach one another as we reach them."""
+    """Return the coordinator and its workers if all are reached by the same addresses."""
     urls = [addresses.coordinator, *addresses.workers]
     return [Node(url, *_host_and_port(url)) for url in urls]
 
 
-def find_nodes(addresses: Addresses, *, spare: bool = True) -> list[Node]:
-    """Return the coordinator and its workers, in the coordinator's order.
+def find_nodes(addresses: Addresses, *, include_unregistered: bool = True) -> list[Node]:
+    """Return the coordinator and its workers, in the order in which the coordinator lists them.
 
-    Where the addresses name no workers, those that the coordinator knows are taken at the host
-    names and ports that it uses, with the coordinator's user and password. Workers that the
-    addresses name and that it does not know yet come last, or are left out without ``spare``.
+    If the addresses name no workers, this returns the ones that the coordinator has registered, at
+    their registered host names and ports, with the coordinator's user and password. Workers that
+    the addresses name but that are not registered come last.
 
-    Raises ``StoreError`` when it knows more workers than the addresses name.
+    Raises ``StoreError`` if more workers are registered than the addresses name.
     """
     with connect_postgres(addresses.coordinator) as connection:
-        known = _registered(connection)
-    registered = [(host, port) for group, host, port in known if group != 0]
+        rows = _registered(connection)
+    registered = [(host, port) for group, host, port in rows if group != 0]
     if not addresses.workers:
         coordinator = urlsplit(addresses.coordinator)
         user = coordinator.netloc.rpartition("@")[0]
@@ -140,7 +149,7 @@ def find_nodes(addresses: Addresses, *, spare: bool = True) -> list[Node]:
             for host, port in registered
         ]
         addresses = replace(addresses, workers=tuple(urls))
-    own, *workers = nodes_of(addresses)
+    coordinator_node, *workers = nodes_of(addresses)
     if len(registered) > len(workers):
         raise StoreError(
             "PostgreSQL",
@@ -149,31 +158,83 @@ def find_nodes(addresses: Addresses, *, spare: bool = True) -> list[Node]:
             f"{len(workers)}",
             "Name them all there, in the order of SELECT * FROM citus_nodes.",
         )
-    if not spare:
+    if not include_unregistered:
         workers = workers[: len(registered)]
     names = [*(addresses.worker_names or registered)][: len(workers)]
     names += [(node.host, node.port) for node in workers[len(names) :]]
-    own_name = next(((host, port) for group, host, port in known if group == 0), None)
+    coordinator_name = next(
+        ((host, port) for group, host, port in rows if group == 0),
+        (coordinator_node.host, coordinator_node.port),
+    )
     return [
-        Node(own.url, *(own_name or (own.host, own.port))),
+        Node(coordinator_node.url, *coordinator_name),
         *(Node(node.url, *name) for node, name in zip(workers, names, strict=True)),
     ]
 
 
 def fingerprint(addresses: Addresses) -> str:
-    """Return what identifies a prepared cluster: its nodes and our way of joining them."""
-    known = repr((addresses.coordinator, addresses.workers, _CREATE, version()))
-    return hashlib.sha256(known.encode()).hexdigest()
+    """Return a hash of a prepared cluster: of its addresses and the SQL that prepared it."""
+    parts = repr((addresses.coordinator, addresses.workers, _CREATE, scripts_version()))
+    return hashlib.sha256(parts.encode()).hexdigest()
 
 
 def has_citus(connection: psycopg.Connection) -> bool:
-    """Tell whether the node can load genuine Citus."""
+    """Return whether the node can load genuine Citus."""
     found = connection.execute("SELECT FROM pg_available_extensions WHERE name = 'citus'")
     return found.fetchone() is not None
 
 
+def load_scripts(connection: psycopg.Connection, kind: NodeKind) -> None:
+    """Load the scripts for one kind of node into the connected database, in one transaction.
+
+    If they are loaded already, do nothing. Raises ``StoreError`` if the database has another
+    version of them.
+    """
+    loaded = _loaded_version(connection)
+    if loaded == scripts_version():
+        return
+    if loaded is not None:
+        raise StoreError(
+            "PostgreSQL",
+            f"database {connection.info.dbname}",
+            "it was made by another version of this course",
+            "Start over with `python -m helpers reset` (this deletes the data).",
+        )
+    with connection.transaction():
+        for script in scripts(kind):
+            connection.execute(script.read_bytes())
+        connection.execute("RESET ALL")  # the scripts' own settings
+        connection.execute(
+            sql.SQL("COMMENT ON SCHEMA sharding IS {}").format(sql.Literal(scripts_version()))
+        )
+
+
+def scripts(kind: NodeKind) -> list[Path]:
+    """Return the scripts for one kind of node, in the order in which they are loaded."""
+    return sorted((_SQL / kind).glob("*.sql"))
+
+
+@cache
+def scripts_version() -> str:
+    """Return a hash of all scripts."""
+    digest = hashlib.sha256()
+    for kind in ("coordinator", "worker"):
+        for script in scripts(kind):
+            digest.update(script.read_bytes())
+    return digest.hexdigest()
+
+
+def _loaded_version(connection: psycopg.Connection) -> str | None:
+    """Return the version of the database's scripts, ``None`` without any, ``""`` if unknown."""
+    row = connection.execute(
+        "SELECT coalesce(obj_description(oid, 'pg_namespace'), '') FROM pg_namespace "
+        "WHERE nspname = 'sharding'"
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
 def _registered(connection: psycopg.Connection) -> list[tuple[int, str, int]]:
-    """Return group, host and port of each node that the coordinator knows, itself being group 0."""
+    """Return group, host and port of the nodes in the metadata; group 0 is the coordinator."""
     if connection.execute("SELECT to_regclass('pg_dist_node')").fetchone() == (None,):
         return []
     return connection.execute(
@@ -183,10 +244,10 @@ def _registered(connection: psycopg.Connection) -> list[tuple[int, str, int]]:
 
 
 def _join(connection: psycopg.Connection, nodes: Sequence[Node]) -> None:
-    """Make the nodes a cluster, by the same SQL whichever engine answers it."""
+    """Join the nodes to a cluster. The SQL is the same with and without Citus."""
     coordinator, *workers = nodes
-    known = {(host, port) for _, host, port in _registered(connection)}
-    if (coordinator.host, coordinator.port) not in known:
+    registered = {(host, port) for _, host, port in _registered(connection)}
+    if (coordinator.host, coordinator.port) not in registered:
         connection.execute(
             "SELECT citus_set_coordinator_host(%s, %s)", [coordinator.host, coordinator.port]
         )

@@ -1,7 +1,7 @@
-"""Connections to the nodes of a cluster themselves, for an event loop: few, made when needed.
+"""Direct connections to the nodes of a cluster, for an event loop: a few, opened on demand.
 
-A pool would go on trying to reach a node that is away. Here nobody does but who asks for it, and he
-is told soon.
+A pool would keep trying to connect to an unavailable node. Here only the task that needs the node
+connects, and it gets the error soon.
 """
 
 from __future__ import annotations
@@ -15,47 +15,49 @@ from psycopg.pq import TransactionStatus
 
 from helpers.stores.postgres_pools import AsyncLimitedConnection, is_there_async
 
-# To make one costs both sides some milliseconds of work: on a small machine, few at a time.
-_CONNECTIONS = 4
+# Connecting takes client and server some milliseconds of CPU time.
+_MAX_CONNECTIONS = 4
 
 
 class NodeConnections:
-    """Connections by where they lead. Use ``aclose()`` at the end."""
+    """Idle connections by conninfo. Call ``aclose()`` at the end."""
 
     def __init__(self) -> None:
         self._idle: defaultdict[str, list[AsyncLimitedConnection]] = defaultdict(list)
         self._turns: defaultdict[str, asyncio.Semaphore] = defaultdict(
-            lambda: asyncio.Semaphore(_CONNECTIONS)
+            lambda: asyncio.Semaphore(_MAX_CONNECTIONS)
         )
 
     @contextlib.asynccontextmanager
-    async def lend(self, conninfo: str, seconds: float) -> AsyncIterator[AsyncLimitedConnection]:
-        """Lend a connection to a node that may be silent, when it is one's turn.
+    async def connection(
+        self, conninfo: str, seconds: float
+    ) -> AsyncIterator[AsyncLimitedConnection]:
+        """Yield a connection to a node that may be unresponsive, at most four at a time.
 
-        To connect may take ``seconds``, and each answer. Raises ``psycopg.OperationalError`` or
-        ``TimeoutError`` where it takes longer.
+        Connecting and each query may take ``seconds``. Raises ``psycopg.OperationalError`` or
+        ``TimeoutError`` if they take longer.
         """
-        async with self._turns[conninfo], self.lend_at_once(conninfo, seconds) as connection:
+        async with self._turns[conninfo], self.connection_now(conninfo, seconds) as connection:
             yield connection
 
     @contextlib.asynccontextmanager
-    async def lend_at_once(
+    async def connection_now(
         self, conninfo: str, seconds: float
     ) -> AsyncIterator[AsyncLimitedConnection]:
-        """Lend one without waiting for others, who may be waiting for the node."""
+        """Yield a connection without waiting for tasks that already wait for this node."""
         connection = await self._open(conninfo, seconds)
         try:
             yield connection
         finally:
-            # Not one whose answer may come yet.
+            # A result may still arrive on a connection that is not idle.
             is_idle = connection.pgconn.transaction_status == TransactionStatus.IDLE
-            if is_idle and len(self._idle[conninfo]) < _CONNECTIONS:
+            if is_idle and len(self._idle[conninfo]) < _MAX_CONNECTIONS:
                 self._idle[conninfo].append(connection)
             else:
                 await connection.close()
 
     async def aclose(self) -> None:
-        """Close all connections that are not lent."""
+        """Close all idle connections."""
         while self._idle:
             _, connections = self._idle.popitem()
             for connection in connections:

@@ -1,8 +1,8 @@
-"""Where the shards of a table stand, and which of their nodes answer.
+"""The nodes of a table's shards, and which of these nodes are available.
 
-The coordinator knows the former as long as it answers itself, whatever its workers do. The latter
-each node is asked, all at once and for a short time: one that was killed refuses at once, one that
-is frozen says nothing.
+The coordinator has the shards' placements, even while its workers are unavailable. Each node is
+probed, all at the same time, with a short timeout: a killed node refuses the connection at once, a
+frozen one does not respond.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from helpers.citus.node_connections import NodeConnections
 from helpers.citus.shard_function import hash_bigint
 from helpers.settings import Addresses
 
-#: How long a node may take to say that it is there.
+#: How long a node may take to respond to a probe.
 PROBE_SECONDS = 0.8
 
 _SHARDS = """
@@ -36,7 +36,7 @@ SELECT nodeid FROM pg_dist_node WHERE groupid <> 0 AND noderole = 'primary' ORDE
 
 @dataclass(frozen=True)
 class Node:
-    """One node with shards: what it is called here, and how it is reached, password included."""
+    """A node with shards: its name in the course, and its conninfo, which has the password."""
 
     name: str
     conninfo: str = field(repr=False)
@@ -44,7 +44,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Shard:
-    """One shard of a table: its id, its own table's name, its range of hashes, its node."""
+    """A shard: its id, the name of its table, its range of hashes (both included), its node."""
 
     id: int
     relation: str
@@ -55,56 +55,61 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardStatus:
-    """The shards of a table, and the names of those of their nodes that did not answer."""
+    """The shards of a table, and the names of the nodes that are unavailable."""
 
     shards: tuple[Shard, ...]
-    away: frozenset[str]
+    unavailable_nodes: frozenset[str]
 
     @property
-    def live(self) -> tuple[Shard, ...]:
-        """The shards on nodes that answer."""
-        return tuple(one for one in self.shards if one.node.name not in self.away)
+    def available_shards(self) -> tuple[Shard, ...]:
+        """The shards on available nodes."""
+        return tuple(shard for shard in self.shards if not self._is_unavailable(shard))
 
     @property
-    def lost(self) -> tuple[Shard, ...]:
-        """The shards on nodes that do not."""
-        return tuple(one for one in self.shards if one.node.name in self.away)
+    def unavailable_shards(self) -> tuple[Shard, ...]:
+        """The shards on unavailable nodes."""
+        return tuple(filter(self._is_unavailable, self.shards))
 
-    def lost_of(self, keys: Collection[int]) -> tuple[Shard, ...]:
-        """Return those of them that have, or would have, the rows with these keys."""
+    def unavailable_shards_of(self, keys: Collection[int]) -> tuple[Shard, ...]:
+        """Return the unavailable shards that have, or would have, the rows with these keys."""
         hashes = sorted(map(hash_bigint, keys))
         return tuple(
-            one
-            for one in self.lost
-            if bisect_left(hashes, one.low) < bisect_right(hashes, one.high)
+            shard
+            for shard in self.unavailable_shards
+            if bisect_left(hashes, shard.low) < bisect_right(hashes, shard.high)
         )
 
-    def needs_lost(self, keys: Collection[int] | None) -> bool:
-        """Tell whether one of them is needed for the rows with these keys, ``None``: for all."""
-        return bool(self.lost if keys is None else self.lost and self.lost_of(keys))
+    def needs_unavailable_shards(self, keys: Collection[int] | None) -> bool:
+        """Return whether rows with these keys (``None``: all rows) are in unavailable shards."""
+        if keys is None or not self.unavailable_shards:
+            return bool(self.unavailable_shards)
+        return bool(self.unavailable_shards_of(keys))
+
+    def _is_unavailable(self, shard: Shard) -> bool:
+        return shard.node.name in self.unavailable_nodes
 
 
 async def probe(
     connections: NodeConnections, conninfo: str, addresses: Addresses, table: str
 ) -> ShardStatus:
-    """Ask the coordinator for a table's shards, and each of their nodes whether it is there.
+    """Read a table's shards from the coordinator, and probe each of their nodes.
 
-    ``conninfo`` leads to the database on the coordinator. It is asked by one of ``connections``:
-    those of a pool may all be waiting for a worker.
+    ``conninfo`` is that of the database on the coordinator. The query uses one of ``connections``,
+    because all connections of a pool may be waiting for a worker.
 
-    Raises ``psycopg.OperationalError`` or ``TimeoutError`` where the coordinator itself is away.
+    Raises ``psycopg.OperationalError`` or ``TimeoutError`` if the coordinator is unavailable.
     """
-    async with connections.lend_at_once(conninfo, PROBE_SECONDS) as connection:
+    async with connections.connection_now(conninfo, PROBE_SECONDS) as connection:
         shards = await _read_shards(connection, conninfo, addresses, table)
-    nodes = sorted({one.node for one in shards}, key=lambda node: node.name)
-    there = await asyncio.gather(*(_answers(connections, node) for node in nodes))
-    away = {node.name for node, answers in zip(nodes, there, strict=True) if not answers}
-    return ShardStatus(shards, frozenset(away))
+    nodes = sorted({shard.node for shard in shards}, key=lambda node: node.name)
+    available = await asyncio.gather(*(_is_available(connections, node) for node in nodes))
+    unavailable = {node.name for node, answers in zip(nodes, available, strict=True) if not answers}
+    return ShardStatus(shards, frozenset(unavailable))
 
 
 def ids_on(shards: Collection[Shard], ids: Collection[int]) -> list[int]:
-    """Return those ids whose rows are on these shards, or would be, in their order."""
-    ranges = [(one.low, one.high) for one in shards]
+    """Return the ids whose rows are, or would be, in these shards, in the given order."""
+    ranges = [(shard.low, shard.high) for shard in shards]
     found = []
     for key in ids:
         hashed = hash_bigint(key)
@@ -116,10 +121,10 @@ def ids_on(shards: Collection[Shard], ids: Collection[int]) -> list[int]:
 async def _read_shards(
     connection: psycopg.AsyncConnection, conninfo: str, addresses: Addresses, table: str
 ) -> tuple[Shard, ...]:
-    workers = [one for (one,) in await (await connection.execute(_WORKERS)).fetchall()]
-    found = await (await connection.execute(_SHARDS, [table])).fetchall()
+    workers = [node_id for (node_id,) in await (await connection.execute(_WORKERS)).fetchall()]
+    rows = await (await connection.execute(_SHARDS, [table])).fetchall()
     shards = []
-    for shard, relation, low, high, node_id, group, host, port in found:
+    for shard, relation, low, high, node_id, group, host, port in rows:
         if group == 0:
             node = Node("coordinator", conninfo)
         else:
@@ -130,16 +135,16 @@ async def _read_shards(
 
 
 def _worker(conninfo: str, addresses: Addresses, number: int, host: str, port: int) -> str:
-    """Return how a worker is reached: as the addresses say, or else as the coordinator does."""
+    """Return a worker's conninfo: from the addresses, or else as the coordinator connects."""
     if number < len(addresses.workers):
         database = conninfo_to_dict(conninfo)["dbname"]
         return make_conninfo(addresses.workers[number], dbname=database)
     return make_conninfo(conninfo, host=host, port=port)
 
 
-async def _answers(connections: NodeConnections, node: Node) -> bool:
+async def _is_available(connections: NodeConnections, node: Node) -> bool:
     try:
-        async with connections.lend_at_once(node.conninfo, PROBE_SECONDS) as connection:
+        async with connections.connection_now(node.conninfo, PROBE_SECONDS) as connection:
             await connection.execute("SELECT 1", prepare=False)
     except (psycopg.OperationalError, TimeoutError):
         return False

@@ -1,8 +1,7 @@
-"""What a query costs the cluster: how many tasks, on which shards and nodes, and where it joins.
+"""The plan of a query on the cluster: its tasks, their shards and nodes, and where it joins.
 
-Read from the plan, not guessed: from ``EXPLAIN (FORMAT JSON)``, on genuine Citus and on the
-course's own cluster alike. A task is one query that the coordinator sends to one node for one
-shard, or for one pair of colocated shards.
+It is read from ``EXPLAIN (FORMAT JSON)``, on genuine Citus and on the teaching cluster. A task is a
+query that the coordinator sends to one node for one shard, or for colocated shards.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _REFUSED = ("requires repartitioning", "complex joins are only supported")
 
 @dataclass(frozen=True)
 class Task:
-    """One query to one node: the shard ids that it touches, and the node, such as ``worker 1``."""
+    """A query to one node, such as ``worker 1``, and the ids of the shards that it reads."""
 
     node: str
     shards: tuple[int, ...]
@@ -33,12 +32,12 @@ class Task:
 
 @dataclass(frozen=True)
 class QueryPlan:
-    """How the cluster answers a query.
+    """How the cluster executes a query.
 
-    ``task_count`` is the number of tasks, ``tasks`` lists them (fewer only where Citus does not
-    show them: for repartition joins). ``joins_on_workers`` is whether every join is done by the
-    workers, ``None`` where the query joins nothing. ``refused`` holds Citus's message where it
-    refuses to join; there are no tasks then.
+    ``task_count`` is the number of tasks, ``tasks`` lists them (not all for repartition joins,
+    where Citus does not show them). ``joins_on_workers`` is whether the workers execute every join,
+    or ``None`` without a join. ``refused`` is Citus's message if it refuses the join; there are no
+    tasks then.
     """
 
     task_count: int
@@ -48,16 +47,16 @@ class QueryPlan:
 
     @property
     def shards(self) -> tuple[int, ...]:
-        """The shard ids that are touched, in order."""
+        """The ids of the shards that the tasks read, sorted."""
         return tuple(sorted({shard for task in self.tasks for shard in task.shards}))
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """The nodes that take part, in order."""
+        """The nodes that execute tasks, sorted."""
         return tuple(sorted({task.node for task in self.tasks}))
 
     def rows(self) -> list[dict[str, str]]:
-        """Return the tasks as rows of a small table: node and shards."""
+        """Return the tasks as rows of a table with the columns node and shards."""
         return [
             {"node": task.node, "shards": ", ".join(str(shard) for shard in task.shards)}
             for task in self.tasks
@@ -67,10 +66,10 @@ class QueryPlan:
 def explain(
     connection: psycopg.Connection, query: str, parameters: Sequence[object] | None = None
 ) -> QueryPlan:
-    """Return how the cluster would answer ``query``; the query itself is not run.
+    """Return the plan of ``query`` without executing it.
 
-    ``parameters`` are bound on the client's side. Raises ``psycopg.Error`` when the query is
-    wrong. A join that Citus refuses is an answer, not an error.
+    ``parameters`` are bound on the client. Raises ``psycopg.Error`` if the query is invalid. If
+    Citus refuses a join, the plan's ``refused`` has the message, and no error is raised.
     """
     try:
         with connection.transaction(), psycopg.ClientCursor(connection) as cursor:
@@ -89,10 +88,10 @@ def explain(
 def read_plan(
     plan: Sequence[Json], names: dict[tuple[str, int], str], placements: dict[int, str]
 ) -> QueryPlan:
-    """Read the output of ``EXPLAIN (FORMAT JSON)``.
+    """Return the plan in the output of ``EXPLAIN (FORMAT JSON)``.
 
-    ``names`` maps a node's host name and port to what it is called, ``placements`` a shard's id to
-    what its node is called.
+    ``names`` maps a node's host name and port to its name, ``placements`` a shard's id to the name
+    of its node.
     """
     top = plan[0]["Plan"]
     jobs = [node["Distributed Query"]["Job"] for node in _walk(top) if "Distributed Query" in node]
@@ -106,8 +105,8 @@ def _read_citus(top: Json, jobs: list[Json], names: dict[tuple[str, int], str]) 
     remote: list[Json] = []
     for job in jobs:
         for task in job.get("Tasks", []):
-            plans = [one[0]["Plan"] for one in task["Remote Plan"]]
-            nodes = [node for one in plans for node in _walk(one)]
+            plans = [explained[0]["Plan"] for explained in task["Remote Plan"]]
+            nodes = [node for plan in plans for node in _walk(plan)]
             remote += nodes
             tasks.append(Task(_node_name(task["Node"], names), _shards(nodes)))
     joined = any(node["Node Type"] in _JOINS for node in remote)
@@ -128,7 +127,7 @@ def _read_fdw(top: Json, placements: dict[int, str]) -> QueryPlan:
         shards = _shards([scan])
         tasks.append(Task(placements[shards[0]], shards))
     if not scans:
-        # The coordinator's own copy of a reference table answers, as on Citus.
+        # As on Citus, the query reads the coordinator's copy of a reference table.
         local = _shards([node for node in nodes if "Relation Name" in node])
         tasks = [Task("coordinator", local)] if local else []
     joined = any(" JOIN " in scan.get("Relations", "") for scan in scans)

@@ -1,28 +1,27 @@
-"""The shard function: from a product's id to its hash, as PostgreSQL and Citus compute it.
+"""The shard function: the hash of a product's id, as PostgreSQL and Citus compute it.
 
-A shard holds a range of hashes. So whoever knows the ranges knows where a row is, or would be,
-without asking a node.
+A shard has a range of hashes. With the ranges, a program can compute the shard of a row without a
+query.
 """
 
 from __future__ import annotations
 
 _BITS = 0xFFFFFFFF
 _SIGN = 2**31
-# What PostgreSQL starts from: the golden ratio, the length of the key in bytes, a number of its
-# own.
+# PostgreSQL's initial value: the golden ratio, the length of the key in bytes, and a constant.
 _START = (0x9E3779B9 + 4 + 3923095) & _BITS
 
 
 def hash_bigint(key: int) -> int:
-    """Return the hash of a ``bigint``, from -2147483648 to 2147483647, as ``hashint8`` does."""
+    """Return the hash of a ``bigint`` like ``hashint8``: from -2147483648 to 2147483647."""
     low, high = key & _BITS, (key >> 32) & _BITS
-    # One that fits into an int must hash like that int, negative ones too.
+    # A key that fits into an int has the same hash as that int, also if it is negative.
     hashed = _hash_uint32(low ^ (high if key >= 0 else ~high & _BITS))
     return hashed - 2 * _SIGN if hashed >= _SIGN else hashed
 
 
 def _hash_uint32(key: int) -> int:
-    """Return Bob Jenkins's final mix of 32 bits."""
+    """Return the final mix of Bob Jenkins's hash function lookup3 for 32 bits."""
     b = c = _START
     a = (_START + key) & _BITS
     c = ((c ^ b) - _rotated(b, 14)) & _BITS

@@ -1,4 +1,4 @@
-"""Where the rows are: a table's shards, their ranges of hash values, their nodes, their rows."""
+"""The shards of a distributed table: their ranges of hash values, nodes and numbers of rows."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import psycopg
 
 @dataclass(frozen=True)
 class Shard:
-    """One shard of a distributed table.
+    """A shard of a distributed table.
 
-    ``index`` counts from 0 in order of the hash values ``low`` to ``high`` (both included) that
-    belong to it; ``node`` is what its worker is called; ``rows`` is how many rows it holds.
+    ``index`` counts from 0 in order of the hash values. The shard has the hash values from ``low``
+    to ``high``, both included. ``node`` is its worker's name, ``rows`` its number of rows.
     """
 
     index: int
@@ -24,9 +24,10 @@ class Shard:
 
 
 def shards_of(connection: psycopg.Connection, table: str) -> list[Shard]:
-    """Return a distributed table's shards in order of their index, with their rows counted.
+    """Return a distributed table's shards in order of their index, and count their rows.
 
-    Raises ``psycopg.Error`` when there is no such table; the list is empty when it has no shards.
+    The list is empty if the table has no shards. Raises ``psycopg.Error`` if there is no such
+    table.
     """
     counted = connection.execute(
         "SELECT shardid, result::bigint FROM run_command_on_shards(%s, 'SELECT count(*) FROM %%s')",
@@ -47,21 +48,21 @@ def shards_of(connection: psycopg.Connection, table: str) -> list[Shard]:
 
 
 def node_names(connection: psycopg.Connection) -> dict[tuple[str, int], str]:
-    """Return what each node is called here, by its host name and port.
+    """Return the name of each node by its host name and port.
 
-    The coordinator is ``coordinator``; the workers are numbered in the order in which they were
-    added, since their host names and ports differ from one installation to the next.
+    The names are ``coordinator`` and ``worker 1``, ``worker 2``, … in the order in which the
+    workers were added: host names and ports differ between installations.
     """
-    found = connection.execute(
+    rows = connection.execute(
         "SELECT nodename, nodeport, groupid FROM pg_dist_node ORDER BY nodeid"
     ).fetchall()
-    workers = [(host, port) for host, port, group in found if group != 0]
+    workers = [(host, port) for host, port, group in rows if group != 0]
     names = {place: f"worker {number}" for number, place in enumerate(workers, start=1)}
-    return names | {(host, port): "coordinator" for host, port, group in found if group == 0}
+    return names | {(host, port): "coordinator" for host, port, group in rows if group == 0}
 
 
 def nodes_of_shards(connection: psycopg.Connection) -> dict[int, str]:
-    """Return what the node of each shard is called (of a reference table: that of one copy)."""
+    """Return the name of each shard's node; for a reference table, that of one of its copies."""
     names = node_names(connection)
     found = connection.execute(
         "SELECT shardid, nodename, nodeport FROM pg_dist_shard_placement ORDER BY shardid, nodeport"

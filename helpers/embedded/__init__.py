@@ -1,4 +1,4 @@
-"""The course's own servers, from wheels: PostgreSQL nodes, documents, keys and values."""
+"""The embedded servers, from wheels: PostgreSQL nodes, a document and a key-value server."""
 
 from helpers.embedded.embedded_servers import EmbeddedServers
 

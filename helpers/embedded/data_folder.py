@@ -1,10 +1,10 @@
-"""The one directory in which the embedded servers live: its layout, its lock, what it remembers.
+"""The data folder of the embedded servers: its layout, its lock, and the state saved in it.
 
 ::
 
     .shop/                 only its owner may enter
     ├── lock               held while servers are started or stopped
-    ├── servers.json       format, engine, ports and passwords, readable by the owner alone
+    ├── servers.json       format, engine, ports and passwords, readable by the owner only
     ├── log/               one log per server
     ├── postgres/          passfile, coordinator/, worker1/, worker2/, …
     ├── mongo/             the document server's files
@@ -30,23 +30,23 @@ import filelock
 
 from helpers.errors import ServerError
 
-#: Version of this layout. A directory of another version is refused, not guessed at.
+#: Version of this layout. A folder of another version is refused.
 FORMAT = 1
 
-#: How the names of data directories begin while they are being filled.
+#: Prefix of data directories that are still being filled.
 UNFINISHED = "new-"
 
-#: Name of a server that is thrown away after use, in a home of its own.
-SPARE = "spare"
+#: Name of a temporary server, which has a data folder of its own.
+TEMPORARY = "temporary"
 
-# Below the range from which systems take the ports of outgoing connections (32768 on Linux,
-# 49152 on macOS), so that a remembered port is not taken by somebody's browser after a reboot.
+# Below the range that systems use for outgoing connections (32768 on Linux, 49152 on macOS), so
+# that no other program's connection has a saved port after a reboot.
 _PORTS = range(31000, 32000)
-# Not among those that are remembered: a spare server must not take the port of one that is down.
-_SPARE_PORTS = range(32000, 32768)
+# Apart from saved ports: a temporary server must not take the port of a server that is stopped.
+_TEMPORARY_PORTS = range(32000, 32768)
 _COORDINATOR_PORTS = range(20000, 22000)
-# Citus deals shards to the workers in order of their ports: so each next worker gets a higher one,
-# and a shard is on the same worker on every machine.
+# Citus places shards on the workers in order of their ports. Each next worker gets a higher port,
+# so that a shard is on the same worker on every machine.
 _FIRST_WORKER_PORT, _PORTS_PER_WORKER = 22000, 300
 _MOST_WORKERS = (31000 - _FIRST_WORKER_PORT) // _PORTS_PER_WORKER
 
@@ -54,12 +54,12 @@ _LOCK_SECONDS = 120
 
 
 @dataclass
-class Memory:
-    """What the directory remembers between starts.
+class SavedState:
+    """The contents of ``servers.json``.
 
-    ``up`` tells whether the servers are meant to run, ``workers`` is the number of workers,
-    ``engine`` how the nodes are joined (``citus`` or ``postgres_fdw``), ``prepared`` a fingerprint
-    of what was loaded into the shop's database.
+    ``up`` is whether the servers should be running, ``workers`` the number of workers, ``engine``
+    how the nodes are joined (``citus`` or ``postgres_fdw``), ``prepared`` the fingerprint of what
+    was loaded into the shop's database.
     """
 
     format: int = FORMAT
@@ -71,8 +71,8 @@ class Memory:
     prepared: str = ""
 
 
-class Home:
-    """The data directory at ``path``. Nothing is created before ``locked()`` is entered."""
+class DataFolder:
+    """The data folder at ``path``. Nothing is created before ``locked()`` is entered."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -82,24 +82,24 @@ class Home:
         self._reserved: list[socket.socket] = []
 
     @contextlib.contextmanager
-    def locked(self, *, read: bool = True) -> Iterator[Memory]:
-        """Hold the directory's lock, creating the directory if need be; yield what it remembers.
+    def locked(self, *, read: bool = True) -> Iterator[SavedState]:
+        """Hold the folder's lock and yield the saved state; create the folder if necessary.
 
-        With ``read`` off, what it remembers is left unread, since it may be damaged.
+        With ``read=False`` the state is not read, because the file may be damaged.
 
-        A process that dies lets go of the lock. Raises ``ServerError`` when the directory cannot
-        be written, is of another version, or is held by another process for two minutes.
+        The system releases the lock if the process dies. Raises ``ServerError`` if the folder
+        cannot be written, has another version, or another process holds the lock for two minutes.
         """
         with explaining_os_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            # PostgreSQL's own account must pass through to its files when we are root.
+            # As root, PostgreSQL runs as another user, who must reach its files.
             self.path.chmod(0o711 if os.geteuid() == 0 else 0o700)
             lock = filelock.FileLock(self.path / "lock", timeout=_LOCK_SECONDS, mode=0o600)
             try:
                 lock.acquire()
             except filelock.Timeout:
                 raise ServerError(
-                    f"{self.path} is held by another process that has been starting or stopping "
+                    f"{self.path} is locked by another process that has been starting or stopping "
                     f"servers for {_LOCK_SECONDS} s: wait for it, or end it."
                 ) from None
         try:
@@ -107,59 +107,62 @@ class Home:
                 self.log.mkdir(mode=0o700, exist_ok=True)
                 if not self._file.exists():
                     self._refuse_foreign_files()
-                memory = (self.read() if read else None) or Memory()
+                saved = (self.read() if read else None) or SavedState()
             self._is_locked = True
-            yield memory
+            yield saved
         finally:
             self._is_locked = False
             while self._reserved:
                 self._reserved.pop().close()
             lock.release()
 
-    def read(self) -> Memory | None:
-        """Return what the directory remembers, or ``None`` when it is not there yet."""
+    def read(self) -> SavedState | None:
+        """Return the saved state, or ``None`` if there is none yet.
+
+        Raises ``ServerError`` if the file is damaged or has another version.
+        """
         try:
             with explaining_os_errors(self.path):
-                known = json.loads(self._file.read_text("utf-8"))
+                values = json.loads(self._file.read_text("utf-8"))
         except FileNotFoundError:
             return None
         except ValueError:
             raise ServerError(f"{self._file} is damaged. {self._start_over}") from None
         if (
-            not isinstance(known, dict)
-            or known.get("format") != FORMAT
-            or set(known) - {one.name for one in fields(Memory)}
+            not isinstance(values, dict)
+            or values.get("format") != FORMAT
+            or set(values) - {known.name for known in fields(SavedState)}
         ):
             raise ServerError(
                 f"{self.path} was made by another version of this course. {self._start_over}"
             )
-        return Memory(**known)
+        return SavedState(**values)
 
-    def write(self, memory: Memory) -> None:
-        """Replace what the directory remembers, in one step that survives a power cut."""
+    def write(self, saved: SavedState) -> None:
+        """Replace the saved state atomically; it survives a power failure."""
         with explaining_os_errors(self.path):
             new = self._file.with_suffix(".new")
             descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(asdict(memory), file, indent=1)
+                json.dump(asdict(saved), file, indent=1)
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(self._file)
 
     def remove(self) -> None:
-        """Delete the directory's contents, the lock file apart, which others may be waiting for."""
+        """Delete the folder's contents except the lock file: other processes may wait for it."""
         with explaining_os_errors(self.path):
-            # What the directory remembers goes last: a removal cut short can be repeated.
+            # The saved state is deleted last, so that an interrupted removal can be repeated.
             for entry in sorted(self.path.iterdir(), key=lambda entry: entry == self._file):
                 if entry.is_dir() and not entry.is_symlink():
                     shutil.rmtree(entry)
                 elif entry.name != "lock":
                     entry.unlink()
 
-    def port(self, memory: Memory, server: str) -> int:
-        """Return the port remembered for ``server``, choosing a free one the first time."""
-        if server not in memory.ports:
-            taken = set(memory.ports.values())
+    def port(self, saved: SavedState, server: str) -> int:
+        """Return the port saved for ``server``; choose a free one the first time."""
+        if server not in saved.ports:
+            taken = set(saved.ports.values())
             range_ = _ports_for(server)
             candidates = random.SystemRandom().sample(range_, len(range_))
             free = (port for port in candidates if port not in taken and self._reserve(port))
@@ -169,33 +172,34 @@ class Home:
                     f"{server} cannot start: every port from {range_[0]} to {range_[-1]} is in "
                     "use. Stop other programs."
                 )
-            memory.ports[server] = port
-        return memory.ports[server]
+            saved.ports[server] = port
+        return saved.ports[server]
 
     def _reserve(self, port: int) -> bool:
-        """Return whether ``port`` is free. While the directory is locked, no other home gets it.
+        """Return whether ``port`` is free, and reserve it while this data folder is locked.
 
-        A server is ready to listen only seconds after its port was chosen.
+        A server starts to listen only seconds after its port was chosen; meanwhile, another data
+        folder must not choose the same port.
         """
-        held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        reservation = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
-            held.bind(("127.0.0.1", port))
+            reservation.bind(("127.0.0.1", port))
         except OSError:
-            held.close()
+            reservation.close()
             return False
         if self._is_locked and sys.platform.startswith("linux"):
-            # Linux lets a server listen beside a bound socket if both have this option. The next
-            # one who reserves a port has not set it yet, and is refused.
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._reserved.append(held)
+            # With this option on both sockets, Linux lets the server listen on a port to which
+            # another socket is bound. A second reservation does not have it yet, and fails.
+            reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._reserved.append(reservation)
         else:
-            held.close()
+            reservation.close()
         return True
 
     @staticmethod
-    def password(memory: Memory, store: str) -> str:
-        """Return the password remembered for ``store``, generating it the first time."""
-        return memory.passwords.setdefault(store, secrets.token_urlsafe(24))
+    def password(saved: SavedState, store: str) -> str:
+        """Return the password saved for ``store``; generate it the first time."""
+        return saved.passwords.setdefault(store, secrets.token_urlsafe(24))
 
     @property
     def _start_over(self) -> str:
@@ -205,20 +209,20 @@ class Home:
         )
 
     def _refuse_foreign_files(self) -> None:
-        """Refuse a folder that holds something else: ``reset`` would delete it."""
+        """Refuse a folder with files of other programs, since ``reset`` would delete them."""
         others = {entry.name for entry in self.path.iterdir()} - {"lock", "log", "servers.new"}
         if others:
             raise ServerError(
                 f"{self.path} holds other files ({', '.join(sorted(others)[:3])}) and was not made "
-                "by this course: set SHOP_HOME to a folder of its own, or empty this one."
+                "by this course: set SHOP_HOME to another folder, or empty this one."
             )
 
 
 def _ports_for(server: str) -> range:
     if server == "coordinator":
         return _COORDINATOR_PORTS
-    if server == SPARE:
-        return _SPARE_PORTS
+    if server == TEMPORARY:
+        return _TEMPORARY_PORTS
     if not server.startswith("worker"):
         return _PORTS
     number = int(server.removeprefix("worker"))
@@ -229,7 +233,7 @@ def _ports_for(server: str) -> range:
 
 
 def is_free(port: int) -> bool:
-    """Tell whether nobody listens on ``port`` of the loopback address."""
+    """Return whether no program listens on ``port`` of the loopback address."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -240,7 +244,7 @@ def is_free(port: int) -> bool:
 
 
 def listens(port: int) -> bool:
-    """Tell whether a program accepts connections on ``port`` of the loopback address."""
+    """Return whether a program accepts connections on ``port`` of the loopback address."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(2)
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -248,7 +252,10 @@ def listens(port: int) -> bool:
 
 @contextlib.contextmanager
 def explaining_os_errors(path: Path) -> Iterator[None]:
-    """Turn what the file system refuses below ``path`` into a sentence (missing files pass)."""
+    """Raise a ``ServerError`` that explains an ``OSError`` below ``path``.
+
+    ``FileNotFoundError`` is raised unchanged.
+    """
     try:
         yield
     except FileNotFoundError:

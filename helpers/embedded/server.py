@@ -1,31 +1,38 @@
-"""What the three kinds of embedded server have in common: prepare, launch, wait, stop."""
+"""What all embedded servers have in common: prepare, start, stop, freeze; and their processes.
+
+A server runs with its data directory as its working directory. The working directory, not a saved
+process id, identifies a server's processes. So they are found after the process that started
+them was killed.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from pwd import struct_passwd
+from typing import Any, ClassVar, Literal
 
 import psutil
 
-from helpers.embedded import server_processes
-from helpers.embedded.data_folder import Home, Memory, is_free
+from helpers.embedded.data_folder import DataFolder, SavedState, explaining_os_errors, is_free
 from helpers.errors import ServerError
 
-#: ``frozen`` is a server whose processes are there and do nothing (SIGSTOP).
+#: ``frozen`` is a server whose processes exist but are suspended (SIGSTOP).
 ServerState = Literal["running", "stopped", "frozen"]
 
 _START_SECONDS = 60
 _FREEZE_SECONDS = 10
 _POLL_SECONDS = 0.02
 _LITTLE_SPACE = 100  # MiB
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
-# What a server's log says, and what it means to the reader.
+# Text in a server's log, and what it means.
 _EXPLANATIONS = {
     "No space left on device": "the disk is full: free some space, or set SHOP_HOME to a folder on "
     "another disk",
@@ -41,71 +48,79 @@ _EXPLANATIONS = {
 class Server:
     """One embedded server.
 
-    ``name`` is unique in the home, ``directory`` its data directory. All its processes have
-    ``program`` in their command line, the one that the others depend on ``main_mark``.
+    ``name`` is unique in the data folder, ``directory`` is the server's data directory. All its
+    processes have ``program`` in their command line; its main process also has ``main_mark``.
     """
 
     program: ClassVar[str]
     main_mark: ClassVar[str]
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
-    #: Ends the server where its data are deleted next: at once, without putting them in order.
+    #: Ends the server at once, if its data will be deleted.
     discard_signal: ClassVar[signal.Signals] = signal.SIGKILL
 
-    def __init__(self, home: Home, memory: Memory, name: str, directory: Path) -> None:
-        self.home = home
+    def __init__(self, folder: DataFolder, saved: SavedState, name: str, directory: Path) -> None:
+        self.folder = folder
         self.name = name
         self.directory = directory
-        self.port = home.port(memory, name)
-        self.log = home.log / f"{name}.log"
-        self._launched: subprocess.Popen[bytes] | None = None
+        self.port = folder.port(saved, name)
+        self.log = folder.log / f"{name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
         self._log_offset = 0
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} on port {self.port}>"
 
-    # What each kind of server says for itself.
+    # What each kind of server implements.
 
     def is_prepared(self) -> bool:
-        """Tell whether the data directory is complete."""
+        """Return whether the data directory is complete."""
         return self.directory.is_dir()
 
     def prepare(self) -> None:
-        """Fill a new data directory beside the final place, then move it there in one step.
+        """Fill a new data directory under another name, then rename it to ``directory``.
 
-        Raises ``ServerError`` when it cannot be filled; the final place is empty then.
+        Raises ``ServerError`` if it cannot be filled; ``directory`` does not exist then.
         """
         raise NotImplementedError
 
     def spawn(self) -> subprocess.Popen[bytes]:
-        """Start the server's process."""
+        """Start the server's main process."""
         raise NotImplementedError
 
     def answers(self) -> bool:
-        """Tell whether this very server answers: with our password, from our directory."""
+        """Return whether this server answers: with its password, from its data directory."""
         raise NotImplementedError
 
-    # What follows from that for all of them.
+    # What they share.
 
     def processes(self) -> list[psutil.Process]:
         """Return the server's live processes, oldest first."""
-        return server_processes.find(self.directory, self.program)
+        return processes_in(self.directory, self.program)
 
     def main_process(self) -> psutil.Process | None:
-        """Return the process that the server's others depend on, if it is alive."""
+        """Return the server's main process, or ``None`` if it is not running."""
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
                 if self.main_mark in process.cmdline() or self.main_mark in process.cmdline()[0]:
                     return process
         return None
 
-    def launch(self) -> None:
-        """Start the server unless a process of it is there already.
+    def start(self) -> None:
+        """Start the server unless it is running, and return when it answers.
 
-        Raises ``ServerError`` when another program listens on its port.
+        Raises ``ServerError`` if it cannot start; the message has the cause.
+        """
+        self.launch()
+        self._wait_until(self._process, self.answers, "stopped while starting", self._log_offset)
+
+    def launch(self) -> None:
+        """Start the server's process unless it exists; do not wait until the server answers.
+
+        Raises ``ServerError`` if another program listens on its port.
         """
         if self.main_process() is not None:
             return
-        server_processes.stop(self.processes(), signal.SIGKILL, seconds=5)  # what it left behind
+        stop_processes(self.processes(), signal.SIGKILL, seconds=5)  # left by a dead main process
         if not is_free(self.port):
             raise ServerError(
                 f"{self.name} cannot start: its port {self.port} is in use by another program. "
@@ -113,20 +128,16 @@ class Server:
                 "(this deletes the data)."
             )
         self._log_offset = self.log.stat().st_size if self.log.exists() else 0
-        self._launched = self.spawn()
+        self._process = self.spawn()
 
-    def wait(self) -> None:
-        """Wait until the server answers. Raises ``ServerError`` with the cause if it does not."""
-        self._wait_for(self._launched, self.answers, "stopped while starting", self._log_offset)
-
-    def _wait_for(
+    def _wait_until(
         self,
         process: subprocess.Popen[bytes] | None,
         holds: Callable[[], bool],
         failure: str,
         log_offset: int = 0,
     ) -> None:
-        """Wait until ``holds()``. Raises ``ServerError`` when ``process`` ends before."""
+        """Wait until ``holds()``. Raises ``ServerError`` if ``process`` ends before."""
         deadline = time.monotonic() + _START_SECONDS
         while not holds():
             if process is not None and process.poll() is not None:
@@ -136,54 +147,54 @@ class Server:
             time.sleep(_POLL_SECONDS)
 
     def stop(self, *, seconds: float = 15) -> None:
-        """Stop the server, by force if it has not ended after ``seconds``."""
+        """Stop the server, by SIGKILL if it has not ended after ``seconds``."""
         self._end(self.stop_signal, seconds)
 
     def discard(self, *, seconds: float = 15) -> None:
-        """Stop the server at once. Its data are of no further use."""
+        """Stop the server at once; its data will be deleted."""
         self._end(self.discard_signal, seconds)
 
     def _end(self, sign: signal.Signals, seconds: float) -> None:
-        self.thaw()  # else it would not hear of it
+        self.thaw()  # a suspended process does not handle signals
         main = self.main_process()
         if main is not None:
-            server_processes.stop([main], sign, seconds=seconds)
-        server_processes.stop(self.processes(), signal.SIGKILL, seconds=seconds)
-        if self._launched is not None:
-            self._launched.wait()
+            stop_processes([main], sign, seconds=seconds)
+        stop_processes(self.processes(), signal.SIGKILL, seconds=seconds)
+        if self._process is not None:
+            self._process.wait()
 
     def kill(self) -> None:
-        """End the server as a crash does (SIGKILL); return when it is gone."""
-        server_processes.stop(self.processes(), signal.SIGKILL, seconds=10)
-        if self._launched is not None:
-            self._launched.wait()
+        """Kill all processes of the server (SIGKILL), as a crash does; return when they ended."""
+        stop_processes(self.processes(), signal.SIGKILL, seconds=10)
+        if self._process is not None:
+            self._process.wait()
 
     def freeze(self) -> None:
-        """Let the server hang (SIGSTOP): it keeps its port and its connections, and says nothing.
+        """Suspend the server (SIGSTOP): it keeps its port and connections, but does not respond.
 
-        Where it does not run, nothing happens. Raises ``ServerError`` when it cannot be frozen.
+        A stopped server stays stopped. Raises ``ServerError`` if it cannot be suspended.
         """
         deadline = time.monotonic() + _FREEZE_SECONDS
-        # Oldest first, and again: the first one may have started others meanwhile.
-        while awake := [one for one in self.processes() if not _is_stopped(one)]:
+        # Oldest first, and repeatedly: the main process may have started others meanwhile.
+        while running := [process for process in self.processes() if not _is_suspended(process)]:
             if time.monotonic() > deadline:
                 raise ServerError(
                     f"{self.name} has not stopped for {_FREEZE_SECONDS} s (SIGSTOP): its disk may "
                     "be busy. Try again."
                 )
-            server_processes.send(awake, signal.SIGSTOP)
+            send_signal(running, signal.SIGSTOP)
             time.sleep(_POLL_SECONDS)
 
     def thaw(self) -> None:
-        """Let the server go on (SIGCONT). Where it is not frozen, nothing happens."""
-        server_processes.send([one for one in self.processes() if _is_stopped(one)], signal.SIGCONT)
+        """Resume a frozen server (SIGCONT). Other servers are not changed."""
+        send_signal(filter(_is_suspended, self.processes()), signal.SIGCONT)
 
     def state(self) -> ServerState:
-        """Tell whether the server's processes run. One that is still starting counts as running."""
+        """Return whether the server's processes run. A server that is starting is ``running``."""
         main = self.main_process()
         if main is None:
             return "stopped"
-        return "frozen" if _is_stopped(main) else "running"
+        return "frozen" if _is_suspended(main) else "running"
 
     def fail(self, what: str, offset: int) -> None:
         """Raise a ``ServerError`` that explains ``what`` by the log from byte ``offset`` on."""
@@ -196,22 +207,175 @@ class Server:
         for sign, meaning in _EXPLANATIONS.items():
             if sign in text:
                 raise ServerError(f"{self.name} {what}: {meaning}. Its log is {self.log}.")
-        free = shutil.disk_usage(self.home.path).free // 2**20
-        if free < _LITTLE_SPACE:  # the log itself may not have been written
+        free = shutil.disk_usage(self.folder.path).free // 2**20
+        if free < _LITTLE_SPACE:  # then the log itself may be incomplete
             raise ServerError(
                 f"{self.name} {what}, and only {free} MiB are free on its disk: free some space, "
                 f"or set SHOP_HOME to a folder on another disk. Its log is {self.log}."
             )
         last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
-        said = f" ({last[:200]})" if last else ""
+        quoted = f" ({last[:200]})" if last else ""
         raise ServerError(
-            f"{self.name} {what}{said}. Its log is {self.log}; `python -m helpers down` and then "
-            "`up` start it afresh."
+            f"{self.name} {what}{quoted}. Its log is {self.log}; run `python -m helpers down` and "
+            "then `python -m helpers up`."
         )
 
 
-def _is_stopped(process: psutil.Process) -> bool:
+def _is_suspended(process: psutil.Process) -> bool:
     try:
         return process.status() == psutil.STATUS_STOPPED
+    except psutil.NoSuchProcess:
+        return False
+
+
+# Processes.
+
+
+def processes_in(directory: Path, program: str) -> list[psutil.Process]:
+    """Return the live processes of ``program`` whose working directory is ``directory``.
+
+    They are sorted by age, oldest first. ``program`` must be part of a process's name or command
+    line, so that a shell in the directory is not returned.
+    """
+    _reap()
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.cwd() == str(directory) and program in " ".join(
+                [process.name(), *process.cmdline()]
+            ):
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue  # it has ended, or belongs to another user
+    return sorted(found, key=lambda process: (process.create_time(), process.pid))
+
+
+def spawn_process(
+    command: Sequence[str | Path],
+    *,
+    directory: Path,
+    log: Path,
+    account: struct_passwd | None = None,
+    environ: Mapping[str, str] | None = None,
+    stdin: str | None = None,
+    close_stdin: bool = True,
+) -> subprocess.Popen[bytes]:
+    """Start ``command`` in a new session, in ``directory``, with its output appended to ``log``.
+
+    ``account`` is the system user to run as, ``environ`` is added to the environment. ``stdin`` is
+    the process's input, which keeps secrets off its command line. With ``close_stdin=False`` the
+    caller can write more to its input, and must close it.
+    """
+    with (
+        explaining_os_errors(log),
+        os.fdopen(os.open(log, _APPEND, 0o600), "ab") as output,
+        input_pipe(stdin, close=close_stdin) as source,
+    ):
+        process = _OutlivingProcess(
+            [str(part) for part in command],
+            cwd=directory,
+            env=_environment(environ or {}),
+            stdin=source,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            **({} if account is None else _as_account(account)),
+        )
+    _children.append(process)
+    if stdin is not None and process.stdin is not None:
+        process.stdin.write(stdin.encode())
+        process.stdin.flush()
+    return process
+
+
+@contextlib.contextmanager
+def input_pipe(text: str | None, *, close: bool) -> Iterator[int]:
+    """Yield the input of a process: none, a pipe that holds ``text``, or one to write to.
+
+    The pipe is filled before the process starts, so it holds all of ``text`` even if this process
+    is killed meanwhile. A server that reads half of its settings would use defaults for the rest.
+    """
+    if text is None or not close:
+        yield subprocess.DEVNULL if text is None else subprocess.PIPE
+        return
+    reader, writer = os.pipe()
+    try:
+        with os.fdopen(writer, "wb") as pipe:
+            pipe.write(text.encode())  # a few hundred bytes, which fit into a pipe's buffer
+        yield reader
+    finally:
+        os.close(reader)
+
+
+def stop_processes(
+    processes: Sequence[psutil.Process], sign: signal.Signals, *, seconds: float
+) -> None:
+    """Send ``processes`` a signal, and kill those that have not ended after ``seconds``."""
+    send_signal(processes, sign)
+    alive = _wait_for_end(processes, seconds)
+    send_signal(alive, signal.SIGKILL)
+    _wait_for_end(alive, seconds=10)
+    ended = {process.pid for process in processes}
+    for child in [*_children]:
+        if child.pid in ended:
+            # The child can be reaped only a moment after it has ended.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(1)
+    _reap()
+
+
+def send_signal(processes: Iterable[psutil.Process], sign: signal.Signals) -> None:
+    """Send ``processes`` a signal; skip those that have ended."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(sign)
+
+
+class _OutlivingProcess(subprocess.Popen[bytes]):
+    """A process that may outlive this one."""
+
+    def __del__(self) -> None:
+        """Suppress Popen's warning that the process is still running."""
+
+
+# The processes that this process has started.
+_children: list[subprocess.Popen[bytes]] = []
+
+
+def _reap() -> None:
+    """Reap the children that have ended, so that they are not zombies."""
+    for child in [*_children]:
+        if child.poll() is not None:
+            with contextlib.suppress(ValueError):  # another thread has removed it
+                _children.remove(child)
+
+
+def _environment(added: Mapping[str, str]) -> dict[str, str]:
+    # PG… variables are the user's settings for clients of other servers.
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
+    return {**inherited, **added}
+
+
+def _as_account(account: struct_passwd) -> dict[str, Any]:
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
+def _wait_for_end(processes: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Return the ``processes`` that have not ended after ``seconds``.
+
+    A zombie counts as ended: ``psutil.wait_procs`` would wait until its parent reaps it.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        alive = [process for process in processes if is_alive(process)]
+        if not alive or time.monotonic() > deadline:
+            return alive
+        time.sleep(_POLL_SECONDS)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Return whether a process exists and is not a zombie."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

@@ -1,4 +1,4 @@
-"""System users to run programs as where we are root, which some refuse to be and none should."""
+"""System users for programs that this process starts as root but that must not run as root."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pwd import struct_passwd
 from helpers.errors import ServerError
 
 
-def account(name: str, *, why: str) -> struct_passwd | None:
-    """Return the system user called ``name``; ``None`` when we are not root, and stay who we are.
+def system_user(name: str, *, why: str) -> struct_passwd | None:
+    """Return the system user ``name``, or ``None`` if this process does not run as root.
 
-    The user is created when it is first needed, without a login and without a home. Raises
-    ``ServerError`` when it cannot be created; ``why`` begins its sentence.
+    The user is created if it does not exist, without a login and without a home directory. Raises
+    ``ServerError`` if it cannot be created; ``why`` is the beginning of the message.
     """
     if os.geteuid() != 0:
         return None
@@ -35,11 +35,10 @@ def account(name: str, *, why: str) -> struct_passwd | None:
         ) from None
 
 
-def let_pass(folder: Path, user: struct_passwd) -> None:
-    """Let ``user`` pass through the folders above ``folder`` (pass, not read), where it cannot.
+def allow_traversal(folder: Path, user: struct_passwd) -> None:
+    """Let ``user`` pass through the folders above ``folder``, without reading them.
 
-    Only root comes here: what is below a home directory that is closed to others would otherwise
-    be out of the user's reach.
+    To be called as root. Otherwise the user could not reach files below a private home directory.
     """
     for above in folder.parents:
         mode = above.stat()

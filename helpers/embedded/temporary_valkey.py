@@ -1,7 +1,7 @@
-"""A key-value server to be used up: limited in memory, killed, started again, thrown away.
+"""A temporary key-value server that can be limited in memory, killed and started again.
 
-What would disturb others is tried on it: the shared server holds the keys of every lesson, and a
-memory limit there would evict them all.
+Experiments use it because the shared server holds the keys of every lesson: a memory limit there
+would evict all of them.
 """
 
 from __future__ import annotations
@@ -11,12 +11,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-from helpers.embedded.data_folder import SPARE, Home, Memory, explaining_os_errors, is_free
-from helpers.embedded.temporary_folders import scratch_folder
-from helpers.embedded.valkey_server import ValkeyServer
+from helpers.embedded.data_folder import (
+    TEMPORARY,
+    DataFolder,
+    SavedState,
+    explaining_os_errors,
+    is_free,
+)
+from helpers.embedded.mongo_valkey_servers import ValkeyServer
+from helpers.embedded.temporary_servers import temporary_folder
 from helpers.errors import ServerError
 
-#: Which key gives way when the memory is full.
+#: Which keys Valkey evicts if its memory is full (``maxmemory-policy``).
 Policy = Literal[
     "noeviction",
     "allkeys-lru",
@@ -30,49 +36,44 @@ Policy = Literal[
 
 
 class TemporaryValkey(ValkeyServer):
-    """A server in a folder of its own; ``temporary_valkey`` makes it and clears it away."""
+    """A key-value server in a temporary folder; ``temporary_valkey`` creates and removes it."""
 
     def __init__(self, folder: Path, *, password: bool, settings: Mapping[str, object]) -> None:
-        super().__init__(Home(folder), Memory(), durable=False, name=SPARE)
+        super().__init__(DataFolder(folder), SavedState(), durable=False, name=TEMPORARY)
         if not password:
             self._password = ""
         self._changed = settings
 
     @property
     def url(self) -> str:
-        """The server's address, with the password where it has one; database 0."""
+        """The server's address, with the password if it has one; database 0."""
         return super().url if self._password else f"redis://127.0.0.1:{self.port}/0"
 
     def settings(self) -> dict[str, object]:
         return super().settings() | {"requirepass": self._password or '""'} | dict(self._changed)
 
-    def start(self) -> None:
-        """Start the server, on the same directory and port as before; return when it answers.
-
-        What ``CONFIG SET`` changed is forgotten. Where the server runs already, nothing happens.
-        Raises ``ServerError`` when it cannot start: the message says why.
-        """
-        self.launch()
-        self.wait()
-
     def launch(self) -> None:
+        """Start the server on the same directory and port as before, unless it is running.
+
+        Settings that ``CONFIG SET`` changed are lost.
+        """
         if self.main_process() is None and not is_free(self.port):
             raise ServerError(
-                f"The spare key-value server cannot start: its port {self.port} was taken by "
-                "another program. Make a new one, which chooses another port."
+                f"The temporary key-value server cannot start: its port {self.port} was taken by "
+                "another program. Create a new one, which chooses another port."
             )
         super().launch()
 
     def fail(self, what: str, offset: int) -> None:
-        # The log is deleted with the server, so it is quoted here instead of being named.
+        # The log is deleted with the server, so the message quotes it.
         try:
             text = self.log.read_bytes()[offset:].decode("utf-8", "replace")
         except OSError:
             text = ""
-        said = " / ".join(line.strip() for line in text.splitlines() if line.strip())
+        quoted = " / ".join(line.strip() for line in text.splitlines() if line.strip())
         raise ServerError(
-            f"The spare key-value server {what}; its log says: {said[-500:] or 'nothing'}. Correct "
-            "what it was given, or see that the disk is not full, and make a new one."
+            f"The temporary key-value server {what}; its log: {quoted[-500:] or 'empty'}. Correct "
+            "its settings, or check that the disk is not full, and create a new one."
         )
 
 
@@ -85,14 +86,15 @@ def temporary_valkey(
     policy: Policy = "noeviction",
     settings: Mapping[str, str | int] | None = None,
 ) -> Iterator[TemporaryValkey]:
-    """Yield a running key-value server that nobody else uses; end it and delete its data after.
+    """Yield a running key-value server that no other program uses; remove it at the end.
 
     It listens on a free port of the loopback address. With ``append_only``, acknowledged writes
-    survive ``kill()``, without it nothing does. ``maxmemory`` is in bytes (``None``: no limit),
-    ``policy`` decides what is evicted there, ``settings`` are further lines of its configuration.
+    survive ``kill()``; without it, no data does. ``maxmemory`` is in bytes (``None``: no limit),
+    ``policy`` decides which keys are evicted at that limit, ``settings`` are more lines of the
+    configuration.
 
-    It is ended when the body raises, and soon after the death of this process too, whatever killed
-    it. Raises ``ServerError`` when it cannot be started.
+    The server is also removed if the block raises, or if this process dies. Raises ``ServerError``
+    if it cannot be started.
     """
     changed: dict[str, object] = {
         "appendonly": "yes" if append_only else "no",
@@ -100,10 +102,10 @@ def temporary_valkey(
         "maxmemory-policy": policy,
         **(settings or {}),
     }
-    with scratch_folder("course-spare-") as folder:
+    with temporary_folder("course-temporary-") as folder:
         server = TemporaryValkey(folder, password=password, settings=changed)
         with explaining_os_errors(folder):
-            server.home.log.mkdir()
+            server.folder.log.mkdir()
         server.prepare()
         try:
             server.start()

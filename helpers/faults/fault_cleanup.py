@@ -1,6 +1,6 @@
 """Bring servers back once the process that practised with them has died.
 
-``helpers.embedded.server_processes.start_watcher`` calls ``main`` in a process that outlives it.
+``start_cleanup_process`` calls ``main`` in a process that outlives it.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 
-from helpers.embedded.server_processes import start_watcher
+from helpers.embedded.cleanup_process import start_cleanup_process
 from helpers.faults.server_control import ControlledServers, bring_back
 
 # As long as a server may take to start, and some more.
@@ -22,7 +22,7 @@ def guarded(servers: ControlledServers, lock: int) -> Iterator[None]:
 
     Raises ``CourseError`` when a server does not come back.
     """
-    guard = start_watcher("helpers.faults.fault_cleanup", pass_fds=[lock])
+    guard = start_cleanup_process("helpers.faults.fault_cleanup", pass_fds=[lock])
     assert guard.stdin is not None
     try:
         guard.stdin.write(json.dumps(servers.described()).encode() + b"\n")

@@ -67,7 +67,7 @@ class OwnServers:
         return self._servers.names() if self._servers.are_up() else ()
 
     def lock(self) -> Path | None:
-        return self._servers.home.path / LOCK
+        return self._servers.folder.path / LOCK
 
     def state(self, name: str) -> ServerState:
         return self._servers.server(name).state()
@@ -90,7 +90,7 @@ class OwnServers:
     def described(self) -> dict[str, object]:
         settings = self._servers.settings
         return {
-            "home": str(settings.home),
+            "data_folder": str(settings.data_folder),
             "pg_bindir": None if settings.pg_bindir is None else str(settings.pg_bindir),
             "durable": settings.durable,
         }
@@ -155,9 +155,10 @@ def find_servers(settings: Settings, addresses: Addresses | None = None) -> Cont
         port = urlsplit(addresses.coordinator).port
         if port != servers.server("coordinator").port:
             raise SettingsError(
-                f"These stores are not those of the servers in {settings.home}: their coordinator "
-                f"answers on port {port}. Give the stores that open_shop or open_lesson returned, "
-                "not those behind links, or the settings that they were opened with."
+                f"These stores are not those of the servers in {settings.data_folder}: their "
+                f"coordinator answers on port {port}. Give the stores that open_shop or "
+                "open_lesson returned, not those behind links, or the settings that they were "
+                "opened with."
             )
     return OwnServers(servers)
 
@@ -170,7 +171,7 @@ def servers_of(described: dict[str, object]) -> ControlledServers:
     return OwnServers(
         EmbeddedServers(
             Settings(
-                Path(str(described["home"])),
+                Path(str(described["data_folder"])),
                 pg_bindir=None if bindir is None else Path(str(bindir)),
                 durable=bool(described["durable"]),
             )

@@ -54,7 +54,7 @@ class Workers:
     @property
     def away(self) -> frozenset[str]:
         """The names of those that were away."""
-        return self._last.away
+        return self._last.unavailable_nodes
 
     async def probe(self) -> ShardStatus:
         """Look at the workers, sharing the look of others that has only just begun.
@@ -81,9 +81,9 @@ class Workers:
         all nodes are that have what is requested.
         """
         standing = known
-        if standing is None and self._last.needs_lost(ids_of(request)):
+        if standing is None and self._last.needs_unavailable_shards(ids_of(request)):
             standing = await self._seen()
-        if standing is None or not standing.away:
+        if standing is None or not standing.unavailable_nodes:
             answer, standing = await self._ask_coordinator(request)
             if standing is None:
                 return answer, MissingShards(), None
@@ -94,17 +94,19 @@ class Workers:
 
         Without ids, all products are meant. As long as none is known to be away, nobody is asked.
         """
-        if self._last.needs_lost(product_ids):
+        if self._last.needs_unavailable_shards(product_ids):
             await self.explain(product_ids)
 
     async def explain(self, product_ids: Collection[int] | None = None) -> None:
         """Probe the workers, and raise ``NodeUnavailableError`` if one that is needed is down."""
         standing = await self._seen()
-        if standing is None or not standing.away:
+        if standing is None or not standing.unavailable_nodes:
             return
         if product_ids is None:
-            raise self.error(MissingShards(frozenset(standing.lost)), "what they hold is needed")
-        lost = MissingShards(frozenset(standing.lost_of(product_ids)))
+            raise self.error(
+                MissingShards(frozenset(standing.unavailable_shards)), "what they hold is needed"
+            )
+        lost = MissingShards(frozenset(standing.unavailable_shards_of(product_ids)))
         if lost:
             raise self.product_error(lost, product_ids)
 
@@ -142,14 +144,14 @@ class Workers:
         try:
             await asyncio.wait({whole}, timeout=_PATIENCE_SECONDS)
             standing = None if whole.done() else await self._seen(unless=whole)
-            if standing is None or not standing.away:
+            if standing is None or not standing.unavailable_nodes:
                 return await whole, None
             abandon(whole)
         except psycopg.Error as error:
             if error.sqlstate is None:  # not the coordinator's words: it is away itself
                 raise
             standing = await self._seen()
-            if standing is None or not standing.away:
+            if standing is None or not standing.unavailable_nodes:
                 raise
         except asyncio.CancelledError:
             whole.cancel()

@@ -65,15 +65,15 @@ async def ask_live(
     shards are lost as well. Raises ``psycopg.Error`` where a node answers with another error.
     """
     by_node: dict[Node, list[Shard]] = {}
-    for shard in standing.live:
+    for shard in standing.available_shards:
         by_node.setdefault(shard.node, []).append(shard)
     answers = await asyncio.gather(
         *(_ask(connections, node, shards, request) for node, shards in by_node.items())
     )
     silent = {node.name for node, one in zip(by_node, answers, strict=True) if one is None}
-    standing = ShardStatus(standing.shards, standing.away | silent)
+    standing = ShardStatus(standing.shards, standing.unavailable_nodes | silent)
     ids = ids_of(request)
-    lost = standing.lost if ids is None else standing.lost_of(ids)
+    lost = standing.unavailable_shards if ids is None else standing.unavailable_shards_of(ids)
     found = [answer for answer in answers if answer is not None]
     return _put_together(request, found), MissingShards(frozenset(lost))
 
@@ -92,7 +92,7 @@ async def _ask(
     text, parameters = statement(request)
     asked = f"WITH products AS ({table}) {text}", parameters
     try:
-        async with connections.lend(node.conninfo, _SECONDS) as connection:
+        async with connections.connection(node.conninfo, _SECONDS) as connection:
             cursor = await connection.execute(*asked)
             return await cursor.fetchall()
     except (psycopg.OperationalError, TimeoutError):

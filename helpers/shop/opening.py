@@ -12,8 +12,8 @@ from helpers.citus.cluster_databases import (
     find_nodes,
     fingerprint,
     has_citus,
-    make_ready,
     nodes_of,
+    prepare_database,
 )
 from helpers.embedded import EmbeddedServers
 from helpers.errors import SettingsError
@@ -114,7 +114,7 @@ def start_worker(stores: Stores) -> tuple[str, int]:
             "another (with Docker: `docker compose --profile scale-out up -d worker3`) and name it."
         )
     node = nodes[have + 1]
-    make_ready(node, stores.mongo.name, citus=has_citus(stores.postgres))
+    prepare_database(node, stores.mongo.name, citus=has_citus(stores.postgres))
     return node.host, node.port
 
 

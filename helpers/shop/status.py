@@ -68,13 +68,13 @@ def read_status(settings: Settings) -> Status:
     """
     if settings.addresses is None and not EmbeddedServers(settings).are_up():
         raise ServerError(
-            f"The servers in {settings.home} are not running: start them with `python -m helpers "
-            "up` or `make lab`."
+            f"The servers in {settings.data_folder} are not running: start them with "
+            "`python -m helpers up` or `make lab`."
         )
     addresses = locate(settings)
     workers = addresses.workers
     if settings.addresses is not None:
-        workers = tuple(node.url for node in find_nodes(addresses, spare=False)[1:])
+        workers = tuple(node.url for node in find_nodes(addresses, include_unregistered=False)[1:])
     for url in workers:
         connect_postgres(url).close()
     with connect_all(addresses) as stores:

@@ -1,4 +1,4 @@
-"""The stores behind links, as in the tests of the stores."""
+"""The seeded shop of the tests of the stores."""
 
 from tests.stores.conftest import shop
 

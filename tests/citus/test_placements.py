@@ -1,4 +1,4 @@
-"""Which rows are missing where a worker is away, worked out from the shards' ranges of hashes."""
+"""Which rows an unavailable worker has, computed from the shards' ranges of hashes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from helpers.citus.placements import Node, Shard, ShardStatus, ids_on
 from helpers.citus.shard_function import hash_bigint
 from helpers.settings import PROJECT
 
-# Three keys with neighbouring hashes: the lowest of the second shard below, one within it, and its
-# highest, as hashint8 answers.
+# Hashes of hashint8: the lowest of the second shard below, one inside it, and its highest.
 _LOW, _WITHIN, _HIGH = -1073741824, -1011077333, -939524097
 _KEYS = {645610953: _LOW, 4: _WITHIN}
 
@@ -25,17 +24,19 @@ _BELOW, _ABOVE = 1, 506787653  # their hashes: -1905060026, and _HIGH + 1
 _VECTORS = PROJECT / "tests" / "e2e" / "conformance" / "data" / "shard_vectors.json"
 
 
-def test_the_hashes_are_those_of_postgresql() -> None:
-    recorded = [one for one in json.loads(_VECTORS.read_text("utf-8")) if one["type"] == "bigint"]
-    assert len({one["value"] for one in recorded}) > 20
-    for one in recorded:
-        assert hash_bigint(int(one["value"])) == one["hash"], one["value"]
+def test_hash_bigint_returns_the_hashes_of_postgresql() -> None:
+    vectors = json.loads(_VECTORS.read_text("utf-8"))
+    hashes = {
+        int(vector["value"]): vector["hash"] for vector in vectors if vector["type"] == "bigint"
+    }
+    assert len(hashes) > 20
+    assert {key: hash_bigint(key) for key in hashes} == hashes
     assert {key: hash_bigint(key) for key in _KEYS} == _KEYS
     assert hash_bigint(_BELOW) == -1905060026
     assert hash_bigint(_ABOVE) == _HIGH + 1
 
 
-def test_a_shard_has_the_keys_from_its_lowest_hash_to_its_highest() -> None:
+def test_a_shard_has_the_keys_from_its_lowest_to_its_highest_hash() -> None:
     keys = [_ABOVE, 4, _BELOW, 645610953]
     assert ids_on([_SHARDS[1]], keys) == [4, 645610953]
     assert ids_on([_SHARDS[2]], keys) == [_ABOVE]
@@ -44,21 +45,21 @@ def test_a_shard_has_the_keys_from_its_lowest_hash_to_its_highest() -> None:
     assert ids_on([highest], keys) == [_BELOW, 645610953]
 
 
-def test_only_keys_of_a_lost_shard_need_it() -> None:
-    standing = ShardStatus(_SHARDS, frozenset({"worker2"}))
-    assert standing.lost == (_SHARDS[1],)
-    assert standing.live == (_SHARDS[0], _SHARDS[2])
-    assert standing.needs_lost(None)
-    assert standing.needs_lost([_ABOVE, 645610953])
-    assert standing.needs_lost([4])
-    assert not standing.needs_lost([_BELOW, _ABOVE])
-    assert not standing.needs_lost([])
-    assert standing.lost_of([4]) == (_SHARDS[1],)
-    assert standing.lost_of([_BELOW, _ABOVE]) == ()
+def test_only_keys_of_an_unavailable_shard_need_it() -> None:
+    status = ShardStatus(_SHARDS, frozenset({"worker2"}))
+    assert status.unavailable_shards == (_SHARDS[1],)
+    assert status.available_shards == (_SHARDS[0], _SHARDS[2])
+    assert status.needs_unavailable_shards(None)
+    assert status.needs_unavailable_shards([_ABOVE, 645610953])
+    assert status.needs_unavailable_shards([4])
+    assert not status.needs_unavailable_shards([_BELOW, _ABOVE])
+    assert not status.needs_unavailable_shards([])
+    assert status.unavailable_shards_of([4]) == (_SHARDS[1],)
+    assert status.unavailable_shards_of([_BELOW, _ABOVE]) == ()
 
 
-def test_nothing_is_lost_while_all_nodes_answer() -> None:
-    standing = ShardStatus(_SHARDS, frozenset())
-    assert standing.live == _SHARDS
-    assert not standing.needs_lost(None)
-    assert not standing.needs_lost([4])
+def test_no_shard_is_unavailable_while_all_nodes_answer() -> None:
+    status = ShardStatus(_SHARDS, frozenset())
+    assert status.available_shards == _SHARDS
+    assert not status.needs_unavailable_shards(None)
+    assert not status.needs_unavailable_shards([4])

@@ -1,4 +1,4 @@
-"""The plan reader: on plans recorded from genuine Citus, and on the cluster that is here."""
+"""Read query plans recorded from genuine Citus, and plans of the tests' cluster."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _recorded(name: str, how: str = "all_tasks") -> QueryPlan:
         ("update_all", 8, None),
     ],
 )
-def test_recorded_plans_of_genuine_citus_are_read(
+def test_reads_recorded_plans_of_genuine_citus(
     name: str, tasks: int, joins_on_workers: bool | None
 ) -> None:
     plan = _recorded(name)
@@ -59,14 +59,14 @@ def test_recorded_plans_of_genuine_citus_are_read(
     assert set(plan.nodes) <= set(NAMES.values())
 
 
-def test_the_shards_and_nodes_of_a_recorded_join_are_named() -> None:
+def test_reads_shards_and_nodes_of_a_recorded_join() -> None:
     plan = _recorded("colocated_router_join")
     assert plan.shards == (102916, 102924)
     assert plan.nodes == ("worker 1",)
     assert plan.rows() == [{"node": "worker 1", "shards": "102916, 102924"}]
 
 
-def test_a_plan_that_shows_one_task_still_tells_how_many_there_are() -> None:
+def test_reads_the_task_count_if_the_plan_shows_one_task() -> None:
     plan = _recorded("fan_out", "default")
     assert (plan.task_count, len(plan.tasks)) == (8, 1)
 
@@ -103,32 +103,32 @@ JOIN = "SELECT count(*) FROM products p JOIN orders o ON o.product_id = p.id"
         (JOIN.replace("count(*)", "p.id, count(*)") + " GROUP BY p.id", 8, True),
     ],
 )
-def test_the_plans_of_this_cluster_are_read(
+def test_reads_plans_of_the_tests_cluster(
     query: str, tasks: int, joins_on_workers: bool | None, shop: Stores
 ) -> None:
-    """The same figures on genuine Citus and on the course's own cluster."""
+    """The numbers are the same on genuine Citus and on the teaching cluster."""
     plan = explain(shop.postgres, query)
     assert (plan.task_count, plan.joins_on_workers) == (tasks, joins_on_workers)
     assert len(plan.tasks) == tasks
 
 
 def test_parameters_are_bound(shop: Stores) -> None:
-    one = explain(shop.postgres, "SELECT * FROM products WHERE id = %s", [42])
-    some = explain(shop.postgres, "SELECT * FROM products WHERE id = ANY(%s)", [[1, 2, 3, 1]])
-    assert (one.task_count, some.task_count) == (1, 3)
+    single = explain(shop.postgres, "SELECT * FROM products WHERE id = %s", [42])
+    several = explain(shop.postgres, "SELECT * FROM products WHERE id = ANY(%s)", [[1, 2, 3, 1]])
+    assert (single.task_count, several.task_count) == (1, 3)
 
 
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
-def test_a_prepared_statement_touches_one_shard(mode: str, shop: Stores) -> None:
+def test_a_prepared_statement_reads_one_shard(mode: str, shop: Stores) -> None:
     connection = shop.postgres
-    connection.execute("PREPARE one (bigint) AS SELECT * FROM products WHERE id = $1")
+    connection.execute("PREPARE by_id (bigint) AS SELECT * FROM products WHERE id = $1")
     try:
         connection.execute(f"SET plan_cache_mode = {mode}")
         expected = explain(connection, "SELECT * FROM products WHERE id = 42").shards
-        plan = explain(connection, "EXECUTE one (42)")
+        plan = explain(connection, "EXECUTE by_id (42)")
         assert (plan.task_count, plan.shards) == (1, expected)
     finally:
-        connection.execute("DEALLOCATE one")
+        connection.execute("DEALLOCATE by_id")
         connection.execute("RESET plan_cache_mode")
 
 
@@ -152,12 +152,12 @@ def test_a_join_on_another_column_does_not_stay_on_the_workers(shop: Stores) -> 
     assert plan.refused is None or "repartitioning" in plan.refused
 
 
-def test_explaining_does_not_run_the_query(shop: Stores) -> None:
+def test_explain_does_not_execute_the_query(shop: Stores) -> None:
     explain(shop.postgres, "DELETE FROM products")
     assert shop.postgres.execute("SELECT count(*) FROM products").fetchone() == (COUNT,)
 
 
-def test_a_wrong_query_is_an_error(shop: Stores) -> None:
+def test_explain_raises_the_error_of_an_invalid_query(shop: Stores) -> None:
     with pytest.raises(psycopg.errors.UndefinedTable):
         explain(shop.postgres, "SELECT * FROM nowhere")
     assert shop.postgres.execute("SELECT 1").fetchone() == (1,)

@@ -17,7 +17,7 @@ from helpers.settings import PROJECT
 from helpers.shop.seed import seed
 from helpers.stores import Stores
 from helpers.stores.environment import environment_of
-from tests.commanding import run_here
+from tests.command_line import run_main
 from tests.joins.test_plain_joins import ORIGINALS
 
 pytestmark = pytest.mark.by_address
@@ -47,26 +47,26 @@ def test_seed_and_products(shop_environ: dict[str, str], stores: Stores) -> None
         "Written: 12 products, 12 metadata, 12 stock counts, 36 orders.\n",
     )
     assert "100%" in seeded.stderr, "there is a progress bar"
-    listed = run_here(shop_environ, "products", "--json")
+    listed = run_main(shop_environ, "products", "--json")
     assert listed.returncode == 0
     products = json.loads(listed.stdout)
     assert len(products) == 12
     assert products[:3] == ORIGINALS
     assert products == batched(stores)
-    table = run_here(shop_environ, "products").stdout.splitlines()
+    table = run_main(shop_environ, "products").stdout.splitlines()
     assert len(table) == 12
     assert table[0].split() == ["1", "Laptop", "A", "1200", "15", "electronics,", "laptop"]
 
 
 def test_seeding_an_empty_shop_only(environ: dict[str, str], shop: Stores) -> None:
-    assert run_here(environ, "seed", "--products", "4", "--if-empty").returncode == 0
+    assert run_main(environ, "seed", "--products", "4", "--if-empty").returncode == 0
     shop.redis.set("stock:1", "1")
-    again = run_here(environ, "seed", "--products", "4", "--if-empty")
+    again = run_main(environ, "seed", "--products", "4", "--if-empty")
     assert again.stdout == "The shop has 4 products already.\n"
     assert shop.redis.get("stock:1") == "1", "what the student changed stays"
 
 
-@pytest.mark.parametrize("run", [run_here, pytest.param(_run_process, marks=pytest.mark.verify)])
+@pytest.mark.parametrize("run", [run_main, pytest.param(_run_process, marks=pytest.mark.verify)])
 def test_products_of_an_empty_shop(environ: dict[str, str], run: Callable[..., Any]) -> None:
     listed = run(environ, "products", "--json")
     assert (listed.returncode, listed.stdout) == (2, "")
@@ -81,7 +81,7 @@ def test_a_catalogue_file_is_loaded(environ: dict[str, str], shop: Stores, tmp_p
         {"id": 51, "name": "Chair", "price": 20, "metadata": None, "stock": None},
     ]
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert run_here(environ, "seed", "--file", str(file)).returncode == 0
+    assert run_main(environ, "seed", "--file", str(file)).returncode == 0
     assert batched(shop) == [
         {"id": 50, "name": "Desk", "price": "99.90"}
         | {"metadata": {"description": "A desk", "reviews": [1, 2]}, "stock": "5"},
@@ -94,7 +94,7 @@ def test_a_bad_catalogue_file_loads_nothing(
 ) -> None:
     file = tmp_path / "catalog.jsonl"
     file.write_text('{"id": 1, "name": "A", "price": 1}\n{"id": 2, "name": "B", "price": -1}\n{\n')
-    loaded = run_here(shop_environ, "seed", "--file", str(file))
+    loaded = run_main(shop_environ, "seed", "--file", str(file))
     assert loaded.returncode == 2
     assert "line 2: price: must not be negative" in loaded.stderr
     assert "line 3: line: is not JSON" in loaded.stderr
@@ -103,15 +103,15 @@ def test_a_bad_catalogue_file_loads_nothing(
 
 
 def test_reconcile_says_what_it_repaired(environ: dict[str, str], shop: Stores) -> None:
-    empty = run_here(environ, "reconcile")
+    empty = run_main(environ, "reconcile")
     assert empty.returncode == 2
     assert "The shop has no products" in empty.stderr
     seed(shop, 3)
     shop.redis.set("stock:1", 99)
-    first = run_here(environ, "reconcile").stdout
+    first = run_main(environ, "reconcile").stdout
     assert "product 1: was 99, set to 15" in first
     assert "The sales of 2 products examined, 4 differences" in first  # seeded, and never carried
-    again = run_here(environ, "reconcile").stdout
+    again = run_main(environ, "reconcile").stdout
     assert again == (
         "3 products and 0 reservations examined: ledger, stock and reservations agree.\n"
         "The sales of 2 products examined: they agree with the orders.\n"
@@ -120,7 +120,7 @@ def test_reconcile_says_what_it_repaired(environ: dict[str, str], shop: Stores) 
 
 
 def test_status_shows_every_store(environ: dict[str, str], shop: Stores) -> None:
-    shown = run_here(environ, "status", "--json")
+    shown = run_main(environ, "status", "--json")
     assert shown.returncode == 0, shown.stderr
     status = json.loads(shown.stdout)
     assert set(status) == {"postgres", "mongo", "redis"}
@@ -130,12 +130,12 @@ def test_status_shows_every_store(environ: dict[str, str], shop: Stores) -> None
     assert len(status["postgres"]["workers"]) >= 2
     for url in (environ["MONGO_URL"], status["postgres"]["workers"][0]):
         password = url.split("@")[0].rpartition(":")[2]
-        assert password not in run_here(environ, "status").stdout
+        assert password not in run_main(environ, "status").stdout
 
 
 def test_url_prints_one_address(environ: dict[str, str]) -> None:
-    assert run_here(environ, "url", "redis").stdout.strip() == environ["REDIS_URL"]
-    unknown = run_here(environ, "url", "nosuch")
+    assert run_main(environ, "url", "redis").stdout.strip() == environ["REDIS_URL"]
+    unknown = run_main(environ, "url", "nosuch")
     assert unknown.returncode == 2
     assert "coordinator, worker1, worker2" in unknown.stderr
 
@@ -143,9 +143,9 @@ def test_url_prints_one_address(environ: dict[str, str]) -> None:
 def test_reset_by_address_drops_the_shop_alone(
     shop_environ: dict[str, str], stores: Stores
 ) -> None:
-    run_here(shop_environ, "seed", "--products", "3")
+    run_main(shop_environ, "seed", "--products", "3")
     stores.redis.set("other", "1")
-    assert run_here(shop_environ, "reset").returncode == 0
+    assert run_main(shop_environ, "reset").returncode == 0
     assert stores.redis.keys("*") == ["other"]
     assert stores.mongo.list_collection_names() == []
     assert stores.postgres.execute("SELECT to_regclass('products')").fetchone() == (None,)
@@ -172,7 +172,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
 ) -> None:
     # MongoDB's driver tries again until its time is over.
     monkeypatch.setattr("helpers.stores.connect.TIMEOUT_SECONDS", 1)
-    done = run_here(environ | change, *arguments)
+    done = run_main(environ | change, *arguments)
     assert done.returncode == 2
     assert expected in done.stderr
     assert "Traceback" not in done.stderr
@@ -185,7 +185,7 @@ def test_a_store_that_fails_meanwhile_is_named(
 ) -> None:
     """Whatever a driver raises in the middle of the work, one sentence says which store it was."""
     stores.postgres.execute("CREATE TABLE products (id text)")
-    failed = run_here(shop_environ, "seed", "--products", "3")
+    failed = run_main(shop_environ, "seed", "--products", "3")
     assert failed.returncode == 2
     last = failed.stderr.strip().splitlines()[-1]
     assert last.startswith("PostgreSQL at postgresql://")
@@ -195,6 +195,6 @@ def test_a_store_that_fails_meanwhile_is_named(
 
 @pytest.mark.parametrize("count", ["-1", "many", "1.5"])
 def test_a_count_that_is_none_is_refused(count: str, environ: dict[str, str]) -> None:
-    done = run_here(environ, "seed", "--products", count)
+    done = run_main(environ, "seed", "--products", count)
     assert done.returncode == 2
     assert "--products" in done.stderr

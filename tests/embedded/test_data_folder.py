@@ -1,4 +1,4 @@
-"""Servers that are started at the same time, for different homes, get different ports."""
+"""Servers started at the same time in different data folders get different ports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers.embedded import data_folder
-from helpers.embedded.data_folder import Home
+from helpers.embedded.data_folder import DataFolder
 from helpers.errors import ServerError
 
 
@@ -21,7 +21,7 @@ def test_a_port_is_reserved_until_its_server_listens(
         probe.bind(("127.0.0.1", 0))
         only = probe.getsockname()[1]
     monkeypatch.setattr(data_folder, "_ports_for", lambda _: range(only, only + 1))
-    owner, other = Home(tmp_path / "first"), Home(tmp_path / "second")
+    owner, other = DataFolder(tmp_path / "first"), DataFolder(tmp_path / "second")
     with owner.locked() as first, other.locked() as second:
         assert owner.port(first, "redis") == only
         with pytest.raises(ServerError, match="is in use"):

@@ -21,7 +21,7 @@ from helpers.stores.proxied_stores import ProxiedStores, Proxies
 from tests.joins.conftest import Both
 from tests.joins.filling import put
 from tests.joins.memory import MemoryStores
-from tests.sharing import restored
+from tests.shared_proxies import restored
 from tests.waiting import come
 
 # One connection to each store: where one is not given back, the next request gets none.

@@ -123,8 +123,8 @@ def test_it_is_known_where_the_shards_stand(shop: Stores) -> None:
     ]
     found = [(one.id, one.low, one.high, one.node.name) for one in standing.shards]
     assert sorted(found) == sorted(expected)
-    assert standing.away == frozenset()
-    assert (standing.live, standing.lost) == (standing.shards, ())
+    assert standing.unavailable_nodes == frozenset()
+    assert (standing.available_shards, standing.unavailable_shards) == (standing.shards, ())
     assert "password" not in repr(standing)
 
 
@@ -133,7 +133,7 @@ def test_workers_that_the_addresses_do_not_name_are_reached_as_the_coordinator_d
 ) -> None:
     addresses = replace(shop.addresses, workers=())
     standing = awaited(shop, lambda stores: _look(stores, addresses))
-    assert standing.away == frozenset()
+    assert standing.unavailable_nodes == frozenset()
     assert {one.node.name for one in standing.shards} == {"worker1", "worker2"}
 
 
@@ -153,7 +153,9 @@ def test_from_those_that_are_left_comes_the_rest(shop: Stores, silent: bool, awa
     async def work(stores: AsyncStores) -> list[tuple[Any, MissingShards, ShardStatus]]:
         standing = await _look(stores)
         standings = [
-            _silenced(standing, away) if silent else replace(standing, away=frozenset({away}))
+            _silenced(standing, away)
+            if silent
+            else replace(standing, unavailable_nodes=frozenset({away}))
             for _ in REQUESTS
         ]
         return [
@@ -221,7 +223,9 @@ def test_a_node_that_is_silent_is_waited_for_only_so_long() -> None:
             silent.listen()
             port = silent.getsockname()[1]
             with pytest.raises((psycopg.OperationalError, TimeoutError)):
-                async with NodeConnections().lend(f"host=127.0.0.1 port={port} user=any", 0.05):
+                async with NodeConnections().connection(
+                    f"host=127.0.0.1 port={port} user=any", 0.05
+                ):
                     raise AssertionError("it has said nothing")
 
     asyncio.run(main())
@@ -232,7 +236,7 @@ def test_an_answer_looks_at_the_workers_once(shop: Stores, monkeypatch: pytest.M
 
     async def work(stores: AsyncStores, workers: Workers) -> None:
         looks = 0
-        standing = replace(await _look(stores), away=frozenset({"worker1"}))
+        standing = replace(await _look(stores), unavailable_nodes=frozenset({"worker1"}))
 
         async def looked() -> ShardStatus:
             nonlocal looks
@@ -259,10 +263,10 @@ def test_an_answer_looks_at_the_workers_once(shop: Stores, monkeypatch: pytest.M
             await workers.check(there["worker1"][:1])
         assert failed.value.nodes == ("worker1",)
         assert failed.value.store == "PostgreSQL"
-        standing = replace(standing, away=frozenset({"worker1", "worker2"}))
+        standing = replace(standing, unavailable_nodes=frozenset({"worker1", "worker2"}))
         with pytest.raises(NodeUnavailableError, match="worker1 and worker2 do not answer"):
             await Rows(workers)(CountProducts())
-        standing = replace(standing, away=frozenset())
+        standing = replace(standing, unavailable_nodes=frozenset())
         assert await Rows(workers)(CountProducts()) == COUNT, "they are back"
         assert not workers.away
 
@@ -290,7 +294,7 @@ def test_connections_to_nodes_are_kept_and_few(shop: Stores) -> None:
 
             async def ask() -> int:
                 nonlocal lent, most
-                async with connections.lend(stores.postgres.url, 30) as connection:
+                async with connections.connection(stores.postgres.url, 30) as connection:
                     lent += 1
                     most = max(most, lent)
                     await connection.execute("SELECT pg_sleep(0.01)")

@@ -23,7 +23,7 @@ from helpers.stores.circuit_breaker import Breakers
 from helpers.stores.proxied_stores import ProxiedStores
 from helpers.stores.time_budgets import Budgets
 from helpers.stores.trace import Trace
-from tests.sharing import restored
+from tests.shared_proxies import restored
 from tests.snapshots import filled_shop
 from tests.waiting import come
 

@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
+from helpers.embedded.server import is_alive
 from helpers.errors import LoadError, SettingsError
 from helpers.lab.load import MOST_CALLERS, Load, measure
 from helpers.settings import PROJECT
-from tests.e2e.servers.driving import runs
 from tests.lab.apps import BODY, Site, site
 from tests.proxy.servers import port_of, serving
 from tests.waiting import wait_until
@@ -229,7 +229,7 @@ def test_the_callers_do_not_outlive_who_measures(served: Served, end: signal.Sig
         wait_until(lambda: app.paths["/never"] == 2)
         (callers,) = psutil.Process(parent.pid).children()
         parent.send_signal(end)
-    wait_until(lambda: not runs(callers))
+    wait_until(lambda: not is_alive(callers))
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from helpers.embedded.server import is_alive
 from helpers.errors import ProxyError, SettingsError
 from helpers.proxy import ProxyState, TcpProxy
 from helpers.settings import PROJECT
-from tests.e2e.servers.driving import runs
 from tests.proxy.servers import connect, echo, receive, serving
 from tests.waiting import wait_until
 
@@ -381,7 +381,7 @@ def test_no_relay_outlives_a_parent_that_was_killed(children: int) -> None:
     parent.wait()
     parent.stdout.close()
     try:
-        wait_until(lambda: not runs(process))
+        wait_until(lambda: not is_alive(process))
     finally:
         if child:
             psutil.Process(child).kill()

@@ -18,7 +18,7 @@ from helpers.stores import Stores
 from helpers.stores.proxied_stores import ProxiedStores
 from helpers.stores.stores import connect_all
 from tests.keeping import NEVER, SOON, Keeping, is_in
-from tests.sharing import restored
+from tests.shared_proxies import restored
 from tests.waiting import wait_until
 
 COUNT = 20

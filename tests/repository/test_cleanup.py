@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from helpers.embedded.server import is_alive
 from helpers.settings import PROJECT
 from tests import cleanup
 from tests.cleanup import RUN, Run
-from tests.e2e.servers.driving import runs
 from tests.waiting import wait_until
 
 # A run with a folder, a process in a new session, and one without the run's environment.
@@ -61,10 +61,10 @@ def test_a_killed_run_leaves_no_process_and_no_folder(sign: signal.Signals) -> N
         assert run.stdout is not None
         folder, below, *pids = json.loads(run.stdout.readline())
         processes = [psutil.Process(pid) for pid in pids]
-        assert all(map(runs, processes))
+        assert all(map(is_alive, processes))
         run.send_signal(sign)
     folders = [Path(folder), Path(below).parent]
-    wait_until(lambda: not any([*map(runs, processes), *(path.exists() for path in folders)]))
+    wait_until(lambda: not any([*map(is_alive, processes), *(path.exists() for path in folders)]))
 
 
 def test_a_finished_run_names_the_processes_that_it_left(

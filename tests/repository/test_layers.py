@@ -60,7 +60,7 @@ def test_a_layer_that_exceeds_its_budget_prints_a_warning(
     assert "2 s  types: failed" in output
     assert "Warning" not in output
     report(layer, done, BUDGET_SECONDS[layer] + 1.0)
-    assert f"longer than the {BUDGET_SECONDS[layer]} s" in capsys.readouterr().out
+    assert f"budget of {BUDGET_SECONDS[layer]} s" in capsys.readouterr().out
     report(layer, done, BUDGET_SECONDS[layer] + 1.0, made_environment=True)
     assert "Warning" not in capsys.readouterr().out
 

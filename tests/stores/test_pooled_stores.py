@@ -21,7 +21,7 @@ from helpers.stores.async_stores import AsyncStores, connect_beside
 from helpers.stores.connection_limits import Limits
 from helpers.stores.pooled_stores import PooledStores, connect_pooled, connect_pooled_beside
 from helpers.stores.proxied_stores import ProxiedStores
-from tests.sharing import restored
+from tests.shared_proxies import restored
 from tests.stores.lenders import Lender, lending
 from tests.waiting import come, wait_until
 

@@ -20,7 +20,7 @@ from helpers.stores import Stores
 from helpers.stores.proxied_stores import ProxiedStores, proxied
 from helpers.stores.stores import connect_all
 from helpers.stores.tracing import traced
-from tests.sharing import restored
+from tests.shared_proxies import restored
 from tests.waiting import wait_until
 
 ASK: dict[str, Callable[[Stores], object]] = {

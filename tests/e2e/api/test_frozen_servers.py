@@ -30,7 +30,7 @@ from tests.api.outages import (
 )
 from tests.api.serving import client_of, serving
 from tests.e2e.api.workers_shop import COUNT, Shop, assert_away, assert_named, shop_on
-from tests.e2e.servers.driving import frozen, kill, pids, temporary_servers
+from tests.e2e.servers.server_helpers import frozen, kill_processes, main_pids, temporary_servers
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.servers, pytest.mark.verify]
@@ -84,7 +84,7 @@ def _without(servers: EmbeddedServers, name: str, how: str) -> Iterator[None]:
         with frozen(servers, name):
             yield
         return
-    kill({name: pids(servers)[name]})
+    kill_processes({name: main_pids(servers)[name]})
     try:
         yield
     finally:

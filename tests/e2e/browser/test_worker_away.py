@@ -11,7 +11,7 @@ from helpers.shop import open_shop
 from helpers.shop.seed import seed
 from tests.e2e.browser.conftest import Opening
 from tests.e2e.browser.looking import FAILED_REQUEST, card, cards, field
-from tests.e2e.servers.driving import kill, pids
+from tests.e2e.servers.server_helpers import kill_processes, main_pids
 
 pytestmark = [pytest.mark.servers, pytest.mark.verify]
 
@@ -25,7 +25,7 @@ def test_products_of_a_node_that_is_away_are_left_out_in_words(
             page = open_page(service.url, may=FAILED_REQUEST, fast=True)
             count = page.locator("#count")
             expect(count).to_have_text("20 products, no more")
-            kill({"worker1": pids(own_servers)["worker1"]})
+            kill_processes({"worker1": main_pids(own_servers)["worker1"]})
             # Product 1 is on it, product 2 is not: what was shown before stays, with its time.
             expect(field(card(page, 1), "name")).to_have_text("Laptop A")
             expect(card(page, 1)).to_contain_text("as of")

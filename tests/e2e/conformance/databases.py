@@ -11,12 +11,18 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from helpers.citus.cluster_databases import Node, drop_database, has_citus, make_all_ready, nodes_of
+from helpers.citus.cluster_databases import (
+    Node,
+    drop_database,
+    has_citus,
+    nodes_of,
+    prepare_databases,
+)
 from helpers.embedded import EmbeddedServers
 from helpers.settings import Addresses, Settings, load_settings
 from helpers.shop import locate
 from helpers.stores.connect import connect_postgres
-from tests.e2e.servers.driving import temporary_home
+from tests.e2e.servers.server_helpers import temporary_data_folder
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -95,7 +101,7 @@ class Cluster:
         """Give an empty database with ``workers`` workers registered; drop it afterwards."""
         database = Database(self.nodes, f"{self.name}_{next(self._numbers)}")
         try:
-            make_all_ready(self.nodes, database.name, citus=self.citus)
+            prepare_databases(self.nodes, database.name, citus=self.citus)
             if workers:
                 database.register(workers)
             yield database
@@ -130,7 +136,7 @@ def shared_cluster(name: str) -> Cluster | None:
 @contextlib.contextmanager
 def running_cluster() -> Iterator[Cluster]:
     """Run a coordinator and three workers for a while, with Citus if PG_BINDIR has it."""
-    with temporary_home() as home:
+    with temporary_data_folder() as home:
         settings = Settings(home, pg_bindir=load_settings().pg_bindir, durable=False)
         servers = EmbeddedServers(settings)
         try:

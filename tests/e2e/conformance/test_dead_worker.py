@@ -18,8 +18,8 @@ from tests.e2e.conformance.databases import (
     running_cluster,
     value,
 )
-from tests.e2e.conformance.items import DISTRIBUTE, check_refused, left_on_workers, make_items
-from tests.e2e.conformance.traffic import check_move_fails
+from tests.e2e.conformance.items_table import DISTRIBUTE, check_refused, left_on_workers, make_items
+from tests.e2e.conformance.moves_under_load import check_move_fails
 
 pytestmark = pytest.mark.servers
 

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from tests.e2e.conformance.databases import Cluster, Connection, Database, rows, value
-from tests.e2e.conformance.tasks import tasks
+from tests.e2e.conformance.query_tasks import tasks
 
 pytestmark = pytest.mark.servers
 

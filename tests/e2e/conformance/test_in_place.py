@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from tests.e2e.conformance.databases import Cluster, Database, rows, value
-from tests.e2e.conformance.items import (
+from tests.e2e.conformance.items_table import (
     DISTRIBUTE,
     check_refused,
     described,

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.e2e.conformance.arithmetic import placements, ranges
 from tests.e2e.conformance.databases import Connection, Database, rows
-from tests.e2e.conformance.replaying import DATA
-from tests.e2e.conformance.tasks import Task, shards, tasks
+from tests.e2e.conformance.query_tasks import Task, shards, tasks
+from tests.e2e.conformance.scenarios import DATA
+from tests.e2e.conformance.shard_ranges import placements, ranges
 
 pytestmark = pytest.mark.servers
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conformance.databases import Cluster, Connection, Database, rows, value
-from tests.e2e.conformance.traffic import (
+from tests.e2e.conformance.moves_under_load import (
     ORDERS,
     Traffic,
     check_move_fails,

@@ -9,9 +9,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from helpers.citus import sql_scripts
-from helpers.citus.cluster_databases import Node, create_database, drop_database, make_all_ready
-from helpers.citus.sql_scripts import load_scripts
+from helpers.citus import cluster_databases
+from helpers.citus.cluster_databases import (
+    Node,
+    create_database,
+    drop_database,
+    load_scripts,
+    prepare_databases,
+)
 from helpers.errors import StoreError
 from helpers.stores.connect import connect_postgres
 from tests.e2e.conformance.databases import Cluster, Database, rows, value
@@ -51,7 +56,7 @@ def test_scripts_are_loaded_whole_or_not_at_all(
     files = [tmp_path / name for name in ("01_good.sql", "02_bad.sql")]
     for file, text in zip(files, ("CREATE SCHEMA sharding", "SELECT 1 / 0"), strict=True):
         file.write_text(text, "utf-8")
-    monkeypatch.setattr(sql_scripts, "scripts", lambda *_: files)
+    monkeypatch.setattr(cluster_databases, "scripts", lambda *_: files)
     with (
         connect_postgres(cluster.nodes[0].url, database="postgres") as connection,
         connection.transaction(force_rollback=True),
@@ -85,7 +90,7 @@ def test_a_node_that_does_not_answer_is_named(cluster: Cluster) -> None:
     dead = replace(second, url=second.url.replace(f":{second.port}/", ":1/"))
     try:
         with pytest.raises(StoreError, match=r"127\.0\.0\.1:1/.*nobody listens there"):
-            make_all_ready([first, dead], name, citus=cluster.citus)
+            prepare_databases([first, dead], name, citus=cluster.citus)
         with pytest.raises(StoreError, match=r"127\.0\.0\.1:1/"):
             drop_database([first, dead], name)
         assert _where([first], name) == [False]

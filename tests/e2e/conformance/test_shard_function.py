@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.e2e.conformance.arithmetic import placements, ranges, shard_index
 from tests.e2e.conformance.databases import Cluster, Connection, Database, rows, value
-from tests.e2e.conformance.keys import KEYS
-from tests.e2e.conformance.replaying import DATA
+from tests.e2e.conformance.key_values import KEYS
+from tests.e2e.conformance.scenarios import DATA
+from tests.e2e.conformance.shard_ranges import placements, ranges, shard_index
 
 pytestmark = pytest.mark.servers
 

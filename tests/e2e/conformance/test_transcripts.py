@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.conformance.databases import Cluster
 from tests.e2e.conformance.differences import listed
-from tests.e2e.conformance.replaying import (
+from tests.e2e.conformance.scenarios import (
     Answer,
     answers_here,
     names,

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
+from helpers.embedded.server import is_alive
 from helpers.errors import FaultError, SettingsError
 from helpers.faults import anomalies, dual_write
 from helpers.faults.anomalies import Anomalies, Crashed, count_anomalies
@@ -20,7 +21,6 @@ from helpers.faults.order_attempts import Way, steps_of
 from helpers.orders.orders import Orders
 from helpers.settings import PROJECT
 from helpers.stores import Stores
-from tests.e2e.servers.driving import runs
 from tests.orders.agreement import assert_carried, assert_whole
 from tests.orders.test_saga_crashes import recover
 from tests.stock.test_counts import Untouchable
@@ -209,7 +209,7 @@ def test_its_processes_do_not_outlive_it(shop: Stores, shop_of_ours: dict[str, s
         all_ = [forker, *forker.children()]
         assert len(all_) == 2, "itself, and the one that survives"
         os.kill(maker.pid, signal.SIGKILL)
-    wait_until(lambda: not any(runs(one) for one in all_))
+    wait_until(lambda: not any(is_alive(one) for one in all_))
 
 
 @pytest.fixture

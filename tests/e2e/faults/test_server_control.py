@@ -25,7 +25,7 @@ from helpers.faults.server_control import LOCK
 from helpers.settings import PROJECT
 from helpers.shop import open_shop
 from helpers.stores import Stores
-from tests.e2e.servers.driving import NAMES, call, environ, pids, shared_servers
+from tests.e2e.servers.server_helpers import NAMES, environ, main_pids, run_command, shared_servers
 
 pytestmark = pytest.mark.servers
 
@@ -80,7 +80,7 @@ def hangs(servers: EmbeddedServers, name: str) -> bool:
 def test_a_server_is_frozen_stopped_and_killed_alone_and_comes_back(
     running: EmbeddedServers, drills: FaultInjection, name: str
 ) -> None:
-    before = pids(running)
+    before = main_pids(running)
     with drills.frozen(name):
         assert drills.state() == RUNNING | {name: "frozen"}
         for process in running.server(name).processes():
@@ -88,20 +88,20 @@ def test_a_server_is_frozen_stopped_and_killed_alone_and_comes_back(
         assert hangs(running, name)
     assert drills.state() == RUNNING
     assert running.server(name).answers()
-    assert pids(running) == before, "it goes on as it was"
+    assert main_pids(running) == before, "it goes on as it was"
     acts: list[tuple[Callable[[str], None], Callable[[str], None]]] = [
         (drills.stop, drills.restart),
         (drills.kill, drills.start),
     ]
     for act, bring_back in acts:
-        before = pids(running)
+        before = main_pids(running)
         act(name)
         assert drills.state() == RUNNING | {name: "stopped"}
         assert running.server(name).processes() == []
         assert not running.server(name).answers()
         bring_back(name)
         assert running.server(name).answers()
-        after = pids(running)
+        after = main_pids(running)
         assert {one for one in NAMES if before[one] != after[one]} == {name}
 
 
@@ -115,13 +115,13 @@ def test_a_server_is_frozen_stopped_and_killed_alone_and_comes_back(
 def test_a_restart_gives_a_new_process_whatever_was_before(
     running: EmbeddedServers, drills: FaultInjection, name: str, first: str | None
 ) -> None:
-    before = pids(running)[name]
+    before = main_pids(running)[name]
     if first is not None:
         getattr(drills, first)(name)
     drills.restart(name)
     assert drills.state() == RUNNING
     assert running.server(name).answers()
-    assert pids(running)[name] != before
+    assert main_pids(running)[name] != before
 
 
 @pytest.mark.verify
@@ -219,7 +219,7 @@ def test_all_is_restored_when_the_practising_process_dies(
     practising = subprocess.Popen(
         [sys.executable, "-c", PRACTISING],
         cwd=PROJECT,
-        env=environ(running.settings.home),
+        env=environ(running.settings.data_folder),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -236,7 +236,7 @@ def test_all_is_restored_when_the_practising_process_dies(
 
 
 def open_lock(servers: EmbeddedServers) -> AbstractContextManager[int]:
-    return only_one(servers.home.path / LOCK, wait_seconds=120)
+    return only_one(servers.folder.path / LOCK, wait_seconds=120)
 
 
 def test_two_drills_at_once_exclude_each_other(running: EmbeddedServers, shop: Stores) -> None:
@@ -246,7 +246,7 @@ def test_two_drills_at_once_exclude_each_other(running: EmbeddedServers, shop: S
             inject_faults(shop, settings=running.settings, wait_seconds=0.2),
         ):
             pytest.fail("two drills at once")
-        done = call(running.settings.home, "drill", "stop", "redis")
+        done = run_command(running.settings.data_folder, "drill", "stop", "redis")
         assert (done.returncode, done.stdout) == (2, "")
         assert f"by process {os.getpid()}" in done.stderr
         assert states(running) == RUNNING
@@ -269,11 +269,11 @@ def test_a_drill_waits_for_the_end_of_another(running: EmbeddedServers, shop: St
 
 @pytest.mark.verify
 def test_up_heals_a_server_that_was_left_frozen(running: EmbeddedServers) -> None:
-    before = pids(running)
+    before = main_pids(running)
     running.server("worker1").freeze()
     running.up()
     assert states(running) == RUNNING
-    assert pids(running) == before
+    assert main_pids(running) == before
 
 
 @pytest.mark.verify
@@ -316,7 +316,7 @@ def test_a_store_whose_server_is_away_is_named(drills: FaultInjection) -> None:
 
 
 def test_commands_do_the_same_and_leave_it_so(running: EmbeddedServers) -> None:
-    home, name = running.settings.home, "redis"
+    home, name = running.settings.data_folder, "redis"
     for action, state in [
         ("freeze", "frozen"),
         ("thaw", "running"),
@@ -325,15 +325,15 @@ def test_commands_do_the_same_and_leave_it_so(running: EmbeddedServers) -> None:
         ("kill", "stopped"),
         ("restart", "running"),
     ]:
-        done = call(home, "drill", action, name)
+        done = run_command(home, "drill", action, name)
         assert done.returncode == 0, done.stderr
         assert dict(line.split() for line in done.stdout.splitlines()) == RUNNING | {name: state}
         assert states(running)[name] == state
-        assert call(home, "drill", "state").stdout == done.stdout
-    assert call(home, "drill", "stop", "mysql").returncode == 2
+        assert run_command(home, "drill", "state").stdout == done.stdout
+    assert run_command(home, "drill", "stop", "mysql").returncode == 2
 
 
 def test_commands_say_where_nothing_runs(own_servers: EmbeddedServers) -> None:
-    done = call(own_servers.settings.home, "drill", "stop", "redis")
+    done = run_command(own_servers.settings.data_folder, "drill", "stop", "redis")
     assert (done.returncode, done.stdout) == (2, "")
     assert "No servers are running" in done.stderr

@@ -19,7 +19,7 @@ from helpers.cli.jupyterlab import command
 from helpers.embedded import EmbeddedServers
 from helpers.settings import PROJECT, Settings
 from tests.e2e.browser.looking import find_browser
-from tests.e2e.servers.driving import environ, temporary_home
+from tests.e2e.servers.server_helpers import environ, temporary_data_folder
 
 #: How long the page may take for one thing.
 PATIENCE_MS = 60_000
@@ -67,7 +67,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     log = top / "lab.log"
     # Settings and kernels of whoever runs the tests are none of theirs.
     own = {name: str(top / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
-    with temporary_home() as home:
+    with temporary_data_folder() as home:
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [*command(0, top), "--no-browser"],

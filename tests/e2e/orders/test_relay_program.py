@@ -20,7 +20,7 @@ from helpers.shop.schema import drop_shop
 from helpers.stores import Stores
 from helpers.stores.environment import environment_of
 from helpers.stores.proxied_stores import proxied
-from tests.commanding import Done, run_here
+from tests.command_line import Done, run_main
 from tests.orders.agreement import assert_carried, assert_whole, outbox_rows
 from tests.orders.test_saga import crash
 from tests.waiting import wait_until
@@ -36,7 +36,7 @@ def orders(orders: Orders) -> Orders:
 
 
 def command(shop: Stores, *arguments: str) -> Done:
-    return run_here({**os.environ, **environment_of(shop)}, "relay", *arguments)
+    return run_main({**os.environ, **environment_of(shop)}, "relay", *arguments)
 
 
 def test_once_it_carries_and_reconciles_and_says_so(orders: Orders, shop: Stores) -> None:

@@ -1,7 +1,7 @@
-"""Servers given by address: how they are found, how databases on them are made and reached.
+"""Servers given by address: how nodes are found, and databases created and connected to.
 
-Together with the notebooks, these tests are what ``make by-address`` runs. They set the addresses
-themselves, so that they hold the same in a run that starts servers of its own.
+``make by-address`` runs these tests and the notebooks. The tests set the addresses themselves, so
+they also run on embedded servers.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ Open = Callable[[Addresses], AbstractContextManager[Stores]]
 
 @pytest.fixture
 def addresses(shared: Stores) -> Addresses:
-    """The servers' addresses as a user would give them, with a database that has two workers.
+    """The servers' addresses as a user would give them, with two workers.
 
-    The shop's own may have three: a lesson adds one.
+    The shop's database may have three, because a lesson adds one.
     """
     coordinator = environment_of(shared)["POSTGRES_URL"]
     workers = shared.addresses.workers[:WORKERS]
@@ -47,7 +47,7 @@ def addresses(shared: Stores) -> Addresses:
 
 @pytest.fixture
 def given(addresses: Addresses, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The settings of an environment that holds these addresses, and no folder for own servers."""
+    """The settings of an environment with these addresses, and without a data folder."""
     monkeypatch.setenv("POSTGRES_URL", addresses.coordinator)
     monkeypatch.setenv("POSTGRES_WORKER_URLS", " ".join(addresses.workers))
     monkeypatch.setenv("MONGO_URL", addresses.mongo)
@@ -58,7 +58,7 @@ def given(addresses: Addresses, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 @pytest.fixture
 def make(shared: Stores, redis_number: int) -> Iterator[Open]:
-    """Make databases for one test on the servers at some addresses; drop them after the test."""
+    """Create databases for one test on the servers at given addresses; drop them after it."""
     name = f"{shared.mongo.name}_by_address"
     yield lambda chosen: open_databases(name, redis_number, Settings(NOWHERE, addresses=chosen))
     shared.mongo.client.drop_database(name)
@@ -67,7 +67,7 @@ def make(shared: Stores, redis_number: int) -> Iterator[Open]:
 
 
 def _registered(stores: Stores) -> list[tuple[str, int]]:
-    """Return host and port of the workers that the coordinator knows."""
+    """Return host and port of the workers that the coordinator has registered."""
     return stores.postgres.execute(
         "SELECT nodename, nodeport FROM pg_dist_node WHERE groupid <> 0 ORDER BY nodeid"
     ).fetchall()
@@ -84,15 +84,13 @@ def _assert_rows_reach_both_workers(stores: Stores) -> None:
     assert stores.postgres.execute("SELECT count(*) FROM spread").fetchone() == (40,)
 
 
-def test_servers_given_by_address_are_used_as_they_are(
-    given: Settings, addresses: Addresses
-) -> None:
+def test_servers_given_by_address_are_not_changed(given: Settings, addresses: Addresses) -> None:
     assert locate(given) == addresses
     with pytest.raises(SettingsError, match="only where the course starts its own servers"):
         locate(given, workers=3)
 
 
-def test_databases_are_made_empty_on_every_node_and_leave_others_alone(
+def test_databases_are_created_empty_on_every_node_and_others_not_changed(
     given: Settings, addresses: Addresses, make: Open, stores: Stores
 ) -> None:
     stores.postgres.execute("CREATE TABLE kept (id int)")
@@ -110,10 +108,10 @@ def test_databases_are_made_empty_on_every_node_and_leave_others_alone(
             made.redis.set("thing", "1")
     assert stores.postgres.execute("SELECT to_regclass('kept')").fetchone() == ("kept",)
     assert stores.mongo.kept.count_documents({}) == 1
-    assert not given.home.is_dir(), "no server of our own was started"
+    assert not given.data_folder.is_dir(), "no embedded server was started"
 
 
-def test_workers_that_no_address_names_are_asked_of_the_coordinator(
+def test_workers_without_an_address_are_read_from_the_coordinator(
     addresses: Addresses, make: Open
 ) -> None:
     unnamed = replace(addresses, workers=())
@@ -126,7 +124,7 @@ def test_workers_that_no_address_names_are_asked_of_the_coordinator(
         _assert_rows_reach_both_workers(made)
 
 
-def test_workers_are_registered_under_the_names_that_nodes_use_for_them(
+def test_workers_are_registered_under_the_names_that_nodes_use(
     addresses: Addresses, make: Open
 ) -> None:
     names = tuple(("localhost", node.port) for node in nodes_of(addresses)[1:])
@@ -134,7 +132,7 @@ def test_workers_are_registered_under_the_names_that_nodes_use_for_them(
     with make(named) as made:
         assert _registered(made) == list(names)
         _assert_rows_reach_both_workers(made)
-        # Another process is told the same.
+        # The environment gives another process the same addresses.
         environ = environment_of(made)
         assert load_settings(environ, dotenv=NOWHERE).addresses == replace(
             named,
@@ -145,7 +143,7 @@ def test_workers_are_registered_under_the_names_that_nodes_use_for_them(
         )
 
 
-def test_workers_that_are_known_but_not_named_are_an_error(addresses: Addresses) -> None:
+def test_registered_workers_without_an_address_are_an_error(addresses: Addresses) -> None:
     fewer = replace(addresses, workers=addresses.workers[:1])
     with pytest.raises(StoreError, match="2 workers and POSTGRES_WORKER_URLS names 1") as caught:
         find_nodes(fewer)
@@ -153,13 +151,13 @@ def test_workers_that_are_known_but_not_named_are_an_error(addresses: Addresses)
     assert password not in str(caught.value)
 
 
-def test_a_further_worker_is_one_that_the_addresses_name(
+def test_start_worker_uses_the_next_worker_of_the_addresses(
     given: Settings, shared: Stores, addresses: Addresses
 ) -> None:
     further = Node("postgresql://u@127.0.0.1:1/d", "127.0.0.1", 1)
     named = replace(addresses, workers=(*addresses.workers, further.url))
     assert find_nodes(named)[-1] == further
-    assert find_nodes(named, spare=False) == nodes_of(addresses)
+    assert find_nodes(named, include_unregistered=False) == nodes_of(addresses)
     with pytest.raises(SettingsError, match="POSTGRES_WORKER_URLS names no further one"):
         start_worker(shared)
 

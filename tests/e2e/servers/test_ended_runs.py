@@ -1,6 +1,6 @@
-"""Test runs that are ended while servers, kernels and test processes work: nothing of them is left.
+"""Interrupted and killed test runs leave no servers, kernels or test processes.
 
-``tests/repository/test_cleanup.py`` shows the same of other signals, with plain processes.
+``tests/repository/test_cleanup.py`` tests other signals, with plain processes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LESSON = "notebooks/05_rest_api.ipynb"
 
 
 def _folders(run: psutil.Process) -> list[Path]:
-    """Return the folders of a run, once it has started something."""
+    """Return the folders of a run once it has started a process, else an empty list."""
     for process in run.children(recursive=True):
         with contextlib.suppress(psutil.Error):
             environ = process.environ()
@@ -49,7 +49,7 @@ def _programs(run: psutil.Process) -> str:
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
 def test_servers_kernels_and_test_processes_end_with_the_run(sign: signal.Signals) -> None:
-    """SIGINT goes to the whole group, as Ctrl-C does, SIGKILL to the leading process alone."""
+    """SIGINT goes to the process group, as with Ctrl-C; SIGKILL to the main process only."""
     leader = subprocess.Popen(
         [sys.executable, "-m", "pytest", *OPTIONS, HERE, LESSON],
         cwd=PROJECT,
@@ -59,9 +59,9 @@ def test_servers_kernels_and_test_processes_end_with_the_run(sign: signal.Signal
         start_new_session=True,
     )
     run = psutil.Process(leader.pid)
-    wanted = ("postgres", "valkey-server", "secantus", "ipykernel_launcher", "helpers serve")
+    expected = ("postgres", "valkey-server", "secantus", "ipykernel_launcher", "helpers serve")
     try:
-        wait_until(lambda: all(name in _programs(run) for name in wanted))
+        wait_until(lambda: all(name in _programs(run) for name in expected))
         folders = _folders(run)
         if sign == signal.SIGINT:
             os.killpg(leader.pid, sign)

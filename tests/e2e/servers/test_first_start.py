@@ -1,4 +1,4 @@
-"""First starts: two at once, cut short, refused, explained; and what a reset leaves."""
+"""First starts: concurrent, interrupted, refused, failed; and the files after a reset."""
 
 from __future__ import annotations
 
@@ -16,13 +16,20 @@ import psycopg
 import pytest
 
 from helpers.embedded import EmbeddedServers
-from helpers.embedded.data_folder import Memory
+from helpers.embedded.cleanup_process import processes_below
+from helpers.embedded.data_folder import SavedState
+from helpers.embedded.mongo_valkey_servers import ValkeyServer
 from helpers.embedded.postgres_server import PostgresNode
-from helpers.embedded.valkey_server import ValkeyServer
 from helpers.errors import ServerError
 from helpers.settings import DATABASE, PROJECT, Settings
 from helpers.shop import locate
-from tests.e2e.servers.driving import NAMES, call, command, environ, processes_below, run
+from tests.e2e.servers.server_helpers import (
+    NAMES,
+    environ,
+    helpers_command,
+    run_command,
+    run_program,
+)
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.servers
@@ -30,12 +37,12 @@ pytestmark = pytest.mark.servers
 
 def _exists(*patterns: str) -> Callable[[EmbeddedServers], bool]:
     return lambda servers: any(
-        file for pattern in patterns for file in servers.settings.home.glob(pattern)
+        file for pattern in patterns for file in servers.settings.data_folder.glob(pattern)
     )
 
 
-def _creates_databases(servers: EmbeddedServers) -> bool:
-    if servers.home.read() is None:
+def _has_database(servers: EmbeddedServers) -> bool:
+    if servers.folder.read() is None:
         return False
     try:
         url = servers.server("worker1").url  # type: ignore[attr-defined]
@@ -47,10 +54,10 @@ def _creates_databases(servers: EmbeddedServers) -> bool:
 
 
 def _start_and_kill(servers: EmbeddedServers, reached: Callable[[EmbeddedServers], bool]) -> None:
-    """Start the servers in another process, and kill that one as soon as it has come so far."""
-    home = servers.settings.home
+    """Start the servers in another process, and kill that process when ``reached`` holds."""
+    data_folder = servers.settings.data_folder
     first = subprocess.Popen(
-        command("up"), cwd=PROJECT, env=environ(home), stdout=subprocess.DEVNULL
+        helpers_command("up"), cwd=PROJECT, env=environ(data_folder), stdout=subprocess.DEVNULL
     )
     try:
         wait_until(lambda: reached(servers))
@@ -59,107 +66,108 @@ def _start_and_kill(servers: EmbeddedServers, reached: Callable[[EmbeddedServers
         first.wait()
 
 
-def _assert_one_set(home: Path) -> None:
-    below = processes_below(home)
-    all_ = {process.pid for process in below}
+def _assert_one_set(data_folder: Path) -> None:
+    """Check that each server runs once, and that no unfinished files are left."""
+    processes = processes_below(data_folder)
+    pids = {process.pid for process in processes}
     parents = list[int]()
-    for process in below:
-        with contextlib.suppress(psutil.NoSuchProcess):  # one of PostgreSQL's own, done meanwhile
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):  # a PostgreSQL child process that has ended
             parents.append(process.ppid())
-    assert len([parent for parent in parents if parent not in all_]) == len(NAMES)
-    assert not list(home.rglob("new-*")), "nothing unfinished is left"
+    assert len([parent for parent in parents if parent not in pids]) == len(NAMES)
+    assert not list(data_folder.rglob("new-*")), "no unfinished data directory is left"
 
 
-def test_two_starts_after_one_that_was_killed_give_one_set_and_reset_deletes_all(
+def test_two_starts_after_a_killed_start_give_one_set_and_reset_deletes_it(
     own_servers: EmbeddedServers,
 ) -> None:
-    home = own_servers.settings.home
+    data_folder = own_servers.settings.data_folder
     _start_and_kill(own_servers, _exists("postgres/new-*", "postgres/worker1"))
     with ThreadPoolExecutor(2) as pool:
-        done = list(pool.map(lambda _: run(home, "up"), range(2)))
-    assert [one.returncode for one in done] == [0, 0], [one.stderr for one in done]
-    assert len({one.stdout for one in done}) == 1
-    _assert_one_set(home)
-    assert call(home, "reset").returncode == 0
-    assert processes_below(home) == []
-    assert [entry.name for entry in home.iterdir()] == ["lock"]
-    assert call(home, "reset").returncode == 0
+        done = list(pool.map(lambda _: run_program(data_folder, "up"), range(2)))
+    assert [up.returncode for up in done] == [0, 0], [up.stderr for up in done]
+    assert len({up.stdout for up in done}) == 1
+    _assert_one_set(data_folder)
+    assert run_command(data_folder, "reset").returncode == 0
+    assert processes_below(data_folder) == []
+    assert [entry.name for entry in data_folder.iterdir()] == ["lock"]
+    assert run_command(data_folder, "reset").returncode == 0
 
 
 @pytest.mark.verify
 @pytest.mark.parametrize(
     "reached",
     [
-        pytest.param(_exists("new-mongo-*", "mongo"), id="the documents' user"),
-        pytest.param(_exists("postgres/worker?"), id="a node's files"),
-        pytest.param(_creates_databases, id="databases"),
+        pytest.param(_exists("new-mongo-*", "mongo"), id="document server's user"),
+        pytest.param(_exists("postgres/worker?"), id="a node's data directory"),
+        pytest.param(_has_database, id="databases"),
     ],
 )
-def test_a_start_that_is_killed_is_completed_by_the_next(
+def test_the_next_start_completes_a_killed_start(
     reached: Callable[[EmbeddedServers], bool], own_servers: EmbeddedServers
 ) -> None:
-    """Wherever the first start is cut short, the second one gives exactly one set of servers."""
+    """Wherever the first start is killed, the second gives exactly one set of servers."""
     _start_and_kill(own_servers, reached)
     locate(own_servers.settings)
-    _assert_one_set(own_servers.settings.home)
+    _assert_one_set(own_servers.settings.data_folder)
 
 
 @pytest.mark.verify
-def test_another_worker_is_added_and_remembered(own_servers: EmbeddedServers) -> None:
-    home = own_servers.settings.home
-    assert call(home, "up", "--workers", "1").returncode == 0
-    assert call(home, "up", "--workers", "2").returncode == 0
-    status = json.loads(call(home, "status", "--json").stdout)
+def test_up_adds_a_worker_and_keeps_it(own_servers: EmbeddedServers) -> None:
+    data_folder = own_servers.settings.data_folder
+    assert run_command(data_folder, "up", "--workers", "1").returncode == 0
+    assert run_command(data_folder, "up", "--workers", "2").returncode == 0
+    status = json.loads(run_command(data_folder, "status", "--json").stdout)
     assert len(status["postgres"]["workers"]) == 2
-    fewer = call(home, "up", "--workers", "1")
+    fewer = run_command(data_folder, "up", "--workers", "1")
     assert fewer.returncode == 2
     assert "There are 2 workers" in fewer.stderr
 
 
-def test_no_workers_are_refused(own_servers: EmbeddedServers) -> None:
-    done = call(own_servers.settings.home, "up", "--workers", "0")
+def test_up_with_zero_workers_is_refused(own_servers: EmbeddedServers) -> None:
+    done = run_command(own_servers.settings.data_folder, "up", "--workers", "0")
     assert done.returncode == 2
     assert "0 workers make no cluster" in done.stderr
 
 
-def test_a_directory_of_another_format_is_refused_and_can_be_reset(
+def test_a_data_folder_of_another_format_is_refused_and_can_be_reset(
     own_servers: EmbeddedServers,
 ) -> None:
-    home = own_servers.settings.home
-    home.mkdir(mode=0o700)
-    (home / "servers.json").write_text('{"format": 99}')
+    data_folder = own_servers.settings.data_folder
+    data_folder.mkdir(mode=0o700)
+    (data_folder / "servers.json").write_text('{"format": 99}')
     for name in ("up", "status", "products"):
-        done = call(home, name)
+        done = run_command(data_folder, name)
         assert done.returncode == 2
         assert "another version of this course" in done.stderr
-    assert call(home, "reset").returncode == 0
-    assert not (home / "servers.json").exists()
+    assert run_command(data_folder, "reset").returncode == 0
+    assert not (data_folder / "servers.json").exists()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1, "unknown": 2}'])
-def test_a_damaged_memory_is_refused(text: str, own_servers: EmbeddedServers) -> None:
-    home = own_servers.settings.home
-    home.mkdir(mode=0o700)
-    (home / "servers.json").write_text(text)
+def test_a_damaged_saved_state_is_refused(text: str, own_servers: EmbeddedServers) -> None:
+    data_folder = own_servers.settings.data_folder
+    data_folder.mkdir(mode=0o700)
+    (data_folder / "servers.json").write_text(text)
     with pytest.raises(ServerError, match=r"damaged|another version"):
         own_servers.up()
 
 
-def test_a_folder_with_other_files_is_refused_and_left_alone(own_servers: EmbeddedServers) -> None:
-    home = own_servers.settings.home
-    home.mkdir()
-    (home / "thesis.txt").write_text("three years of work")
+def test_a_folder_with_other_files_is_refused_and_not_changed(own_servers: EmbeddedServers) -> None:
+    data_folder = own_servers.settings.data_folder
+    data_folder.mkdir()
+    (data_folder / "thesis.txt").write_text("three years of work")
     for name in ("up", "reset"):
-        done = call(home, name)
+        done = run_command(data_folder, name)
         assert done.returncode == 2
         assert "holds other files (thesis.txt)" in done.stderr
-    assert (home / "thesis.txt").read_text() == "three years of work"
-    (home / "thesis.txt").unlink()
+    assert (data_folder / "thesis.txt").read_text() == "three years of work"
+    (data_folder / "thesis.txt").unlink()
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    done = call(tmp_path / "file" / "shop", "up")
+    done = run_command(tmp_path / "file" / "shop", "up")
     assert done.returncode == 2
     assert "cannot be used" in done.stderr
     assert "SHOP_HOME" in done.stderr
@@ -175,7 +183,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         ("", "could not be prepared. Its log is"),
     ],
 )
-def test_a_server_that_fails_is_explained_by_its_log(
+def test_the_error_explains_a_failed_server_by_its_log(
     log: str, expected: str, own_servers: EmbeddedServers
 ) -> None:
     server = own_servers.server("redis")
@@ -183,13 +191,13 @@ def test_a_server_that_fails_is_explained_by_its_log(
     server.log.write_text(f"starting\n{log}\n" if log else "")
     with pytest.raises(ServerError, match=expected):
         server.fail("could not be prepared", 0)
-    own_servers.home.write(Memory())
+    own_servers.folder.write(SavedState())
 
 
-def test_a_full_disk_is_named_even_where_no_log_could_be_written(
+def test_the_error_names_a_full_disk_without_a_log(
     own_servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own_servers.settings.home.mkdir()
+    own_servers.settings.data_folder.mkdir()
     usage = shutil.disk_usage("/")._replace(free=5 * 2**20)
     monkeypatch.setattr("helpers.embedded.server.shutil.disk_usage", lambda _: usage)
     with pytest.raises(ServerError, match="only 5 MiB are free on its disk"):
@@ -201,7 +209,7 @@ def test_an_unknown_server_is_refused(own_servers: EmbeddedServers) -> None:
         own_servers.server("mysql")
 
 
-def test_durability_is_on_unless_asked_otherwise(own_servers: EmbeddedServers) -> None:
+def test_durability_is_on_by_default(own_servers: EmbeddedServers) -> None:
     assert Settings(Path()).durable
     settings = own_servers.settings
     for durable in (True, False):

@@ -1,4 +1,4 @@
-"""The course's own servers: started once, healed after any crash, stopped without a trace."""
+"""The life cycle of the embedded servers: start, recover after a crash, stop."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ import psycopg
 import pytest
 
 from helpers.embedded import EmbeddedServers
-from helpers.embedded.mongo_server import DocumentServer
+from helpers.embedded.cleanup_process import processes_below
+from helpers.embedded.mongo_valkey_servers import DocumentServer
 from helpers.embedded.postgres_server import PostgresNode
 from helpers.errors import ServerError
 from helpers.shop import open_shop
 from helpers.shop.schema import drop_shop
-from tests.e2e.servers.driving import (
+from tests.e2e.servers.server_helpers import (
     NAMES,
-    call,
-    kill,
-    pids,
-    processes_below,
-    run,
+    kill_processes,
+    main_pids,
+    run_command,
+    run_program,
     shared_servers,
 )
 
@@ -35,12 +35,12 @@ pytestmark = pytest.mark.servers
 
 @pytest.fixture(scope="module")
 def running(request: pytest.FixtureRequest) -> EmbeddedServers:
-    """Servers that the tests share; each test leaves them so that they can heal."""
+    """Servers that the tests share; after a test they run, or the next start recovers them."""
     return shared_servers(request.session)
 
 
-def test_a_first_connection_starts_everything(running: EmbeddedServers) -> None:
-    assert sorted(pids(running)) == sorted(NAMES)
+def test_the_first_connection_starts_all_servers(running: EmbeddedServers) -> None:
+    assert sorted(main_pids(running)) == sorted(NAMES)
 
 
 @pytest.fixture
@@ -54,65 +54,74 @@ def emptied(running: EmbeddedServers) -> Iterator[EmbeddedServers]:
 
 
 @pytest.mark.verify
-def test_products_and_status_give_the_same_answer_after_every_server_was_killed(
+def test_products_and_status_print_the_same_after_all_servers_were_killed(
     emptied: EmbeddedServers,
 ) -> None:
-    home = emptied.settings.home
-    assert call(home, "seed", "--products", "5").returncode == 0
+    data_folder = emptied.settings.data_folder
+    assert run_command(data_folder, "seed", "--products", "5").returncode == 0
     for arguments in (["products", "--json"], ["status", "--json"]):
-        before = call(home, *arguments)
+        before = run_command(data_folder, *arguments)
         assert before.returncode == 0
-        kill(pids(emptied))
-        after = run(home, *arguments)
+        kill_processes(main_pids(emptied))
+        after = run_program(data_folder, *arguments)
         assert (after.returncode, after.stdout) == (0, before.stdout), after.stderr
-    assert json.loads(call(home, "products", "--json").stdout)[0]["name"] == "Laptop A"
+    assert (
+        json.loads(run_command(data_folder, "products", "--json").stdout)[0]["name"] == "Laptop A"
+    )
 
 
-def test_a_postmaster_whose_number_went_to_another_process_heals(running: EmbeddedServers) -> None:
-    """After a reboot, the process id in PostgreSQL's lock may belong to anybody."""
+def test_a_postmaster_starts_if_its_process_id_belongs_to_another_process(
+    running: EmbeddedServers,
+) -> None:
+    """After a reboot, the process id in PostgreSQL's lock file may be that of any process."""
     node = running.server("worker1")
-    before = pids(running)
-    kill({"worker1": before["worker1"]})
+    before = main_pids(running)
+    kill_processes({"worker1": before["worker1"]})
     lock = node.directory / "postmaster.pid"
     lines = lock.read_text().splitlines()
     lock.write_text("\n".join([str(before["worker2"]), *lines[1:]]) + "\n")
     open_shop(running.settings).close()
-    assert pids(running) == before | {"worker1": pids(running)["worker1"]}
+    assert main_pids(running) == before | {"worker1": main_pids(running)["worker1"]}
 
 
-def test_down_leaves_no_process_and_data_and_ports_survive(running: EmbeddedServers) -> None:
-    home = running.settings.home
+def test_down_ends_all_processes_and_keeps_data_and_ports(running: EmbeddedServers) -> None:
+    data_folder = running.settings.data_folder
     before = running.up()
     with open_shop(running.settings) as stores:
         stores.redis.set("survivor", "yes")
-    assert call(home, "down").returncode == 0
-    assert processes_below(home) == []
-    stopped = call(home, "status")
+    assert run_command(data_folder, "down").returncode == 0
+    assert processes_below(data_folder) == []
+    stopped = run_command(data_folder, "status")
     assert stopped.returncode == 2
     assert "are not running" in stopped.stderr
-    assert call(home, "down").returncode == 0, "down twice is harmless"
-    up = call(home, "up")
+    assert run_command(data_folder, "down").returncode == 0, "a second down changes nothing"
+    up = run_command(data_folder, "up")
     assert up.returncode == 0, up.stderr
     with open_shop(running.settings) as stores:
         assert stores.redis.getdel("survivor") == "yes"
-    assert running.running() == (before, running.home.read().prepared)  # type: ignore[union-attr]
+    assert running.running() == (before, running.folder.read().prepared)  # type: ignore[union-attr]
 
 
-def test_only_the_owner_gets_in(running: EmbeddedServers) -> None:
-    """Loopback only, a password everywhere, and no secret that another user may read."""
+def test_only_the_owner_has_access(running: EmbeddedServers) -> None:
+    """Servers listen on loopback only, and no other user can read a password."""
     addresses = running.up()
-    home = running.settings.home
-    for pid in pids(running).values():
+    data_folder = running.settings.data_folder
+    for pid in main_pids(running).values():
         for connection in psutil.Process(pid).net_connections("inet"):
             assert connection.laddr.ip == "127.0.0.1"
-    for process in processes_below(home):
+    for process in processes_below(data_folder):
         for password in (url.split("@")[0].rpartition(":")[2] for url in _urls(addresses)):
             assert password not in " ".join(process.cmdline())
     others = stat.S_IROTH | stat.S_IWOTH | stat.S_IRGRP | stat.S_IWGRP
-    for path in (home, home / "servers.json", home / "postgres" / "passfile", *home.iterdir()):
+    for path in (
+        data_folder,
+        data_folder / "servers.json",
+        data_folder / "postgres" / "passfile",
+        *data_folder.iterdir(),
+    ):
         assert not path.stat().st_mode & others, path
     for pattern in ("log/*", "mongo/secantusd.toml"):
-        for file in home.glob(pattern):
+        for file in data_folder.glob(pattern):
             text = file.read_text("utf-8", "replace")
             for url in _urls(addresses):
                 assert url.split("@")[0].rpartition(":")[2] not in text
@@ -123,7 +132,9 @@ def _urls(addresses: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_server_answers_without_its_password(name: str, running: EmbeddedServers) -> None:
+def test_no_server_accepts_a_client_without_the_password(
+    name: str, running: EmbeddedServers
+) -> None:
     port = running.server(name).port
     if name == "mongo":
         import pymongo
@@ -148,18 +159,18 @@ def test_no_server_answers_without_its_password(name: str, running: EmbeddedServ
 
 
 class _OtherProgram(socketserver.TCPServer):
-    """It accepts connections and closes them."""
+    """A program that accepts connections and closes them."""
 
     allow_reuse_address = True
 
 
-def test_a_port_in_use_is_named(running: EmbeddedServers) -> None:
+def test_the_error_names_a_port_in_use(running: EmbeddedServers) -> None:
     server = running.server("redis")
     server.kill()
     with _OtherProgram(("127.0.0.1", server.port), socketserver.BaseRequestHandler) as other:
         serving = threading.Thread(target=other.serve_forever, args=[0.01])
         serving.start()
-        done = call(running.settings.home, "up")
+        done = run_command(running.settings.data_folder, "up")
         other.shutdown()
         serving.join()
     assert done.returncode == 2
@@ -168,7 +179,9 @@ def test_a_port_in_use_is_named(running: EmbeddedServers) -> None:
     running.up()
 
 
-def test_data_of_another_postgres_are_refused_and_untouched(running: EmbeddedServers) -> None:
+def test_data_of_another_postgresql_version_is_refused_and_not_changed(
+    running: EmbeddedServers,
+) -> None:
     node = running.server("worker2")
     assert isinstance(node, PostgresNode)
     node.kill()
@@ -185,12 +198,12 @@ def test_data_of_another_postgres_are_refused_and_untouched(running: EmbeddedSer
 
 
 @pytest.mark.verify
-def test_what_was_acknowledged_is_on_disk_unless_asked_otherwise(running: EmbeddedServers) -> None:
+def test_acknowledged_writes_are_on_disk_if_durability_is_on(running: EmbeddedServers) -> None:
     names = ("coordinator", "mongo", "redis")
     durable = replace(running.settings, durable=True)
     mongo = running.server("mongo")
     assert isinstance(mongo, DocumentServer)
-    kill({name: pids(running)[name] for name in names})
+    kill_processes({name: main_pids(running)[name] for name in names})
     try:
         with open_shop(durable) as stores:
             for name in ("fsync", "synchronous_commit", "full_page_writes"):
@@ -200,6 +213,6 @@ def test_what_was_acknowledged_is_on_disk_unless_asked_otherwise(running: Embedd
             assert stores.redis.config_get("appendfsync") == {"appendfsync": "everysec"}
         assert "method=fsync" in (mongo.directory / "WiredTiger.config").read_text()
     finally:
-        kill({name: pids(running)[name] for name in names})
+        kill_processes({name: main_pids(running)[name] for name in names})
         running.up()
     assert "method=none" in (mongo.directory / "WiredTiger.config").read_text()

@@ -1,4 +1,4 @@
-"""A server that was killed and started again has lost nothing, and is no error to open pools."""
+"""Killed and restarted servers lose no acknowledged data, and open pools recover."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores, connect_async
 from helpers.stores.connection_limits import Limits
 from helpers.stores.pooled_stores import PooledStores, connect_pooled
-from tests.e2e.servers.driving import NAMES, kill, pids, shared_servers
+from tests.e2e.servers.server_helpers import NAMES, kill_processes, main_pids, shared_servers
 from tests.orders.agreement import assert_all_agree, ordered
 from tests.waiting import wait_until
 
@@ -39,7 +39,7 @@ LIMITS = Limits(connections=MANY, wait_seconds=30, answer_seconds=30)
 
 @pytest.fixture(scope="module")
 def running(request: pytest.FixtureRequest) -> EmbeddedServers:
-    """Servers with a small shop; each test leaves them running."""
+    """Servers with a small shop; they run after each test."""
     servers = shared_servers(request.session)
     with open_shop(servers.settings) as stores:
         drop_shop(stores)
@@ -55,12 +55,12 @@ def addresses(running: EmbeddedServers) -> Addresses:
 def restart(
     servers: EmbeddedServers, victims: list[str], write: Callable[[], object] = lambda: None
 ) -> None:
-    """``write``, kill servers at once, have the next connection start them, and no other."""
-    before = pids(servers)
+    """Call ``write``, kill servers, and check that the next connection starts exactly these."""
+    before = main_pids(servers)
     write()
-    kill({name: before[name] for name in victims})
+    kill_processes({name: before[name] for name in victims})
     open_shop(servers.settings).close()
-    after = pids(servers)
+    after = main_pids(servers)
     assert {name for name in NAMES if before[name] != after[name]} == set(victims)
 
 
@@ -80,10 +80,10 @@ def restart(
         ),
     ],
 )
-def test_after_a_kill_all_is_there_and_all_callers_go_on_as_before(
+def test_after_a_kill_no_data_is_lost_and_open_clients_continue(
     running: EmbeddedServers, addresses: Addresses, victims: list[str]
 ) -> None:
-    """Nothing acknowledged is lost; pools and clients that were open read and order as before."""
+    """Acknowledged writes are there; open pools and clients read and order as before."""
 
     async def read(stores: AsyncStores) -> object:
         return await run_async(stores, strategies.batched())
@@ -94,19 +94,19 @@ def test_after_a_kill_all_is_there_and_all_callers_go_on_as_before(
             with open_shop(running.settings) as writer:
                 write = _prepare_writes(writer)
                 await asyncio.to_thread(restart, running, victims, write)
-            assert _kept(running) == dict.fromkeys(("PostgreSQL", "MongoDB", "Redis"), _VALUES)
+            assert _written(running) == dict.fromkeys(("PostgreSQL", "MongoDB", "Redis"), _VALUES)
             assert await read(stores) == before[0]
             assert await asyncio.gather(*(read(stores) for _ in range(MANY))) == before
 
     with connect_pooled(addresses, limits=LIMITS) as pooled:
         orders = Orders.of(pooled)
-        # Of products on either worker.
+        # Products on both workers.
         for product in range(1, 11):
             orders.stock.set_on_hand(product, 1 + 2 * MANY)
-        at_once(lambda: [orders.place(product, 1, 7) for product in range(1, 11)])
+        concurrently(lambda: [orders.place(product, 1, 7) for product in range(1, 11)])
         asyncio.run(main())
         first = orders.place(1, 1, 7)
-        placed = at_once(lambda: [orders.place(product, 1, 7) for product in range(1, 11)])
+        placed = concurrently(lambda: [orders.place(product, 1, 7) for product in range(1, 11)])
         assert orders.find(first.id) == first
         assert [orders.find(order.id) for order in placed[0]] == placed[0]
         assert orders.stock.read(range(1, 11)) == {1: 0} | dict.fromkeys(range(2, 11), 1)
@@ -119,7 +119,7 @@ _VALUES = [str(number) for number in range(20)]
 
 
 def _prepare_writes(stores: Stores) -> Callable[[], None]:
-    """Return what writes values to each store one by one; the last is acknowledged at its end."""
+    """Return a function that writes values to each store one by one, and waits for each."""
     stores.postgres.execute("DROP TABLE IF EXISTS kept")
     stores.postgres.execute("CREATE TABLE kept (value text)")
     stores.mongo.kept.drop()
@@ -134,7 +134,7 @@ def _prepare_writes(stores: Stores) -> Callable[[], None]:
     return write
 
 
-def _kept(servers: EmbeddedServers) -> dict[str, list[Any]]:
+def _written(servers: EmbeddedServers) -> dict[str, list[Any]]:
     with open_shop(servers.settings) as stores:
         return {
             "PostgreSQL": [row[0] for row in stores.postgres.execute("SELECT * FROM kept")],
@@ -143,7 +143,7 @@ def _kept(servers: EmbeddedServers) -> dict[str, list[Any]]:
         }
 
 
-def at_once(do: Callable[[], T]) -> list[T]:
+def concurrently(do: Callable[[], T]) -> list[T]:
     with ThreadPoolExecutor(MANY) as pool:
         calls = [pool.submit(do) for _ in range(MANY)]
     return [call.result() for call in calls]
@@ -151,18 +151,18 @@ def at_once(do: Callable[[], T]) -> list[T]:
 
 @pytest.mark.verify
 @pytest.mark.parametrize("victim", ["coordinator", "redis"])
-def test_while_it_is_away_each_caller_is_told_so_and_nothing_is_lost(
+def test_callers_get_an_error_while_a_server_is_down_and_no_order_is_lost(
     running: EmbeddedServers, addresses: Addresses, victim: str
 ) -> None:
     with connect_pooled(addresses, limits=LIMITS) as stores:
         orders = Orders.of(stores)
         orders.stock.set_on_hand(1, 50)
-        at_once(lambda: orders.place(1, 1, 7))
+        concurrently(lambda: orders.place(1, 1, 7))
         with open_shop(running.settings) as shop:
             before = ordered(shop)[1]
-        kill({victim: pids(running)[victim]})
+        kill_processes({victim: main_pids(running)[victim]})
         wait_until(lambda: not running.server(victim).processes())
-        assert at_once(lambda: _refused(stores, orders)) == [_STORES[victim]] * MANY
+        assert concurrently(lambda: _refused(stores, orders)) == [_STORES[victim]] * MANY
         running.up()
         assert orders.place(1, 1, 7).quantity == 1
         reconcile(orders.stock, in_doubt_seconds=0)
@@ -178,21 +178,21 @@ def test_while_it_is_away_each_caller_is_told_so_and_nothing_is_lost(
     [["coordinator"], ["worker1", "worker2"], ["redis"], NAMES],
     ids=" ".join,
 )
-def test_killed_while_orders_are_placed_it_keeps_every_order_with_its_sale(
+def test_servers_killed_during_orders_keep_every_order_with_its_sale(
     running: EmbeddedServers, addresses: Addresses, victims: list[str]
 ) -> None:
-    """Those that were acknowledged are there; those that were not, are whole or are not there."""
+    """Acknowledged orders exist; others exist completely or not at all."""
     acknowledged: list[Order] = []
-    over = threading.Event()
+    stop = threading.Event()
     with connect_pooled(addresses, limits=LIMITS) as stores:
         orders = Orders.of(stores)
         for product in (1, 2, 3):
             orders.stock.set_on_hand(product, 100_000)
 
         def buy() -> None:
-            while not over.is_set():
+            while not stop.is_set():
                 for product in (1, 2, 3):
-                    # Its units may be held up by a sale in doubt.
+                    # A sale in doubt may reserve the units.
                     with contextlib.suppress(StoreError, StockError), stores.explaining():
                         acknowledged.append(orders.place(product, 1, 7))
 
@@ -201,18 +201,18 @@ def test_killed_while_orders_are_placed_it_keeps_every_order_with_its_sale(
             try:
                 wait_until(lambda: len(acknowledged) > 30)
                 restart(running, victims)
-                healed = len(acknowledged)
-                wait_until(lambda: len(acknowledged) > healed + 30)
+                before = len(acknowledged)
+                wait_until(lambda: len(acknowledged) > before + 30)
             finally:
-                over.set()
+                stop.set()
         for buyer in buyers:
             buyer.result()
         reconcile(orders.stock, in_doubt_seconds=0)
     with open_shop(running.settings) as shop:
         assert_all_agree(shop)
-        there = {one for (one,) in shop.postgres.execute("SELECT id FROM orders")}
+        stored = {order for (order,) in shop.postgres.execute("SELECT id FROM orders")}
     assert len({order.id for order in acknowledged}) == len(acknowledged)
-    assert {order.id for order in acknowledged} <= there
+    assert {order.id for order in acknowledged} <= stored
 
 
 _STORES = {"coordinator": "PostgreSQL", "redis": "Redis"}

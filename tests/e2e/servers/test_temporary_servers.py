@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from helpers.embedded.cleanup_process import processes_below
 from helpers.embedded.temporary_servers import start_temporary_servers
 from helpers.faults import temporary_shop
 from helpers.settings import PROJECT, load_settings
 from helpers.shop import open_shop
 from helpers.shop.seed import seed
 from helpers.stores import Stores
-from tests.e2e.servers.driving import NAMES, pids, processes_below
+from tests.e2e.servers.server_helpers import NAMES, main_pids
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.servers
@@ -28,11 +29,11 @@ def test_they_are_others_than_the_course_s_and_end_where_the_block_raises() -> N
 
     def work() -> None:
         with start_temporary_servers() as servers:
-            homes.append(servers.home.path)
-            assert servers.home.path != load_settings().home
+            homes.append(servers.folder.path)
+            assert servers.folder.path != load_settings().data_folder
             with open_shop(servers.settings) as stores:
                 assert stores.postgres.execute("SELECT 1").fetchone() == (1,)
-            assert set(pids(servers)) == set(NAMES)
+            assert set(main_pids(servers)) == set(NAMES)
             raise KeyError
 
     with pytest.raises(KeyError):
@@ -44,7 +45,7 @@ def test_they_are_others_than_the_course_s_and_end_where_the_block_raises() -> N
 @pytest.mark.verify
 def test_what_is_broken_there_is_whole_elsewhere_and_gone_after_the_block(stores: Stores) -> None:
     with temporary_shop() as drills:
-        folder = drills._servers._servers.home.path.parent  # type: ignore[attr-defined]
+        folder = drills._servers._servers.folder.path.parent  # type: ignore[attr-defined]
         seed(drills.stores, 3, orders=False)
         for name in NAMES:
             drills.kill(name)
@@ -63,7 +64,7 @@ from helpers.faults import temporary_shop
 with temporary_shop() as drills:
     drills.freeze("mongo")
     drills.kill("redis")
-    print(drills._servers._servers.home.path.parent, flush=True)
+    print(drills._servers._servers.folder.path.parent, flush=True)
     time.sleep(600)
 """
 

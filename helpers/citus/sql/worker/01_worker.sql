@@ -1,24 +1,24 @@
--- What a worker needs: a way to run commands inside the coordinator's own transaction, two guard
--- triggers, and a connection test.
+-- What a worker needs: a view through which the coordinator runs commands in its own transaction,
+-- two triggers for shards, and a connection test.
 --
--- Shards are plain tables. A worker knows nothing about sharding: all the knowledge is with the
--- coordinator. Load this file into the worker's database before the worker is added.
+-- Shards are plain tables. A worker has no metadata about sharding; the coordinator has all of it.
+-- Load this file into the worker's database before adding the worker.
 
 CREATE SCHEMA sharding;
 CREATE EXTENSION dblink SCHEMA sharding;
 
--- Commands arrive as rows: postgres_fdw sends an INSERT inside the remote half of the
--- coordinator's transaction, so a CREATE TABLE that comes this way commits or rolls back with the
--- statement that wanted it. Nothing is stored.
+-- Commands arrive as rows. postgres_fdw sends the INSERT in the remote part of the coordinator's
+-- transaction, so a CREATE TABLE that arrives this way commits or rolls back with the coordinator's
+-- statement. Nothing is stored.
 CREATE VIEW sharding.command AS
-SELECT ''::text AS command, false AS ask, ''::text AS result
+SELECT ''::text AS command, false AS has_result, ''::text AS result
 WHERE false;
 
--- Execute the command of a row. If it is a question, its answer goes back with the row.
+-- Execute the command of a row. The value that a query returns is returned with the row.
 CREATE FUNCTION sharding.run_command() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
-    IF NEW.ask THEN
+    IF NEW.has_result THEN
         EXECUTE NEW.command INTO NEW.result;
     ELSE
         EXECUTE NEW.command;
@@ -29,8 +29,8 @@ END $$;
 CREATE TRIGGER run INSTEAD OF INSERT ON sharding.command
     FOR EACH ROW EXECUTE FUNCTION sharding.run_command();
 
--- Hash partitioning sends NULL keys to the first shard; Citus takes none. So this guard stands on
--- the first shard only.
+-- Refuse a NULL key, as Citus does. Hash partitioning sends NULL keys to the first shard, so only
+-- that shard has this trigger.
 CREATE FUNCTION sharding.refuse_null_key() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -38,8 +38,8 @@ BEGIN
         USING ERRCODE = '22004';
 END $$;
 
--- A changed key would leave its row in the wrong shard. (To set a key to itself is allowed, as
--- with Citus.)
+-- Refuse a changed key, which would leave its row in the wrong shard. As in Citus, setting a key to
+-- its present value is allowed.
 CREATE FUNCTION sharding.refuse_key_change() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -47,7 +47,7 @@ BEGIN
         USING ERRCODE = '0A000';
 END $$;
 
--- Can this node connect to that one?
+-- Return whether this node can connect to another one.
 CREATE FUNCTION sharding.can_reach(host text, port int) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN

@@ -1,14 +1,15 @@
--- Talking to the nodes beside the transaction: run_command_on_workers and its family.
+-- run_command_on_workers and the functions like it: commands outside the caller's transaction.
 --
--- These commands run in sessions of their own, over dblink: each commits by itself, whatever
--- becomes of the caller's transaction, and an error on one node is an answer like any other.
--- All nodes work at the same time.
+-- They run in separate sessions, over dblink. Each commits by itself, whatever happens to the
+-- caller's transaction, and an error on one node is returned as a result. All nodes run at the same
+-- time.
 
-SET check_function_bodies = off;  -- functions of later files are named here
+SET check_function_bodies = off;  -- functions may call functions of later files
 
--- ---------------------------------------------------------------- the one that does the work
--- How to reach a node by dblink. If this transaction has written something, the other session could
--- wait for it for ever, and nobody would notice the deadlock: so it gets a short lock timeout.
+-- ---------------------------------------------------------------- running commands
+-- Return how dblink connects to a node. If this transaction has written something, the other
+-- session could wait for it forever, and PostgreSQL would not detect the deadlock; so the session
+-- gets a short lock timeout.
 CREATE FUNCTION sharding.conninfo(host text, port int) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     SELECT format('host=%L port=%s dbname=%L user=%L connect_timeout=5',
@@ -22,9 +23,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
                 ELSE '' END
 $$;
 
--- Run one command on each of several places at the same time. What an error says becomes the
--- result. Row n of the answer belongs to command n.
-CREATE FUNCTION sharding.run_beside(
+-- Run commands[n] on the node hosts[n], ports[n], for all n at the same time, and return a row for
+-- each. If a command fails, its result is the error message.
+CREATE FUNCTION sharding.run_in_parallel(
     hosts text[], ports int[], commands text[],
     OUT n int, OUT success boolean, OUT result text
 ) RETURNS SETOF record
@@ -33,7 +34,7 @@ DECLARE
     nodes text[] := ARRAY(
         SELECT DISTINCT host || ' ' || port
         FROM unnest(hosts, ports) u(host, port));
-    dead text[] := '{}';
+    unreachable text[] := '{}';
     node text;
     first_commands int[];
     i int;
@@ -42,48 +43,48 @@ DECLARE
 BEGIN
     FOREACH node IN ARRAY nodes LOOP
         BEGIN
-            PERFORM sharding.dblink_connect('beside ' || node,
+            PERFORM sharding.dblink_connect('parallel ' || node,
                 sharding.conninfo(split_part(node, ' ', 1), split_part(node, ' ', 2)::int));
         EXCEPTION WHEN OTHERS THEN
-            dead := dead || node;
+            unreachable := unreachable || node;
         END;
     END LOOP;
 
-    -- A connection carries one command at a time. So each node's first command is sent now, and
-    -- its next one when the last one has answered.
+    -- A connection runs one command at a time. So each node's first command is sent now, and its
+    -- next one when the result of the previous one has arrived.
     first_commands := ARRAY(
         SELECT min(position)::int
         FROM unnest(hosts, ports) WITH ORDINALITY u(host, port, position)
-        WHERE NOT host || ' ' || port = ANY (dead)
+        WHERE NOT host || ' ' || port = ANY (unreachable)
         GROUP BY host, port);
     FOREACH i IN ARRAY first_commands LOOP
-        PERFORM sharding.dblink_send_query('beside ' || hosts[i] || ' ' || ports[i], commands[i]);
+        PERFORM sharding.dblink_send_query('parallel ' || hosts[i] || ' ' || ports[i], commands[i]);
     END LOOP;
 
     FOR i IN 1 .. coalesce(array_length(hosts, 1), 0) LOOP
         n := i;
         node := hosts[i] || ' ' || ports[i];
-        IF node = ANY (dead) THEN
+        IF node = ANY (unreachable) THEN
             success := false;
             result := format('failed to connect to %s:%s', hosts[i], ports[i]);
             RETURN NEXT;
             CONTINUE;
         END IF;
         IF NOT i = ANY (first_commands) THEN
-            PERFORM sharding.dblink_send_query('beside ' || node, commands[i]);
+            PERFORM sharding.dblink_send_query('parallel ' || node, commands[i]);
         END IF;
         BEGIN
-            -- a command of several statements has several results; the last one counts
+            -- a command of several statements has several results; return the last one
             LOOP
                 SELECT array_agg(r.value), count(*)
                 INTO answers, rows_found
-                FROM sharding.dblink_get_result('beside ' || node) AS r(value text);
+                FROM sharding.dblink_get_result('parallel ' || node) AS r(value text);
                 success := rows_found <= 1;
                 result := coalesce(answers[1], '');
                 IF NOT success THEN
                     result := 'expected a single row in query result';
                 END IF;
-                EXIT WHEN rows_found = 0 OR sharding.dblink_is_busy('beside ' || node) = 0;
+                EXIT WHEN rows_found = 0 OR sharding.dblink_is_busy('parallel ' || node) = 0;
             END LOOP;
         EXCEPTION
             WHEN datatype_mismatch THEN
@@ -97,24 +98,24 @@ BEGIN
         BEGIN
             LOOP
                 PERFORM
-                FROM sharding.dblink_get_result('beside ' || node) AS r(value text);
+                FROM sharding.dblink_get_result('parallel ' || node) AS r(value text);
                 EXIT WHEN NOT FOUND;
             END LOOP;
         EXCEPTION WHEN OTHERS THEN
-            NULL;  -- the error was told above
+            NULL;  -- the error was reported above
         END;
         RETURN NEXT;
     END LOOP;
 
     FOREACH node IN ARRAY nodes LOOP
-        IF NOT node = ANY (dead) THEN
-            PERFORM sharding.dblink_disconnect('beside ' || node);
+        IF NOT node = ANY (unreachable) THEN
+            PERFORM sharding.dblink_disconnect('parallel ' || node);
         END IF;
     END LOOP;
 END $$;
 
 -- ---------------------------------------------------------------- on nodes
--- Every worker.
+-- Run a command on every worker.
 CREATE FUNCTION pg_catalog.run_command_on_workers(
     command text, parallel boolean DEFAULT true,
     OUT nodename text, OUT nodeport int, OUT success boolean, OUT result text
@@ -127,11 +128,11 @@ LANGUAGE sql SET search_path = pg_catalog AS $$
         FROM sharding.workers() w
     )
     SELECT target.hosts[r.n], target.ports[r.n], r.success, r.result
-    FROM target, sharding.run_beside(target.hosts, target.ports, target.commands) r
+    FROM target, sharding.run_in_parallel(target.hosts, target.ports, target.commands) r
     ORDER BY r.n
 $$;
 
--- Every node, the coordinator included.
+-- Run a command on every node, the coordinator included.
 CREATE FUNCTION pg_catalog.run_command_on_all_nodes(
     command text, parallel boolean DEFAULT true,
     give_warning_for_connection_errors boolean DEFAULT false,
@@ -147,11 +148,11 @@ LANGUAGE sql SET search_path = pg_catalog AS $$
         WHERE d.isactive
     )
     SELECT target.ids[r.n], r.success, r.result
-    FROM target, sharding.run_beside(target.hosts, target.ports, target.commands) r
+    FROM target, sharding.run_in_parallel(target.hosts, target.ports, target.commands) r
     ORDER BY r.n
 $$;
 
--- The coordinator alone.
+-- Run a command on the coordinator.
 CREATE FUNCTION pg_catalog.run_command_on_coordinator(
     command text, give_warning_for_connection_errors boolean DEFAULT false,
     OUT nodeid int, OUT success boolean, OUT result text
@@ -159,12 +160,12 @@ CREATE FUNCTION pg_catalog.run_command_on_coordinator(
 LANGUAGE sql SET search_path = pg_catalog AS $$
     SELECT d.nodeid, r.success, r.result
     FROM pg_dist_node d,
-        sharding.run_beside(ARRAY[d.nodename], ARRAY[d.nodeport], ARRAY[command]) r
+        sharding.run_in_parallel(ARRAY[d.nodename], ARRAY[d.nodeport], ARRAY[command]) r
     WHERE d.groupid = 0
 $$;
 
 -- ---------------------------------------------------------------- on shards
--- Every placement of a table's shards; %s in the command stands for the shard's name.
+-- Run a command for every placement of a table's shards; %s is replaced by the shard's name.
 CREATE FUNCTION pg_catalog.run_command_on_placements(
     table_name regclass, command text, parallel boolean DEFAULT true,
     OUT nodename text, OUT nodeport int, OUT shardid bigint, OUT success boolean, OUT result text
@@ -187,11 +188,11 @@ LANGUAGE sql SET search_path = pg_catalog AS $$
         FROM placement
     )
     SELECT target.hosts[r.n], target.ports[r.n], target.shards[r.n], r.success, r.result
-    FROM target, sharding.run_beside(target.hosts, target.ports, target.commands) r
+    FROM target, sharding.run_in_parallel(target.hosts, target.ports, target.commands) r
     ORDER BY r.n
 $$;
 
--- One placement of every shard.
+-- Run a command for one placement of every shard.
 CREATE FUNCTION pg_catalog.run_command_on_shards(
     table_name regclass, command text, parallel boolean DEFAULT true,
     OUT shardid bigint, OUT success boolean, OUT result text
@@ -214,11 +215,12 @@ LANGUAGE sql SET search_path = pg_catalog AS $$
         FROM placement
     )
     SELECT target.shards[r.n], r.success, r.result
-    FROM target, sharding.run_beside(target.hosts, target.ports, target.commands) r
+    FROM target, sharding.run_in_parallel(target.hosts, target.ports, target.commands) r
     ORDER BY r.n
 $$;
 
--- Pairs of colocated shards; the first %s is the first table's shard, the second the other's.
+-- Run a command for every pair of colocated shards; the first %s is replaced by the name of the
+-- first table's shard, the second %s by the other's.
 CREATE FUNCTION pg_catalog.run_command_on_colocated_placements(
     table_name1 regclass, table_name2 regclass, command text, parallel boolean DEFAULT true,
     OUT nodename text, OUT nodeport int, OUT shardid1 bigint, OUT shardid2 bigint,
@@ -256,6 +258,6 @@ BEGIN
     )
     SELECT target.hosts[r.n], target.ports[r.n], target.shards1[r.n], target.shards2[r.n],
         r.success, r.result
-    FROM target, sharding.run_beside(target.hosts, target.ports, target.commands) r
+    FROM target, sharding.run_in_parallel(target.hosts, target.ports, target.commands) r
     ORDER BY r.n;
 END $$;

@@ -1,4 +1,4 @@
-"""``python -m helpers``, run in this process: a process of its own takes two seconds to import."""
+"""Run ``python -m helpers`` in this process: a new process takes two seconds to import it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from helpers.cli.commands import main
 
 @dataclass(frozen=True)
 class Done:
-    """What a command that has ended returned and printed."""
+    """The exit code and the output of a command."""
 
     returncode: int
     stdout: str
     stderr: str
 
 
-def run_here(environ: Mapping[str, str], *arguments: str) -> Done:
-    """Run one command with this environment. A usage error is its exit code, as in a process."""
+def run_main(environ: Mapping[str, str], *arguments: str) -> Done:
+    """Run a command with this environment. A usage error gives the exit code of a process."""
     output, errors = io.StringIO(), io.StringIO()
     with (
         mock.patch.dict(os.environ, environ, clear=True),

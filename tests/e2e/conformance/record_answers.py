@@ -1,4 +1,4 @@
-"""Record the scenarios anew: ``python -m tests.e2e.conformance.record [SCENARIO …]``.
+"""Record the scenarios anew: ``python -m tests.e2e.conformance.record_answers [SCENARIO …]``.
 
 With genuine Citus (PG_BINDIR) this writes the transcripts; without, what is answered differently.
 """
@@ -9,7 +9,7 @@ import json
 import sys
 
 from tests.e2e.conformance.databases import running_cluster
-from tests.e2e.conformance.replaying import (
+from tests.e2e.conformance.scenarios import (
     DATA,
     Answer,
     answers_here,

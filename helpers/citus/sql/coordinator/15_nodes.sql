@@ -1,12 +1,12 @@
--- Nodes: adding and removing them, and asking after their health.
+-- Nodes: adding, removing and changing them, and checking their connections.
 --
--- A worker is a row in pg_dist_node and a foreign server of postgres_fdw. A node that is added has
--- no shards at first: it gets them when a table is made, or when shards are moved to it.
+-- A worker is a row in pg_dist_node and a foreign server of postgres_fdw. A new node has no shards;
+-- it gets some when a table is distributed or when shards are moved to it.
 
-SET check_function_bodies = off;  -- functions of later files are named here
+SET check_function_bodies = off;  -- functions may call functions of later files
 
 -- ---------------------------------------------------------------- lists
--- The workers in use.
+-- Return the active workers.
 CREATE FUNCTION pg_catalog.citus_get_active_worker_nodes(OUT node_name text, OUT node_port bigint)
 RETURNS SETOF record
 LANGUAGE sql STABLE AS $$
@@ -14,7 +14,7 @@ LANGUAGE sql STABLE AS $$
     FROM sharding.workers()
 $$;
 
--- The older name of the same.
+-- The former name of this function.
 CREATE FUNCTION pg_catalog.master_get_active_worker_nodes(OUT node_name text, OUT node_port bigint)
 RETURNS SETOF record
 LANGUAGE sql STABLE AS $$
@@ -22,13 +22,13 @@ LANGUAGE sql STABLE AS $$
     FROM sharding.workers()
 $$;
 
--- Only the coordinator has these functions.
+-- Return true: only the coordinator has these functions.
 CREATE FUNCTION pg_catalog.citus_is_coordinator() RETURNS boolean
 LANGUAGE sql STABLE AS $$
     SELECT true
 $$;
 
--- The coordinator's number.
+-- Return the coordinator's node id.
 CREATE FUNCTION pg_catalog.citus_coordinator_nodeid() RETURNS int
 LANGUAGE sql STABLE AS $$
     SELECT nodeid
@@ -36,7 +36,7 @@ LANGUAGE sql STABLE AS $$
     WHERE groupid = 0
 $$;
 
--- A node's name by its number.
+-- Return a node's host name.
 CREATE FUNCTION pg_catalog.citus_nodename_for_nodeid(nodeid int) RETURNS text
 LANGUAGE sql STABLE STRICT AS $$
     SELECT d.nodename
@@ -44,7 +44,7 @@ LANGUAGE sql STABLE STRICT AS $$
     WHERE d.nodeid = $1
 $$;
 
--- A node's port by its number.
+-- Return a node's port.
 CREATE FUNCTION pg_catalog.citus_nodeport_for_nodeid(nodeid int) RETURNS int
 LANGUAGE sql STABLE STRICT AS $$
     SELECT d.nodeport
@@ -52,7 +52,7 @@ LANGUAGE sql STABLE STRICT AS $$
     WHERE d.nodeid = $1
 $$;
 
--- The node of that name and port, or an error.
+-- Return the node with this host name and port. Raises an error if there is none.
 CREATE FUNCTION sharding.node(host text, port int) RETURNS pg_catalog.pg_dist_node
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
 DECLARE
@@ -71,7 +71,7 @@ BEGIN
 END $$;
 
 -- ---------------------------------------------------------------- adding
--- The name under which other nodes would reach the coordinator.
+-- Set the host name and port under which other nodes reach the coordinator.
 CREATE FUNCTION pg_catalog.citus_set_coordinator_host(
     host text, port int DEFAULT current_setting('port')::int,
     node_role noderole DEFAULT 'primary', node_cluster name DEFAULT 'default'
@@ -89,8 +89,8 @@ BEGIN
     END IF;
 END $$;
 
--- Can the coordinator reach a node, and is it prepared as a worker? postgres_fdw would find out
--- only when the node is used.
+-- Check that the coordinator can connect to a node, and that 01_worker.sql is loaded there.
+-- postgres_fdw would connect only when the node is used.
 CREATE FUNCTION sharding.check_new_node(host text, port int) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
@@ -112,14 +112,14 @@ BEGIN
         AS r(prepared boolean);
     PERFORM sharding.dblink_disconnect('sharding_add');
     IF NOT prepared THEN
-        RAISE EXCEPTION 'database "%" on %:% has not been prepared as a worker''s',
+        RAISE EXCEPTION 'database "%" on %:% has not been prepared for a worker',
             current_database(), host, port
             USING ERRCODE = 'XX000',
                   HINT = 'Load sql/worker/*.sql there first.';
     END IF;
 END $$;
 
--- Add a worker; one that is there already is only named.
+-- Add a worker and return its node id; for a worker that is there already, return its id.
 CREATE FUNCTION pg_catalog.citus_add_node(
     nodename text, nodeport int, groupid int DEFAULT -1,
     noderole noderole DEFAULT 'primary', nodecluster name DEFAULT 'default'
@@ -138,7 +138,7 @@ BEGIN
         RETURN id;
     END IF;
     IF noderole <> 'primary' THEN
-        RAISE EXCEPTION 'the teaching part has primary nodes only'
+        RAISE EXCEPTION 'the teaching cluster has primary nodes only'
             USING ERRCODE = '0A000';
     END IF;
     IF nodename NOT IN ('localhost', '127.0.0.1', '::1')
@@ -156,7 +156,7 @@ BEGIN
                   HINT = 'Use SELECT citus_set_coordinator_host(''<hostname>'') to configure '
                       'the coordinator hostname';
     END IF;
-    -- the numbers are taken first: an attempt that fails uses them up, as with Citus
+    -- as in Citus, a call that fails uses up the ids
     id := nextval('pg_dist_node_nodeid_seq');
     groupid := CASE WHEN groupid > 0 THEN groupid ELSE nextval('pg_dist_groupid_seq') END;
     PERFORM sharding.check_new_node(nodename, nodeport);
@@ -166,7 +166,7 @@ BEGIN
     RETURN id;
 END $$;
 
--- The older name of the same.
+-- The former name of this function.
 CREATE FUNCTION pg_catalog.master_add_node(
     nodename text, nodeport int, groupid int DEFAULT -1,
     noderole noderole DEFAULT 'primary', nodecluster name DEFAULT 'default'
@@ -176,8 +176,8 @@ LANGUAGE sql STRICT AS $$
 $$;
 
 -- ---------------------------------------------------------------- removing
--- A node whose shards stand nowhere else cannot go.
-CREATE FUNCTION sharding.check_only_placements(node pg_dist_node) RETURNS void
+-- Refuse to remove a node that has the only placement of a shard.
+CREATE FUNCTION sharding.check_no_only_placement(node pg_dist_node) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     only_here record;
@@ -195,32 +195,32 @@ BEGIN
     ORDER BY p.shardid
     LIMIT 1;
     IF only_here.shardid IS NOT NULL THEN
-        -- "because because" is how Citus has it
+        -- "because because" is Citus's text
         RAISE EXCEPTION 'cannot remove or disable the node %:% because because it contains the '
             'only shard placement for shard %', node.nodename, node.nodeport, only_here.shardid
             USING ERRCODE = 'XX000',
                   DETAIL = 'One of the table(s) that prevents the operation complete '
-                      'successfully is ' || sharding.qualified(only_here.logicalrelid),
+                      'successfully is ' || sharding.qualified_name(only_here.logicalrelid),
                   HINT = 'To proceed, either drop the tables or use undistribute_table() '
                       'function to convert them to local tables';
     END IF;
 END $$;
 
--- Remove a node. What it holds (copies of reference tables, leftovers of moves) is dropped, if it
--- answers; a dead one cannot be cleaned.
+-- Remove a node. If it can be reached, its copies of reference tables and its old placements are
+-- dropped.
 CREATE FUNCTION pg_catalog.citus_remove_node(nodename text, nodeport int) RETURNS void
 LANGUAGE plpgsql STRICT SET search_path = pg_catalog SET client_min_messages = warning AS $$
 DECLARE
     node pg_dist_node := sharding.node(nodename, nodeport);
     held text;
-    was_busy boolean;
+    was_internal boolean;
 BEGIN
-    PERFORM sharding.check_only_placements(node);
-    was_busy := sharding.busy(true);
+    PERFORM sharding.check_no_only_placement(node);
+    was_internal := sharding.set_internal_ddl(true);
     IF node.groupid <> 0 THEN
         BEGIN
             FOR held IN
-                SELECT sharding.shard(s.logicalrelid, s.shardid)
+                SELECT sharding.shard_table(s.logicalrelid, s.shardid)
                 FROM pg_dist_placement p
                 JOIN pg_dist_shard s USING (shardid)
                 WHERE p.groupid = node.groupid
@@ -229,7 +229,7 @@ BEGIN
                 FROM pg_dist_cleanup
                 WHERE node_group_id = node.groupid
             LOOP
-                PERFORM sharding.node_run(node.nodeid,
+                PERFORM sharding.run_on_node(node.nodeid,
                     format('DROP TABLE IF EXISTS %s CASCADE', held));
             END LOOP;
         EXCEPTION WHEN connection_exception OR connection_failure
@@ -244,12 +244,12 @@ BEGIN
     WHERE groupid = node.groupid;
     DELETE FROM pg_dist_node
     WHERE nodeid = node.nodeid;
-    PERFORM sharding.busy(was_busy);
+    PERFORM sharding.set_internal_ddl(was_internal);
 END $$;
 
 -- ---------------------------------------------------------------- changing
--- Use a node no more, but keep it in mind. Its copies of reference tables go stale, so they no
--- longer count.
+-- Stop using a node, but keep it in the metadata. Its copies of reference tables become outdated,
+-- so their placements are deleted.
 CREATE FUNCTION pg_catalog.citus_disable_node(
     nodename text, nodeport int, synchronous boolean DEFAULT false
 ) RETURNS void
@@ -257,7 +257,7 @@ LANGUAGE plpgsql STRICT SET search_path = pg_catalog AS $$
 DECLARE
     node pg_dist_node := sharding.node(nodename, nodeport);
 BEGIN
-    PERFORM sharding.check_only_placements(node);
+    PERFORM sharding.check_no_only_placement(node);
     DELETE FROM pg_dist_placement
     WHERE groupid = node.groupid;
     UPDATE pg_dist_node
@@ -277,7 +277,7 @@ BEGIN
     RETURN node.nodeid;
 END $$;
 
--- Say whether a node should have shards; one that should not is emptied by the next rebalance.
+-- Set whether a node should have shards. The next rebalance drains a node that should not.
 CREATE FUNCTION pg_catalog.citus_set_node_property(
     nodename text, nodeport int, property text, value boolean
 ) RETURNS void
@@ -291,7 +291,7 @@ BEGIN
             USING ERRCODE = 'XX000';
     ELSIF node.groupid = 0 AND value THEN
         RAISE EXCEPTION
-            'in the teaching part the coordinator holds no shards of distributed tables'
+            'in the teaching cluster the coordinator holds no shards of distributed tables'
             USING ERRCODE = '0A000';
     END IF;
     UPDATE pg_dist_node
@@ -299,7 +299,7 @@ BEGIN
     WHERE nodeid = node.nodeid;
 END $$;
 
--- A node that came back at another address: its server follows.
+-- Set a node's new address, also for its foreign server.
 CREATE FUNCTION pg_catalog.citus_update_node(
     node_id int, new_node_name text, new_node_port int,
     force boolean DEFAULT false, lock_cooldown int DEFAULT 10000
@@ -324,60 +324,61 @@ BEGIN
 END $$;
 
 -- ---------------------------------------------------------------- health
--- Every node tries to connect to every node. NULL: the first one cannot be asked.
+-- Return for each pair of nodes whether the first can connect to the second; NULL if the first
+-- cannot be reached from here.
 CREATE FUNCTION pg_catalog.citus_check_cluster_node_health(
     OUT from_nodename text, OUT from_nodeport int, OUT to_nodename text, OUT to_nodeport int,
     OUT result boolean
 ) RETURNS SETOF record
 LANGUAGE plpgsql STRICT SET search_path = pg_catalog AS $$
 DECLARE
-    asked pg_dist_node;
-    tried pg_dist_node;
+    from_node pg_dist_node;
+    to_node pg_dist_node;
     reachable boolean;
 BEGIN
-    FOR asked IN
+    FOR from_node IN
         SELECT *
         FROM pg_dist_node
         ORDER BY nodeid
     LOOP
         reachable := true;
-        IF asked.groupid <> 0 THEN
+        IF from_node.groupid <> 0 THEN
             BEGIN
                 PERFORM sharding.dblink_connect('health',
-                    sharding.conninfo(asked.nodename, asked.nodeport));
+                    sharding.conninfo(from_node.nodename, from_node.nodeport));
             EXCEPTION WHEN OTHERS THEN
                 reachable := false;
             END;
         END IF;
-        FOR tried IN
+        FOR to_node IN
             SELECT *
             FROM pg_dist_node
             ORDER BY nodeid
         LOOP
-            from_nodename := asked.nodename;
-            from_nodeport := asked.nodeport;
-            to_nodename := tried.nodename;
-            to_nodeport := tried.nodeport;
+            from_nodename := from_node.nodename;
+            from_nodeport := from_node.nodeport;
+            to_nodename := to_node.nodename;
+            to_nodeport := to_node.nodeport;
             result := NULL;
-            IF reachable AND asked.groupid = 0 THEN
+            IF reachable AND from_node.groupid = 0 THEN
                 BEGIN
                     PERFORM sharding.dblink_connect('health',
-                        sharding.conninfo(tried.nodename, tried.nodeport));
+                        sharding.conninfo(to_node.nodename, to_node.nodeport));
                     PERFORM sharding.dblink_disconnect('health');
                     result := true;
                 EXCEPTION WHEN OTHERS THEN
                     result := false;
                 END;
             ELSIF reachable THEN
-                SELECT answer.reached
+                SELECT remote.reached
                 INTO result
                 FROM sharding.dblink('health',
-                    format('SELECT sharding.can_reach(%L, %s)', tried.nodename, tried.nodeport))
-                    AS answer(reached boolean);
+                    format('SELECT sharding.can_reach(%L, %s)', to_node.nodename, to_node.nodeport))
+                    AS remote(reached boolean);
             END IF;
             RETURN NEXT;
         END LOOP;
-        IF reachable AND asked.groupid <> 0 THEN
+        IF reachable AND from_node.groupid <> 0 THEN
             PERFORM sharding.dblink_disconnect('health');
         END IF;
     END LOOP;

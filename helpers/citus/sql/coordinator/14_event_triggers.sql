@@ -1,18 +1,19 @@
--- The event triggers: what happens before a command, after it, and when something was dropped.
+-- The event triggers: what runs before a DDL command, after it, and when something was dropped.
 --
--- Here 16 and 17 are put to work. Every trigger does nothing while this part itself is busy.
+-- They call the functions of 12_ddl_on_shards.sql and 13_ddl_stand_ins.sql, and do nothing for the
+-- DDL of these scripts.
 
-SET check_function_bodies = off;  -- functions of later files are named here
+SET check_function_bodies = off;  -- functions may call functions of later files
 
--- ---------------------------------------------------------------- before
--- Commands that may declare or drop a key get their stand-ins.
+-- ---------------------------------------------------------------- before a command
+-- Create stand-ins for a command that may declare or drop a key.
 CREATE FUNCTION sharding.on_ddl_start() RETURNS event_trigger
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     about_keys text := '\m(references|unique|primary\s+key|exclude|drop\s+constraint)\M';
 BEGIN
-    IF NOT sharding.is_busy() AND current_query() ~* about_keys THEN
-        PERFORM sharding.put_stand_ins();
+    IF NOT sharding.is_internal_ddl() AND current_query() ~* about_keys THEN
+        PERFORM sharding.create_stand_ins();
     END IF;
 END $$;
 
@@ -20,10 +21,9 @@ CREATE EVENT TRIGGER sharding_ddl_start ON ddl_command_start
     WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE INDEX')
     EXECUTE FUNCTION sharding.on_ddl_start();
 
--- ---------------------------------------------------------------- after
--- A local table with a foreign key to a reference table becomes known to the metadata, as with
--- Citus: so that the reference table's other half is on record.
-CREATE FUNCTION sharding.know_local_tables() RETURNS void
+-- ---------------------------------------------------------------- after a command
+-- Add local tables with a foreign key to a reference table to the metadata, as Citus does.
+CREATE FUNCTION sharding.register_local_tables() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     rel oid;
@@ -49,16 +49,16 @@ BEGIN
     END LOOP;
 END $$;
 
--- Stand-ins give way, then the shards follow what changed.
+-- Replace the stand-ins, then change the shards.
 CREATE FUNCTION sharding.on_ddl_end() RETURNS event_trigger
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
-    was_busy boolean;
+    was_internal boolean;
 BEGIN
-    IF sharding.is_busy() THEN
+    IF sharding.is_internal_ddl() THEN
         RETURN;
     END IF;
-    PERFORM sharding.take_stand_ins();
+    PERFORM sharding.apply_stand_ins();
     IF TG_TAG = 'CREATE TRIGGER' AND EXISTS (
         SELECT
         FROM pg_event_trigger_ddl_commands() made
@@ -69,10 +69,10 @@ BEGIN
         RAISE EXCEPTION 'triggers are not supported on distributed tables'
             USING ERRCODE = 'XX000';
     END IF;
-    was_busy := sharding.busy(true);
+    was_internal := sharding.set_internal_ddl(true);
     PERFORM sharding.sync_shards();
-    PERFORM sharding.know_local_tables();
-    PERFORM sharding.busy(was_busy);
+    PERFORM sharding.register_local_tables();
+    PERFORM sharding.set_internal_ddl(was_internal);
 END $$;
 
 CREATE EVENT TRIGGER sharding_ddl_end ON ddl_command_end
@@ -80,9 +80,10 @@ CREATE EVENT TRIGGER sharding_ddl_end ON ddl_command_end
                  'CREATE TRIGGER', 'ALTER SCHEMA')
     EXECUTE FUNCTION sharding.on_ddl_end();
 
--- ---------------------------------------------------------------- dropped
--- A foreign key on record stops a DROP without CASCADE, as a declared one would.
-CREATE FUNCTION sharding.check_drop(gone oid[]) RETURNS void
+-- ---------------------------------------------------------------- after a DROP
+-- Refuse DROP without CASCADE if a stored foreign key refers to the table, as PostgreSQL does for a
+-- declared one.
+CREATE FUNCTION sharding.check_drop(dropped_tables oid[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     blocked record;
@@ -107,7 +108,7 @@ BEGIN
     INTO blocked
     FROM dropped
     JOIN sharding.foreign_key k ON k.confrelid = dropped.objid
-    WHERE NOT k.conrelid = ANY (gone);
+    WHERE NOT k.conrelid = ANY (dropped_tables);
     IF blocked.detail IS NOT NULL THEN
         RAISE EXCEPTION 'cannot drop table % because other objects depend on it', blocked.name
             USING ERRCODE = '2BP01',
@@ -116,32 +117,32 @@ BEGIN
     END IF;
 END $$;
 
--- The shards go with the table.
+-- Drop the shards of a dropped table.
 CREATE FUNCTION sharding.on_drop() RETURNS event_trigger
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
-    gone oid[];
+    dropped_tables oid[];
     rel oid;
-    was_busy boolean;
+    was_internal boolean;
 BEGIN
-    IF sharding.is_busy() THEN
+    IF sharding.is_internal_ddl() THEN
         RETURN;
     END IF;
-    was_busy := sharding.busy(true);
-    gone := ARRAY(
+    was_internal := sharding.set_internal_ddl(true);
+    dropped_tables := ARRAY(
         SELECT objid
         FROM pg_event_trigger_dropped_objects()
         WHERE object_type = 'table'
           AND objsubid = 0);
-    PERFORM sharding.check_drop(gone);
-    FOREACH rel IN ARRAY gone LOOP
+    PERFORM sharding.check_drop(dropped_tables);
+    FOREACH rel IN ARRAY dropped_tables LOOP
         DELETE FROM sharding.foreign_key
         WHERE rel IN (conrelid, confrelid);
         IF sharding.kind(rel) IS NOT NULL THEN
             PERFORM sharding.drop_shards(rel);
         END IF;
     END LOOP;
-    PERFORM sharding.busy(was_busy);
+    PERFORM sharding.set_internal_ddl(was_internal);
 END $$;
 
 CREATE EVENT TRIGGER sharding_drop ON sql_drop

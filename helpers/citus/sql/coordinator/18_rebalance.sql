@@ -1,13 +1,12 @@
--- Rebalancing: to show the plan, and to carry it out.
+-- Rebalancing: show the plan, and execute it.
 --
--- All moves of a call are one transaction: all of them, or none. There is no background worker:
--- citus_rebalance_start returns when the job is done, and citus_rebalance_wait finds it finished.
+-- All moves of a call are one transaction. There is no background worker: citus_rebalance_start
+-- returns when the job is done, and citus_rebalance_wait finds it finished.
 
-SET check_function_bodies = off;  -- functions of later files are named here
+SET check_function_bodies = off;  -- functions may call functions of later files
 
 -- ---------------------------------------------------------------- showing the plan
--- The moves that a rebalance would make now: every colocated shard is listed with the one that
--- leads it.
+-- Return the moves that a rebalance would make now, with all colocated shards.
 CREATE FUNCTION pg_catalog.get_rebalance_table_shards_plan(
     relation regclass DEFAULT NULL, threshold real DEFAULT NULL,
     max_shard_moves int DEFAULT 1000000, excluded_shard_list bigint[] DEFAULT '{}',
@@ -31,8 +30,8 @@ LANGUAGE sql SET search_path = pg_catalog AS $$
     ORDER BY move.step, peer.shardid
 $$;
 
--- ---------------------------------------------------------------- carrying it out
--- Plan and move. Returns how many moves were made.
+-- ---------------------------------------------------------------- executing the plan
+-- Make the plan and move the shards; return the number of moves.
 CREATE FUNCTION sharding.rebalance(
     rel regclass, threshold real, max_moves int, excluded bigint[],
     mode citus.shard_transfer_mode, drain_only boolean, strategy name, only_node int DEFAULT NULL
@@ -56,13 +55,13 @@ BEGIN
         ORDER BY p.step
     LOOP
         PERFORM sharding.check_transfer_mode(planned.rel, mode);
-        PERFORM sharding.move(planned.shardid, planned.source, planned.target);
+        PERFORM sharding.move_shard(planned.shardid, planned.source, planned.target);
         done := done + 1;
     END LOOP;
     RETURN done;
 END $$;
 
--- For students: rebalance, and return when it is done.
+-- Rebalance, and return when it is done.
 CREATE FUNCTION pg_catalog.rebalance_table_shards(
     relation regclass DEFAULT NULL, threshold real DEFAULT NULL,
     max_shard_moves int DEFAULT 1000000, excluded_shard_list bigint[] DEFAULT '{}',
@@ -76,9 +75,9 @@ BEGIN
         drain_only, rebalance_strategy);
 END $$;
 
--- Empty a node. It is marked first, in a session of its own, as with Citus: a drain that fails
--- midway leaves the node marked. Without a known coordinator address there is no such session;
--- then the mark is set here.
+-- Move all shards away from a node. As in Citus, the node is first marked in a separate session, so
+-- a drain that fails leaves it marked. If the coordinator's address is not set there is no such
+-- session; the node is then marked in this one.
 CREATE FUNCTION pg_catalog.citus_drain_node(
     nodename text, nodeport int, shard_transfer_mode citus.shard_transfer_mode DEFAULT 'auto',
     rebalance_strategy name DEFAULT NULL
@@ -106,8 +105,8 @@ BEGIN
         NULL, NULL, 1000000, '{}', shard_transfer_mode, true, rebalance_strategy, node.groupid);
 END $$;
 
--- ---------------------------------------------------------------- "in the background"
--- Rebalance all, as a job with a number; no number where there was nothing to do.
+-- ---------------------------------------------------------------- jobs
+-- Rebalance all colocation groups and return a job id, or NULL if no shard has to move.
 CREATE FUNCTION pg_catalog.citus_rebalance_start(
     rebalance_strategy name DEFAULT NULL, drain_only boolean DEFAULT false,
     shard_transfer_mode citus.shard_transfer_mode DEFAULT 'auto',
@@ -131,14 +130,14 @@ BEGIN
     RETURN id;
 END $$;
 
--- The job is done already; what it left behind can go.
+-- Drop the old placements; the job itself is done already.
 CREATE FUNCTION pg_catalog.citus_rebalance_wait() RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM sharding.clean_up();
+    PERFORM sharding.drop_old_placements();
 END $$;
 
--- Jobs are done when they have a number.
+-- Do nothing: a job that has an id is done.
 CREATE FUNCTION pg_catalog.citus_job_wait(
     jobid bigint, desired_status citus_job_status DEFAULT NULL
 ) RETURNS void
@@ -146,7 +145,7 @@ LANGUAGE plpgsql AS $$
 BEGIN
 END $$;
 
--- There is never one to stop.
+-- Raise an error: no rebalance can be running.
 CREATE FUNCTION pg_catalog.citus_rebalance_stop() RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -154,7 +153,7 @@ BEGIN
         USING ERRCODE = 'XX000';
 END $$;
 
--- All jobs that ever ran.
+-- Return all jobs.
 CREATE FUNCTION pg_catalog.citus_job_list() RETURNS TABLE (
     job_id bigint, state citus_job_status, job_type name, description text,
     started_at timestamptz, finished_at timestamptz
@@ -165,7 +164,7 @@ LANGUAGE sql STABLE AS $$
     ORDER BY job_id
 $$;
 
--- The latest rebalance.
+-- Return the latest rebalance.
 CREATE FUNCTION pg_catalog.citus_rebalance_status(raw boolean DEFAULT false) RETURNS TABLE (
     job_id bigint, state citus_job_status, job_type name, description text,
     started_at timestamptz, finished_at timestamptz, details jsonb

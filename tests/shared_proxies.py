@@ -1,6 +1,6 @@
-"""Proxies that several tests share: starting their three processes takes longer than most tests.
+"""Restore proxies that the tests of a module share.
 
-A fixture makes them for a module; each test has them by ``restored``.
+A module's fixture starts them once, because starting three processes takes longer than most tests.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from helpers.stores.proxied_stores import ProxiedStores
 
 @contextlib.contextmanager
 def restored(far: ProxiedStores) -> Iterator[ProxiedStores]:
-    """Yield the linked stores as they were at first, and restore their links in the end.
+    """Yield the proxied stores without faults, and remove all faults at the end.
 
-    A connection to PostgreSQL does not survive that its link is cut: there is a new one then.
+    If a test has cut the connection to PostgreSQL, the stores get a new one.
     """
     with contextlib.ExitStack() as opened:
         opened.callback(far.proxies.set_round_trip, 0)

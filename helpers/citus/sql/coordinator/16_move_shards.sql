@@ -1,91 +1,40 @@
--- Moving shards: copy to the other node, switch, and leave the old copy for a later clean-up.
+-- Moving shards: copy the rows to the other node, switch, and drop the old placement later.
 --
--- Writers are kept away while the rows are copied; readers go on all the time. The switch is a
--- change in the coordinator's catalogs, so it comes into force with the commit, for every session
--- at once. Whatever fails before, the old placement is in force; whatever fails later, the new one.
+-- Writes wait while the rows are copied; reads continue. The switch changes the coordinator's
+-- catalogs, so it takes effect for every session when the transaction commits. Until then the old
+-- placement is used; afterwards, the new one.
 
-SET check_function_bodies = off;  -- functions of later files are named here
+SET check_function_bodies = off;  -- functions may call functions of later files
 
--- ---------------------------------------------------------------- clean-up
--- Drop old placements, once the moves that left them have committed (Citus defers it too). A
--- reader that planned before the switch may still want one: it holds a lock on the shard's
--- foreign table, so wait up to a second for such readers, else leave all for the next time.
-CREATE FUNCTION sharding.clean_up() RETURNS int
-LANGUAGE plpgsql SET search_path = pg_catalog AS $$
-DECLARE
-    leftover record;
-    dropped int := 0;
-    all_gone boolean := false;
-    readers text[] := ARRAY(
-        SELECT DISTINCT virtualtransaction
-        FROM pg_locks
-        WHERE pid <> pg_backend_pid()
-          AND granted
-          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-          AND relation IN (SELECT foreign_table FROM pg_dist_cleanup));
-BEGIN
-    FOR attempt IN 1 .. 50 LOOP
-        all_gone := NOT EXISTS (
-            SELECT
-            FROM pg_locks
-            WHERE virtualtransaction = ANY (readers));
-        EXIT WHEN all_gone;
-        PERFORM pg_sleep(0.02);
-    END LOOP;
-    IF NOT all_gone THEN
-        RETURN 0;
-    END IF;
-    FOR leftover IN
-        SELECT c.record_id, c.object_name, d.nodeid
-        FROM pg_dist_cleanup c
-        JOIN pg_dist_node d ON d.groupid = c.node_group_id
-        ORDER BY c.record_id
-        FOR UPDATE OF c SKIP LOCKED
-    LOOP
-        BEGIN
-            PERFORM sharding.node_run(leftover.nodeid,
-                format('DROP TABLE IF EXISTS %s CASCADE', leftover.object_name));
-            DELETE FROM pg_dist_cleanup
-            WHERE record_id = leftover.record_id;
-            dropped := dropped + 1;
-        EXCEPTION WHEN connection_exception OR connection_failure
-                OR sqlclient_unable_to_establish_sqlconnection THEN
-            NULL;  -- a dead node is cleaned when it is back
-        END;
-    END LOOP;
-    RETURN dropped;
-END $$;
-
--- For students: clean up now.
+-- Drop the old placements now.
 CREATE PROCEDURE pg_catalog.citus_cleanup_orphaned_resources()
 LANGUAGE plpgsql AS $$
 DECLARE
-    dropped int := sharding.clean_up();
+    dropped int := sharding.drop_old_placements();
 BEGIN
     IF dropped > 0 THEN
         RAISE NOTICE 'cleaned up % orphaned resources', dropped;
     END IF;
 END $$;
 
--- ---------------------------------------------------------------- one shard and its peers
--- What every move needs first: a fresh picture, no writers, no leftovers in the way.
+-- ---------------------------------------------------------------- one shard with its peers
+-- Do what every move needs first: check the snapshot, block writes, drop old placements.
 CREATE FUNCTION sharding.prepare_moves(what text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
-    PERFORM sharding.need_fresh_snapshot(what);
-    PERFORM sharding.lock_all();
-    PERFORM sharding.clean_up();
+    PERFORM sharding.require_fresh_snapshot(what);
+    PERFORM sharding.lock_all_tables();
+    PERFORM sharding.drop_old_placements();
 END $$;
 
--- Make a copy of a shard on the target node, with its rows, and put the old one on the list of
--- what is to be cleaned up.
+-- Create a shard on the target node, copy its rows, and list the old placement for dropping.
 CREATE FUNCTION sharding.copy_shard(
     shard pg_dist_shard, source pg_dist_node, target pg_dist_node
 ) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     rel oid := shard.logicalrelid;
-    full_name text := sharding.shard(rel, shard.shardid);
+    full_name text := sharding.shard_table(rel, shard.shardid);
     first boolean := shard.shardminvalue = '-2147483648';
     named sharding.table_name;
     name name;
@@ -94,22 +43,22 @@ BEGIN
     INTO named
     FROM sharding.table_name
     WHERE relid = rel;
-    name := sharding.with_id(named.relname, shard.shardid);
+    name := sharding.name_with_shard_id(named.relname, shard.shardid);
 
-    -- The leftover of an earlier move may stand in the way. A table that is not on the list is
-    -- somebody else's: then the move fails.
+    -- An old placement of an earlier move may have the name. If a table that is not in the list has
+    -- it, the move fails.
     DELETE FROM pg_dist_cleanup
     WHERE object_name = full_name
       AND node_group_id = target.groupid;
     IF FOUND THEN
-        PERFORM sharding.node_run(target.nodeid,
+        PERFORM sharding.run_on_node(target.nodeid,
             format('DROP TABLE IF EXISTS %s CASCADE', full_name));
     END IF;
-    PERFORM sharding.node_run(target.nodeid,
-        coalesce(sharding.needed_types(rel), '')
-        || sharding.create_shard(rel, shard.shardid, first));
+    PERFORM sharding.run_on_node(target.nodeid,
+        coalesce(sharding.type_commands(rel), '')
+        || sharding.create_shard_commands(rel, shard.shardid, first));
 
-    -- a foreign table for the new placement, only for as long as the copy takes
+    -- a foreign table for the new placement, dropped after the copy
     EXECUTE format('CREATE FOREIGN TABLE sharding.incoming (LIKE %s INCLUDING GENERATED)
                         SERVER %I OPTIONS (schema_name %L, table_name %L)',
         rel::regclass, 'worker_' || target.nodeid, named.schemaname, name);
@@ -121,11 +70,11 @@ BEGIN
     VALUES (full_name, source.groupid, format('shards.%I', name)::regclass);
 END $$;
 
--- Point a shard's foreign table at another server. PostgreSQL has no command for that, and to
--- detach and attach the partition would mean dropping the table's keys; so the catalog rows are
--- changed. The touched pg_class row makes every session plan anew. No lock that readers would
--- notice is needed: the old placement stays until they are done (see clean_up).
-CREATE FUNCTION sharding.point_at(shard_table regclass, server name) RETURNS void
+-- Set a shard's foreign table to another server. PostgreSQL has no command for this, and detaching
+-- and attaching the partition would require dropping the table's keys; so this changes the catalog
+-- rows. Updating the pg_class row makes every session plan again. Reads need not be blocked: the
+-- old placement stays until they have finished (see drop_old_placements).
+CREATE FUNCTION sharding.repoint_foreign_table(shard_table regclass, server name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog SET allow_system_table_mods = on AS $$
 DECLARE
     new_server oid := (SELECT oid FROM pg_foreign_server WHERE srvname = server);
@@ -143,14 +92,14 @@ BEGIN
     WHERE oid = shard_table;
 END $$;
 
--- Move a shard and those colocated with it: the copies, then their foreign keys, then the switch.
-CREATE FUNCTION sharding.move(shard_id bigint, source pg_dist_node, target pg_dist_node)
+-- Move a shard and its colocated shards: copy them, add their foreign keys, then switch.
+CREATE FUNCTION sharding.move_shard(shard_id bigint, source pg_dist_node, target pg_dist_node)
 RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog SET client_min_messages = warning AS $$
 DECLARE
     shard pg_dist_shard;
     fk sharding.foreign_key;
-    was_busy boolean := sharding.busy(true);
+    was_internal boolean := sharding.set_internal_ddl(true);
 BEGIN
     FOR shard IN
         SELECT *
@@ -168,47 +117,47 @@ BEGIN
             WHERE conrelid = shard.logicalrelid
               AND onshards
         LOOP
-            PERFORM sharding.node_run(
-                target.nodeid, sharding.add_foreign_key(fk, shard.shardid));
+            PERFORM sharding.run_on_node(
+                target.nodeid, sharding.shard_foreign_key_command(fk, shard.shardid));
         END LOOP;
         UPDATE pg_dist_placement
         SET groupid = target.groupid,
             placementid = DEFAULT
         WHERE shardid = shard.shardid
           AND groupid = source.groupid;
-        PERFORM sharding.point_at(
-            format('shards.%I', sharding.with_id(t.relname, shard.shardid))::regclass,
+        PERFORM sharding.repoint_foreign_table(
+            format('shards.%I', sharding.name_with_shard_id(t.relname, shard.shardid))::regclass,
             'worker_' || target.nodeid)
         FROM sharding.table_name t
         WHERE t.relid = shard.logicalrelid;
     END LOOP;
-    PERFORM sharding.busy(was_busy);
+    PERFORM sharding.set_internal_ddl(was_internal);
 END $$;
 
--- ---------------------------------------------------------------- what a student calls
--- Shards of distributed tables can be moved, no others. (No table given: nothing to refuse.)
+-- ---------------------------------------------------------------- the calls
+-- Refuse to move shards of a table that is not distributed. STRICT: without a table, do nothing.
 CREATE FUNCTION sharding.check_movable(rel regclass) RETURNS void
 LANGUAGE plpgsql STRICT SET search_path = pg_catalog AS $$
 BEGIN
     IF sharding.kind(rel) IS NULL THEN
         RAISE EXCEPTION
             'table % is a regular postgres table, you can only move shards of a citus table',
-            sharding.qualified(rel)
+            sharding.qualified_name(rel)
             USING ERRCODE = '0A000';
     ELSIF sharding.kind(rel) = 't' THEN
         RAISE EXCEPTION
             'table % is a reference table, moving shard of a reference table is not supported',
-            sharding.qualified(rel)
+            sharding.qualified_name(rel)
             USING ERRCODE = '0A000';
     ELSIF sharding.kind(rel) = 'l' THEN
         RAISE EXCEPTION 'table % is a local table, moving shard of a local table added to '
-            'metadata is currently not supported', sharding.qualified(rel)
+            'metadata is currently not supported', sharding.qualified_name(rel)
             USING ERRCODE = '0A000';
     END IF;
 END $$;
 
--- 'auto' means logical replication, which must be able to name a row. Here every mode blocks
--- writes; but Citus's refusal is kept, so that a call that works here works there.
+-- Refuse the mode 'auto' for tables without a replica identity. In Citus it means logical
+-- replication; here every mode blocks writes, but a call that works here must work there.
 CREATE FUNCTION sharding.check_transfer_mode(rel oid, mode citus.shard_transfer_mode) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
@@ -241,7 +190,7 @@ BEGIN
     END IF;
 END $$;
 
--- The node that a shard is to be moved to.
+-- Return the node to which a shard is moved. Raises an error if it cannot have shards.
 CREATE FUNCTION sharding.target_node(host text, port int) RETURNS pg_dist_node
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
@@ -273,7 +222,7 @@ BEGIN
     RETURN node;
 END $$;
 
--- Move one shard, with its peers.
+-- Move a shard and its colocated shards from one node to another.
 CREATE FUNCTION pg_catalog.citus_move_shard_placement(
     shard_id bigint, source_node_name text, source_node_port int,
     target_node_name text, target_node_port int,
@@ -327,10 +276,10 @@ BEGIN
     END IF;
     PERFORM sharding.check_transfer_mode(rel, shard_transfer_mode);
     PERFORM sharding.prepare_moves('citus_move_shard_placement');
-    PERFORM sharding.move(shard_id, source, target);
+    PERFORM sharding.move_shard(shard_id, source, target);
 END $$;
 
--- The same, with the nodes named by number.
+-- The same, with the nodes given by id.
 CREATE FUNCTION pg_catalog.citus_move_shard_placement(
     shard_id bigint, source_node_id int, target_node_id int,
     transfer_mode citus.shard_transfer_mode DEFAULT 'auto'

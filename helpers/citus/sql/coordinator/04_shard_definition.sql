@@ -1,15 +1,17 @@
--- The shape of a shard: what a table's columns, constraints and indexes become on a worker.
+-- The definition of a shard: the columns, constraints, indexes and foreign keys that a table's
+-- shards get on a worker.
 --
--- The shape is read from the catalogs, recorded in sharding.shard_object, and turned into
--- commands from that record. Every function here has the search path pg_catalog, so that the
--- catalogs' own printing functions qualify every name that they print.
+-- The definition is read from the catalogs and stored in sharding.shard_object; the commands are
+-- generated from there. Every function here has the search path pg_catalog, so that PostgreSQL's
+-- pg_get_…def functions qualify every name.
 
-SET check_function_bodies = off;  -- functions of later files are named here
+SET check_function_bodies = off;  -- functions may call functions of later files
 
--- ---------------------------------------------------------------- what the catalogs say
--- The objects that a table's shards should have. Keys and indexes carry the shard id in their
--- name. CHECK constraints that came with CREATE TABLE do not; later ones do (see sync_table).
-CREATE FUNCTION sharding.wanted(relid oid) RETURNS SETOF sharding.shard_object
+-- ---------------------------------------------------------------- reading the catalogs
+-- Return the objects that a table's shards should have. The names of keys and indexes end with the
+-- shard id. Names of CHECK constraints do if the constraint was added after CREATE TABLE (see
+-- sync_table).
+CREATE FUNCTION sharding.expected_objects(relid oid) RETURNS SETOF sharding.shard_object
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     -- columns
     SELECT relid, 'c'::"char", attnum::oid, attname::text,
@@ -47,8 +49,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     WHERE conrelid = relid
       AND contype IN ('p', 'u', 'x', 'c')
     UNION ALL
-    -- Indexes of no constraint. Wanted is what stands after the names in CREATE INDEX; how long
-    -- the part before it is, is known, so nothing has to be parsed.
+    -- Indexes without a constraint: the text of CREATE INDEX after the table's name. The length of
+    -- the text before it is known, so it does not have to be parsed.
     SELECT relid, 'i', indexrelid, i.relname::text,
         CASE WHEN indisunique THEN 'U' ELSE ' ' END
         || substr(pg_get_indexdef(indexrelid), 1 + length(
@@ -69,7 +71,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
             AND conrelid = relid)
 $$;
 
--- The columns that a copy of the rows names. (Generated columns compute themselves.)
+-- Return the columns to name when rows are copied: all but generated columns.
 CREATE FUNCTION sharding.copied_columns(rel oid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum)
@@ -80,20 +82,20 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
       AND attgenerated = ''
 $$;
 
--- ---------------------------------------------------------------- from the record to commands
--- The object's name on a shard.
+-- ---------------------------------------------------------------- commands for a shard
+-- Return an object's name on a shard.
 CREATE FUNCTION sharding.name_on_shard(object sharding.shard_object, shardid bigint)
 RETURNS name
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
     SELECT CASE WHEN object.suffixed
-                THEN sharding.with_id(object.name, shardid)
+                THEN sharding.name_with_shard_id(object.name, shardid)
                 ELSE object.name::name END
 $$;
 
--- The command that gives a recorded constraint or index to a table, under a name of choice.
--- A table over shards takes unique ones with ONLY: its partitions are foreign, so PostgreSQL would
--- refuse them there. Declared so they are on record, and hold because each shard has its own.
-CREATE FUNCTION sharding.add_key(
+-- Return the command that adds a constraint or index to a table under the given name. Over shards,
+-- unique ones are added with ONLY, because PostgreSQL refuses them on foreign partitions. They are
+-- then listed in the catalogs, and hold because each shard has its own.
+CREATE FUNCTION sharding.key_command(
     object sharding.shard_object, key_name name, table_name text, over_shards boolean
 ) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
@@ -110,8 +112,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
             key_name, table_name, substr(object.definition, 2)) END
 $$;
 
--- The command that adds one recorded object to a shard.
-CREATE FUNCTION sharding.add_object(object sharding.shard_object, shard text, shardid bigint)
+-- Return the command that adds an object to a shard.
+CREATE FUNCTION sharding.object_command(object sharding.shard_object, shard text, shardid bigint)
 RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     SELECT CASE object.kind
@@ -119,13 +121,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
         THEN format('ALTER TABLE %s ADD COLUMN %I %s', shard, object.name, object.definition)
         WHEN 'n'
         THEN format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', shard, object.name)
-        ELSE sharding.add_key(object, sharding.name_on_shard(object, shardid), shard, false) END
+        ELSE sharding.key_command(object, sharding.name_on_shard(object, shardid), shard, false) END
 $$;
 
--- The triggers that guard a distributed table's shard: against changed keys, and on the first
--- shard, where hash partitioning sends them, against NULL keys. They stand on the shards since a
--- row trigger on the coordinator would make postgres_fdw send row by row.
-CREATE FUNCTION sharding.add_guards(relid oid, shard text, first boolean) RETURNS text
+-- Return the commands for the triggers of a distributed table's shard: one refuses changed keys,
+-- and on the first shard, to which hash partitioning sends them, one refuses NULL keys. They are
+-- on the shards because a row trigger on the coordinator would make postgres_fdw send row by row.
+CREATE FUNCTION sharding.guard_trigger_commands(relid oid, shard text, first boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     SELECT CASE WHEN first
                 THEN format('; CREATE TRIGGER refuse_null_key BEFORE INSERT ON %s
@@ -141,8 +143,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
       AND sharding.kind(relid) = 'h'
 $$;
 
--- The commands that make one shard, with everything that the table's record lists.
-CREATE FUNCTION sharding.create_shard(relid oid, shardid bigint, first boolean) RETURNS text
+-- Return the commands that create one shard with all objects of the table's definition.
+CREATE FUNCTION sharding.create_shard_commands(relid oid, shardid bigint, first boolean)
+RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     SELECT format('CREATE SCHEMA IF NOT EXISTS %I; CREATE %sTABLE %s (%s)',
             t.schemaname,
@@ -162,22 +165,22 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
                AND c.kind = 'c'))
         || coalesce(
             (SELECT string_agg(
-                 '; ' || sharding.add_object(o, s.shard, $2),
+                 '; ' || sharding.object_command(o, s.shard, $2),
                  '' ORDER BY o.kind DESC, o.objid)
              FROM sharding.shard_object o
              WHERE o.relid = $1
                AND o.kind IN ('k', 'i')),
             '')
-        || coalesce(sharding.add_guards($1, s.shard, first), '')
+        || coalesce(sharding.guard_trigger_commands($1, s.shard, first), '')
     FROM sharding.table_name t,
-        LATERAL (SELECT sharding.shard($1, $2) AS shard) s
+        LATERAL (SELECT sharding.shard_table($1, $2) AS shard) s
     WHERE t.relid = $1
 $$;
 
 -- ---------------------------------------------------------------- types
--- The commands for types that a worker may not have yet: enums with their labels, domains, and
--- types of an extension. What lies under a domain or an array comes with it.
-CREATE FUNCTION sharding.needed_types(relid oid) RETURNS text
+-- Return the commands for types that a worker may not have: enums with their labels, domains, and
+-- extension types. Types that a domain or an array is based on are included.
+CREATE FUNCTION sharding.type_commands(relid oid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     WITH RECURSIVE used AS (
         SELECT atttypid AS type
@@ -226,7 +229,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
         FROM named
         WHERE extname IS NOT NULL
         UNION ALL
-        -- there is no CREATE TYPE IF NOT EXISTS
+        -- PostgreSQL has no CREATE TYPE IF NOT EXISTS
         SELECT oid, format('CREATE SCHEMA IF NOT EXISTS %I; DO %L; ', nspname,
             format('BEGIN %s; EXCEPTION WHEN duplicate_object THEN NULL; END', command))
         FROM definition
@@ -234,3 +237,91 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     SELECT string_agg(command, '' ORDER BY oid)
     FROM commands
 $$;
+
+-- ---------------------------------------------------------------- foreign keys
+-- A shard can refer to the colocated shard with the same range, or to a reference table's copy on
+-- its own node. Any other reference would have to be checked on another node.
+--
+-- Return a foreign key's action as SQL: "", " ON UPDATE CASCADE", …
+CREATE FUNCTION sharding.referential_action(event text, code "char") RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
+    SELECT coalesce(' ' || event || ' ' ||
+        CASE code WHEN 'r' THEN 'RESTRICT'
+                  WHEN 'c' THEN 'CASCADE'
+                  WHEN 'n' THEN 'SET NULL'
+                  WHEN 'd' THEN 'SET DEFAULT' END, '')
+$$;
+
+-- Return the names of columns, in the given order.
+CREATE FUNCTION sharding.column_names(rel oid, numbers int2[]) RETURNS name[]
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT array_agg(attname ORDER BY u.position)
+    FROM unnest(numbers) WITH ORDINALITY u(number, position)
+    JOIN pg_attribute ON attrelid = rel AND attnum = u.number
+$$;
+
+-- Return a declared foreign key as a row of sharding.foreign_key.
+CREATE FUNCTION sharding.read_foreign_key(con pg_constraint) RETURNS sharding.foreign_key
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT ROW(con.conname, con.conrelid, con.confrelid,
+        sharding.column_names(con.conrelid, con.conkey),
+        sharding.column_names(con.confrelid, con.confkey),
+        CASE con.confmatchtype WHEN 'f' THEN ' MATCH FULL' ELSE '' END
+        || sharding.referential_action('ON UPDATE', con.confupdtype)
+        || sharding.referential_action('ON DELETE', con.confdeltype)
+        || CASE WHEN con.condeferrable THEN ' DEFERRABLE' ELSE '' END
+        || CASE WHEN con.condeferred THEN ' INITIALLY DEFERRED' ELSE '' END,
+        false)::sharding.foreign_key
+$$;
+
+-- Return the command that declares a foreign key from one table to another.
+CREATE FUNCTION sharding.foreign_key_command(
+    fk sharding.foreign_key, key_name name, table_name text, referenced text
+) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT format('ALTER TABLE %s ADD CONSTRAINT %I FOREIGN KEY (%s) REFERENCES %s (%s)%s',
+        table_name, key_name, sharding.name_list(fk.columns),
+        referenced, sharding.name_list(fk.refcolumns), fk.actions)
+$$;
+
+-- Return the command that declares a foreign key on one shard.
+CREATE FUNCTION sharding.shard_foreign_key_command(fk sharding.foreign_key, shardid bigint)
+RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT sharding.foreign_key_command(fk,
+        sharding.name_with_shard_id(fk.conname, $2),
+        sharding.shard_table(fk.conrelid, $2),
+        sharding.shard_table(fk.confrelid, referenced.shardid))
+    FROM pg_dist_shard mine
+    JOIN pg_dist_shard referenced ON referenced.logicalrelid = fk.confrelid
+        -- the one shard of a reference table has no range
+        AND referenced.shardminvalue IS NOT DISTINCT FROM
+            CASE WHEN sharding.kind(fk.confrelid) = 'h' THEN mine.shardminvalue END
+    WHERE mine.shardid = $2
+$$;
+
+-- Add a foreign key to all shards of its table, or drop it, with one command for each worker.
+CREATE FUNCTION sharding.foreign_key_on_shards(fk sharding.foreign_key, adding boolean)
+RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    node record;
+BEGIN
+    FOR node IN
+        SELECT s.nodeid,
+            string_agg(
+                CASE WHEN adding
+                     THEN sharding.shard_foreign_key_command(fk, s.shardid)
+                     ELSE format('ALTER TABLE %s DROP CONSTRAINT %I',
+                         s.shard, sharding.name_with_shard_id(fk.conname, s.shardid)) END,
+                '; ' ORDER BY s.shardid) AS commands
+        FROM sharding.worker_shards(fk.conrelid) s
+        GROUP BY s.nodeid
+    LOOP
+        PERFORM sharding.run_on_node(node.nodeid, node.commands);
+    END LOOP;
+    UPDATE sharding.foreign_key
+    SET onshards = adding
+    WHERE conrelid = fk.conrelid
+      AND conname = fk.conname;
+END $$;

@@ -1,15 +1,15 @@
--- alter_distributed_table and update_distributed_table_colocation: another key, another shard
--- count, another group.
+-- alter_distributed_table and update_distributed_table_colocation: another distribution column,
+-- shard count or colocation group.
 --
--- A changed key or shard count changes where every row belongs. So the table goes plain and is
--- distributed anew; with cascade_to_colocated all tables of its group do, and stay together.
--- Leaving or joining a group of the same shape is a matter of the metadata only.
+-- Another column or shard count changes the shard of every row. So the table becomes plain and is
+-- distributed again; with cascade_to_colocated, all tables of its group are, and stay colocated.
+-- Moving a table to another group of the same shape changes the metadata only.
 
-SET check_function_bodies = off;  -- functions of later files are named here
+SET check_function_bodies = off;  -- functions may call functions of later files
 
 -- ---------------------------------------------------------------- another distribution
--- Rebuild some colocated tables with other keys or another shard count. All go plain first, so
--- that foreign keys between them find their peers.
+-- Distribute colocated tables again, with other columns or another shard count. All become plain
+-- first, so that foreign keys between them can be restored.
 CREATE FUNCTION sharding.redistribute(
     rels oid[], keys name[], shard_count int, colocation int, key_type oid, key_collation oid
 ) RETURNS void
@@ -18,13 +18,13 @@ DECLARE
     i int;
 BEGIN
     FOR i IN 1 .. cardinality(rels) LOOP
-        rels[i] := sharding.to_plain(rels[i]);
+        rels[i] := sharding.make_plain(rels[i]);
     END LOOP;
-    -- the new group may have been empty for a moment, and so dropped
+    -- the new group was dropped if it was empty meanwhile
     INSERT INTO pg_dist_colocation
     VALUES (colocation, shard_count, 1, key_type, key_collation)
     ON CONFLICT DO NOTHING;
-    -- a referenced table before those that refer to it
+    -- a referenced table comes before the tables that refer to it
     FOR i IN
         SELECT u.position
         FROM unnest(rels) WITH ORDINALITY u(rel, position)
@@ -35,14 +35,17 @@ BEGIN
                   AND confrelid = ANY (rels)),
             u.position
     LOOP
+        PERFORM sharding.check_foreign_key(fk, keys[i], colocation)
+        FROM sharding.foreign_key fk
+        WHERE fk.conrelid = rels[i];
         PERFORM sharding.distribute(rels[i], keys[i], shard_count, colocation);
     END LOOP;
 END $$;
 
--- The checks, in Citus's order, then the rebuild. "cascading" is NULL where the caller said
--- nothing, which is an error if it matters.
+-- Check the call in Citus's order, then rebuild the table. "cascade" is NULL if the caller did not
+-- set it, which is an error if the table has colocated tables.
 CREATE FUNCTION sharding.alter_distributed_table(
-    rel regclass, key name, shard_count int, other regclass, cut_loose boolean, cascading boolean
+    rel regclass, key name, shard_count int, other regclass, new_group boolean, cascade boolean
 ) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
@@ -70,8 +73,8 @@ BEGIN
     WHERE colocationid = present.colocationid;
     present_key := column_to_column_name(rel, present.partkey);
 
-    -- what is asked for, by itself
-    IF key IS NULL AND shard_count IS NULL AND other IS NULL AND NOT cut_loose THEN
+    -- the arguments
+    IF key IS NULL AND shard_count IS NULL AND other IS NULL AND NOT new_group THEN
         RAISE EXCEPTION 'you have to specify at least one of the distribution_column, '
             'shard_count or colocate_with parameters'
             USING ERRCODE = 'XX000';
@@ -84,7 +87,7 @@ BEGIN
         RAISE EXCEPTION '% is outside the valid range for parameter "shard_count" (1 .. 64000)',
             shard_count
             USING ERRCODE = 'XX000',
-                  HINT = 'The teaching part makes at most 4096 shards.';
+                  HINT = 'The teaching cluster creates at most 4096 shards.';
     END IF;
     SELECT *
     INTO key_column
@@ -121,11 +124,11 @@ BEGIN
         shard_count := other_group.shardcount;
     END IF;
 
-    -- what is asked for, against what is there
+    -- the arguments against the present table
     shard_count := coalesce(shard_count, present_group.shardcount);
     IF shard_count = present_group.shardcount
        AND key_column.attname = present_key
-       AND NOT cut_loose
+       AND NOT new_group
        AND (other IS NULL OR target = present.colocationid)
     THEN
         RAISE EXCEPTION 'this call doesn''t change any properties of the table'
@@ -140,7 +143,7 @@ BEGIN
     IF shard_count <> present_group.shardcount
        AND other IS NULL
        AND peers IS NOT NULL
-       AND cascading IS NULL
+       AND cascade IS NULL
     THEN
         RAISE EXCEPTION 'cascade_to_colocated parameter is necessary'
             USING ERRCODE = 'XX000',
@@ -148,16 +151,16 @@ BEGIN
                   HINT = 'cascade_to_colocated := false will break the current colocation, '
                       'cascade_to_colocated := true will change the shard count of colocated '
                       'tables too.';
-    ELSIF cascading AND key IS NOT NULL THEN
+    ELSIF cascade AND key IS NOT NULL THEN
         RAISE EXCEPTION
             'distribution_column changes cannot be cascaded to colocated tables'
             USING ERRCODE = 'XX000';
     END IF;
-    cascading := coalesce(cascading, false);
+    cascade := coalesce(cascade, false);
 
-    PERFORM sharding.need_fresh_snapshot('alter_distributed_table');
-    PERFORM sharding.lock_all();
-    IF NOT cascading AND EXISTS (
+    PERFORM sharding.require_fresh_snapshot('alter_distributed_table');
+    PERFORM sharding.lock_all_tables();
+    IF NOT cascade AND EXISTS (
         SELECT
         FROM sharding.foreign_key fk
         WHERE rel IN (fk.conrelid, fk.confrelid)
@@ -173,10 +176,10 @@ BEGIN
     PERFORM sharding.check_unique(rel, key_column.attnum);
 
     IF target IS NULL THEN
-        target := sharding.colocation_group(
-            shard_count, key_column.atttypid, key_column.attcollation, cut_loose OR cascading);
+        target := sharding.choose_colocation_group(
+            shard_count, key_column.atttypid, key_column.attcollation, new_group OR cascade);
     END IF;
-    IF cascading THEN
+    IF cascade THEN
         rels := rels || peers;
     END IF;
     PERFORM sharding.redistribute(
@@ -191,7 +194,7 @@ BEGIN
         shard_count, target, key_column.atttypid, key_column.attcollation);
 END $$;
 
--- colocate_with is looked up on the caller's search path, so this outer function sets none.
+-- Resolve colocate_with on the caller's search path (this function sets none), then alter.
 CREATE FUNCTION pg_catalog.alter_distributed_table(
     table_name regclass, distribution_column text DEFAULT NULL, shard_count int DEFAULT NULL,
     colocate_with text DEFAULT NULL, cascade_to_colocated boolean DEFAULT NULL
@@ -205,7 +208,7 @@ BEGIN
 END $$;
 
 -- ---------------------------------------------------------------- another group, same shards
--- Put a table into the other's group, or, without one, into a group of its own.
+-- Move a table to the other table's group, or, if "other" is NULL, to a new group.
 CREATE FUNCTION sharding.update_colocation(rel regclass, other regclass) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
@@ -228,7 +231,7 @@ BEGIN
     JOIN pg_dist_colocation c USING (colocationid)
     WHERE p.logicalrelid = rel;
     IF other IS NULL THEN
-        target := sharding.colocation_group(
+        target := sharding.choose_colocation_group(
             present_group.shardcount, present_group.distributioncolumntype,
             present_group.distributioncolumncollation, true);
     ELSE
@@ -265,7 +268,7 @@ BEGIN
     PERFORM sharding.drop_empty_groups();
 END $$;
 
--- colocate_with is looked up on the caller's search path here, too.
+-- Resolve colocate_with on the caller's search path, then change the group.
 CREATE FUNCTION pg_catalog.update_distributed_table_colocation(
     table_name regclass, colocate_with text
 ) RETURNS void
@@ -273,4 +276,23 @@ LANGUAGE plpgsql STRICT AS $$
 BEGIN
     PERFORM sharding.update_colocation(
         table_name, CASE WHEN colocate_with <> 'none' THEN colocate_with::regclass END);
+END $$;
+
+-- ---------------------------------------------------------------- variants of other calls
+-- The same as create_distributed_table: here every call locks the table until it is done.
+CREATE FUNCTION pg_catalog.create_distributed_table_concurrently(
+    table_name regclass, distribution_column text,
+    distribution_type citus.distribution_type DEFAULT 'hash',
+    colocate_with text DEFAULT 'default', shard_count int DEFAULT NULL
+) RETURNS void
+LANGUAGE sql AS $$
+    SELECT pg_catalog.create_distributed_table(
+        table_name, distribution_column, distribution_type, colocate_with, shard_count)
+$$;
+
+-- Do nothing: here distributing a table removes its local rows.
+CREATE FUNCTION pg_catalog.truncate_local_data_after_distributing_table(function_name regclass)
+RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
 END $$;

@@ -1,33 +1,33 @@
--- undistribute_table: back to a plain table, with all its rows.
+-- undistribute_table: turn a distributed or reference table into a plain one, with all its rows.
 --
--- The rebuild of 12 and 13, the other way round. What is new here is the care about writers: rows
--- are read from the shards and the shards are dropped, so nothing may be written in between.
+-- Rows are read from the shards, then the shards are dropped. So all writes must wait meanwhile, or
+-- rows would be lost; most of this file ensures that.
 
-SET check_function_bodies = off;  -- functions of later files are named here
+SET check_function_bodies = off;  -- functions may call functions of later files
 
--- ---------------------------------------------------------------- keeping writers away
--- Refuse a transaction that has already talked to the workers. postgres_fdw keeps a remote
--- transaction's first snapshot; rows that came later would not be seen, and so be lost. Once this
--- transaction keeps every writer away its picture stays true: then a second call passes.
-CREATE FUNCTION sharding.need_fresh_snapshot(what text) RETURNS void
+-- ---------------------------------------------------------------- blocking writes
+-- Refuse a transaction that has already used a worker. postgres_fdw keeps the first snapshot of a
+-- remote transaction; later rows would not be visible, and so would be lost. Once this transaction
+-- blocks all writes its snapshot stays valid, so a second call in it is allowed.
+CREATE FUNCTION sharding.require_fresh_snapshot(what text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
     IF current_setting('sharding.writes_blocked', true) = pg_current_xact_id()::text THEN
         RETURN;
     END IF;
     IF EXISTS (SELECT FROM sharding.postgres_fdw_get_connections() WHERE used_in_xact) THEN
-        RAISE EXCEPTION '% cannot run in a transaction that has already talked to the workers', what
+        RAISE EXCEPTION '% cannot run in a transaction that has already used the workers', what
             USING ERRCODE = '25001',
-                  HINT = 'Run it as a statement, or a transaction, of its own.';
+                  HINT = 'Run it in a separate transaction.';
     END IF;
     PERFORM set_config('sharding.writes_blocked', pg_current_xact_id()::text, true);
 END $$;
 
--- Keep writers, not readers, off every table that has shards. To wait for one table while holding
--- another would deadlock with a writer that goes the other way round. So it waits only for the
--- first table; the others are wanted at once, and where one is not to be had, all are let go, and
--- the next round waits for that one.
-CREATE FUNCTION sharding.lock_all() RETURNS void
+-- Block writes, not reads, of every table that has shards. Waiting for one table while holding
+-- another could deadlock with a session that locks them in the other order. So this waits for the
+-- first table only and locks the others with NOWAIT; if one is not available, it releases all and
+-- waits for that one first.
+CREATE FUNCTION sharding.lock_all_tables() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     rel regclass;
@@ -46,20 +46,20 @@ BEGIN
             RETURN;
         EXCEPTION WHEN lock_not_available THEN
             IF rel IS NOT DISTINCT FROM waited_for THEN
-                RAISE;                      -- waited for as long as lock_timeout allows
+                RAISE;  -- lock_timeout has expired
             END IF;
             waited_for := rel;
         END;
     END LOOP;
-    RAISE EXCEPTION 'could not keep writers away from table %', waited_for
+    RAISE EXCEPTION 'could not lock table % against writes', waited_for
         USING ERRCODE = '55P03';
 END $$;
 
 -- ---------------------------------------------------------------- one table
--- Remove every trace of a table's shards: on the workers, then in the metadata. CASCADE reaches
--- only foreign keys of other shards, which the callers take from the record, too. IF EXISTS, since
--- the workers commit before the coordinator: where it crashed in between, the metadata name shards
--- that are gone, and the table can still be dropped.
+-- Drop a table's shards on the workers, then delete its metadata. CASCADE reaches only foreign keys
+-- of other shards, which the callers remove from sharding.foreign_key too. IF EXISTS, because the
+-- workers commit before the coordinator: if it crashed in between, the metadata name shards that
+-- are gone, and the table can still be dropped.
 CREATE FUNCTION sharding.drop_shards(rel oid) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
@@ -73,37 +73,37 @@ BEGIN
         FROM sharding.worker_shards(rel) s
         GROUP BY s.nodeid
     LOOP
-        PERFORM sharding.node_run(node.nodeid, node.commands);
+        PERFORM sharding.run_on_node(node.nodeid, node.commands);
     END LOOP;
-    -- what earlier moves of its shards left behind
+    -- old placements left by earlier moves of its shards
     FOR leftover IN
         DELETE FROM pg_dist_cleanup c
         USING pg_dist_shard s, pg_dist_node d
         WHERE s.logicalrelid = rel
-          AND c.object_name = sharding.shard(rel, s.shardid)
+          AND c.object_name = sharding.shard_table(rel, s.shardid)
           AND d.groupid = c.node_group_id
         RETURNING d.nodeid, c.object_name
     LOOP
-        PERFORM sharding.node_run(leftover.nodeid,
+        PERFORM sharding.run_on_node(leftover.nodeid,
             format('DROP TABLE IF EXISTS %s CASCADE', leftover.object_name));
     END LOOP;
-    PERFORM sharding.forget(rel);
+    PERFORM sharding.remove_metadata(rel);
 END $$;
 
--- Turn a distributed or reference table into a plain one. Foreign keys stay on record. Returns
--- the new table.
-CREATE FUNCTION sharding.to_plain(old oid) RETURNS oid
+-- Turn a distributed or reference table into a plain one and return the new table's OID. Its
+-- foreign keys stay in sharding.foreign_key.
+CREATE FUNCTION sharding.make_plain(old oid) RETURNS oid
 LANGUAGE plpgsql SET search_path = pg_catalog SET client_min_messages = warning AS $$
 DECLARE
-    kept jsonb;
+    saved jsonb;
     name text;
     new oid;
     object sharding.shard_object;
     fk sharding.foreign_key;
     key_without_default name;
-    was_busy boolean := sharding.busy(true);
+    was_internal boolean := sharding.set_internal_ddl(true);
 BEGIN
-    -- our own default of the key does not go along
+    -- drop the default that refuses a missing key
     SELECT attname
     INTO key_without_default
     FROM pg_attribute
@@ -126,8 +126,8 @@ BEGIN
         PERFORM sharding.foreign_key_on_shards(fk, false);
     END LOOP;
 
-    kept := sharding.set_aside(old);
-    name := format('%I.%I', kept->>'schema', kept->>'name');
+    saved := sharding.set_aside(old);
+    name := format('%I.%I', saved->>'schema', saved->>'name');
     EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING ALL EXCLUDING INDEXES)',
         name, old::regclass);
     new := name::regclass;
@@ -140,16 +140,16 @@ BEGIN
           AND definition NOT LIKE 'CHECK%'
         ORDER BY kind DESC, objid
     LOOP
-        EXECUTE sharding.add_key(object, object.name::name, name, false);
+        EXECUTE sharding.key_command(object, object.name::name, name, false);
     END LOOP;
     PERFORM sharding.drop_shards(old);
-    PERFORM sharding.to_successor(kept, old, new);
-    PERFORM sharding.busy(was_busy);
+    PERFORM sharding.replace_table(saved, old, new);
+    PERFORM sharding.set_internal_ddl(was_internal);
     RETURN new;
 END $$;
 
--- ---------------------------------------------------------------- what a student calls
--- All foreign keys, wherever they are kept.
+-- ---------------------------------------------------------------- the call
+-- Return all foreign keys, declared in the catalogs or stored in sharding.foreign_key.
 CREATE FUNCTION sharding.all_foreign_keys() RETURNS TABLE (conrelid oid, confrelid oid)
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     SELECT conrelid, confrelid
@@ -161,14 +161,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
       AND conparentid = 0
 $$;
 
--- A table whose foreign keys tie it to others goes plain with all of them, or not at all.
+-- Undistribute a table. If foreign keys connect it to others, all of them are undistributed, or the
+-- call is refused.
 CREATE FUNCTION pg_catalog.undistribute_table(
     table_name regclass, cascade_via_foreign_keys boolean DEFAULT false
 ) RETURNS void
 LANGUAGE plpgsql STRICT SET search_path = pg_catalog AS $body$
 DECLARE
     rel oid;
-    family oid[] := ARRAY[table_name::oid];
+    tables oid[] := ARRAY[table_name::oid];
     made oid[] := '{}';
     tie text;
 BEGIN
@@ -176,11 +177,11 @@ BEGIN
         RAISE EXCEPTION 'cannot undistribute table because the table is not distributed'
             USING ERRCODE = 'XX000';
     END IF;
-    PERFORM sharding.need_fresh_snapshot('undistribute_table');
-    PERFORM sharding.lock_all();
+    PERFORM sharding.require_fresh_snapshot('undistribute_table');
+    PERFORM sharding.lock_all_tables();
 
     IF cascade_via_foreign_keys THEN
-        -- everything that is tied to the table by foreign keys, directly or not
+        -- all tables that foreign keys connect to this one, directly or indirectly
         WITH RECURSIVE tied AS (
             SELECT table_name::oid AS rel
             UNION
@@ -189,7 +190,7 @@ BEGIN
             JOIN sharding.all_foreign_keys() fk ON tied.rel IN (fk.conrelid, fk.confrelid)
         )
         SELECT array_agg(tied.rel ORDER BY tied.rel)
-        INTO family
+        INTO tables
         FROM tied
         WHERE sharding.kind(tied.rel) IN ('h', 't');
     ELSE
@@ -211,8 +212,8 @@ BEGIN
         END IF;
     END IF;
 
-    FOREACH rel IN ARRAY family LOOP
-        made := made || sharding.to_plain(rel);
+    FOREACH rel IN ARRAY tables LOOP
+        made := made || sharding.make_plain(rel);
     END LOOP;
     FOREACH rel IN ARRAY made LOOP
         PERFORM sharding.restore_foreign_keys(rel);

@@ -1,14 +1,14 @@
--- Keys that PostgreSQL would refuse, and how they can be declared all the same.
+-- Keys that PostgreSQL does not allow on a table with foreign partitions, and how to declare them.
 --
--- A foreign key to or from a distributed table, or a unique key on one, cannot be declared over
--- foreign tables. So for the length of such a command a plain, empty stand-in takes the table's
--- name. What the command declared on the stand-in is read from the catalogs afterwards, and given
--- to the real table and its shards. The command's text is looked at only to see whether all this
--- is needed, and for which tables.
+-- PostgreSQL refuses a foreign key from or to a distributed table, and a unique key on one. So for
+-- the time of such a command, an empty plain table (the stand-in) has the table's name. After the
+-- command, the keys declared on the stand-in are read from the catalogs and given to the real table
+-- and its shards. The command's text is used only to decide whether stand-ins are needed, and for
+-- which tables.
 
-SET check_function_bodies = off;  -- functions of later files are named here
+SET check_function_bodies = off;  -- functions may call functions of later files
 
--- The stand-ins of the command that is running; empty between commands.
+-- The stand-ins of the present command; empty between commands.
 CREATE TABLE sharding.stand_in (
     real_oid oid,
     stand_in oid,
@@ -17,22 +17,22 @@ CREATE TABLE sharding.stand_in (
 );
 
 -- ---------------------------------------------------------------- before the command
--- The schema in which a table waits while its stand-in has its name.
-CREATE FUNCTION sharding.aside(relid oid) RETURNS name
+-- Return the schema that holds a table while its stand-in has its name.
+CREATE FUNCTION sharding.aside_schema(relid oid) RETURNS name
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
     SELECT 'sharding_aside_' || relid
 $$;
 
--- Put plain tables in the place of the distributed ones that the text mentions, and of those that
--- their foreign keys refer to.
-CREATE FUNCTION sharding.put_stand_ins() RETURNS void
+-- Create stand-ins for the distributed tables in the command's text, and for the tables that their
+-- foreign keys refer to.
+CREATE FUNCTION sharding.create_stand_ins() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog SET client_min_messages = warning AS $$
 DECLARE
     named record;
     object sharding.shard_object;
     fk sharding.foreign_key;
     name text;
-    was_busy boolean := sharding.busy(true);
+    was_internal boolean := sharding.set_internal_ddl(true);
 BEGIN
     FOR named IN
         WITH mentioned AS (
@@ -52,10 +52,10 @@ BEGIN
               WHERE conrelid IN (SELECT relid FROM mentioned))
     LOOP
         name := format('%I.%I', named.schemaname, named.relname);
-        -- A schema for each: two tables of one name may be set aside at once, with their indexes.
-        EXECUTE format('CREATE SCHEMA %I', sharding.aside(named.relid));
+        -- one schema for each, since two tables may have the same name, or indexes of the same name
+        EXECUTE format('CREATE SCHEMA %I', sharding.aside_schema(named.relid));
         EXECUTE format('ALTER TABLE %s SET SCHEMA %I',
-            named.relid::regclass, sharding.aside(named.relid));
+            named.relid::regclass, sharding.aside_schema(named.relid));
         EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING GENERATED)',
             name, named.relid::regclass);
         FOR object IN
@@ -65,14 +65,14 @@ BEGIN
               AND kind IN ('k', 'i')
             ORDER BY kind DESC, objid
         LOOP
-            EXECUTE sharding.add_key(object, object.name::name, name, false);
+            EXECUTE sharding.key_command(object, object.name::name, name, false);
         END LOOP;
         INSERT INTO sharding.stand_in
         VALUES (named.relid, name::regclass, named.schemaname, named.relname);
     END LOOP;
 
-    -- Foreign keys on record are declared too: so they can be dropped, and a second one of the
-    -- same name is refused.
+    -- Declare the stored foreign keys too: so the command can drop them, and PostgreSQL refuses a
+    -- second one of the same name.
     FOR fk IN
         SELECT k.conname, mine.stand_in, coalesce(theirs.stand_in, k.confrelid),
             k.columns, k.refcolumns, k.actions, k.onshards
@@ -82,16 +82,16 @@ BEGIN
         WHERE theirs.stand_in IS NOT NULL
            OR sharding.kind(k.confrelid) IS DISTINCT FROM 'h'
     LOOP
-        EXECUTE sharding.declare_foreign_key(
+        EXECUTE sharding.foreign_key_command(
             fk, fk.conname, fk.conrelid::regclass::text, fk.confrelid::regclass::text);
     END LOOP;
-    PERFORM sharding.busy(was_busy);
+    PERFORM sharding.set_internal_ddl(was_internal);
 END $$;
 
 -- ---------------------------------------------------------------- after the command
--- The foreign keys that the stand-ins have, or are referred to by, as if the real tables had them.
--- They are taken off, so that the stand-ins can be dropped.
-CREATE FUNCTION sharding.take_foreign_keys() RETURNS sharding.foreign_key[]
+-- Return the foreign keys from and to the stand-ins, with the real tables in their place, and drop
+-- them, so that the stand-ins can be dropped.
+CREATE FUNCTION sharding.collect_stand_in_keys() RETURNS sharding.foreign_key[]
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     declared pg_constraint;
@@ -122,7 +122,7 @@ BEGIN
     RETURN taken;
 END $$;
 
--- A table's columns with their types, to see whether the command changed them.
+-- Return a table's columns with their types.
 CREATE FUNCTION sharding.column_list(rel oid) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     SELECT array_agg(attname || ' ' || format_type(atttypid, atttypmod) ORDER BY attnum)
@@ -140,11 +140,11 @@ DECLARE
 BEGIN
     IF sharding.column_list(s.stand_in) <> sharding.column_list(s.real_oid) THEN
         RAISE EXCEPTION
-            'the teaching part cannot change columns and keys of "%" in one command', s.relname
+            'the teaching cluster cannot change columns and keys of "%" in one command', s.relname
             USING ERRCODE = '0A000',
                   HINT = 'Use two commands.';
     END IF;
-    -- the distribution column has another number where the real table lost a column
+    -- the distribution column has another number if a column of the real table was dropped
     SELECT ours.attnum
     INTO key
     FROM pg_attribute theirs
@@ -171,46 +171,47 @@ BEGIN
     PERFORM sharding.check_unique(s.stand_in, key);
 END $$;
 
--- The commands that make the real table's keys what the stand-in's have become: compared by name.
--- A primary key makes its columns NOT NULL; added with ONLY it would not find them so.
+-- Return the commands that change the real table's keys to the stand-in's, compared by name. A
+-- primary key makes its columns NOT NULL first, because ADD with ONLY requires it.
 CREATE FUNCTION sharding.stand_in_changes(s sharding.stand_in) RETURNS SETOF text
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     SELECT CASE
-        WHEN is_now.name IS NULL AND was.kind = 'k'
-        THEN format('ALTER TABLE %I.%I DROP CONSTRAINT %I', s.schemaname, s.relname, was.name)
-        WHEN is_now.name IS NULL
-        THEN format('DROP INDEX %I.%I', s.schemaname, was.name)
+        WHEN new_object.name IS NULL AND old_object.kind = 'k'
+        THEN format('ALTER TABLE %I.%I DROP CONSTRAINT %I',
+            s.schemaname, s.relname, old_object.name)
+        WHEN new_object.name IS NULL
+        THEN format('DROP INDEX %I.%I', s.schemaname, old_object.name)
         ELSE coalesce(
                 (SELECT string_agg(
                      format('ALTER TABLE %I.%I ALTER COLUMN %I SET NOT NULL; ',
                          s.schemaname, s.relname, attname), '')
                  FROM pg_constraint k
                  JOIN pg_attribute ON attrelid = k.conrelid AND attnum = ANY (k.conkey)
-                 WHERE k.oid = is_now.objid
+                 WHERE k.oid = new_object.objid
                    AND k.contype = 'p'
-                   AND is_now.kind = 'k'),
+                   AND new_object.kind = 'k'),
                 '')
-            || sharding.add_key(is_now.object, is_now.name::name,
+            || sharding.key_command(new_object.object, new_object.name::name,
                 format('%I.%I', s.schemaname, s.relname), true) END
     FROM (
         SELECT kind, name
         FROM sharding.shard_object
         WHERE relid = s.real_oid
           AND kind IN ('k', 'i')
-    ) was
+    ) old_object
     FULL JOIN (
         SELECT o AS object, o.kind, o.objid, o.name
-        FROM sharding.wanted(s.stand_in) o
+        FROM sharding.expected_objects(s.stand_in) o
         WHERE o.kind IN ('k', 'i')
-    ) is_now ON is_now.name = was.name AND is_now.kind = was.kind
-    WHERE was.name IS NULL
-       OR is_now.name IS NULL
-    ORDER BY was.name IS NULL
+    ) new_object ON new_object.name = old_object.name AND new_object.kind = old_object.kind
+    WHERE old_object.name IS NULL
+       OR new_object.name IS NULL
+    ORDER BY old_object.name IS NULL
 $$;
 
--- Put the foreign keys that the command declared on record and on the shards, and take away those
--- that it dropped. To be called while sharding.stand_in still tells which tables it was about.
-CREATE FUNCTION sharding.settle_foreign_keys(declared sharding.foreign_key[]) RETURNS void
+-- Store the declared foreign keys and add them to the shards; remove those that the command
+-- dropped. The rows of sharding.stand_in must still be there.
+CREATE FUNCTION sharding.apply_foreign_keys(declared sharding.foreign_key[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     fk sharding.foreign_key;
@@ -260,21 +261,22 @@ BEGIN
     END LOOP;
 END $$;
 
--- Read what was declared, put the real tables back, and bring the keys to them and their shards.
-CREATE FUNCTION sharding.take_stand_ins() RETURNS void
+-- Read the keys that the command declared, restore the real tables, and add the keys to them and
+-- their shards.
+CREATE FUNCTION sharding.apply_stand_ins() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog SET client_min_messages = warning AS $$
 DECLARE
     s sharding.stand_in;
     declared sharding.foreign_key[];
     commands text[] := '{}';
     command text;
-    was_busy boolean;
+    was_internal boolean;
 BEGIN
     IF NOT EXISTS (SELECT FROM sharding.stand_in) THEN
         RETURN;
     END IF;
-    was_busy := sharding.busy(true);
-    declared := sharding.take_foreign_keys();
+    was_internal := sharding.set_internal_ddl(true);
+    declared := sharding.collect_stand_in_keys();
     FOR s IN
         SELECT *
         FROM sharding.stand_in
@@ -288,12 +290,12 @@ BEGIN
     LOOP
         EXECUTE format('DROP TABLE %s', s.stand_in::regclass);
         EXECUTE format('ALTER TABLE %s SET SCHEMA %I', s.real_oid::regclass, s.schemaname);
-        EXECUTE format('DROP SCHEMA %I', sharding.aside(s.real_oid));
+        EXECUTE format('DROP SCHEMA %I', sharding.aside_schema(s.real_oid));
     END LOOP;
     FOREACH command IN ARRAY commands LOOP
         EXECUTE command;
     END LOOP;
-    PERFORM sharding.settle_foreign_keys(declared);
+    PERFORM sharding.apply_foreign_keys(declared);
     DELETE FROM sharding.stand_in;
-    PERFORM sharding.busy(was_busy);
+    PERFORM sharding.set_internal_ddl(was_internal);
 END $$;

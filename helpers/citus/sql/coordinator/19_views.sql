@@ -1,14 +1,14 @@
--- The views of the cluster, and sizes.
+-- The views of the cluster, and the sizes of shards and tables.
 --
--- The views read the metadata. Sizes are not there: they are asked of the shards' nodes when a
--- query wants them, and only then.
+-- The views read the metadata. Sizes are not stored there: a query that selects them reads them
+-- from the shards' nodes.
 
-SET check_function_bodies = off;  -- functions of later files are named here
+SET check_function_bodies = off;  -- functions may call functions of later files
 
 -- ---------------------------------------------------------------- sizes
--- The size of a shard, on one node or on the first that has it, by the size function that "how"
--- names. NULL: the node does not answer.
-CREATE FUNCTION sharding.size_of(shard_id bigint, how text, on_group int DEFAULT NULL)
+-- Return the size of a shard on a node (by default the first that has it), by the size function
+-- named in "how"; NULL if the node is unavailable.
+CREATE FUNCTION sharding.placement_size(shard_id bigint, how text, on_group int DEFAULT NULL)
 RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
@@ -31,7 +31,7 @@ BEGIN
     END IF;
     query := format('SELECT %I(%L::regclass)', how, place.name);
     IF place.groupid <> 0 THEN
-        RETURN sharding.node_ask(place.nodeid, query);
+        RETURN sharding.query_node(place.nodeid, query);
     END IF;
     EXECUTE query INTO size;
     RETURN size;
@@ -40,13 +40,13 @@ EXCEPTION WHEN connection_exception OR connection_failure
     RETURN NULL;
 END $$;
 
--- The size of a shard with its indexes.
+-- Return the size of a shard with its indexes.
 CREATE FUNCTION sharding.shard_size(shard_id bigint) RETURNS bigint
 LANGUAGE sql AS $$
-    SELECT sharding.size_of(shard_id, 'pg_total_relation_size')
+    SELECT sharding.placement_size(shard_id, 'pg_total_relation_size')
 $$;
 
--- The size of a table: of all its placements.
+-- Return the size of a table: the sum over all its placements.
 CREATE FUNCTION sharding.table_size(rel regclass, how text) RETURNS bigint
 LANGUAGE plpgsql STRICT SET search_path = pg_catalog AS $$
 BEGIN
@@ -57,25 +57,25 @@ BEGIN
             USING ERRCODE = '42P16';
     END IF;
     RETURN (
-        SELECT coalesce(sum(sharding.size_of(p.shardid, how, p.groupid)), 0)
+        SELECT coalesce(sum(sharding.placement_size(p.shardid, how, p.groupid)), 0)
         FROM pg_dist_shard s
         JOIN pg_dist_placement p USING (shardid)
         WHERE s.logicalrelid = rel);
 END $$;
 
--- Rows only.
+-- Return the size of the rows.
 CREATE FUNCTION pg_catalog.citus_relation_size(logicalrelid regclass) RETURNS bigint
 LANGUAGE sql STRICT AS $$
     SELECT sharding.table_size(logicalrelid, 'pg_relation_size')
 $$;
 
--- Rows, with long values stored apart, but without indexes.
+-- Return the size of the rows with long values stored out of line (TOAST), without indexes.
 CREATE FUNCTION pg_catalog.citus_table_size(logicalrelid regclass) RETURNS bigint
 LANGUAGE sql STRICT AS $$
     SELECT sharding.table_size(logicalrelid, 'pg_table_size')
 $$;
 
--- All of it.
+-- Return the whole size, with indexes.
 CREATE FUNCTION pg_catalog.citus_total_relation_size(
     logicalrelid regclass, fail_on_error boolean DEFAULT true
 ) RETURNS bigint
@@ -83,7 +83,7 @@ LANGUAGE sql STRICT AS $$
     SELECT sharding.table_size(logicalrelid, 'pg_total_relation_size')
 $$;
 
--- The sizes of all placements.
+-- Return the sizes of all placements.
 CREATE FUNCTION pg_catalog.citus_shard_sizes(OUT shard_id int, OUT size bigint)
 RETURNS SETOF record
 LANGUAGE sql AS $$
@@ -93,8 +93,8 @@ LANGUAGE sql AS $$
 $$;
 
 -- ---------------------------------------------------------------- views
--- What sharding.kind says, in words.
-CREATE FUNCTION sharding.kind_in_words(rel oid) RETURNS text
+-- Return a table's kind (see sharding.kind) as a word.
+CREATE FUNCTION sharding.kind_name(rel oid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     SELECT CASE sharding.kind(rel)
            WHEN 'h' THEN 'distributed'
@@ -107,7 +107,7 @@ SET allow_system_table_mods = on;
 -- One row for each table.
 CREATE VIEW public.citus_tables AS
 SELECT p.logicalrelid AS table_name,
-    sharding.kind_in_words(p.logicalrelid) AS citus_table_type,
+    sharding.kind_name(p.logicalrelid) AS citus_table_type,
     coalesce(column_to_column_name(p.logicalrelid, p.partkey), '<none>') AS distribution_column,
     p.colocationid AS colocation_id,
     pg_size_pretty(sharding.table_size(p.logicalrelid, 'pg_total_relation_size')) AS table_size,
@@ -123,7 +123,7 @@ CREATE VIEW pg_catalog.citus_shards AS
 SELECT s.logicalrelid AS table_name,
     s.shardid,
     shard_name(s.logicalrelid, s.shardid) AS shard_name,
-    sharding.kind_in_words(s.logicalrelid) AS citus_table_type,
+    sharding.kind_name(s.logicalrelid) AS citus_table_type,
     p.colocationid AS colocation_id,
     d.nodename,
     d.nodeport,
@@ -142,7 +142,7 @@ SELECT nodename,
     isactive AS active
 FROM pg_dist_node;
 
--- Where each shard stands, by address.
+-- The node of each placement, by host name and port.
 CREATE VIEW pg_catalog.pg_dist_shard_placement AS
 SELECT p.shardid, p.shardstate, p.shardlength, d.nodename, d.nodeport, p.placementid
 FROM pg_dist_placement p

@@ -1,21 +1,21 @@
--- The rebalance plan: which shards should move where, so that all nodes carry about the same.
+-- The rebalance plan: which shards to move where, so that all nodes have about the same load.
 --
 -- A strategy gives every shard a cost; a node's load is the cost of its shards. Each colocation
--- group is levelled by itself: as long as one of its nodes is out of the band around the average
--- load, a shard goes from the fullest node to the emptiest. The plan is worked out in a temporary
--- table of shards and nodes, where a move is an UPDATE; no shard is touched.
+-- group is balanced separately: while one of its nodes is outside the threshold around the average
+-- load, a shard moves from the node with the highest load to the one with the lowest. The plan is
+-- computed in a temporary table, where a move is an UPDATE; no shard is moved here.
 
-SET check_function_bodies = off;  -- functions of later files are named here
+SET check_function_bodies = off;  -- functions may call functions of later files
 
 -- ---------------------------------------------------------------- strategies
--- By number: a shard is a shard.
-CREATE FUNCTION sharding.cost_1(shard_id bigint) RETURNS real
+-- Return the cost of a shard for by_shard_count: the same for all.
+CREATE FUNCTION sharding.cost_by_shard_count(shard_id bigint) RETURNS real
 LANGUAGE sql STABLE AS $$
     SELECT 1::real
 $$;
 
--- By size: all colocated shards, which move together, and 100 MB for being a shard at all (else
--- empty ones would cost nothing, and pile up on one node).
+-- Return the cost of a shard for by_disk_size: the size of all colocated shards, which move
+-- together, and 100 MB, so that empty shards do not all stay on one node.
 CREATE FUNCTION sharding.cost_by_disk_size(shard_id bigint) RETURNS real
 LANGUAGE sql SET search_path = pg_catalog AS $$
     SELECT (coalesce(sum(sharding.shard_size(shardid)), 0) + 100 * 1024 * 1024)::real
@@ -23,15 +23,15 @@ LANGUAGE sql SET search_path = pg_catalog AS $$
 $$;
 
 INSERT INTO pg_catalog.pg_dist_rebalance_strategy
-VALUES ('by_shard_count', false, 'sharding.cost_1', 0, 0, 0),
+VALUES ('by_shard_count', false, 'sharding.cost_by_shard_count', 0, 0, 0),
        ('by_disk_size', true, 'sharding.cost_by_disk_size', 0.1, 0.01, 0.5);
 
--- ---------------------------------------------------------------- the drawing board
--- Fill pg_temp.sharding_plan with the shards that may move. One table, the first, speaks for each
--- colocation group. "part" says in which order the groups are levelled: that in which their
--- tables were distributed; the small ones, with fewer shards than there are nodes, come last and
--- together, since none of them alone could reach every node.
-CREATE FUNCTION sharding.draw_plan(
+-- ---------------------------------------------------------------- the table of the plan
+-- Create pg_temp.sharding_plan with the shards that may move. Each colocation group is represented
+-- by its first table. "part" is the order in which groups are balanced: by the time of their first
+-- distribution. Groups with fewer shards than nodes are balanced last and together (part NULL),
+-- since none of them alone could reach every node.
+CREATE FUNCTION sharding.start_plan(
     rel regclass, excluded bigint[], only_node int, cost_function regproc
 ) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog SET client_min_messages = warning AS $$
@@ -40,16 +40,16 @@ DECLARE
 BEGIN
     DROP TABLE IF EXISTS pg_temp.sharding_plan;
     CREATE TEMP TABLE sharding_plan ON COMMIT DROP AS
-    WITH speaker AS (
+    WITH first_table AS (
         SELECT DISTINCT ON (colocationid) logicalrelid, ctid AS distributed
         FROM pg_dist_partition
         WHERE partmethod = 'h'
           AND (rel IS NULL OR logicalrelid = rel)
         ORDER BY colocationid, ctid
     ), shard AS (
-        SELECT s.shardid, p.groupid AS node, speaker.distributed
-        FROM speaker
-        JOIN pg_dist_shard s ON s.logicalrelid = speaker.logicalrelid
+        SELECT s.shardid, p.groupid AS node, first_table.distributed
+        FROM first_table
+        JOIN pg_dist_shard s ON s.logicalrelid = first_table.logicalrelid
         JOIN pg_dist_placement p ON p.shardid = s.shardid
         WHERE s.shardid <> ALL (excluded)
           AND (only_node IS NULL OR p.groupid = only_node)
@@ -65,7 +65,7 @@ BEGIN
     EXECUTE format('UPDATE pg_temp.sharding_plan SET cost = %s(shardid)', cost_function);
 END $$;
 
--- How full each worker is with the shards of one part.
+-- Return the load of each worker by the shards of one part.
 CREATE FUNCTION sharding.loads(of_part int)
 RETURNS TABLE (node int, nodeid int, may_hold boolean, load real)
 LANGUAGE sql SET search_path = pg_catalog AS $$
@@ -77,53 +77,54 @@ LANGUAGE sql SET search_path = pg_catalog AS $$
 $$;
 
 -- ---------------------------------------------------------------- the next move
--- For a node that should hold no shards: the dearest of them goes to the emptiest node.
-CREATE FUNCTION sharding.next_emptying_move(of_part int)
+-- Return the next move from a node that should have no shards: its most expensive shard goes to the
+-- node with the lowest load.
+CREATE FUNCTION sharding.next_draining_move(of_part int)
 RETURNS TABLE (shardid bigint, source int, target int, target_node int)
 LANGUAGE sql SET search_path = pg_catalog AS $$
-    SELECT s.shardid, giver.nodeid, taker.nodeid, taker.node
-    FROM sharding.loads(of_part) giver
-    JOIN pg_temp.sharding_plan s ON s.node = giver.node
+    SELECT s.shardid, from_node.nodeid, to_node.nodeid, to_node.node
+    FROM sharding.loads(of_part) from_node
+    JOIN pg_temp.sharding_plan s ON s.node = from_node.node
         AND s.part IS NOT DISTINCT FROM of_part
-    CROSS JOIN sharding.loads(of_part) taker
-    WHERE NOT giver.may_hold
-      AND taker.may_hold
-    ORDER BY giver.nodeid DESC, taker.load, taker.nodeid, s.cost DESC, s.shardid
+    CROSS JOIN sharding.loads(of_part) to_node
+    WHERE NOT from_node.may_hold
+      AND to_node.may_hold
+    ORDER BY from_node.nodeid DESC, to_node.load, to_node.nodeid, s.cost DESC, s.shardid
     LIMIT 1
 $$;
 
--- For level nodes: of all moves that are worth it, the one from the fullest node to the emptiest,
--- and there that of the dearest shard.
+-- Return the next move between nodes that should have shards: of all useful moves the one from the
+-- highest to the lowest load, with the most expensive shard.
 --
--- Two nodes are a pair when the giver is not below the band nor the taker above it, and one of
--- them is out of it. With a gap between their loads, the fuller of the two carries less after the
--- move by the shard's cost, or, when the taker becomes the fuller one, by what is left of the gap.
--- That relief must be worth the effort: at least "improvement" times the cost.
-CREATE FUNCTION sharding.next_levelling_move(
+-- A pair of nodes qualifies if the source is not below the threshold, the target is not above it,
+-- and one of them is outside it. The move lowers the higher of the two loads by the shard's cost,
+-- or, if the target then has the higher load, by what remains of the difference. This improvement
+-- must be at least "improvement" times the cost.
+CREATE FUNCTION sharding.next_balancing_move(
     of_part int, band_low real, band_high real, improvement real
 ) RETURNS TABLE (shardid bigint, source int, target int, target_node int)
 LANGUAGE sql SET search_path = pg_catalog AS $$
-    SELECT s.shardid, giver.nodeid, taker.nodeid, taker.node
-    FROM sharding.loads(of_part) giver
-    JOIN pg_temp.sharding_plan s ON s.node = giver.node
+    SELECT s.shardid, from_node.nodeid, to_node.nodeid, to_node.node
+    FROM sharding.loads(of_part) from_node
+    JOIN pg_temp.sharding_plan s ON s.node = from_node.node
         AND s.part IS NOT DISTINCT FROM of_part
-    CROSS JOIN sharding.loads(of_part) taker,
-        LATERAL (SELECT least(s.cost, giver.load - taker.load - s.cost) AS relief) after_it
-    WHERE giver.may_hold
-      AND taker.may_hold
-      AND giver.load > band_low
-      AND taker.load < band_high
-      AND (giver.load > band_high OR taker.load < band_low)
-      AND relief > 0
-      AND relief >= least(improvement, 1) * s.cost
-    ORDER BY giver.load DESC, giver.nodeid DESC, taker.load, taker.nodeid,
+    CROSS JOIN sharding.loads(of_part) to_node,
+        LATERAL (SELECT least(s.cost, from_node.load - to_node.load - s.cost) AS gain) after_move
+    WHERE from_node.may_hold
+      AND to_node.may_hold
+      AND from_node.load > band_low
+      AND to_node.load < band_high
+      AND (from_node.load > band_high OR to_node.load < band_low)
+      AND gain > 0
+      AND gain >= least(improvement, 1) * s.cost
+    ORDER BY from_node.load DESC, from_node.nodeid DESC, to_node.load, to_node.nodeid,
         s.cost DESC, s.shardid
     LIMIT 1
 $$;
 
 -- ---------------------------------------------------------------- the plan
--- All moves, in order: first the nodes that should hold nothing are emptied, then (unless
--- drain_only) the others are levelled. With only_node no other node's shards are looked at.
+-- Return all moves in order: first from the nodes that should have no shards, then (unless
+-- drain_only) between the others. With only_node, only shards of that node are moved.
 CREATE FUNCTION sharding.plan(
     rel regclass, threshold real, max_moves int, excluded bigint[], drain_only boolean,
     strategy_name name, improvement real, only_node int DEFAULT NULL
@@ -133,7 +134,7 @@ DECLARE
     strategy pg_dist_rebalance_strategy;
     next_move record;
     moves int := 0;
-    levelling boolean;
+    balancing boolean;
     of_part int;
     average real;
 BEGIN
@@ -150,30 +151,30 @@ BEGIN
     threshold := greatest(
         coalesce(threshold, strategy.default_threshold), strategy.minimum_threshold);
     improvement := coalesce(improvement, strategy.improvement_threshold);
-    PERFORM sharding.draw_plan(rel, excluded, only_node, strategy.shard_cost_function);
+    PERFORM sharding.start_plan(rel, excluded, only_node, strategy.shard_cost_function);
 
-    FOR levelling, of_part IN
-        SELECT DISTINCT step.levelling, p.part
+    FOR balancing, of_part IN
+        SELECT DISTINCT step.balancing, p.part
         FROM pg_temp.sharding_plan p,
-            (VALUES (false), (true)) step(levelling)
-        WHERE NOT (step.levelling AND drain_only)
-        ORDER BY step.levelling, p.part NULLS LAST
+            (VALUES (false), (true)) step(balancing)
+        WHERE NOT (step.balancing AND drain_only)
+        ORDER BY step.balancing, p.part NULLS LAST
     LOOP
         average := (
             SELECT sum(l.load) / nullif(count(*) FILTER (WHERE l.may_hold), 0)
             FROM sharding.loads(of_part) l);
         LOOP
-            IF levelling THEN
+            IF balancing THEN
                 EXIT WHEN moves >= max_moves;
                 SELECT *
                 INTO next_move
-                FROM sharding.next_levelling_move(of_part,
+                FROM sharding.next_balancing_move(of_part,
                     ((1.0 - threshold) * average)::real, ((1.0 + threshold) * average)::real,
                     improvement);
             ELSE
                 SELECT *
                 INTO next_move
-                FROM sharding.next_emptying_move(of_part);
+                FROM sharding.next_draining_move(of_part);
             END IF;
             EXIT WHEN next_move.shardid IS NULL;
             UPDATE pg_temp.sharding_plan p

@@ -1,25 +1,26 @@
--- DDL: what is done to the table is done to its shards, in the same transaction.
+-- DDL on shards: what a command changes in a table is changed in its shards, in the same
+-- transaction.
 --
--- After a command the catalogs are compared with the record of the shards' shape, and the
--- difference is sent: objects that are gone, new, or different under the same identity. So every
--- way to write ALTER TABLE is covered by a few kinds of difference.
+-- After a command the catalogs are compared with sharding.shard_object, and the shards get commands
+-- for the objects that were added, removed or changed. So a few kinds of difference cover all forms
+-- of ALTER TABLE.
 
-SET check_function_bodies = off;  -- functions of later files are named here
+SET check_function_bodies = off;  -- functions may call functions of later files
 
 -- ---------------------------------------------------------------- one difference, one shard
--- The command for an object that is new. Each of these three returns '' where nothing is to be
--- done.
-CREATE FUNCTION sharding.object_came(
-    rel oid, is_now sharding.shard_object, shard text, shardid bigint
+-- Return the command for an added object. This function and the next two return '' if nothing is to
+-- be done.
+CREATE FUNCTION sharding.added_object_command(
+    rel oid, new_object sharding.shard_object, shard text, shardid bigint
 ) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
 DECLARE
     column_default text;
     command text;
 BEGIN
-    is_now.suffixed := is_now.kind IN ('k', 'i');
-    command := sharding.add_object(is_now, shard, shardid);
-    IF is_now.kind <> 'c' THEN
+    new_object.suffixed := new_object.kind IN ('k', 'i');
+    command := sharding.object_command(new_object, shard, shardid);
+    IF new_object.kind <> 'c' THEN
         RETURN command;
     END IF;
     SELECT pg_get_expr(adbin, adrelid)
@@ -27,7 +28,7 @@ BEGIN
     FROM pg_attrdef
     JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum
     WHERE adrelid = rel
-      AND adnum = is_now.objid
+      AND adnum = new_object.objid
       AND attgenerated = '';
     IF column_default IS NULL THEN
         RETURN command;
@@ -36,15 +37,15 @@ BEGIN
             'metadata is synchronized to workers'
             USING ERRCODE = '0A000';
     END IF;
-    -- Rows that are there get the default; later ones bring their own value with them.
+    -- Existing rows get the default; the coordinator sends the value of later rows.
     RETURN command || format(' DEFAULT %s; ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT',
-        column_default, shard, is_now.name);
+        column_default, shard, new_object.name);
 END $$;
 
--- The command for an object that is gone. With a dropped column its indexes, constraints and NOT
--- NULL may have gone already: hence IF EXISTS.
-CREATE FUNCTION sharding.object_went(
-    rel oid, was sharding.shard_object, shard text, shardid bigint
+-- Return the command for a removed object. Dropping a column may have removed its indexes,
+-- constraints and NOT NULL already; hence IF EXISTS.
+CREATE FUNCTION sharding.removed_object_command(
+    rel oid, old_object sharding.shard_object, shard text, shardid bigint
 ) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
 DECLARE
@@ -53,12 +54,12 @@ DECLARE
         SELECT attname
         FROM pg_attribute
         WHERE attrelid = rel
-          AND attnum = was.objid
+          AND attnum = old_object.objid
           AND NOT attisdropped);
 BEGIN
-    CASE was.kind
+    CASE old_object.kind
         WHEN 'c' THEN
-            RETURN format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', shard, was.name);
+            RETURN format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', shard, old_object.name);
         WHEN 'n' THEN
             IF column_now IS NULL THEN
                 RETURN '';
@@ -66,41 +67,44 @@ BEGIN
             RETURN format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', shard, column_now);
         WHEN 'k' THEN
             RETURN format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I',
-                shard, sharding.name_on_shard(was, shardid));
+                shard, sharding.name_on_shard(old_object, shardid));
         ELSE
             RETURN format('DROP INDEX IF EXISTS %I.%I',
-                shard_schema, sharding.name_on_shard(was, shardid));
+                shard_schema, sharding.name_on_shard(old_object, shardid));
     END CASE;
 END $$;
 
--- The command for an object that is different now.
-CREATE FUNCTION sharding.object_changed(
-    rel oid, was sharding.shard_object, is_now sharding.shard_object, shard text, shardid bigint
+-- Return the command for a changed object.
+CREATE FUNCTION sharding.changed_object_command(
+    rel oid, old_object sharding.shard_object, new_object sharding.shard_object,
+    shard text, shardid bigint
 ) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
 DECLARE
     shard_schema name := (SELECT schemaname FROM sharding.table_name WHERE relid = rel);
-    old_name name := sharding.name_on_shard(was, shardid);
+    old_name name := sharding.name_on_shard(old_object, shardid);
     new_name name;
 BEGIN
-    is_now.suffixed := was.suffixed;
-    new_name := sharding.name_on_shard(is_now, shardid);
-    IF is_now.kind = 'n' THEN
+    new_object.suffixed := old_object.suffixed;
+    new_name := sharding.name_on_shard(new_object, shardid);
+    IF new_object.kind = 'n' THEN
         RETURN '';
-    ELSIF is_now.kind = 'c' THEN
+    ELSIF new_object.kind = 'c' THEN
         RETURN concat_ws('; ',
-            CASE WHEN was.name <> is_now.name
+            CASE WHEN old_object.name <> new_object.name
                  THEN format('ALTER TABLE %s RENAME COLUMN %I TO %I',
-                     shard, was.name, is_now.name) END,
-            CASE WHEN was.definition <> is_now.definition
+                     shard, old_object.name, new_object.name) END,
+            CASE WHEN old_object.definition <> new_object.definition
                  THEN format('ALTER TABLE %s ALTER COLUMN %I TYPE %s',
-                     shard, is_now.name, is_now.definition) END);
-    ELSIF is_now.kind = 'k' AND was.definition = is_now.definition || ' NOT VALID' THEN
+                     shard, new_object.name, new_object.definition) END);
+    ELSIF new_object.kind = 'k'
+          AND old_object.definition = new_object.definition || ' NOT VALID'
+    THEN
         RETURN format('ALTER TABLE %s VALIDATE CONSTRAINT %I', shard, old_name);
-    ELSIF was.definition <> is_now.definition THEN
-        -- A column or function in it has another name. The shard's definition followed already.
+    ELSIF old_object.definition <> new_object.definition THEN
+        -- a column or function in it was renamed; the shard's definition changed with it
         RETURN '';
-    ELSIF is_now.kind = 'i' THEN
+    ELSIF new_object.kind = 'i' THEN
         RETURN format('ALTER INDEX %I.%I RENAME TO %I', shard_schema, old_name, new_name);
     ELSIF sharding.kind(rel) = 'h' THEN
         RAISE EXCEPTION 'renaming constraints belonging to distributed tables is currently '
@@ -111,13 +115,14 @@ BEGIN
 END $$;
 
 -- ---------------------------------------------------------------- all differences, all shards
--- The shards follow the table's name and schema; so do the foreign tables that point to them.
+-- Rename a table's shards after the table, and move them to its schema; change the foreign tables
+-- for them.
 CREATE FUNCTION sharding.rename_shards(rel oid, new_schema name, new_name name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     named sharding.table_name;
     placement record;
-    was_busy boolean := sharding.busy(true);
+    was_internal boolean := sharding.set_internal_ddl(true);
 BEGIN
     SELECT *
     INTO named
@@ -126,8 +131,8 @@ BEGIN
     FOR placement IN
         SELECT s.shardid, d.nodeid, d.groupid,
             sharding.kind(rel) = 't' AND d.groupid <> 0 AS is_copy,
-            sharding.with_id(named.relname, s.shardid) AS old_shard,
-            sharding.with_id(new_name, s.shardid) AS new_shard
+            sharding.name_with_shard_id(named.relname, s.shardid) AS old_shard,
+            sharding.name_with_shard_id(new_name, s.shardid) AS new_shard
         FROM pg_dist_shard s
         JOIN pg_dist_placement USING (shardid)
         JOIN pg_dist_node d USING (groupid)
@@ -136,15 +141,15 @@ BEGIN
     LOOP
         -- the shard itself
         IF placement.groupid <> 0 AND placement.old_shard <> placement.new_shard THEN
-            PERFORM sharding.node_run(placement.nodeid, format('ALTER TABLE %I.%I RENAME TO %I',
+            PERFORM sharding.run_on_node(placement.nodeid, format('ALTER TABLE %I.%I RENAME TO %I',
                 named.schemaname, placement.old_shard, placement.new_shard));
         END IF;
         IF placement.groupid <> 0 AND named.schemaname <> new_schema THEN
-            PERFORM sharding.node_run(placement.nodeid, format(
+            PERFORM sharding.run_on_node(placement.nodeid, format(
                 'CREATE SCHEMA IF NOT EXISTS %I; ALTER TABLE %I.%I SET SCHEMA %1$I',
                 new_schema, named.schemaname, placement.new_shard));
         END IF;
-        -- the table of its name on the coordinator; the one for a copy is named by number
+        -- the coordinator's table with the shard's name (that of a copy is named by ids)
         IF NOT placement.is_copy AND placement.old_shard <> placement.new_shard THEN
             EXECUTE format('ALTER TABLE shards.%I RENAME TO %I',
                 placement.old_shard, placement.new_shard);
@@ -162,22 +167,22 @@ BEGIN
     SET schemaname = new_schema,
         relname = new_name
     WHERE relid = rel;
-    PERFORM sharding.busy(was_busy);
+    PERFORM sharding.set_internal_ddl(was_internal);
 END $$;
 
--- Bring one table's shards, and the record of their shape, to what the catalogs say now.
+-- Change one table's shards, and sharding.shard_object, to what the catalogs have now.
 CREATE FUNCTION sharding.sync_table(rel oid) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     difference record;
-    was sharding.shard_object;
-    is_now sharding.shard_object;
+    old_object sharding.shard_object;
+    new_object sharding.shard_object;
     target record;
     changed boolean := false;
 BEGIN
-    -- Constraints and indexes go before their columns, and come after them.
+    -- Constraints and indexes are dropped before their columns and added after them.
     FOR difference IN
-        SELECT o AS was, w AS is_now, coalesce(o.kind, w.kind) AS kind,
+        SELECT o AS old_object, w AS new_object, coalesce(o.kind, w.kind) AS kind,
             coalesce(w.objid, o.objid) AS objid
         FROM (
             SELECT *
@@ -185,7 +190,7 @@ BEGIN
             WHERE relid = rel
               AND kind IN ('c', 'n', 'k', 'i')
         ) o
-        FULL JOIN sharding.wanted(rel) w ON w.kind = o.kind AND w.objid = o.objid
+        FULL JOIN sharding.expected_objects(rel) w ON w.kind = o.kind AND w.objid = o.objid
         WHERE (o.name, o.definition) IS DISTINCT FROM (w.name, w.definition)
         ORDER BY w.objid IS NOT NULL,
             CASE WHEN w.objid IS NULL
@@ -194,33 +199,35 @@ BEGIN
             coalesce(w.objid, o.objid)
     LOOP
         changed := true;
-        was := difference.was;
-        is_now := difference.is_now;
+        old_object := difference.old_object;
+        new_object := difference.new_object;
         FOR target IN
             SELECT *
             FROM sharding.worker_shards(rel)
         LOOP
-            PERFORM sharding.node_run(target.nodeid,
-                CASE WHEN was.objid IS NULL
-                     THEN sharding.object_came(rel, is_now, target.shard, target.shardid)
-                     WHEN is_now.objid IS NULL
-                     THEN sharding.object_went(rel, was, target.shard, target.shardid)
-                     ELSE sharding.object_changed(rel, was, is_now, target.shard, target.shardid)
-                     END);
+            PERFORM sharding.run_on_node(target.nodeid,
+                CASE WHEN old_object.objid IS NULL
+                     THEN sharding.added_object_command(
+                         rel, new_object, target.shard, target.shardid)
+                     WHEN new_object.objid IS NULL
+                     THEN sharding.removed_object_command(
+                         rel, old_object, target.shard, target.shardid)
+                     ELSE sharding.changed_object_command(
+                         rel, old_object, new_object, target.shard, target.shardid) END);
         END LOOP;
         DELETE FROM sharding.shard_object
         WHERE relid = rel
           AND kind = difference.kind
           AND objid = difference.objid;
-        IF is_now.objid IS NOT NULL THEN
-            -- a CHECK that comes later carries the shard id, as with Citus
+        IF new_object.objid IS NOT NULL THEN
+            -- as in Citus, the name of a CHECK that is added later ends with the shard id
             INSERT INTO sharding.shard_object
-            VALUES (rel, is_now.kind, is_now.objid, is_now.name, is_now.definition,
-                coalesce(was.suffixed, is_now.kind IN ('k', 'i')));
+            VALUES (rel, new_object.kind, new_object.objid, new_object.name, new_object.definition,
+                coalesce(old_object.suffixed, new_object.kind IN ('k', 'i')));
         END IF;
     END LOOP;
 
-    -- of a reference table, the local copy and the foreign tables for the others follow
+    -- a reference table's local copy and foreign tables must change too
     IF changed AND sharding.kind(rel) = 't' THEN
         PERFORM sharding.name_leaf_indexes(rel);
         PERFORM sharding.attach_copy(rel, s.shardid, s.nodeid)
@@ -228,8 +235,8 @@ BEGIN
     END IF;
 END $$;
 
--- All tables that have shards. Which one the command changed is not asked: one command can reach
--- many (ALTER SCHEMA … RENAME), and to compare is cheap.
+-- Do this for all tables that have shards: one command can change many (ALTER SCHEMA … RENAME),
+-- and comparing takes little time.
 CREATE FUNCTION sharding.sync_shards() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE

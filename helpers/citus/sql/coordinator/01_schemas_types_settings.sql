@@ -1,31 +1,32 @@
--- The ground: schemas, extensions, types and settings.
+-- Schemas, extensions, types and settings of the teaching cluster.
 --
--- This is a teaching part, not Citus. It is plain PostgreSQL, declarative hash partitioning and
--- postgres_fdw, arranged so that the SQL of a Citus course gives the same answers and puts the
--- same rows into the same shards. Read the files in order; each one holds one idea.
---   sharding        what this part is made of
---   shards          the coordinator's side of every shard (foreign tables), out of the way of \d
---   sharding_aside  where a table waits while its successor is built; empty between transactions
---   pg_catalog      the functions and tables that a student calls, where Citus has them too
+-- These scripts are not Citus. They use plain PostgreSQL (declarative hash partitioning and
+-- postgres_fdw) so that the SQL of a Citus course returns the same results and stores the same
+-- rows in the same shards. Each file covers one subject; they are loaded in the order of their
+-- numbers.
+--   sharding        the internal functions and tables
+--   shards          the coordinator's foreign tables, one for each shard; \d does not list them
+--   sharding_aside  holds a table while its replacement is built; empty between transactions
+--   pg_catalog      the functions and tables that users call, where Citus has them too
 
-SET check_function_bodies = off;  -- functions of later files are named here
+SET check_function_bodies = off;  -- functions may call functions of later files
 
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_extension WHERE extname = 'citus') THEN
-        RAISE EXCEPTION 'this database has genuine Citus; the teaching part is not needed'
+        RAISE EXCEPTION 'this database has genuine Citus and does not need these scripts'
             USING ERRCODE = 'XX000';
     ELSIF to_regnamespace('sharding') IS NOT NULL THEN
-        RAISE EXCEPTION 'the teaching part is already loaded in database "%"', current_database()
+        RAISE EXCEPTION 'the scripts are already loaded in database "%"', current_database()
             USING ERRCODE = 'XX000',
-                  HINT = 'Make a new database to load it again.';
+                  HINT = 'Create a new database to load them again.';
     END IF;
 END $$;
 
 CREATE SCHEMA sharding;
 CREATE SCHEMA sharding_aside;
 CREATE SCHEMA shards;
-CREATE SCHEMA citus;  -- only for the names of two types below
+CREATE SCHEMA citus;  -- holds the two types below, which Citus has in this schema
 CREATE EXTENSION postgres_fdw SCHEMA sharding;
 CREATE EXTENSION dblink SCHEMA sharding;
 
@@ -37,8 +38,8 @@ CREATE TYPE pg_catalog.citus_job_status AS ENUM
     ('scheduled', 'running', 'finished', 'cancelling', 'cancelled', 'failing', 'failed');
 
 -- ---------------------------------------------------------------- settings
--- The settings are kept with the database, so that every new session has them. A session that is
--- already open, this one too, would not notice: hence the set_config.
+-- The settings are stored with the database, so every new session has them. Open sessions do not
+-- see them, this one included; set_config applies them here.
 DO $$
 DECLARE
     setting record;
@@ -53,7 +54,7 @@ BEGIN
             -- join colocated tables shard by shard, on the workers
             ('enable_partitionwise_join', 'on'),
             ('enable_partitionwise_aggregate', 'on'),
-            -- network costs make plans look heavy; compiling them would only slow them down
+            -- network costs make plans look expensive; compiling them would only slow them down
             ('jit', 'off')
         ) v(name, value)
     LOOP
@@ -63,7 +64,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- The name and version of this engine. It never claims to be Citus.
+-- Return the name and version of this engine, which does not claim to be Citus.
 CREATE FUNCTION pg_catalog.citus_version() RETURNS text
 LANGUAGE sql STABLE AS $$
     SELECT 'Teaching part for sharding (not Citus): PostgreSQL '

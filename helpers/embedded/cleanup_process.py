@@ -1,0 +1,69 @@
+"""A process that cleans up after this one has died, however it ended.
+
+``main`` ends the servers in a temporary folder and deletes the folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from helpers.embedded.server import is_alive, stop_processes
+from helpers.settings import PROJECT
+
+_WAIT_AND_CALL = (
+    "import sys; text = sys.stdin.buffer.read(); "
+    "from {module} import main; main(text, *sys.argv[1:])"
+)
+
+
+def start_cleanup_process(
+    module: str, *arguments: str, pass_fds: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a process that calls ``main`` of ``module`` once this process has ended.
+
+    ``main`` gets all that was written to the process's input, then ``arguments``. Only this process
+    holds the other end of the input, so the system closes it when this process ends. (On Linux, a
+    server could get a signal, but already when the thread that started it ends.)
+
+    The process imports ``module`` only then, so that waiting takes almost no time and memory.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-c", _WAIT_AND_CALL.format(module=module), *arguments],
+        cwd=PROJECT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=pass_fds,
+        start_new_session=True,  # so that Ctrl-C does not end it
+    )
+
+
+def processes_below(folder: Path) -> list[psutil.Process]:
+    """Return the live processes whose working directory is ``folder`` or below it."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if Path(process.cwd()).is_relative_to(folder) and is_alive(process):
+                found.append(process)
+    return found
+
+
+def delete_with_processes(folder: Path) -> None:
+    """Kill every process that works below ``folder``, and delete the folder."""
+    # Repeatedly, since a process may just have started another one.
+    while processes := processes_below(folder):
+        stop_processes(processes, signal.SIGKILL, seconds=10)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def main(_: bytes, folder: str) -> None:
+    """Clean up ``folder``."""
+    delete_with_processes(Path(folder))
