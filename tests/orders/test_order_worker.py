@@ -9,9 +9,9 @@ import pytest
 import redis
 
 from helpers.errors import StoreError
-from helpers.orders.order_states import state_of
 from helpers.orders.order_worker import OrderWorker
 from helpers.orders.orders import Orders
+from helpers.orders.saga import state_of
 from helpers.stores import Stores
 from helpers.stores.connection_limits import Limits
 from helpers.stores.proxied_stores import proxied
@@ -47,12 +47,12 @@ def test_it_carries_what_is_ordered_while_it_is_at_work(
     orders: Orders, shop: Stores, keeper: OrderWorker, keep: Keeping
 ) -> None:
     orders.place(1, 2, 7)
-    assert (keeper.state, keeper.passes, keeper.carried) == ("starting", 0, 0)
+    assert (keeper.state, keeper.passes, keeper.relayed) == ("starting", 0, 0)
     keep(keeper)
-    wait_until(lambda: keeper.carried == 1)
+    wait_until(lambda: keeper.relayed == 1)
     # Whoever doubts at once may undo what is under way; under its key, it is begun anew.
     placed = [orders.place(product, 1, 8, key="k") for product in (1, 2, 3)]
-    wait_until(lambda: keeper.carried == 4)
+    wait_until(lambda: keeper.relayed == 4)
     wait_until(is_in(keeper, "keeping"))
     assert keeper.error is None
     assert keeper.stop(wait_seconds=60)
@@ -63,10 +63,10 @@ def test_it_carries_what_is_ordered_while_it_is_at_work(
 @pytest.mark.parametrize(
     ("step", "end"),
     [
-        *(("claim", "cancelled"), ("record", "complete")),
+        *(("confirm", "released"), ("record", "completed")),
         *(
-            pytest.param(step, "complete", marks=pytest.mark.verify)
-            for step in ("settle", "carry", "delete")
+            pytest.param(step, "completed", marks=pytest.mark.verify)
+            for step in ("finish", "relay", "acknowledge")
         ),
     ],
 )
@@ -89,7 +89,7 @@ def test_it_gives_back_what_is_past_its_deadline_and_leaves_what_is_held(
     orders.stock.reserve({1: 3}, token="long", hold_seconds=NEVER)
     keep(keeper)
     wait_until(lambda: orders.stock.reservations.state("short") == "expired")
-    assert orders.stock.reservations.state("long") == "held"
+    assert orders.stock.reservations.state("long") == "reserved"
     assert orders.stock.read([1]) == {1: 7}
 
 
@@ -97,12 +97,12 @@ def test_it_leaves_what_began_to_be_confirmed_a_moment_ago(
     orders: Orders, shop: Stores, keep: Keeping
 ) -> None:
     token = orders.new_token()
-    crash(shop, "after", "claim", token)
+    crash(shop, "after", "confirm", token)
     keeper = OrderWorker(connecting(shop), pause_seconds=SOON, in_doubt_seconds=NEVER)
     keep(keeper)
     wait_until(lambda: keeper.passes > 2)
     assert keeper.stop(wait_seconds=60)
-    assert state_of(shop, 1, token) == "claimed"
+    assert state_of(shop, 1, token) == "confirming"
     assert orders.place(1, 3, 7, token=token).quantity == 3
 
 
@@ -136,12 +136,12 @@ def test_who_watches_is_told_and_an_error_of_a_store_is_got_over(
     orders: Orders, shop: Stores, keep: Keeping
 ) -> None:
     orders.place(1, 2, 7)
-    hook = Crash("before", "delete", redis.ConnectionError())
+    hook = Crash("before", "acknowledge", redis.ConnectionError())
     keeper = OrderWorker(connecting(shop), pause_seconds=SOON, hook=hook)
     keep(keeper)
-    wait_until(lambda: hook.told.count(("before", "delete")) > 2)
+    wait_until(lambda: hook.calls.count(("before", "acknowledge")) > 2)
     assert keeper.stop(wait_seconds=60)
-    assert (keeper.carried, len(outbox_rows(shop))) == (0, 1)
+    assert (keeper.relayed, len(outbox_rows(shop))) == (0, 1)
     assert "Redis at" in (keeper.error or "")
 
 
@@ -151,14 +151,14 @@ def test_it_is_stopped_within_a_pause(orders: Orders, shop: Stores, keep: Keepin
     wait_until(is_in(keeper, "keeping"))
     assert keeper.stop(wait_seconds=60)
     assert (keeper.state, keeper.error, keeper.passes) == ("ended", None, 1)
-    assert "order-keeper" not in {thread.name for thread in threading.enumerate()}
+    assert "order-worker" not in {thread.name for thread in threading.enumerate()}
     assert repr(keeper) == "<OrderWorker, ended>"
 
 
 def test_it_is_stopped_between_two_batches(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch, keep: Keeping
 ) -> None:
-    monkeypatch.setattr("helpers.orders.order_worker._MOST", 1)
+    monkeypatch.setattr("helpers.orders.order_worker._MOST_ROWS", 1)
     for customer in range(1, 5):
         orders.place(1, 1, customer)
 
@@ -170,7 +170,7 @@ def test_it_is_stopped_between_two_batches(
     keepers.append(OrderWorker(connecting(shop), pause_seconds=NEVER, hook=stop))
     keep(keepers[0])
     wait_until(is_in(keepers[0], "ended"))
-    assert keepers[0].carried == 1
+    assert keepers[0].relayed == 1
     assert len(outbox_rows(shop)) == 3
 
 
@@ -193,7 +193,7 @@ def test_a_store_that_is_cut_off_is_told_of_and_its_work_done_when_it_is_back(
         name = {"postgres": "PostgreSQL", "mongo": "MongoDB", "redis": "Redis"}[store]
         assert (keeper.error or "").startswith(f"{name} at ")
         link.restore()
-        wait_until(lambda: state_of(shop, 1, token) == "complete")
+        wait_until(lambda: state_of(shop, 1, token) == "completed")
         wait_until(is_in(keeper, "keeping"))
         assert keeper.error is None
         assert keeper.stop(wait_seconds=60)

@@ -11,8 +11,7 @@ from helpers.catalog.model import Order
 from helpers.citus.query_plans import explain
 from helpers.citus.shards import nodes_of_shards
 from helpers.errors import ReservationError, SoldOutError, StockError, UnknownProductError
-from helpers.orders import orders as module
-from helpers.orders.order_rows import FIRST_ORDER
+from helpers.orders.order_rows import _FIND, FIRST_ORDER
 from helpers.orders.orders import Orders
 from helpers.shop.schema import SHARDS, create_shop, drop_shop
 from helpers.shop.seed import seed
@@ -65,13 +64,13 @@ def _row(shop: Stores, order_id: int) -> tuple[int, int, int, str]:
     return row[0], row[1], row[2], row[3].astimezone(UTC).isoformat()
 
 
-def test_finding_an_order_asks_all_shards_and_one_with_its_product_one(
+def test_find_queries_all_shards_but_one_if_the_product_is_given(
     orders: Orders, shop: Stores
 ) -> None:
     order = orders.place(1, 3, 7)
-    by_id = explain(shop.postgres, module._FIND, [order.id])
+    by_id = explain(shop.postgres, _FIND, [order.id])
     assert by_id.task_count == len(by_id.shards) == SHARDS
-    assert explain(shop.postgres, f"{module._FIND} AND product_id = 1", [order.id]).task_count == 1
+    assert explain(shop.postgres, f"{_FIND} AND product_id = 1", [order.id]).task_count == 1
 
 
 def test_an_order_stands_on_one_node_with_its_product_and_its_sale(shop: Stores) -> None:

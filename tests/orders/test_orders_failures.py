@@ -48,7 +48,7 @@ def test_a_crash_between_recording_and_settling_leaves_an_order_that_is_settled_
 ) -> None:
     token = orders.new_token()
     with monkeypatch.context() as patch:
-        fail(patch, orders.stock.reservations, "settle", CrashError())
+        fail(patch, orders.stock.reservations, "finish_confirmation", CrashError())
         with pytest.raises(CrashError):
             orders.place(1, 3, 7, token=token)
     assert ordered(shop) == sold(shop.postgres) == {1: 3}
@@ -64,7 +64,7 @@ def test_an_order_that_is_recorded_stands_though_redis_fails_afterwards(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        fail(patch, orders.stock.reservations, "settle", redis.ConnectionError())
+        fail(patch, orders.stock.reservations, "finish_confirmation", redis.ConnectionError())
         order = orders.place(1, 3, 7)
     assert orders.find(order.id) == order
     assert states(shop) == ["confirming"]
@@ -119,7 +119,7 @@ def test_what_fails_before_the_sale_has_begun_gives_the_units_back_at_once(
 ) -> None:
     token = orders.new_token()
     with monkeypatch.context() as patch:
-        fail(patch, orders.stock.reservations, "claim", error)
+        fail(patch, orders.stock.reservations, "start_confirmation", error)
         with pytest.raises(type(error)):
             orders.place(1, 3, 7, token=token)
     assert states(shop) == ["released"]
@@ -134,11 +134,11 @@ def test_where_that_fails_too_the_units_go_back_by_their_deadline(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        for step in ("claim", "release"):
+        for step in ("start_confirmation", "release"):
             fail(patch, orders.stock.reservations, step, redis.ConnectionError())
         with pytest.raises(redis.ConnectionError):
             orders.place(1, 3, 7)
-    assert states(shop) == ["held"]
+    assert states(shop) == ["reserved"]
     assert orders.stock.sweep() == []
     monkeypatch.setattr(orders.stock.reservations, "_clock", in_an_hour(shop))
     assert len(orders.stock.sweep()) == 1
@@ -154,14 +154,14 @@ def in_an_hour(shop: Stores) -> Any:
 def test_a_claim_whose_answer_was_lost_is_decided_by_the_ledger(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim = orders.stock.reservations.claim
+    start_confirmation = orders.stock.reservations.start_confirmation
 
     def deaf(*arguments: Any) -> Any:
-        claim(*arguments)
+        start_confirmation(*arguments)
         raise redis.TimeoutError
 
     with monkeypatch.context() as patch:
-        patch.setattr(orders.stock.reservations, "claim", deaf)
+        patch.setattr(orders.stock.reservations, "start_confirmation", deaf)
         with pytest.raises(redis.TimeoutError):
             orders.place(1, 3, 7)
     assert states(shop) == ["confirming"]

@@ -99,7 +99,7 @@ def test_the_oldest_rows_are_carried_first_and_no_more_than_asked_for(
 @pytest.mark.parametrize("wrong", [0, -1, 10_001, True, 1.0, "1", None])
 def test_what_is_no_number_of_rows_is_refused_before_anything_is_sent(wrong: Any) -> None:
     nowhere: Any = object()
-    with pytest.raises(StockError, match="rows cannot be carried at once"):
+    with pytest.raises(StockError, match="rows cannot be relayed at once"):
         relay(nowhere, most=wrong)
 
 
@@ -174,11 +174,11 @@ def test_only_what_another_relay_has_just_inserted_is_written_again(
             raise error
 
     if again:
-        outbox.repeat(act, outbox.inserted_at_once)
+        outbox.retry(act, outbox.is_concurrent_insert)
         assert len(calls) == 3
     else:
         with pytest.raises(type(error)):
-            outbox.repeat(act, outbox.inserted_at_once)
+            outbox.retry(act, outbox.is_concurrent_insert)
         assert len(calls) == 1
 
 
@@ -190,7 +190,7 @@ def test_what_fails_again_and_again_is_an_error_in_the_end() -> None:
         raise psycopg.errors.SerializationFailure
 
     with pytest.raises(psycopg.errors.SerializationFailure):
-        outbox.repeat(act, outbox._deleted_at_once)
+        outbox.retry(act, outbox.is_concurrent_delete)
     assert len(calls) == 20
 
 

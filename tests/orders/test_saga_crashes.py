@@ -33,12 +33,12 @@ from tests.orders.test_orders_failures import CrashError, in_an_hour
 PLACING: dict[str, tuple[Callable[[Orders], object], str]] = {
     "agree": (lambda _: module, "agree_on_number"),
     "reserve": (lambda orders: orders.stock.reservations, "reserve"),
-    "claim": (lambda orders: orders.stock.reservations, "claim"),
+    "confirm": (lambda orders: orders.stock.reservations, "start_confirmation"),
     "key": (lambda _: module, "write_key"),
     "outbox": (lambda _: module, "write_outbox"),
     "record": (lambda _: module, "_record"),
     "commit": (lambda orders: orders.stock.ledger, "record_sale"),
-    "settle": (lambda orders: orders.stock.reservations, "settle"),
+    "finish": (lambda orders: orders.stock.reservations, "finish_confirmation"),
 }
 
 #: The steps of the relay, in ``outbox``; MongoDB is written in two.
@@ -82,7 +82,7 @@ def crash_placing(orders: Orders, when: str, step: str, key: str) -> None:
     find, name = PLACING[step]
     with pytest.MonkeyPatch.context() as patch:
         # Who is dead gives nothing back.
-        patch.setattr(orders, "_give_up", lambda _: None)
+        patch.setattr(orders, "_release", lambda _: None)
         with crash(find(orders), name, when):
             orders.place(1, 3, 7, key=key)
 
@@ -108,7 +108,7 @@ def test_after_a_crash_there_is_the_order_or_nothing_of_it(
     acknowledged = [orders.place(1, 2, 8)]
     crash_placing(orders, when, step, "k")
     recover(orders, shop, monkeypatch)
-    recorded = step == "settle" or (when, step) == ("after", "commit")
+    recorded = step == "finish" or (when, step) == ("after", "commit")
     assert ordered(shop) == {1: 5 if recorded else 2}
     assert_survived(orders, shop, acknowledged)
 

@@ -176,30 +176,30 @@ def test_a_relay_that_slept_since_before_changes_nothing(orders: Orders, shop: S
     assert_carried(shop)
 
 
-def test_who_orders_while_a_product_is_mended_is_counted(
+def test_an_order_placed_during_a_repair_waits_and_is_counted(
     orders: Orders, shop: Stores, beside: Callable[[], Stores], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """He comes when the orders are counted and MongoDB is not written yet, and waits his turn."""
+    """It is placed after the orders were counted and before MongoDB is written."""
     shop.mongo.sales.update_one({"_id": 1}, {"$set": {"orders": 99}})
     shop.mongo.purchases.insert_one({"_id": "9:1", "customer_id": 9, "product_id": 1})
-    other, carrying = Orders.of(beside()), beside()
+    other, relaying = Orders.of(beside()), beside()
     threads: list[threading.Thread] = []
-    write = sales._write
+    write = outbox.bulk_write
 
-    def order_and_carry() -> None:
+    def order_and_relay() -> None:
         other.place(1, 1, 9)
-        relay(carrying)
+        relay(relaying)
 
     def writing(*arguments: Any) -> None:
         if not threads:
-            threads.append(threading.Thread(target=order_and_carry))
+            threads.append(threading.Thread(target=order_and_relay))
             threads[0].start()
-            threads[0].join(0.2)  # long enough to get in, if it could
+            threads[0].join(0.2)  # long enough to finish if it did not wait
             assert threads[0].is_alive()
         write(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sales, "_write", writing)
+        patch.setattr(sales, "bulk_write", writing)
         rebuild_sales(shop)
     threads[0].join()
     assert shop.mongo.sales.find_one({"_id": 1}) == (

@@ -39,7 +39,7 @@ def assert_agreement(connection: psycopg.Connection, client: redis.Redis) -> Non
     """Assert that each count is what is on hand less what is open, and nothing is below zero."""
     reserved: Counter[int] = Counter()
     for state, units in reservations(client).values():
-        if state in ("held", "confirming"):
+        if state in ("reserved", "confirming"):
             reserved += units
     counts: dict[int, Any] = {
         int(key.removeprefix("stock:")): int(client.get(key) or "")
@@ -48,14 +48,13 @@ def assert_agreement(connection: psycopg.Connection, client: redis.Redis) -> Non
     ledger = on_hand(connection)
     assert min(ledger.values()) >= 0
     assert counts == {one: units - reserved[one] for one, units in ledger.items()}
-    for kind in ("held", "claimed"):
+    for kind in ("reserved", "confirming"):
         written: Counter[int] = Counter()
         for key in client.scan_iter(match=f"shop:{kind}:*"):
             entries = client.hvals(key)
             written[int(key.rpartition(":")[2])] += sum(int(units) for units in entries)
-        state = "held" if kind == "held" else "confirming"
         expected: Counter[int] = Counter()
-        for one, units in reservations(client).values():
-            if one == state:
+        for state, units in reservations(client).values():
+            if state == kind:
                 expected += units
         assert written == expected

@@ -8,7 +8,8 @@ import psycopg
 import pytest
 
 from helpers.errors import ReservationError
-from helpers.stock import Also, Stock, reconcile
+from helpers.stock import Stock, reconcile
+from helpers.stock.ledger import SaleWriter
 from helpers.stores import Stores
 from tests.stock.agreement import assert_agreement, sold
 
@@ -35,7 +36,7 @@ def stock(stock: Stock, table: None) -> Stock:
     return stock
 
 
-def receipt(token: str, *, fail: bool = False) -> Also:
+def receipt(token: str, *, fail: bool = False) -> SaleWriter:
     def write(connection: psycopg.Connection) -> None:
         connection.execute("INSERT INTO receipts VALUES (%s)", [token])
         if fail:
@@ -51,16 +52,16 @@ def receipts(shop: Stores) -> list[str]:
 def test_it_is_written_with_the_sale_and_once(stock: Stock, shop: Stores) -> None:
     reservation = stock.reserve({1: 3, 2: 1}, token="a")
     for which in (reservation, reservation, "a"):
-        stock.confirm(which, also=receipt("a"))
+        stock.confirm(which, also_write=receipt("a"))
     assert receipts(shop) == ["a"]
     assert sold(shop.postgres) == {1: 3, 2: 1}
 
 
 def test_only_the_call_that_writes_the_sale_writes_it(stock: Stock, shop: Stores) -> None:
     assert stock.ledger.record_sale("a", [(1, 3)]) == "sold"
-    assert stock.ledger.record_sale("a", [(1, 3)], also=receipt("late")) == "sold"
-    assert stock.ledger.record_sale("b", [(1, 3)], also=receipt("b")) == "sold"
-    assert stock.ledger.record_sale("b", [(1, 3)], also=receipt("again")) == "sold"
+    assert stock.ledger.record_sale("a", [(1, 3)], also_write=receipt("late")) == "sold"
+    assert stock.ledger.record_sale("b", [(1, 3)], also_write=receipt("b")) == "sold"
+    assert stock.ledger.record_sale("b", [(1, 3)], also_write=receipt("again")) == "sold"
     assert receipts(shop) == ["b"]
 
 
@@ -69,9 +70,9 @@ def test_it_is_not_written_where_the_ledger_refuses_the_sale(stock: Stock, shop:
     reservation = stock.reserve({1: 11})
     for _ in range(2):
         with pytest.raises(ReservationError):
-            stock.confirm(reservation, also=receipt("a"))
-    assert stock.ledger.record_sale("b", [(1, 11)], also=receipt("b")) == "refused"
-    assert stock.ledger.record_sale("b", [(1, 1)], also=receipt("b")) == "cancelled"
+            stock.confirm(reservation, also_write=receipt("a"))
+    assert stock.ledger.record_sale("b", [(1, 11)], also_write=receipt("b")) == "rejected"
+    assert stock.ledger.record_sale("b", [(1, 1)], also_write=receipt("b")) == "cancelled"
     assert receipts(shop) == []
     assert sold(shop.postgres) == {}
 
@@ -80,20 +81,20 @@ def test_it_is_not_written_where_the_reservation_has_ended(stock: Stock, shop: S
     reservation = stock.reserve({1: 3})
     stock.release(reservation)
     with pytest.raises(ReservationError, match="is released"):
-        stock.confirm(reservation, also=receipt("a"))
+        stock.confirm(reservation, also_write=receipt("a"))
     assert receipts(shop) == []
 
 
 def test_where_it_fails_there_is_no_sale_until_it_is_repeated(stock: Stock, shop: Stores) -> None:
     reservation = stock.reserve({1: 3})
     with pytest.raises(CutShortError):
-        stock.confirm(reservation, also=receipt("a", fail=True))
+        stock.confirm(reservation, also_write=receipt("a", fail=True))
     assert receipts(shop) == []
     assert sold(shop.postgres) == {}
     assert stock.reservations.state(reservation.token) == "confirming"
     assert stock.read([1]) == {1: 7}
     assert_agreement(shop.postgres, shop.redis)
-    stock.confirm(reservation, also=receipt("b"))
+    stock.confirm(reservation, also_write=receipt("b"))
     assert receipts(shop) == ["b"]
     assert sold(shop.postgres) == {1: 3}
     assert_agreement(shop.postgres, shop.redis)
@@ -102,11 +103,11 @@ def test_where_it_fails_there_is_no_sale_until_it_is_repeated(stock: Stock, shop
 def test_where_it_fails_and_is_not_repeated_the_units_come_back(stock: Stock, shop: Stores) -> None:
     reservation = stock.reserve({1: 3})
     with pytest.raises(CutShortError):
-        stock.confirm(reservation, also=receipt("a", fail=True))
+        stock.confirm(reservation, also_write=receipt("a", fail=True))
     (finding,) = reconcile(stock, in_doubt_seconds=0).findings
     assert finding.kind == "in doubt"
     assert stock.read([1]) == {1: 10}
     with pytest.raises(ReservationError, match="is released"):
-        stock.confirm(reservation, also=receipt("b"))
+        stock.confirm(reservation, also_write=receipt("b"))
     assert receipts(shop) == []
     assert_agreement(shop.postgres, shop.redis)

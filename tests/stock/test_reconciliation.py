@@ -46,7 +46,7 @@ DAMAGES: dict[str, tuple[Callable[[Stores], object], list[tuple[str, str]]]] = {
     "no number": (lambda shop: shop.redis.set("stock:1", "many"), [("count", "1")]),
     "unknown product": (lambda shop: shop.redis.set("stock:77", 5), [("count", "77")]),
     "of no product": (lambda shop: shop.redis.set("stock:x", 5), [("stray key", "stock:x")]),
-    "entry lost": (lambda shop: shop.redis.delete("shop:held:2"), [("entry", "kept")]),
+    "entry lost": (lambda shop: shop.redis.delete("shop:reserved:2"), [("entry", "kept")]),
     "deadline lost": (
         lambda shop: shop.redis.delete("shop:reservations:deadlines"),
         [("entry", "kept")],
@@ -89,16 +89,16 @@ def test_what_is_past_its_deadline_ends(stock: Stock, shop: Stores, clock: Clock
     assert_agreement(shop.postgres, shop.redis)
 
 
-def claimed(stock: Stock) -> Reservation:
+def confirming(stock: Stock) -> Reservation:
     reservation = stock.reserve({1: 3, 2: 1}, token="doubtful")
-    assert stock.reservations.claim(reservation) == "confirming"
+    assert stock.reservations.start_confirmation(reservation) == "confirming"
     return reservation
 
 
 def test_a_confirmation_cut_short_before_the_ledger_is_cancelled_for_good(
     stock: Stock, shop: Stores
 ) -> None:
-    reservation = claimed(stock)
+    reservation = confirming(stock)
     assert kinds(reconcile(stock, in_doubt_seconds=0)) == [("in doubt", "doubtful")]
     assert stock.reservations.state("doubtful") == "released"
     # Whoever was only slow, and goes on now, finds that it is too late.
@@ -109,7 +109,7 @@ def test_a_confirmation_cut_short_before_the_ledger_is_cancelled_for_good(
 
 
 def test_a_confirmation_cut_short_after_the_ledger_is_settled(stock: Stock, shop: Stores) -> None:
-    reservation = claimed(stock)
+    reservation = confirming(stock)
     stock.ledger.record_sale(reservation.token, reservation.items)
     assert kinds(reconcile(stock, in_doubt_seconds=0)) == [("in doubt", "doubtful")]
     assert stock.reservations.state("doubtful") == "confirmed"
@@ -122,7 +122,7 @@ def test_a_confirmation_cut_short_after_the_ledger_is_settled(stock: Stock, shop
 def test_a_confirmation_under_way_is_left_to_whoever_is_at_it(
     stock: Stock, shop: Stores, clock: Clock
 ) -> None:
-    claimed(stock)
+    confirming(stock)
     assert reconcile(stock, in_doubt_seconds=30).findings == []
     assert stock.reservations.state("doubtful") == "confirming"
     assert_agreement(shop.postgres, shop.redis)
@@ -157,7 +157,7 @@ def test_many_products_and_reservations_are_examined(stock: Stock, shop: Stores)
 
 def test_the_ledger_itself_never_falls_below_zero(stock: Stock) -> None:
     assert stock.ledger.record_sale("a", [(1, 10), (2, 5)]) == "sold"
-    assert stock.ledger.record_sale("b", [(1, 1)]) == "refused"
+    assert stock.ledger.record_sale("b", [(1, 1)]) == "rejected"
     assert stock.ledger.record_sale("b", [(1, 1)]) == "cancelled"
     assert stock.ledger.record_sale("a", [(1, 10), (2, 5)]) == "sold"
     assert stock.ledger.cancel("a", [(1, 10), (2, 5)]) == "sold"

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from helpers.errors import ReservationError, SoldOutError, StockError
-from helpers.stock import TRANSITIONS, Ledger, Stock
+from helpers.stock import Ledger, Stock
+from helpers.stock.reservations import TRANSITIONS
 from helpers.stores import Stores
 from helpers.validation import LARGEST_ID, MOST_UNITS
 from tests.stock.agreement import assert_agreement, on_hand, sold
@@ -124,7 +125,7 @@ def test_the_sweeper_ends_what_is_past_its_deadline(
     assert stock.sweep() == []
     assert stock.read([1]) == {1: 9}
     assert {stock.reservations.state(token) for token in early} == {"expired"}
-    assert stock.reservations.state(late.token) == "held"
+    assert stock.reservations.state(late.token) == "reserved"
     stock.release(early[0])  # too late, and nothing happens
     assert stock.read([1]) == {1: 9}
     assert_agreement_of_read(stock, shop)
@@ -171,25 +172,25 @@ def test_a_claim_is_counted_once_whether_the_ledger_has_its_sale_or_not(
     stock: Stock, shop: Stores
 ) -> None:
     reservation = stock.reserve({1: 3})
-    assert stock.reservations.claim(reservation) == "confirming"
+    assert stock.reservations.start_confirmation(reservation) == "confirming"
     shop.redis.delete("stock:1")
     assert stock.read([1]) == {1: 7}
     stock.ledger.record_sale(reservation.token, reservation.items)
     shop.redis.delete("stock:1")
     assert stock.read([1]) == {1: 7}
-    stock.reservations.settle(reservation)
+    stock.reservations.finish_confirmation(reservation)
     shop.redis.delete("stock:1")
     assert stock.read([1]) == {1: 7}
 
 
-@pytest.mark.parametrize("step", ["claim", "settle"])
+@pytest.mark.parametrize("step", ["start_confirmation", "finish_confirmation"])
 def test_a_count_read_before_a_sale_is_not_stored_after_it(
     stock: Stock, shop: Stores, step: str
 ) -> None:
     """Whoever began to read the ledger must begin again when a sale begins or ends."""
     reservation = stock.reserve({1: 3})
-    if step == "settle":
-        stock.reservations.claim(reservation)
+    if step == "finish_confirmation":
+        stock.reservations.start_confirmation(reservation)
         stock.ledger.record_sale(reservation.token, reservation.items)
     shop.redis.set("shop:lease:1", "reader")
     getattr(stock.reservations, step)(reservation)
@@ -234,11 +235,11 @@ def test_a_server_that_loses_all_in_the_middle_of_a_sale_forgets_the_count_too(
     stock: Stock, shop: Stores
 ) -> None:
     reservation = stock.reserve({1: 3})
-    stock.reservations.claim(reservation)
+    stock.reservations.start_confirmation(reservation)
     shop.redis.flushdb()
     assert stock.read([1]) == {1: 10}  # the sale is not in the ledger yet
     stock.ledger.record_sale(reservation.token, reservation.items)
-    assert stock.reservations.settle(reservation) == "unknown"
+    assert stock.reservations.finish_confirmation(reservation) == "unknown"
     assert stock.read([1]) == {1: 7}
 
 
@@ -299,7 +300,7 @@ def test_no_products_or_too_many_are_refused(stock: Stock, count: int) -> None:
 def test_every_state_is_reached_from_held_and_ends(stock: Stock) -> None:
     ends = {after for _, _, after in TRANSITIONS} - {before for before, _, _ in TRANSITIONS}
     assert ends == {"confirmed", "released", "expired"}
-    reached = {"held"}
+    reached = {"reserved"}
     for _ in TRANSITIONS:
         reached |= {after for before, _, after in TRANSITIONS if before in reached}
     assert reached == {state for step in TRANSITIONS for state in (step[0], step[2])}

@@ -95,11 +95,11 @@ def test_an_order_whose_process_dies_anywhere_is_one_order_when_it_is_tried_agai
 def test_whoever_is_killed_again_and_again_is_made_whole_by_recovery(
     crashes: Crashes, orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    killed = [one.killed for one in crashes.kill_at("after", "claim", times=3, **ONE)]
+    killed = [one.killed for one in crashes.kill_at("after", "confirm", times=3, **ONE)]
     assert killed == [True] * 3
-    killed = [one.killed for one in crashes.kill_at("after", "carry", times=2, **ONE)]
+    killed = [one.killed for one in crashes.kill_at("after", "relay", times=2, **ONE)]
     assert killed == [True] * 2
-    (first, second) = crashes.kill_at("after", "delete", times=2, **ONE)
+    (first, second) = crashes.kill_at("after", "acknowledge", times=2, **ONE)
     assert first.killed
     assert not second.killed, "the row was deleted, and there is nothing to relay"
     assert _orders_of(shop, 7) == [second.order]

@@ -12,9 +12,9 @@ import pytest
 
 from helpers.errors import ServerError
 from helpers.lab.background_programs import relaying, served
-from helpers.orders.order_states import state_of
 from helpers.orders.orders import Orders
 from helpers.orders.outbox import relay
+from helpers.orders.saga import state_of
 from helpers.settings import PROJECT
 from helpers.shop.schema import drop_shop
 from helpers.stores import Stores
@@ -100,8 +100,8 @@ def test_in_the_background_it_carries_and_ends_what_crashes_left(
         os.kill(running.pid, 0)
         placed = [orders.place(one % 5 + 1, 1, 7) for one in range(10)]
         token = orders.new_token()
-        crash(shop, "after", "settle", token)
-        wait_until(lambda: state_of(shop, 1, token) == "complete")
+        crash(shop, "after", "finish", token)
+        wait_until(lambda: state_of(shop, 1, token) == "completed")
         wait_until(lambda: not outbox_rows(shop))
     with pytest.raises(ProcessLookupError):
         os.kill(running.pid, 0)

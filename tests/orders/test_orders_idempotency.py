@@ -17,7 +17,7 @@ from helpers.errors import (
     StockError,
     UnknownProductError,
 )
-from helpers.orders import idempotency_keys
+from helpers.orders import order_rows
 from helpers.orders import orders as module
 from helpers.orders.orders import Orders
 from helpers.shop.schema import create_shop, drop_shop
@@ -113,7 +113,7 @@ def test_the_longest_key_names_an_order(orders: Orders) -> None:
 
 def test_a_key_is_found_on_one_node(orders: Orders, shop: Stores) -> None:
     orders.place(1, 3, 7, key="k")
-    assert explain(shop.postgres, idempotency_keys._FIND, [1, "k"]).task_count == 1
+    assert explain(shop.postgres, order_rows._FIND_BY_KEY, [1, "k"]).task_count == 1
 
 
 def test_what_was_not_sold_leaves_no_key(orders: Orders, shop: Stores) -> None:
@@ -132,7 +132,7 @@ def test_a_key_may_be_used_again_when_its_units_went_back(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     with monkeypatch.context() as patch:
-        fail(patch, orders.stock.reservations, "claim", error)
+        fail(patch, orders.stock.reservations, "start_confirmation", error)
         with pytest.raises(type(error)):
             orders.place(1, 3, 7, key="k")
     assert states(shop) == ["released"]
@@ -184,7 +184,7 @@ def test_what_is_undone_while_it_is_confirmed_is_begun_anew_under_its_key(
 def test_without_a_key_it_is_refused_and_not_for_want_of_units(
     orders: Orders, shop: Stores
 ) -> None:
-    with pytest.raises(ReservationError, match=r"is released\. Reserve anew"):
+    with pytest.raises(ReservationError, match=r"is released\. Reserve again"):
         doubted(orders).place(1, 3, 7)
     assert states(shop) == ["released"]
     assert ordered(shop) == {}
@@ -198,7 +198,7 @@ def overtaken(
 
     Redis loses the number that both would have agreed on.
     """
-    agree = idempotency_keys.agree_on_number
+    agree = order_rows.agree_on_number
     others: list[Any] = []
 
     def late(client: redis.Redis, *arguments: Any, **options: Any) -> int:
@@ -268,7 +268,7 @@ def test_what_is_undone_is_left_to_reconcile_where_redis_fails(
 
 def test_a_number_that_was_agreed_on_is_replaced_only_when_given_up(shop: Stores) -> None:
     request = (1, 3, 7, "k")
-    agree = idempotency_keys.agree_on_number
+    agree = order_rows.agree_on_number
     assert agree(shop.redis, request, 11) == 11
     assert agree(shop.redis, request, 12) == 11
     assert agree(shop.redis, request, 13, given_up=12) == 11
