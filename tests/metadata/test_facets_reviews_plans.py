@@ -23,7 +23,7 @@ DOCUMENTS = [upgraded({"product_id": p.id, **(p.metadata or {})}) for p in produ
 
 @pytest.fixture
 def filled(stores: Stores) -> list[Document]:
-    """A collection of products at version 2; its documents."""
+    """Fill the collection with documents of version 2, and return them."""
     prepare_reviews(stores.mongo)
     stores.mongo.productmetas.insert_many([dict(d) for d in DOCUMENTS])
     return DOCUMENTS

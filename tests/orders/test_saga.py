@@ -21,7 +21,7 @@ from helpers.stock import State, reconcile
 from helpers.stock.states import Transition
 from helpers.stock.step_hooks import Moment
 from helpers.stores import Stores
-from tests.orders.agreement import assert_carried, assert_whole, ordered
+from tests.orders.agreement import assert_consistent, assert_relayed, ordered
 from tests.orders.test_orders_failures import CrashError, fail, in_an_hour
 
 PLACING, RELAYING = [step.name for step in STEPS[:4]], [step.name for step in STEPS[4:]]
@@ -159,8 +159,8 @@ def test_recovery_brings_an_order_to_a_final_state_after_a_crash_at_any_step(
     end = RECOVERY.get(left, left)
     assert state_of(shop, 1, token) == end
     assert ordered(shop) == ({1: 3} if end == State.COMPLETED else {})
-    assert_carried(shop)
-    assert_whole(orders, shop)
+    assert_relayed(shop)
+    assert_consistent(orders, shop)
 
 
 @pytest.fixture
@@ -275,8 +275,8 @@ def test_the_code_makes_exactly_the_transitions_of_the_table(
         assert seen <= {*TRANSITIONS}
         assert state_of(shop, 1, token) in FINAL
     assert seen == {*TRANSITIONS}
-    assert_carried(shop)
-    assert_whole(orders, shop)
+    assert_relayed(shop)
+    assert_consistent(orders, shop)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_place_returns_the_order_if_redis_fails_at_the_last_step(
     order = hooked.place(1, 3, 7)
     assert orders.find(order.id) == order
     recover(orders, shop)
-    assert_whole(orders, shop, [order])
+    assert_consistent(orders, shop, [order])
 
 
 @pytest.mark.parametrize("step", [pytest.param("relay", marks=pytest.mark.verify), "acknowledge"])
@@ -317,7 +317,7 @@ def test_rows_stay_in_the_outbox_if_the_relay_fails(
     with pytest.raises(pymongo.errors.AutoReconnect):
         relay(shop, hook=Crash("before", step, pymongo.errors.AutoReconnect()))
     assert relay(shop) == 1
-    assert_carried(shop)
+    assert_relayed(shop)
 
 
 def test_state_of_raises_stock_error_for_invalid_arguments(shop: Stores) -> None:

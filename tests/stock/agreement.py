@@ -1,4 +1,4 @@
-"""Whether ledger, counts and reservations agree: asked of the stores directly, not of the code."""
+"""Assertions that ledger, counts and reservations agree, read with queries of their own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def sold(connection: psycopg.Connection) -> Counter[int]:
 
 
 def reservations(client: redis.Redis) -> dict[str, tuple[str, Counter[int]]]:
-    """Return every reservation that Redis remembers: its state and its items."""
+    """Return state and items of every reservation in Redis, by token."""
     found = {}
     for key in client.scan_iter(match="shop:reservation:*"):
         state, _, items = str(client.get(key)).split(" ")
@@ -36,7 +36,7 @@ def reservations(client: redis.Redis) -> dict[str, tuple[str, Counter[int]]]:
 
 
 def assert_agreement(connection: psycopg.Connection, client: redis.Redis) -> None:
-    """Assert that each count is what is on hand less what is open, and nothing is below zero."""
+    """Assert that each count is on hand minus reserved, and nothing on hand is below zero."""
     reserved: Counter[int] = Counter()
     for state, units in reservations(client).values():
         if state in ("reserved", "confirming"):
@@ -47,7 +47,9 @@ def assert_agreement(connection: psycopg.Connection, client: redis.Redis) -> Non
     }
     ledger = on_hand(connection)
     assert min(ledger.values()) >= 0
-    assert counts == {one: units - reserved[one] for one, units in ledger.items()}
+    assert counts == {
+        product_id: units - reserved[product_id] for product_id, units in ledger.items()
+    }
     for kind in ("reserved", "confirming"):
         written: Counter[int] = Counter()
         for key in client.scan_iter(match=f"shop:{kind}:*"):

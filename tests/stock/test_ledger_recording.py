@@ -1,4 +1,4 @@
-"""What belongs to a sale is written with it: there if and only if the sale is, and once."""
+"""``also_write``: its rows exist if and only if the sale does, and are written once."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from helpers.stores import Stores
 from tests.stock.agreement import assert_agreement, sold
 
 
-class CutShortError(Exception):
-    """Whatever may happen in a transaction."""
+class FailedWriteError(Exception):
+    """Any error in a transaction."""
 
 
 @pytest.fixture(scope="module")
 def table(shared: Stores) -> Iterator[None]:
-    """A table for what is written with the sales of this module's tests."""
+    """A table for rows that are written with sales."""
     shared.postgres.execute("DROP TABLE IF EXISTS receipts")
     shared.postgres.execute("CREATE TABLE receipts (token text)")
     yield
@@ -29,7 +29,7 @@ def table(shared: Stores) -> Iterator[None]:
 
 @pytest.fixture
 def stock(stock: Stock, table: None) -> Stock:
-    """The stock with all counts read, and an empty table of receipts."""
+    """The stock with all counts in Redis, and an empty table of receipts."""
     with stock.ledger.connections.connection() as connection:
         connection.execute("DELETE FROM receipts")
     stock.read(range(1, 6))
@@ -40,7 +40,7 @@ def receipt(token: str, *, fail: bool = False) -> SaleWriter:
     def write(connection: psycopg.Connection) -> None:
         connection.execute("INSERT INTO receipts VALUES (%s)", [token])
         if fail:
-            raise CutShortError
+            raise FailedWriteError
 
     return write
 
@@ -49,7 +49,7 @@ def receipts(shop: Stores) -> list[str]:
     return [token for (token,) in shop.postgres.execute("SELECT token FROM receipts")]
 
 
-def test_it_is_written_with_the_sale_and_once(stock: Stock, shop: Stores) -> None:
+def test_also_write_is_called_once_with_the_sale(stock: Stock, shop: Stores) -> None:
     reservation = stock.reserve({1: 3, 2: 1}, token="a")
     for which in (reservation, reservation, "a"):
         stock.confirm(which, also_write=receipt("a"))
@@ -57,7 +57,7 @@ def test_it_is_written_with_the_sale_and_once(stock: Stock, shop: Stores) -> Non
     assert sold(shop.postgres) == {1: 3, 2: 1}
 
 
-def test_only_the_call_that_writes_the_sale_writes_it(stock: Stock, shop: Stores) -> None:
+def test_only_the_call_that_writes_the_sale_calls_also_write(stock: Stock, shop: Stores) -> None:
     assert stock.ledger.record_sale("a", [(1, 3)]) == "sold"
     assert stock.ledger.record_sale("a", [(1, 3)], also_write=receipt("late")) == "sold"
     assert stock.ledger.record_sale("b", [(1, 3)], also_write=receipt("b")) == "sold"
@@ -65,7 +65,9 @@ def test_only_the_call_that_writes_the_sale_writes_it(stock: Stock, shop: Stores
     assert receipts(shop) == ["b"]
 
 
-def test_it_is_not_written_where_the_ledger_refuses_the_sale(stock: Stock, shop: Stores) -> None:
+def test_also_write_is_not_called_if_the_ledger_rejects_the_sale(
+    stock: Stock, shop: Stores
+) -> None:
     shop.redis.set("stock:1", 1000)
     reservation = stock.reserve({1: 11})
     for _ in range(2):
@@ -77,7 +79,7 @@ def test_it_is_not_written_where_the_ledger_refuses_the_sale(stock: Stock, shop:
     assert sold(shop.postgres) == {}
 
 
-def test_it_is_not_written_where_the_reservation_has_ended(stock: Stock, shop: Stores) -> None:
+def test_also_write_is_not_called_if_the_reservation_has_ended(stock: Stock, shop: Stores) -> None:
     reservation = stock.reserve({1: 3})
     stock.release(reservation)
     with pytest.raises(ReservationError, match="is released"):
@@ -85,9 +87,11 @@ def test_it_is_not_written_where_the_reservation_has_ended(stock: Stock, shop: S
     assert receipts(shop) == []
 
 
-def test_where_it_fails_there_is_no_sale_until_it_is_repeated(stock: Stock, shop: Stores) -> None:
+def test_if_also_write_fails_the_sale_is_rolled_back_and_can_be_repeated(
+    stock: Stock, shop: Stores
+) -> None:
     reservation = stock.reserve({1: 3})
-    with pytest.raises(CutShortError):
+    with pytest.raises(FailedWriteError):
         stock.confirm(reservation, also_write=receipt("a", fail=True))
     assert receipts(shop) == []
     assert sold(shop.postgres) == {}
@@ -100,9 +104,9 @@ def test_where_it_fails_there_is_no_sale_until_it_is_repeated(stock: Stock, shop
     assert_agreement(shop.postgres, shop.redis)
 
 
-def test_where_it_fails_and_is_not_repeated_the_units_come_back(stock: Stock, shop: Stores) -> None:
+def test_if_also_write_fails_reconcile_returns_the_units(stock: Stock, shop: Stores) -> None:
     reservation = stock.reserve({1: 3})
-    with pytest.raises(CutShortError):
+    with pytest.raises(FailedWriteError):
         stock.confirm(reservation, also_write=receipt("a", fail=True))
     (finding,) = reconcile(stock, in_doubt_seconds=0).findings
     assert finding.kind == "in doubt"
