@@ -53,7 +53,7 @@ def _bench_reserving(stores: Stores, stock: Stock) -> None:
 
     def with_arguments() -> None:
         token = f"{next(numbers):032}"
-        keys = ("shop:a", "shop:b", f"shop:reservation:{token}", "stock:1", "shop:held:1")
+        keys = ("shop:a", "shop:b", f"shop:reservation:{token}", "stock:1", "shop:reserved:1")
         stores.redis.evalsha(empty, len(keys), *keys, token, 0, 900_000, "1:1", 1)
 
     def reserve() -> None:

@@ -12,8 +12,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from course.marketplace.listing_documents import KINDS, Document, current, draw_details, outdated
-from helpers.catalog.random_draws import Draws
-from helpers.catalog.zipf import zipf_ranks
+from helpers.catalog.random_draws import Draws, zipf_ranks
 
 #: Fewer listings than this cannot show every case that the checks need.
 FEWEST = 20

@@ -1,6 +1,6 @@
-"""Products: their model, categories, generator, and the import from a file."""
+"""Products: their model and categories, generated data, and the import of a catalogue file."""
 
 from helpers.catalog.generator import orders, products
-from helpers.catalog.zipf import spread_keys, zipf_choices
+from helpers.catalog.random_draws import spread_keys, zipf_choices
 
 __all__ = ["orders", "products", "spread_keys", "zipf_choices"]

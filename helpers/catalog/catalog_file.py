@@ -1,41 +1,104 @@
-"""A teacher's own catalogue: a JSON Lines file, one product per line in the API's own shape.
+"""Import a teacher's own catalogue: a JSON Lines file, one product per line.
 
-Each line is an object with ``id``, ``name``, ``price``, ``category``, ``metadata`` (or null) and
-``stock`` (or null). Every line is checked before any is loaded, and every problem is reported.
+Each line is an object as ``GET /api/products`` returns it, with ``id``, ``name``, ``price``,
+``category`` (or null), ``metadata`` (or null) and ``stock`` (or null). All lines are validated
+before any is loaded, and every problem is reported.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import bson
 from bson.errors import BSONError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
+from pydantic_core import ErrorDetails
 
 from helpers.catalog.categories import UNCATEGORISED
 from helpers.catalog.model import Product
 from helpers.errors import CatalogError, CourseError, Problem
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
-_LARGEST_ID = 2**63 - 1
-_LARGEST_STOCK = 2**63 - 1
-_LARGEST_PRICE = Decimal(10) ** 15
-_MOST_DECIMALS = 10
-_DEEPEST = 90  # MongoDB stores 100 levels, some of which are ours
-_LARGEST_DOCUMENT = 16 * 1024 * 1024 - 1024  # MongoDB stores 16 MiB, some of which are ours
-_RESERVED = ("_id", "product_id", "schema_version")
+_INTEGER = re.compile(r"-?\d{1,19}", re.ASCII)
+_LARGEST_BIGINT = 2**63 - 1
+_LARGEST_PRICE = 10**15
+_MAX_DEPTH = 90  # MongoDB stores 100 levels; the shop adds some
+_MAX_BYTES = 16 * 1024 * 1024 - 1024  # MongoDB stores 16 MiB; the shop adds some fields
+_SHOP_FIELDS = ("_id", "product_id", "schema_version")
+
+
+def _text_problem(text: str) -> str | None:
+    """Return why a database cannot store this text, or ``None`` if it can."""
+    if "\0" in text:
+        return "has a NUL character"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "has half of a surrogate pair"
+    return None
+
+
+def _storable(value: object) -> object:
+    if isinstance(value, str) and (problem := _text_problem(value)):
+        raise ValueError(problem)
+    return value
+
+
+def _decimal(value: object) -> Decimal:
+    if isinstance(value, bool) or not _NUMBER.fullmatch(str(value)):
+        raise ValueError("should be a valid number")
+    # ``str`` of a float is the number as the file has it: 9.99, not 9.9900000000000002.
+    return Decimal(str(value)) or Decimal(0)  # no -0
+
+
+def _integer(value: object) -> object:
+    return int(value) if isinstance(value, str) and _INTEGER.fullmatch(value) else value
+
+
+_Text = Annotated[str, Field(min_length=1), BeforeValidator(_storable)]
+
+
+class _Line(BaseModel):
+    """One line of the file, without its nulls."""
+
+    model_config = ConfigDict(strict=True)
+
+    id: Annotated[int, Field(ge=1, le=_LARGEST_BIGINT)]
+    name: _Text
+    price: Annotated[
+        Decimal, BeforeValidator(_decimal), Field(ge=0, lt=_LARGEST_PRICE, decimal_places=10)
+    ]
+    category: _Text = UNCATEGORISED
+    metadata: dict[str, Any] | None = None
+    stock: Annotated[int, BeforeValidator(_integer), Field(ge=0, le=_LARGEST_BIGINT)] | None = None
+
+
+class _Metadata(BaseModel):
+    """The fields of a document that the shop uses; it may have others."""
+
+    model_config = ConfigDict(strict=True)
+
+    description: str = ""
+    tags: list[str] = []
+    specifications: dict[str, Any] = {}
 
 
 def read_catalog(path: Path) -> list[Product]:
-    """Read and check a catalogue file.
+    """Read and validate a catalogue file.
 
-    Raises ``CatalogError`` with every problem of every line, or ``CourseError`` when the file
-    itself cannot be read.
+    Raises ``CatalogError`` with every problem of every line, or ``CourseError`` if the file cannot
+    be read.
     """
     try:
         lines = path.read_bytes().split(b"\n")
@@ -46,216 +109,132 @@ def read_catalog(path: Path) -> list[Product]:
         ) from None
     products: list[Product] = []
     problems: list[Problem] = []
-    seen: dict[int, int] = {}
+    line_of_id: dict[int, int] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        checks = _Checks(number)
-        product = checks.product(line)
-        if checks.identifier in seen:
-            checks.wrong("id", f"{checks.identifier} is on line {seen[checks.identifier]} already")
-        elif checks.identifier is not None:
-            seen[checks.identifier] = number
-        problems += checks.problems
-        products += [product] if product else []
+        found: list[tuple[str, str]] = []
+        try:
+            record = _parse(line, is_first=number == 1)
+        except ValueError as error:
+            found = [("line", str(error))]
+        else:
+            found = list(_problems(record))
+            if all(field != "id" for field, _ in found):
+                first = line_of_id.setdefault(record["id"], number)
+                if first != number:
+                    found.append(("id", f"{record['id']} is on line {first} already"))
+            if not found:
+                products.append(_product(record))
+        problems += [Problem(number, field, reason) for field, reason in found]
     if problems:
         raise CatalogError(path.name, problems)
     return products
 
 
-class _Checks:
-    """The checks of one line. They collect every problem instead of stopping at the first."""
+def _parse(line: bytes, *, is_first: bool) -> dict[str, Any]:
+    """Return a line's JSON object without its nulls. Raises ``ValueError`` with a reason."""
+    try:
+        # A file exported from a spreadsheet may start with a byte order mark.
+        text = line.decode("utf-8-sig" if is_first else "utf-8")
+        record = json.loads(text, parse_constant=_reject_constant)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not UTF-8 text (byte {error.start + 1})") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is not JSON: {error.msg} at column {error.colno}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"is not JSON that can be stored: {error}") from None
+    if not isinstance(record, dict):
+        raise ValueError("is not a JSON object")
+    return {field: value for field, value in record.items() if value is not None}
 
-    def __init__(self, line: int) -> None:
-        self.line = line
-        self.identifier: int | None = None
-        self.problems: list[Problem] = []
 
-    def wrong(self, field: str, reason: str) -> None:
-        self.problems.append(Problem(self.line, field, reason))
+def _product(record: dict[str, Any]) -> Product:
+    line = _Line.model_validate(record)
+    return Product(line.id, line.name, line.price, line.category, line.metadata, line.stock)
 
-    def product(self, line: bytes) -> Product | None:
-        """Return the line's product, or ``None`` when the line is no product at all."""
-        record = self._record(line)
-        if record is None:
-            return None
-        self.identifier = self._identifier(record)
-        return Product(
-            self.identifier or 0,
-            self._text(record, "name", default=""),
-            self._price(record),
-            self._text(record, "category", default=UNCATEGORISED),
-            self._metadata(record),
-            self._stock(record),
-        )
 
-    def _record(self, line: bytes) -> dict[str, Any] | None:
+def _problems(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the field and the reason of each problem of a line."""
+    yield from _invalid_fields(_Line, record)
+    metadata = record.get("metadata")
+    if isinstance(metadata, dict):
+        for field, reason in _invalid_fields(_Metadata, metadata):
+            yield f"metadata.{field}", reason
+        yield from _metadata_problems(metadata)
+
+
+def _invalid_fields(model: type[BaseModel], value: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    try:
+        model.model_validate(value)
+    except ValidationError as error:
+        for details in error.errors():
+            yield ".".join(map(str, details["loc"])), _reason(details)
+
+
+def _reason(details: ErrorDetails) -> str:
+    """Return Pydantic's message as a predicate of the field, with the value if that helps."""
+    if details["type"] == "missing":
+        return "is missing"
+    message = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if message.startswith("should be"):
+        message += f", not {_shown(details['input'])}"
+    return message[0].lower() + message[1:]
+
+
+def _metadata_problems(metadata: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the path and the reason of each part of a document that cannot be stored."""
+    for field in _SHOP_FIELDS:
+        if field in metadata:
+            yield f"metadata.{field}", "is a name that the shop reserves"
+    problems = list(_unstorable_parts(metadata, "metadata", 1))
+    yield from problems
+    if not problems:
         try:
-            # A file from a spreadsheet may begin with a byte order mark.
-            text = line.decode("utf-8-sig" if self.line == 1 else "utf-8")
-            record = json.loads(text, parse_constant=_refuse_constant)
-        except UnicodeDecodeError as error:
-            self.wrong("line", f"is not UTF-8 text (byte {error.start + 1})")
-        except json.JSONDecodeError as error:
-            self.wrong("line", f"is not JSON: {error.msg} at column {error.colno}")
-        except (ValueError, RecursionError) as error:
-            self.wrong("line", f"is not JSON that can be stored: {error}")
+            size = len(bson.encode(metadata))
+        except (BSONError, OverflowError, ValueError) as error:
+            yield "metadata", f"cannot be stored: {error}"
         else:
-            if isinstance(record, dict):
-                return record
-            self.wrong("line", "is not a JSON object")
-        return None
-
-    def _identifier(self, record: dict[str, Any]) -> int | None:
-        value = record.get("id")
-        if value is None:
-            self.wrong("id", "is missing")
-        elif not _is_integer(value) or not 1 <= value <= _LARGEST_ID:
-            self.wrong("id", f"must be a whole number from 1 to {_LARGEST_ID}, not {_shown(value)}")
-        else:
-            return int(value)
-        return None
-
-    def _text(self, record: dict[str, Any], field: str, *, default: str) -> str:
-        value = record.get(field)
-        if value is None and default:
-            return default
-        if value is None or value == "":
-            self.wrong(field, "is missing" if value is None else "is empty")
-        elif not isinstance(value, str):
-            self.wrong(field, f"must be a text, not {_shown(value)}")
-        elif reason := _unstorable(value):
-            self.wrong(field, reason)
-        else:
-            return value
-        return default
-
-    def _price(self, record: dict[str, Any]) -> Decimal:
-        value = record.get("price")
-        price = Decimal(0)
-        if value is None:
-            self.wrong("price", "is missing")
-        elif isinstance(value, bool) or not _NUMBER.fullmatch(str(value)):
-            self.wrong("price", f"must be a number, not {_shown(value)}")
-        else:
-            # The text of a float is the number as it was written: 9.99, not 9.9900000000000002.
-            price = Decimal(str(value))
-            if not abs(price) < _LARGEST_PRICE:
-                self.wrong("price", f"must be below {_LARGEST_PRICE}, not {_shown(value)}")
-            elif price < 0:
-                self.wrong("price", f"must not be negative, but is {_shown(value)}")
-            elif _decimals(price) > _MOST_DECIMALS:
-                self.wrong("price", f"must have {_MOST_DECIMALS} decimals or fewer")
-        return price or Decimal(0)  # and not -0
-
-    def _stock(self, record: dict[str, Any]) -> int | None:
-        value = record.get("stock")
-        if value is None:
-            return None
-        if isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit():
-            value = int(value) if len(value) < 30 else math.inf
-        if not _is_integer(value) or not 0 <= value <= _LARGEST_STOCK:
-            shown = _shown(record["stock"])
-            self.wrong("stock", f"must be a whole number, 0 or more, not {shown}")
-            return None
-        return int(value)
-
-    def _metadata(self, record: dict[str, Any]) -> dict[str, Any] | None:
-        value = record.get("metadata")
-        if value is None:
-            return None
-        if not isinstance(value, dict):
-            self.wrong("metadata", f"must be an object or null, not {_shown(value)}")
-            return None
-        for key in _RESERVED:
-            if key in value:
-                self.wrong(f"metadata.{key}", "is a name that the shop keeps for itself")
-        self._metadata_shape(value)
-        reasons = list(_unstorable_parts(value, "metadata", 1))
-        for field, reason in reasons:
-            self.wrong(field, reason)
-        if not reasons:
-            try:
-                size = len(bson.encode(value))
-            except (BSONError, OverflowError, ValueError) as error:
-                self.wrong("metadata", f"cannot be stored: {error}")
-            else:
-                if size > _LARGEST_DOCUMENT:
-                    self.wrong("metadata", f"is too large to store ({size} bytes)")
-        return value
-
-    def _metadata_shape(self, metadata: dict[str, Any]) -> None:
-        description = metadata.get("description", "")
-        if not isinstance(description, str):
-            self.wrong("metadata.description", f"must be a text, not {_shown(description)}")
-        tags = metadata.get("tags", [])
-        if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-            self.wrong("metadata.tags", "must be a list of texts")
-        specifications = metadata.get("specifications", {})
-        if not isinstance(specifications, dict):
-            self.wrong("metadata.specifications", "must be an object")
+            if size > _MAX_BYTES:
+                yield "metadata", f"is too large to store ({size} bytes)"
 
 
 def _unstorable_parts(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
-    """Yield path and reason of each part of a metadata value that MongoDB does not store."""
-    if depth > _DEEPEST:
-        yield path, f"is nested more than {_DEEPEST} levels deep"
+    """Yield the path and the reason of each part of a value that MongoDB cannot store."""
+    if depth > _MAX_DEPTH:
+        yield path, f"is nested more than {_MAX_DEPTH} levels deep"
     elif isinstance(value, dict):
-        for key, part in value.items():
-            inside = f"{path}.{_printable(key)}"
-            if reason := _unstorable_name(key):
-                yield inside, reason
-            yield from _unstorable_parts(part, inside, depth + 1)
+        for name, part in value.items():
+            part_path = f"{path}.{_printable(name)}"
+            if name.startswith("$"):
+                yield part_path, "is a name that starts with $, which MongoDB reserves"
+            elif reason := _text_problem(name):
+                yield part_path, f"is a name that {reason}"
+            yield from _unstorable_parts(part, part_path, depth + 1)
     elif isinstance(value, list):
         for index, part in enumerate(value):
             yield from _unstorable_parts(part, f"{path}.{index}", depth + 1)
-    elif reason := _unstorable_scalar(value):
+    elif reason := _scalar_problem(value):
         yield path, reason
 
 
-def _unstorable_name(name: str) -> str | None:
-    if name.startswith("$"):
-        return "is a name that begins with $, which MongoDB keeps for its operators"
-    reason = _unstorable(name)
-    return reason and f"is a name that {reason}"
-
-
-def _unstorable_scalar(value: object) -> str | None:
+def _scalar_problem(value: object) -> str | None:
     if isinstance(value, str):
-        return _unstorable(value.replace("\0", ""))  # MongoDB allows a NUL in a text, not in a name
+        return _text_problem(value.replace("\0", ""))  # MongoDB rejects a NUL only in a name
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return "is beyond 64 bits"
     return None
 
 
-def _unstorable(text: str) -> str | None:
-    if "\0" in text:
-        return "has a NUL character"
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "has half of a surrogate pair"
-    return None
-
-
-def _refuse_constant(name: str) -> None:
+def _reject_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _decimals(price: Decimal) -> int:
-    exponent = price.as_tuple().exponent
-    return -exponent if isinstance(exponent, int) else 0
-
-
 def _shown(value: object) -> str:
-    """Return a value as the file has it, cut short and fit for a terminal."""
+    """Return a value as the file has it, shortened and safe for a terminal."""
     text = _printable(json.dumps(value))
     return text if len(text) <= 40 else f"{text[:37]}…"
 
 
 def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "�" for c in text)
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -1,8 +1,8 @@
-"""The categories of the shop's products, each with specifications of its own kind.
+"""The categories of products: their departments, price ranges and specifications.
 
-One table says what a category is called, what it costs, and which specifications it has: the
-generator draws from it, the validator of ``productmetas`` is made from it, and the migration reads
-from it which text became which number.
+Three parts of the shop use this table: the generator draws products from it, the validator of
+``productmetas`` is built from it, and the migration to schema version 2 reads from it which strings
+become numbers.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 
 Rule = dict[str, Any]
 
-#: Category of a product of which nobody knows one.
+#: The category of a product without one.
 UNCATEGORISED = "uncategorised"
 
-#: BSON's types of whole numbers: a driver sends the smaller where it suffices.
+#: The BSON types of an integer: a driver sends an int if the number fits, otherwise a long.
 WHOLE = ["int", "long"]
 
 _TEXT: Rule = {"bsonType": "string", "minLength": 1}
@@ -31,10 +31,10 @@ def _object(**properties: Rule) -> Rule:
 
 @dataclass(frozen=True)
 class Specification:
-    """One specification of a category, as schema version 2 has it.
+    """A specification of a category, in schema version 2.
 
-    ``rule`` is its part of the ``$jsonSchema``. Where version 1 kept a text with a unit in it,
-    ``was`` is the name that it had there, and ``unit`` the unit that is now in its name.
+    ``rule`` is its part of the ``$jsonSchema``. If version 1 stores it as a string with a unit,
+    ``was`` is its name in version 1 and ``unit`` is that unit, now part of ``name``.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Specification:
 
 @dataclass(frozen=True)
 class Category:
-    """One category: its department, its noun, its lowest and highest price, its specifications."""
+    """A category: its department, noun, lowest and highest price, and specifications."""
 
     department: str
     noun: str
@@ -133,7 +133,7 @@ CATEGORIES: dict[str, Category] = {
     ),
 }
 
-#: What version 1 kept as a text with a unit: its name there, and what it is now.
+#: Specifications that version 1 stores as strings with a unit, by their name in version 1.
 MEASURED: dict[str, Specification] = {
     specification.was: specification
     for category in CATEGORIES.values()
@@ -143,10 +143,10 @@ MEASURED: dict[str, Specification] = {
 
 
 def department(category: str) -> str:
-    """Return the department of a category; ``"other"`` for one that is not in the table."""
+    """Return the department of a category, ``"other"`` if the category is unknown."""
     return CATEGORIES[category].department if category in CATEGORIES else "other"
 
 
 def category_among(tags: Iterable[str]) -> str:
-    """Return the first tag that is a category, ``UNCATEGORISED`` where none is."""
+    """Return the first tag that is a category, ``UNCATEGORISED`` if none is."""
     return next((tag for tag in tags if tag in CATEGORIES), UNCATEGORISED)

@@ -1,7 +1,6 @@
-"""The generated catalogue: the same products, orders and stock on every machine.
+"""Generate products and orders: the same on every machine.
 
-Product ``n`` is the same whatever the size of the catalogue, since each is drawn from a seed of
-its own.
+Each product is drawn from its own seed, so product ``n`` does not depend on the catalogue's size.
 """
 
 from __future__ import annotations
@@ -13,8 +12,7 @@ from typing import Any
 
 from helpers.catalog.categories import CATEGORIES
 from helpers.catalog.model import Metadata, Order, Product
-from helpers.catalog.random_draws import Draws
-from helpers.catalog.zipf import zipf_ranks
+from helpers.catalog.random_draws import Draws, zipf_ranks
 
 #: Year of the generated orders.
 YEAR = 2025
@@ -91,7 +89,7 @@ def _game(draw: Draws) -> Metadata:
     }
 
 
-# How the specifications of each category are drawn, in the words of schema version 1.
+# Draws the specifications of a product of each category, in the format of schema version 1.
 _SPECIFY: dict[str, Callable[[Draws], dict[str, Any]]] = {
     "laptop": _laptop,
     "phone": _phone,
@@ -104,7 +102,7 @@ _SPECIFY: dict[str, Callable[[Draws], dict[str, Any]]] = {
 }
 _MORE_TAGS = ("bestseller", "new", "gift", "refurbished", "eco", "limited", "imported", "sale")
 
-#: The original system's three products, to the letter.
+#: The three products of the original system, unchanged.
 ORIGINALS = (
     Product(
         1,
@@ -146,9 +144,9 @@ ORIGINALS = (
 
 
 def products(count: int, *, seed: int = 1) -> Iterator[Product]:
-    """Yield products 1 to ``count``; the first three are the original's.
+    """Yield products 1 to ``count``; the first three are ``ORIGINALS``.
 
-    Another ``seed`` gives another catalogue, but for those three.
+    Another ``seed`` changes all other products.
     """
     yield from ORIGINALS[:count]
     for number in range(len(ORIGINALS) + 1, count + 1):
@@ -158,9 +156,10 @@ def products(count: int, *, seed: int = 1) -> Iterator[Product]:
 def orders(
     count: int, *, product_count: int, customer_count: int, seed: int = 1
 ) -> Iterator[Order]:
-    """Yield orders 1 to ``count``, in order of time, spread evenly over ``YEAR``.
+    """Yield orders 1 to ``count``, sorted by time, evenly distributed over ``YEAR``.
 
-    Products are chosen by Zipf's law, product 1 being the most popular; so are customers.
+    Products and customers are chosen by Zipf's law: product 1 is the most popular, customer 1
+    orders the most.
     """
     draw = Draws(seed, "orders")
     choose_product = zipf_ranks(product_count)
@@ -182,7 +181,7 @@ def _product(number: int, seed: int) -> Product:
     category = draw.choice(tuple(_SPECIFY))
     kind = CATEGORIES[category]
     adjective, series = draw.choice(_ADJECTIVES), draw.choice(_SERIES)
-    # Prices crowd at the low end of their range, as they do in a shop.
+    # Low prices are more frequent than high ones, as in a real shop.
     span = kind.highest - kind.lowest
     price = Decimal(kind.lowest) + Decimal(int(span * 100 * draw.fraction() ** 2)) / 100
     tags = [kind.department, category]

@@ -1,4 +1,4 @@
-"""A product as it is before it is split over the stores, and as the API shows it."""
+"""Products and orders as the program uses them, and a product as the API returns it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Metadata = dict[str, Any]
 
 @dataclass(frozen=True)
 class Product:
-    """One product, whole.
+    """A product with its parts from all three stores.
 
-    ``name``, ``price`` and ``category`` live in PostgreSQL, ``metadata`` (``description``,
-    ``tags``, ``specifications`` and whatever else) in MongoDB, ``stock`` in Redis. ``None`` means
-    that the product has no metadata, or that its stock is not known.
+    ``name``, ``price`` and ``category`` are in PostgreSQL, ``metadata`` (``description``, ``tags``,
+    ``specifications`` and any other field) in MongoDB, ``stock`` in Redis. ``None`` means that the
+    product has no metadata, or that its stock is unknown.
     """
 
     id: int
@@ -29,7 +29,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Order:
-    """One order: ``quantity`` units of one product, at ``order_date`` (ISO 8601, UTC)."""
+    """An order of ``quantity`` units of one product, at ``order_date`` (ISO 8601, UTC)."""
 
     id: int
     product_id: int
@@ -39,10 +39,10 @@ class Order:
 
 
 class ProductJSON(TypedDict):
-    """One product as ``GET /api/products`` shows it: the original system's JSON.
+    """A product as ``GET /api/products`` returns it, in the format of the original system.
 
-    ``price`` and ``stock`` are strings, as the original had them; ``metadata`` and ``stock`` are
-    ``None`` where a store has nothing (the original answered ``"0"`` for a missing stock).
+    ``price`` and ``stock`` are strings. ``metadata`` and ``stock`` are ``None`` if a store has no
+    value (the original returned ``"0"`` for a missing stock).
     """
 
     id: int
@@ -53,15 +53,15 @@ class ProductJSON(TypedDict):
 
 
 def stock_key(product_id: int | str) -> str:
-    """Return the Redis key of a product's stock, as the original named it (``"*"``: of all)."""
+    """Return the Redis key of a product's stock count (``"*"``: the pattern of all keys)."""
     return f"stock:{product_id}"
 
 
 def stock_keys(product_ids: Iterable[int]) -> list[str]:
-    """Return the Redis keys of the stock of several products."""
+    """Return the Redis keys of the stock counts of several products."""
     return [f"stock:{product_id}" for product_id in product_ids]
 
 
 def price_text(price: Decimal) -> str:
-    """Return a price as the API shows it: digits, never an exponent."""
+    """Return a price as the API returns it, without an exponent."""
     return format(price, "f")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from helpers.errors import CourseError
-from helpers.orders.order_worker import AT_WORK, OrderWorker
+from helpers.orders.order_worker import RELAY_READY, OrderWorker
 from helpers.orders.outbox import relay
 from helpers.settings import Addresses
 from helpers.shop.schema import create_shop
@@ -41,7 +41,7 @@ def run_relay(addresses: Addresses, *, every: float = 1.0) -> None:
         keeper.start()
         _look_after(keeper, stop)
         keeper.stop(wait_seconds=_STOP_SECONDS)
-    _say_carried(keeper.carried)
+    _say_carried(keeper.relayed)
 
 
 def relay_once(addresses: Addresses) -> None:
@@ -65,7 +65,7 @@ def _look_after(keeper: OrderWorker, stop: threading.Event) -> None:
         if keeper.state == "ended":
             raise CourseError(keeper.error or "The keeper has ended.")
         if keeper.passes and not at_work:
-            print(AT_WORK, flush=True)
+            print(RELAY_READY, flush=True)
             at_work = True
         error = keeper.error
         if error is not None and error != said:

@@ -29,7 +29,7 @@ from helpers.stores.stores import Stores
 Way = Literal["saga", "postgres first", "mongo first"]
 
 #: The steps that a relay carries out.
-RELAYED = ("carry", "delete")
+RELAYED = ("relay", "acknowledge")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from helpers.errors import ServerError
-from helpers.orders.order_worker import AT_WORK
+from helpers.orders.order_worker import RELAY_READY
 from helpers.settings import PROJECT
 from helpers.stores import Stores
 from helpers.stores.environment import environment_of
@@ -80,7 +80,7 @@ def relaying(
     """
     arguments = ["relay", "--every", str(every)]
     with _running(stores, arguments, environ or {}) as (process, log):
-        _said(process, log, AT_WORK, "The relay")
+        _said(process, log, RELAY_READY, "The relay")
         yield Relaying(log, process.pid)
 
 

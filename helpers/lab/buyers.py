@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from helpers.catalog.zipf import zipf_ranks
+from helpers.catalog.random_draws import zipf_ranks
 
 #: How an attempt ends once the units are reserved; who abandons them lets the deadline pass.
 Ending = Literal["confirm", "release", "abandon"]

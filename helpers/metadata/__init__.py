@@ -1,4 +1,4 @@
-"""Product metadata in MongoDB: schema, versions, filters, facets, reviews and query plans."""
+"""Product metadata in MongoDB: validation, schema versions, filters, facets, reviews, plans."""
 
 from helpers.metadata.collection_schema import prepare_metadata, validator
 from helpers.metadata.facets import facets

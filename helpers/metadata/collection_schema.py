@@ -1,9 +1,9 @@
 """The collection ``productmetas``: its validator and its indexes.
 
-A document of schema version 1 is what the original stored, and what a catalogue file holds: texts
-such as ``"16GB"``, any further keys. One of version 2 says its version and its category, and its
-specifications are what this category has: numbers are numbers. The validator takes both, so that a
-collection can be migrated while it is in use.
+A document of schema version 1 has the format of the original system and of a catalogue file:
+strings such as ``"16GB"``, and any other fields. A document of version 2 has its version, its
+category and that category's specifications, with numbers instead of strings. The validator accepts
+both versions, so the collection can be migrated while it is in use.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from helpers.stores import Document
 
 COLLECTION = "productmetas"
 
-#: The schema version that is written today; documents that say none are of version 1.
+#: The current schema version; documents without a version are of version 1.
 CURRENT = 2
 
-#: How many reviews a product's document holds; the others are in a collection of their own.
+#: How many reviews a product's document embeds; all reviews are in the collection ``reviews``.
 RECENT_REVIEWS = 3
 
 _MOST_TAGS = 30
-_EXISTS = 48  # MongoDB's code of a collection that is there already
+_EXISTS = 48  # MongoDB's error code NamespaceExists
 
-#: What the shop asks: the document of a product, and a page of those that have a tag. Each index
-#: has to be kept up to date by every write, so there is none that no question needs.
+#: One index for each query of the shop: the document of a product, and a page of documents with a
+#: tag. Every write updates every index, so there are no others.
 INDEXES = (
     IndexModel([("product_id", ASCENDING)], unique=True),
     IndexModel([("tags", ASCENDING), ("product_id", ASCENDING)]),
 )
 
-# What an unknown specification may be. Not null: a value that is not known is left out.
+# The types of a specification that the category does not define. A missing value is not null.
 _ANY_VALUE: Rule = {"bsonType": ["string", "number", "bool", "array", "object"]}
 
 _REVIEW: Rule = {
@@ -77,18 +77,18 @@ def validator() -> Rule:
 
 
 def prepare_metadata(database: Database[Document]) -> None:
-    """Create ``productmetas`` with its validator and its indexes, where they are not there.
+    """Create ``productmetas``, its validator and its indexes, if they do not exist.
 
-    Documents that are there already stay as they are, and are validated when they change.
+    Existing documents stay as they are, and are validated when they are updated.
 
-    Raises ``pymongo.errors.OperationFailure`` where two documents have the same ``product_id``.
+    Raises ``pymongo.errors.OperationFailure`` if two documents have the same ``product_id``.
     """
     rule = validator()
     if COLLECTION not in database.list_collection_names():
         try:
             database.create_collection(COLLECTION, validator=rule)
         except CollectionInvalid:
-            pass  # somebody else was faster
+            pass  # another process has created it
         except OperationFailure as error:
             if error.code != _EXISTS:
                 raise
@@ -128,8 +128,8 @@ def _of_category(name: str, category: Category) -> Rule:
         "properties": {
             "category": {"enum": [name]},
             "specifications": {
-                "required": [one.name for one in category.specifications if one.required],
-                "properties": {one.name: one.rule for one in category.specifications},
+                "required": [spec.name for spec in category.specifications if spec.required],
+                "properties": {spec.name: spec.rule for spec in category.specifications},
                 "additionalProperties": _ANY_VALUE,
             },
         }

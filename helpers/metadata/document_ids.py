@@ -1,4 +1,4 @@
-"""Whose a document is: MongoDB takes anything for a ``product_id``, and not all of it is one."""
+"""Read the ``product_id`` of documents: MongoDB may store values of any type there."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _NUMBERS = {int, Int64, float}
 
 
 def product_id_of(document: Document) -> int | float | None:
-    """Return the number of the product that a document belongs to; ``None`` where it says none.
+    """Return a document's ``product_id`` if it is a number, otherwise ``None``.
 
-    What is no number is no product's: True would be taken for product 1, and a list has no hash.
+    Other types are excluded because ``True`` equals 1, and because a list is not hashable.
     """
     found = document.get("product_id")
     return found if type(found) in _NUMBERS else None
 
 
 def product_ids_of(documents: Iterable[Document]) -> list[int]:
-    """Return the products that documents belong to, each once and in order of id."""
+    """Return the integers among the documents' product ids, each once and sorted."""
     numbers = map(product_id_of, documents)
-    return sorted({int(one) for one in numbers if one is not None and one == int(one)})
+    return sorted({int(n) for n in numbers if n is not None and n == int(n)})

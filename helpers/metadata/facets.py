@@ -1,4 +1,4 @@
-"""Facets: how many products a shop's sidebar may promise for each category, tag and value."""
+"""Facets: the number of products for each category, tag and specification value in a sidebar."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Facets = dict[str, list[tuple[Any, int]]]
 def facet_pipeline(
     condition: Document | None = None, *, specifications: Sequence[str] = (), most: int = 30
 ) -> list[Document]:
-    """Return the pipeline: one ``$match``, then one ``$facet`` that counts everything at once.
+    """Return an aggregation pipeline: ``$match``, then one ``$facet`` with all counts.
 
-    ``specifications`` are those to count the values of. Each list has the ``most`` frequent
-    values; values that are equally frequent come in their own order.
+    ``specifications`` are the names whose values are counted. Each list has the ``most`` frequent
+    values, the most frequent first; ties are sorted by value.
     """
     count_first: list[Document] = [{"$sort": {"count": -1, "_id": 1}}, {"$limit": most}]
     facets: Document = {
@@ -27,7 +27,7 @@ def facet_pipeline(
     }
     for name in specifications:
         path = f"specifications.{name}"
-        # A name of a facet may hold no dot.
+        # The name of a facet must not contain a dot.
         facets[name.replace(".", "_")] = [
             {"$match": {path: {"$exists": True}}},
             {"$unwind": f"${path}"},
@@ -44,15 +44,16 @@ def facets(
     specifications: Sequence[str] = (),
     most: int = 30,
 ) -> Facets:
-    """Count categories, tags and values of specifications in one round trip.
+    """Return counts of categories, tags and specification values, in one round trip.
 
-    ``condition`` is that of the page beside which they are shown; see ``facet_pipeline``.
+    ``condition`` filters the documents, as for the page of products; for the other arguments see
+    ``facet_pipeline``.
     """
     pipeline = facet_pipeline(condition, specifications=specifications, most=most)
-    (answer,) = collection.aggregate(pipeline)
+    (result,) = collection.aggregate(pipeline)
     return {
         name: [(group["_id"], group["count"]) for group in groups if group["_id"] is not None]
-        for name, groups in answer.items()
+        for name, groups in result.items()
     }
 
 

@@ -1,8 +1,8 @@
-"""Filters from outside, by tags and specifications, made into a condition for MongoDB.
+"""Build MongoDB filters from untrusted input, without query injection.
 
-What comes from outside is a value or it is refused. A JSON body can hold ``{"$gt": ""}`` where a
-text was expected, and a query that takes it over as it is asks another question than the one
-written in the program: so nothing but plain values, and names of a known form, get in.
+A JSON body may contain ``{"$gt": ""}`` instead of a string. A program that passes it on runs a
+different query than the one it was written for. So only plain values and names of a known format
+are accepted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _WAY_OUT = "Give a text, a number, or true or false"
 
 @dataclass(frozen=True)
 class Between:
-    """A range of numbers, both ends included; an end that is ``None`` is open."""
+    """A range of numbers, both ends included; ``None`` means no limit."""
 
     low: float | None = None
     high: float | None = None
@@ -40,19 +40,18 @@ def metadata_filter(
     specifications: object = None,
     after: object = None,
 ) -> Document:
-    """Return the condition for documents with all of these; whatever is left out is not asked for.
+    """Return the filter for documents that match all given arguments.
 
-    ``specifications`` maps names (``"ram_gb"``, ``"bulb.socket"``) to a value or to a ``Between``;
-    ``after`` is the last ``product_id`` of the page before. The arguments may be anything that
-    came from outside.
+    ``specifications`` maps names (``"ram_gb"``, ``"bulb.socket"``) to a value or a ``Between``;
+    ``after`` is the last ``product_id`` of the previous page. The arguments may be untrusted.
 
-    Raises ``MetadataError`` for everything that is not a plain value.
+    Raises ``MetadataError`` for anything that is not a plain value.
     """
     condition: Document = {}
     if category is not None:
         condition["category"] = _text("category", category)
-    if wanted := _tags(tags):
-        condition["tags"] = wanted[0] if len(wanted) == 1 else {"$all": wanted}
+    if texts := _tags(tags):
+        condition["tags"] = texts[0] if len(texts) == 1 else {"$all": texts}
     for name, value in _specifications(specifications):
         condition[f"specifications.{name}"] = value
     if after is not None:
@@ -63,7 +62,7 @@ def metadata_filter(
 def find_page(
     collection: Collection[Document], condition: Document, *, size: int = 24
 ) -> list[Document]:
-    """Return the first ``size`` documents that meet ``condition``, in order of ``product_id``."""
+    """Return the first ``size`` documents that match ``condition``, sorted by ``product_id``."""
     cursor = collection.find(condition, {"_id": 0}).sort("product_id", ASCENDING)
     return list(cursor.limit(size))
 
@@ -110,7 +109,7 @@ def _condition(field: str, value: object) -> object:
 
 
 def _text(field: str, value: object) -> str:
-    # Of the type itself: a subclass might be encoded as something else.
+    # Not a subclass: that might be encoded as a different BSON type.
     if type(value) is not str:
         raise MetadataError(field, f"is a {type(value).__name__}, and not a plain value", _WAY_OUT)
     if not value or len(value) > _LONGEST:

@@ -1,8 +1,8 @@
-"""What a query costs MongoDB: by which stage, through which index, and how much it examined.
+"""The cost of a MongoDB query: its stage, its index, and how many documents it examined.
 
-Read from ``explain`` with ``executionStats``. Only what MongoDB and the course's own document
-server report alike: the outer stages (FETCH, SORT, PROJECTION_…) are named differently from
-version to version, and the course's own server does not count a limit, so none is passed on.
+Read from ``explain`` with ``executionStats``, and only what MongoDB and the embedded server report
+in the same way: names of outer stages (FETCH, SORT, PROJECTION_…) differ between versions, and the
+embedded server ignores a limit here, so none is passed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pymongo.collection import Collection
 
 from helpers.stores.connect import Document
 
-# MongoDB's names for a look-up through an index: 8.0 has a short way for a single key.
+# MongoDB's names of index lookups; 8.0 has EXPRESS stages for a single key.
 _INDEXED = {
     "IXSCAN": "",
     "EXPRESS_IXSCAN": "",
@@ -29,10 +29,10 @@ _SCANS = {*_INDEXED, "COLLSCAN", "EOF"}
 
 @dataclass(frozen=True)
 class DocumentPlan:
-    """How MongoDB answers a query.
+    """How MongoDB runs a query.
 
-    ``stage`` is COLLSCAN (every document is read) or IXSCAN (an index leads to them; ``index`` is
-    its name); the figures are what was examined, and what of it was returned.
+    ``stage`` is COLLSCAN (it reads every document) or IXSCAN (it uses the index ``index``). The
+    numbers are index keys and documents examined, and documents returned.
     """
 
     stage: str
@@ -43,11 +43,11 @@ class DocumentPlan:
 
     @property
     def examined_per_returned(self) -> float:
-        """Documents examined for each one returned (for one, where none was)."""
+        """Documents examined per document returned (per 1 if none was returned)."""
         return self.documents_examined / max(self.returned, 1)
 
     def row(self) -> dict[str, object]:
-        """Return the plan as a row of a small table."""
+        """Return the plan as a row of a table."""
         return {
             "stage": self.stage,
             "index": self.index or "",
@@ -58,9 +58,9 @@ class DocumentPlan:
 
 
 def explain_find(collection: Collection[Document], condition: Document) -> DocumentPlan:
-    """Run ``collection.find(condition)`` under ``explain``, and return what it examined.
+    """Run ``collection.find(condition)`` with ``explain``, and return its plan.
 
-    Raises ``pymongo.errors.OperationFailure`` when the condition is wrong.
+    Raises ``pymongo.errors.OperationFailure`` if the condition is invalid.
     """
     output = collection.database.command(
         "explain", {"find": collection.name, "filter": condition}, verbosity="executionStats"
@@ -69,7 +69,7 @@ def explain_find(collection: Collection[Document], condition: Document) -> Docum
 
 
 def read_explain(output: Mapping[str, Any]) -> DocumentPlan:
-    """Read the output of ``explain`` for a ``find``, as MongoDB sends it."""
+    """Return the plan in the output of ``explain`` for a ``find``."""
     winning = output["queryPlanner"]["winningPlan"]
     scans = [node for node in _walk(winning) if node["stage"] in _SCANS]
     indexed = [node for node in scans if node["stage"] in _INDEXED]
@@ -88,11 +88,11 @@ def read_explain(output: Mapping[str, Any]) -> DocumentPlan:
 def _walk(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     if "stage" in node:
         yield node
-    # The plan of the slot-based engine holds the classic one; that of a sharded collection, one
-    # for each shard; a union, several inputs.
+    # A plan of the slot-based engine contains a classic plan, a plan of a sharded collection one
+    # for each shard, and a union several inputs.
     inner = [node.get(name) for name in ("queryPlan", "inputStage", "outerStage", "innerStage")]
     inner += node.get("inputStages", [])
     inner += [shard.get("winningPlan") for shard in node.get("shards", [])]
-    for one in inner:
-        if one:
-            yield from _walk(one)
+    for child in inner:
+        if child:
+            yield from _walk(child)

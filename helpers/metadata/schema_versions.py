@@ -1,12 +1,12 @@
-"""Schema version 1 to 2 of a product's metadata: on read, or all of them in bulk.
+"""Migrate product metadata from schema version 1 to 2: on read, or all documents in bulk.
 
-Version 1 keeps measures as texts with their unit (``"ram": "16GB"``). Version 2 keeps the number
-under a name that says the unit (``"ram_gb": 16``), and the document says its category and its
-version. All else stays as it is.
+Version 1 has measures as strings with a unit (``"ram": "16GB"``). Version 2 has a number under a
+name with the unit (``"ram_gb": 16``), and fields for the document's category and version. All other
+fields stay as they are.
 
-A migration of one document is one atomic update that names what it found: where somebody changed
-the document meanwhile, it does nothing, and the next read or run sees the new state. So it can be
-cut short anywhere, repeated, and run by several at once.
+The migration of a document is one atomic update whose filter has the values that were read. If the
+document was changed meanwhile, the update does nothing, and the next read or run sees the new
+values. So a migration may be interrupted, repeated, and run by several processes at once.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ from pymongo.errors import BulkWriteError
 from helpers.catalog.categories import MEASURED, category_among
 from helpers.errors import MetadataError
 from helpers.metadata.collection_schema import CURRENT
-from helpers.metadata.validation_errors import REFUSED, read_refusal
+from helpers.metadata.validation_errors import VALIDATION_FAILED, read_write_error
 from helpers.stores import Document
 
-#: The condition that a document is of version 1: it says so, or says nothing (null matches both a
-#: missing field and a null).
+#: The filter for documents of version 1. Null matches a missing field as well as a null.
 VERSION_1: Document = {"schema_version": {"$in": [None, 1]}}
 
 _MEASURE = re.compile(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*([A-Za-z]+)\s*", re.ASCII)
@@ -39,7 +38,7 @@ _WAY_OUT = "Correct the document, then migrate again"
 
 @dataclass(frozen=True)
 class Change:
-    """What turns one document into one of version 2: the condition, and the update's operators."""
+    """The migration of one document: the filter, and the fields to set and to unset."""
 
     condition: Document
     set: Document
@@ -65,7 +64,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Unmigrated:
-    """A document that stays at version 1, and why."""
+    """A document that cannot be migrated, and the reason."""
 
     product_id: Any
     reason: str
@@ -73,16 +72,16 @@ class Unmigrated:
 
 @dataclass
 class Migration:
-    """What a run did: how many documents it migrated, and which it could not."""
+    """How many documents a run has migrated, and which it could not."""
 
     migrated: int = 0
     unmigrated: list[Unmigrated] = field(default_factory=list)
 
 
 def plan_change(document: Document) -> Change | None:
-    """Return what turns ``document`` into one of version 2; ``None`` where it is one already.
+    """Return the change from version 1 to 2, or ``None`` if ``document`` is of version 2.
 
-    Raises ``MetadataError`` where a measure cannot be read, or the version is not known.
+    Raises ``MetadataError`` if a measure cannot be read or the version is unknown.
     """
     version = document.get("schema_version")
     if version == CURRENT:
@@ -90,7 +89,7 @@ def plan_change(document: Document) -> Change | None:
     if version not in (None, 1):
         raise MetadataError(
             "schema_version",
-            f"is {version!r}, which is not known here",
+            f"is {version!r}, which is unknown",
             "Update the course, or the document's version",
         )
     condition: Document = {"_id": document["_id"]} if "_id" in document else {}
@@ -102,7 +101,7 @@ def plan_change(document: Document) -> Change | None:
         new = MEASURED[was].name
         if new in specifications:
             raise MetadataError(
-                f"specifications.{was}", f"stands beside specifications.{new}", _WAY_OUT
+                f"specifications.{was}", f"exists as well as specifications.{new}", _WAY_OUT
             )
         measures[f"specifications.{new}"] = _number(was, specifications[was])
         unset.append(f"specifications.{was}")
@@ -123,7 +122,7 @@ def plan_change(document: Document) -> Change | None:
 
 
 def upgraded(document: Document) -> Document:
-    """Return ``document`` as version 2 has it; itself where it is of version 2.
+    """Return ``document`` in version 2, unchanged if it is of version 2 already.
 
     Raises ``MetadataError`` as ``plan_change`` does.
     """
@@ -134,12 +133,12 @@ def upgraded(document: Document) -> Document:
 def read_current(
     collection: Collection[Document], product_id: int, *, write_back: bool = True
 ) -> Document | None:
-    """Read a product's document, migrating it if it is of version 1; ``None`` where there is none.
+    """Return a product's document in version 2, or ``None`` if it has none.
 
-    With ``write_back`` it is migrated in the collection too, and the next reader finds it so.
+    With ``write_back``, a document of version 1 is also migrated in the collection.
 
-    Raises ``MetadataError`` as ``plan_change`` does, and ``pymongo.errors.WriteError`` where the
-    validator refuses what it would become.
+    Raises ``MetadataError`` as ``plan_change`` does, and ``pymongo.errors.WriteError`` if the
+    migrated document fails validation.
     """
     document = collection.find_one({"product_id": product_id})
     if document is None:
@@ -148,7 +147,7 @@ def read_current(
     if change is None:
         return document
     if write_back and not collection.update_one(change.condition, change.update()).matched_count:
-        # Somebody changed it since we read it: theirs is the newer state.
+        # The document was changed after we read it: read it again.
         return read_current(collection, product_id, write_back=False)
     return change.apply(document)
 
@@ -162,10 +161,9 @@ def migrate(
     """Migrate every document of version 1, in bulk writes of ``batch`` documents.
 
     Documents that cannot be migrated stay as they are, and are in ``unmigrated`` with the reason.
-    ``progress`` is told after each bulk write how many documents were migrated so far.
+    ``progress`` is called after each bulk write with the number of documents migrated so far.
 
-    Raises ``pymongo.errors.PyMongoError`` when the server fails meanwhile; running it again
-    migrates the rest.
+    Raises ``pymongo.errors.PyMongoError`` if the server fails; run it again to migrate the rest.
     """
     result = Migration()
     documents = collection.find(VERSION_1, _READ, batch_size=batch)
@@ -199,12 +197,12 @@ def _write(
         result.migrated += collection.bulk_write(updates, ordered=False).modified_count
     except BulkWriteError as error:
         result.migrated += error.details["nModified"]
-        for one in error.details["writeErrors"]:
-            if one["code"] != REFUSED:
+        for write_error in error.details["writeErrors"]:
+            if write_error["code"] != VALIDATION_FAILED:
                 raise
-            reason = "; ".join(str(rule) for rule in read_refusal(one))
-            product_id = planned[one["index"]][0].get("product_id")
-            result.unmigrated.append(Unmigrated(product_id, reason or one["errmsg"]))
+            reason = "; ".join(str(rule) for rule in read_write_error(write_error))
+            product_id = planned[write_error["index"]][0].get("product_id")
+            result.unmigrated.append(Unmigrated(product_id, reason or write_error["errmsg"]))
 
 
 def _specifications(document: Document) -> Document:

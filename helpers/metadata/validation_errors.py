@@ -1,9 +1,8 @@
-"""Reading why a validator refused a document.
+"""Read from a MongoDB error why a document failed validation.
 
-MongoDB explains a refusal (error 121) by a tree with the shape of the schema: every rule that the
-document broke, inside the rules around it. Where one of several schemas had to fit (``anyOf``), it
-lists what is wrong with each of them, most of which were never meant: the reader keeps those that
-the document's own schema version and category point to.
+MongoDB's error 121 (DocumentValidationFailure) has a tree in the shape of the schema, with every
+rule that the document broke. If one of several schemas must match (``anyOf``), it lists the broken
+rules of each of them. This module keeps the rules of the document's schema version and category.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from typing import Any
 
 from pymongo.errors import OperationFailure
 
-#: MongoDB's code of a document that failed validation.
-REFUSED = 121
+#: MongoDB's error code DocumentValidationFailure.
+VALIDATION_FAILED = 121
 
 _DISCRIMINATORS = ("schema_version", "category")
 _CHOICES = ("anyOf", "oneOf")
@@ -23,7 +22,7 @@ _CHOICES = ("anyOf", "oneOf")
 
 @dataclass(frozen=True)
 class BrokenRule:
-    """One rule that a document broke: the field, the schema's keyword, and what was found there."""
+    """A rule that a document broke: the field, the keyword of the schema, and the value found."""
 
     field: str
     rule: str
@@ -43,19 +42,19 @@ class BrokenRule:
 
 
 def broken_rules(error: OperationFailure) -> list[BrokenRule]:
-    """Return the rules that the refused document broke; none where the error is another one.
+    """Return the rules that a document broke, an empty list if the error is another one.
 
-    Of a ``BulkWriteError``, those of the first document that was refused.
+    From a ``BulkWriteError``, returns the rules that the first invalid document broke.
     """
     details: Any = error.details or {}
-    for one in (details, *details.get("writeErrors", [])):
-        if one.get("code") == REFUSED:
-            return read_refusal(one)
+    for write_error in (details, *details.get("writeErrors", [])):
+        if write_error.get("code") == VALIDATION_FAILED:
+            return read_write_error(write_error)
     return []
 
 
-def read_refusal(write_error: Mapping[str, Any]) -> list[BrokenRule]:
-    """Return the rules broken, from one write error as the server sent it."""
+def read_write_error(write_error: Mapping[str, Any]) -> list[BrokenRule]:
+    """Return the broken rules in one write error of a server's response."""
     tree = write_error.get("errInfo", {}).get("details", {})
     return _distinct(_walk(tree, "")) if tree else []
 
@@ -63,7 +62,7 @@ def read_refusal(write_error: Mapping[str, Any]) -> list[BrokenRule]:
 def _walk(node: Mapping[str, Any], path: str) -> Iterator[BrokenRule]:
     name = node.get("operatorName", "")
     if name in _CHOICES and "schemasNotSatisfied" in node:
-        yield from _meant(node["schemasNotSatisfied"], path)
+        yield from _relevant(node["schemasNotSatisfied"], path)
     elif name == "required":
         for missing in node.get("missingProperties", []):
             yield BrokenRule(_join(path, missing), "required")
@@ -79,12 +78,12 @@ def _walk(node: Mapping[str, Any], path: str) -> Iterator[BrokenRule]:
 
 
 def _inner(node: Mapping[str, Any], path: str) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """Yield the explanations inside one, each with the path that it is about."""
+    """Yield the children of a node, each with the path of its field."""
     for rule in node.get("schemaRulesNotSatisfied", []):
         yield rule, path
-    for one in node.get("propertiesNotSatisfied", []):
-        for part in one["details"]:
-            yield part, _join(path, one["propertyName"])
+    for field in node.get("propertiesNotSatisfied", []):
+        for part in field["details"]:
+            yield part, _join(path, field["propertyName"])
     for schema in node.get("schemasNotSatisfied", []):  # of allOf
         for part in schema["details"]:
             yield part, path
@@ -93,8 +92,8 @@ def _inner(node: Mapping[str, Any], path: str) -> Iterator[tuple[Mapping[str, An
         yield part, path if inside is None else _join(path, inside)
 
 
-def _meant(schemas: Iterable[Mapping[str, Any]], path: str) -> list[BrokenRule]:
-    """Return what is wrong with the schemas that the document's discriminators point to."""
+def _relevant(schemas: Iterable[Mapping[str, Any]], path: str) -> list[BrokenRule]:
+    """Return the broken rules of the schemas that the document's discriminators select."""
     options = [
         _distinct(rule for part in schema["details"] for rule in _walk(part, path))
         for schema in schemas

@@ -1,7 +1,6 @@
-"""The keeper of the orders: it carries the outbox, and finishes or undoes what a crash left.
+"""The background worker of the orders: relays the outbox, and recovers orders after a crash.
 
-Any number may be at work at once, beside any number of clients: whatever it does, done again,
-changes nothing.
+Any number of workers may run at once, next to any number of clients: all their work is idempotent.
 """
 
 from __future__ import annotations
@@ -17,20 +16,21 @@ from helpers.stores import Stores
 from helpers.stores.background_worker import BackgroundWorker, Pass
 
 #: What ``python -m helpers relay`` prints when it is ready.
-AT_WORK = "The relay is at work."
+RELAY_READY = "The relay is running."
 
-_MOST = 500
+_MOST_ROWS = 500
 
 
 class OrderWorker(BackgroundWorker):
-    """Keeps the orders every ``pause_seconds``, from ``start()`` to ``stop()``.
+    """Makes a pass every ``pause_seconds``, from ``start()`` to ``stop()``.
 
-    Each pass gives back the units of reservations past their deadline, lets the ledger decide
-    confirmations that began ``in_doubt_seconds`` ago and have not ended, and carries all rows of
-    the outbox. The first, and one every ``reconcile_seconds``, also compares all of the stock with
-    the ledger; with ``None`` that is left to others.
+    Each pass expires overdue reservations, lets the ledger decide confirmations that started
+    ``in_doubt_seconds`` ago and are not finished, and relays all rows of the outbox. The first
+    pass, and one every ``reconcile_seconds``, also reconciles the whole stock; ``None`` turns that
+    off.
 
-    ``connect`` makes the connections, which it closes; ``hook`` is told of each step of the relay.
+    ``connect`` opens the connections, which the worker closes. ``hook`` is called around each step
+    of the relay.
     """
 
     def __init__(
@@ -42,31 +42,32 @@ class OrderWorker(BackgroundWorker):
         in_doubt_seconds: float = 30.0,
         hook: StepHook | None = None,
     ) -> None:
-        super().__init__("order-keeper", connect, pause_seconds=pause_seconds)
+        super().__init__("order-worker", connect, pause_seconds=pause_seconds)
         self._reconcile_seconds = reconcile_seconds
         self._in_doubt_seconds = in_doubt_seconds
         self._hook = hook
-        self._carried = 0
-        self._next = 0.0
+        self._relayed = 0
+        self._next_reconciliation = 0.0
 
     @property
-    def carried(self) -> int:
-        """How many rows of the outbox it has carried; one that was carried twice counts twice."""
-        return self._carried
+    def relayed(self) -> int:
+        """How many rows it has relayed; a row that was relayed twice counts twice."""
+        return self._relayed
 
     @contextlib.contextmanager
     def _working(self, stores: Stores) -> Iterator[Pass]:
         stock = Stock.of(stores)
 
-        def keep() -> bool:
+        def run_pass() -> bool:
             recover(stock, in_doubt_seconds=self._in_doubt_seconds)
-            while rows := relay(stores, most=_MOST, hook=self._hook):
-                self._carried += rows
+            while rows := relay(stores, most=_MOST_ROWS, hook=self._hook):
+                self._relayed += rows
                 if self._stopping.is_set():
                     break
-            if self._reconcile_seconds is not None and time.monotonic() >= self._next:
+            now = time.monotonic()
+            if self._reconcile_seconds is not None and now >= self._next_reconciliation:
                 reconcile(stock, in_doubt_seconds=self._in_doubt_seconds)
-                self._next = time.monotonic() + self._reconcile_seconds
+                self._next_reconciliation = time.monotonic() + self._reconcile_seconds
             return True
 
-        yield keep
+        yield run_pass

@@ -1,14 +1,14 @@
-"""Orders: units are held in Redis, then the sale and the order are recorded in Citus, or neither.
+"""Place orders: reserve units in Redis, then record the sale and the order in Citus, or neither.
 
-An order passes through the first steps of the saga (see ``saga``): its units are reserved in Redis,
-under a name that the order's id gives, and claimed; sale and order are recorded in Citus; the
-reservation is settled. ``_record`` is the place for whatever has to be there if and only if the
-order is: the client's key for it, and the row of the outbox. All of it is distributed by the
-product and colocated, so one node commits it.
+An order goes through the first steps of the saga (see ``saga``): ``reserve`` its units in Redis,
+``confirm`` (start to confirm), ``record`` sale and order in Citus, ``finish`` the confirmation in
+Redis. ``_record`` writes everything that must exist if and only if the order does: the client's
+idempotency key and the row of the outbox. All of these rows are distributed by product and
+colocated, so one node commits them.
 
-Each step, done again, changes nothing; and a crash between them loses nothing. Until the claim, the
-units go back at their deadline. From then on only the ledger decides: ``reconcile`` settles the
-reservation where the order was recorded, and gives the units back where it was not.
+Each step is idempotent, and a crash between two steps loses nothing. Before ``confirm``, the units
+return to stock at their deadline. After it, only the ledger decides: ``reconcile`` finishes the
+confirmation if the order was recorded, and returns the units if it was not.
 """
 
 from __future__ import annotations
@@ -30,30 +30,37 @@ from helpers.errors import (
     SoldOutError,
     StockError,
 )
-from helpers.orders.idempotency_keys import KeyTakenError, agree_on_number, find_by_key, write_key
-from helpers.orders.order_rows import ADD, SELECT, number_of, order_of, token_of
+from helpers.orders.order_rows import (
+    KeyTakenError,
+    agree_on_number,
+    find_by_key,
+    find_order,
+    insert_order,
+    number_of,
+    token_of,
+    write_key,
+)
 from helpers.orders.outbox import write_outbox
-from helpers.stock import Reservation, Stock
+from helpers.stock import Reservation, State, Stock
 from helpers.stock.step_hooks import StepHook, run_hook
 from helpers.stores import Stores
 from helpers.stores.pooled_stores import PooledStores
 
-# The steps follow one another at once, unless a store is slow: nobody thinks it over meanwhile.
+# Long enough for a slow store: no person decides anything between the steps.
 _HOLD_SECONDS = 60
 
-# In these states, nothing was sold under a token and nothing will be.
-_GIVEN_UP = ("released", "expired")
+# In these states nothing was sold under a token, and nothing will be.
+_GIVEN_UP = (State.RELEASED, State.EXPIRED)
 
 _NEXT_ID = "SELECT nextval('order_ids')"
-_FIND = f"{SELECT} WHERE id = %s"
 
 
 class Orders:
-    """The orders of one shop: their units come from ``stock``, and they stand beside its ledger.
+    """The orders of one shop: units come from ``stock``, orders are written with its ledger.
 
-    Its methods raise ``redis.RedisError`` and ``psycopg.Error`` when a store fails. Many threads
-    may use it at once where the ledger has a pool of connections. ``hook`` is told of each step of
-    placing.
+    Methods raise ``redis.RedisError`` and ``psycopg.Error`` if a store fails. Many threads may use
+    one instance if the ledger has a pool of connections. ``hook`` is called around each step of
+    ``place``.
     """
 
     def __init__(self, stock: Stock, hook: StepHook | None = None) -> None:
@@ -67,7 +74,7 @@ class Orders:
         return cls(Stock.of(stores), hook)
 
     def new_token(self) -> str:
-        """Return a name under which one order may be placed, however often that is tried."""
+        """Return a token under which one order can be placed, however often it is tried."""
         return token_of(self._new_number())
 
     def place(
@@ -81,24 +88,24 @@ class Orders:
     ) -> Order:
         """Sell ``quantity`` units of a product to a customer. When this returns, it is recorded.
 
-        So that it may be tried again, the client names the order. ``key`` is a name of its own, up
-        to 64 letters, digits, hyphens or underscores: placing again under the same key answers the
-        same order, at the same time, at any later time, and whatever Redis has lost. It names one
-        order of one product, whose customer is: under the same key, another product has an order of
-        its own, since nobody asks all nodes. ``token`` is one that ``new_token`` returned; it names
-        one order of the shop. Without either, each call places another order.
+        To be able to retry, give the order a ``key`` or a ``token``; without either, each call
+        places another order. ``key`` is an idempotency key: up to 64 letters, digits, hyphens or
+        underscores. Every call with the same key returns the same order, concurrently or later, and
+        whatever Redis has lost. A key belongs to one order of one product: another product has an
+        order of its own under the same key, because a lookup does not query all nodes. ``token`` is
+        a return value of ``new_token`` and belongs to one order of the shop.
 
-        Raises ``StockError`` for arguments that are not what they must be, before anything is sent;
-        ``UnknownProductError`` where the shop has no such product or no stock of it is recorded;
-        ``SoldOutError``; ``KeyReusedError`` where the key or the token stands for another order;
-        and ``ReservationError`` where the ledger has too few units, or where the token was given
-        up: under such a token, nothing was sold and nothing will be. A key may be used again then.
+        Raises ``StockError`` for invalid arguments before it sends anything;
+        ``UnknownProductError`` if the shop has no such product or no stock of it is recorded;
+        ``SoldOutError``; ``KeyReusedError`` if the key or token belongs to another order; and
+        ``ReservationError`` if the ledger has too few units, or if the token was given up: nothing
+        was sold under that token, and nothing will be. A key can then be used again.
 
-        When a store fails, it may be open whether the order was recorded: placing it again under
-        its key or its token tells. No unit stays lost. What is held goes back at once, or by its
-        deadline where Redis does not answer; what is being confirmed is decided by ``reconcile``.
+        If a store fails, the order may or may not be recorded: call this again with the same key or
+        token to find out. No units are lost. Reserved units are returned at once, or at their
+        deadline if Redis is unavailable; ``reconcile`` decides about units being confirmed.
         """
-        wanted = _Wanted(
+        request = _Request(
             validation.identifier(product_id, "product"),
             validation.quantity(quantity),
             validation.identifier(customer_id, "customer"),
@@ -106,83 +113,86 @@ class Orders:
         if key is not None and token is not None:
             raise StockError("An order has a key or a token, not both: give one of them.")
         if key is not None:
-            return self._place_under_key(wanted, validation.token(key))
+            return self._place_under_key(request, validation.token(key))
         number = None if token is None else number_of(token)
         if number is not None:
-            placed = self.find(number)
-            if placed is not None:
-                return _same(placed, wanted)
-        self._require(wanted)
-        return self._place(self._new_number() if number is None else number, wanted)
+            existing = self.find(number)
+            if existing is not None:
+                return _require_same(existing, request)
+        self._require_product(request)
+        return self._place(self._new_number() if number is None else number, request)
 
     def find(self, order_id: int) -> Order | None:
-        """Return an order by its id; ``None`` where there is none.
+        """Return an order by its id, or ``None``.
 
-        Orders are distributed by their product, and an id does not tell which that is: all shards
-        are asked. Raises ``StockError`` for what is no id, before anything is sent.
+        Orders are distributed by product, and an id does not tell the product, so the query goes to
+        all shards. Raises ``StockError`` for an invalid id before it sends anything.
         """
-        wanted = validation.identifier(order_id, "order")
+        number = validation.identifier(order_id, "order")
         with self._connections.connection() as connection:
-            row = connection.execute(_FIND, [wanted]).fetchone()
-        return None if row is None else order_of(row)
+            return find_order(connection, number)
 
-    def _place_under_key(self, wanted: _Wanted, key: str) -> Order:
-        """Place an order, or return the one that the key names."""
+    def _place_under_key(self, request: _Request, key: str) -> Order:
+        """Place an order, or return the one that the key belongs to."""
         given_up = 0
-        while True:  # each turn has a number that nobody has given up before
-            placed = self._under_key(wanted, key)
-            if placed is not None:
-                return placed
-            self._require(wanted)
-            request = (wanted.product, wanted.units, wanted.customer, key)
+        while True:  # each iteration has a number that was not given up before
+            existing = self._find_by_key(request, key)
+            if existing is not None:
+                return existing
+            self._require_product(request)
             number = agree_on_number(
-                self.stock.redis, request, self._new_number(), given_up=given_up
+                self.stock.redis,
+                (request.product_id, request.quantity, request.customer_id, key),
+                self._new_number(),
+                given_up=given_up,
             )
             try:
-                return self._place(number, wanted, key)
+                return self._place(number, request, key)
             except KeyTakenError:
-                # Redis had lost the number, and another one was faster. This one is undone.
+                # Redis had lost the number, and a concurrent order was faster: undo this one.
                 with contextlib.suppress(redis.RedisError):
                     self.stock.decide(token_of(number))
-                placed = self._under_key(wanted, key)
-                if placed is None:  # there is a key without its order: it is no use to go on
+                existing = self._find_by_key(request, key)
+                if existing is None:  # the key exists without its order: a retry would not help
                     way_out = "Give the order another key."
                     raise ReservationError(key, "for an order that is gone", way_out) from None
-                return placed
+                return existing
             except (SoldOutError, ReservationError) as error:
-                placed = self._under_key(wanted, key)
-                if placed is not None:
-                    return placed
+                existing = self._find_by_key(request, key)
+                if existing is not None:
+                    return existing
                 if not isinstance(error, ReservationError) or error.state not in _GIVEN_UP:
                     raise
                 given_up = number
 
-    def _place(self, number: int, wanted: _Wanted, key: str | None = None) -> Order:
-        """Take an order of this number through its steps."""
+    def _place(self, number: int, request: _Request, key: str | None = None) -> Order:
+        """Run the steps of the order with this number."""
         with run_hook(self._hook, "reserve"):
             reservation = self.stock.reserve(
-                {wanted.product: wanted.units}, token=token_of(number), hold_seconds=_HOLD_SECONDS
+                {request.product_id: request.quantity},
+                token=token_of(number),
+                hold_seconds=_HOLD_SECONDS,
             )
         recorded: list[Order] = []
 
         def record(connection: psycopg.Connection) -> None:
-            recorded.append(_record(connection, number, wanted, key))
+            recorded.append(_record(connection, number, request, key))
 
         try:
-            self.stock.confirm(reservation, also=record, hook=self._hook)
+            self.stock.confirm(reservation, also_write=record, hook=self._hook)
         except ReservationError:
             raise
         except BaseException as error:
-            # Where only Redis failed after that, the order stands, and ``reconcile`` settles it.
+            # If only Redis failed after ``record``, the order stands; ``reconcile`` finishes it.
             if not (recorded and isinstance(error, redis.RedisError)):
-                self._give_up(reservation)
+                self._release(reservation)
                 raise
-        return recorded[0] if recorded else self._recorded(number, wanted)
+        return recorded[0] if recorded else self._find_recorded(number, request)
 
-    def _require(self, wanted: _Wanted) -> None:
-        """Raise ``UnknownProductError`` where the shop has no such product."""
+    def _require_product(self, request: _Request) -> None:
+        """Raise ``UnknownProductError`` if the shop does not have the product."""
         with self._connections.connection() as connection:
-            require_products(connection, [wanted.product])
+            require_products(connection, [request.product_id])
 
     def _new_number(self) -> int:
         """Return a number that no other order has or will have."""
@@ -191,51 +201,50 @@ class Orders:
         assert row is not None
         return int(row[0])
 
-    def _under_key(self, wanted: _Wanted, key: str) -> Order | None:
-        """Return the order that the key names. Raises where that is not the one wanted."""
+    def _find_by_key(self, request: _Request, key: str) -> Order | None:
+        """Return the key's order, or ``None``. Raises ``KeyReusedError`` if it is another one."""
         with self._connections.connection() as connection:
-            placed = find_by_key(connection, wanted.product, key)
-        return None if placed is None else _same(placed, wanted, key)
+            existing = find_by_key(connection, request.product_id, key)
+        return None if existing is None else _require_same(existing, request, key)
 
-    def _give_up(self, reservation: Reservation) -> None:
-        """Give units back that are only held. What is being confirmed stays so."""
+    def _release(self, reservation: Reservation) -> None:
+        """Release units that are only reserved; a confirming reservation stays as it is."""
         with contextlib.suppress(CourseError, redis.RedisError):
             self.stock.release(reservation)
 
-    def _recorded(self, number: int, wanted: _Wanted) -> Order:
+    def _find_recorded(self, number: int, request: _Request) -> Order:
         """Return the order that another call has recorded under the same number."""
-        placed = self.find(number)
-        if placed is None:
+        existing = self.find(number)
+        if existing is None:
             way_out = "Place the order under another token."
             raise ReservationError(token_of(number), "sold, but not as an order", way_out)
-        return _same(placed, wanted)
+        return _require_same(existing, request)
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """What is ordered."""
-
-    product: int
-    units: int
-    customer: int
+class _Request:
+    product_id: int
+    quantity: int
+    customer_id: int
 
 
-def _record(connection: psycopg.Connection, number: int, wanted: _Wanted, key: str | None) -> Order:
-    """Write the order, and whatever belongs to it, in the transaction that writes its sale."""
+def _record(
+    connection: psycopg.Connection, number: int, request: _Request, key: str | None
+) -> Order:
+    """Write the order, its key and its outbox row, in the transaction that writes its sale."""
     if key is not None:
-        write_key(connection, wanted.product, key, number)
-    row = connection.execute(
-        ADD, (number, wanted.product, wanted.customer, wanted.units)
-    ).fetchone()
-    assert row is not None
-    write_outbox(connection, wanted.product, number, wanted.customer)
-    return order_of(row)
+        write_key(connection, request.product_id, key, number)
+    order = insert_order(
+        connection, number, request.product_id, request.customer_id, request.quantity
+    )
+    write_outbox(connection, request.product_id, number, request.customer_id)
+    return order
 
 
-def _same(placed: Order, wanted: _Wanted, key: str | None = None) -> Order:
-    """Return ``placed``. Raises ``KeyReusedError`` where another order is wanted."""
-    if _Wanted(placed.product_id, placed.quantity, placed.customer_id) == wanted:
-        return placed
+def _require_same(existing: Order, request: _Request, key: str | None = None) -> Order:
+    """Return ``existing``. Raises ``KeyReusedError`` if the request is for another order."""
+    if _Request(existing.product_id, existing.quantity, existing.customer_id) == request:
+        return existing
     if key is None:
-        raise KeyReusedError(token_of(placed.id), "token")
+        raise KeyReusedError(token_of(existing.id), "token")
     raise KeyReusedError(key, "key")

@@ -1,22 +1,21 @@
-"""The outbox: what MongoDB has to learn of an order is written with it, and carried there later.
+"""The transactional outbox: rows written with an order, which a relay later writes to MongoDB.
 
 No transaction spans Citus and MongoDB. So the row in ``order_outbox`` is written in the order's own
-transaction: it is there if and only if the order is. ``relay`` carries rows to MongoDB, and deletes
-each only after MongoDB has acknowledged it, to its journal. Whatever ends a relay, and however many
-run at once, each row is carried at least once.
+transaction: it exists if and only if the order does. ``relay`` writes rows to MongoDB, and deletes
+each only after MongoDB has acknowledged the write to its journal. Relays may crash, and any number
+may run at once: each row is delivered at least once.
 
-At least once is enough, since nothing that is written there depends on how often, or in which
-order:
+At-least-once delivery is enough because the writes are idempotent and their order does not matter:
 
-- ``sales`` has one document for each product: how many orders, how many units. A row does not say
-  "one more", which would have to be remembered to be counted once. It says how many there are with
-  this order. The row is written under the product's lock, where orders come one after another, so
-  these numbers only grow; and ``$max`` keeps the largest, which is the newest.
-- ``purchases`` has one document for each customer and product that he ordered, however often. It is
-  written where it is not there yet.
+- ``sales`` has one document for each product: its number of orders and of units. A row does not say
+  "one more", which would require remembering which rows were counted. It has the totals including
+  its order. It is written under the product's lock, so the orders of a product are serialized and
+  these totals only grow; ``$max`` keeps the largest, which is the latest.
+- ``purchases`` has one document for each customer and product, however often the customer ordered
+  it. It is inserted if it does not exist.
 
-Both are named by their ``_id``, the one index that every collection has. They are as large as the
-products and the pairs, not as the orders, and no guard has to be kept of what was carried.
+Both use ``_id`` as their key, the one index that every collection has. They grow with the number of
+products and pairs, not of orders, and no record of relayed rows has to be kept.
 """
 
 from __future__ import annotations
@@ -47,15 +46,15 @@ CREATE TABLE order_outbox (
     PRIMARY KEY (product_id, order_id)
 )
 """
-SPREAD = (
+DISTRIBUTE = (
     "SELECT create_distributed_table('order_outbox', 'product_id', colocate_with => 'products')"
 )
 
 #: The collections that ``relay`` writes.
 SALES, PURCHASES = "sales", "purchases"
 
-# All orders of one product stand on one node, as the row does. They are read for each new one, as
-# the ledger reads all movements: that grows with them, and a total kept beside them would not.
+# All orders of a product are on the node of this row. Every new order counts all of them, as the
+# ledger sums all movements: that gets slower as they grow, and a stored total would not.
 _ADD = """
 INSERT INTO order_outbox (product_id, order_id, customer_id, orders, units)
 SELECT product_id, %s, %s, count(*), sum(quantity) FROM orders WHERE product_id = %s
@@ -66,11 +65,13 @@ SELECT product_id, order_id, customer_id, orders, units FROM order_outbox
 ORDER BY recorded_at, order_id LIMIT %s
 """
 _DELETE = "DELETE FROM order_outbox WHERE product_id = ANY(%s) AND order_id = ANY(%s)"
+_FIND = "SELECT customer_id, orders FROM order_outbox WHERE product_id = %s AND order_id = %s"
 
-#: Neither a crash of MongoDB nor a change of its primary may lose what is then deleted here.
-KEPT = WriteConcern(w="majority", j=True)
+#: A write that is acknowledged survives a crash of MongoDB and a change of its primary. The row of
+#: the outbox is deleted after that.
+DURABLE = WriteConcern(w="majority", j=True)
 
-_DUPLICATE = 11000
+_DUPLICATE_KEY = 11000
 _TRIES = 20
 _MOST_ROWS = 10_000
 _MOST_PRODUCTS = 1000
@@ -78,7 +79,7 @@ _MOST_PRODUCTS = 1000
 
 @dataclass(frozen=True)
 class Together:
-    """A product that ``customers`` customers have ordered who ordered a given one, too."""
+    """A product, and how many ``customers`` ordered it as well as a given product."""
 
     product_id: int
     customers: int
@@ -104,7 +105,7 @@ def write_outbox(
 
 
 def prepare_sales(database: Database[Document]) -> None:
-    """Create the indexes that ``bought_together`` uses, where they are not there."""
+    """Create the indexes that ``bought_together`` uses, if they do not exist."""
     database[PURCHASES].create_indexes(
         [
             IndexModel([("product_id", ASCENDING), ("customer_id", ASCENDING)]),
@@ -114,40 +115,50 @@ def prepare_sales(database: Database[Document]) -> None:
 
 
 def drop_sales(database: Database[Document]) -> None:
-    """Drop what ``relay`` has written."""
+    """Drop the collections that ``relay`` writes."""
     database[SALES].drop()
     database[PURCHASES].drop()
 
 
 def relay(stores: Stores, *, most: int = 500, hook: StepHook | None = None) -> int:
-    """Carry the oldest rows of the outbox, up to ``most``, to MongoDB; return how many.
+    """Relay up to ``most`` of the oldest rows of the outbox to MongoDB; return how many.
 
-    0 means that there were none. Any number may run at once, each with stores of its own: several
-    may carry the same row, and each counts it. ``hook`` is told of the steps ``carry`` and
-    ``delete``, each of all these rows.
+    Any number of relays may run at once, each with its own stores: several may relay the same row,
+    and each counts it. ``hook`` is called around the steps ``relay`` and ``acknowledge``, each of
+    which processes all these rows.
 
-    Raises ``StockError`` where ``most`` is no number from 1 to 10,000, ``psycopg.Error`` and
-    ``pymongo.errors.PyMongoError``: then the rows stay, and are carried by the next call.
+    Raises ``StockError`` if ``most`` is not a number from 1 to 10,000, ``psycopg.Error`` and
+    ``pymongo.errors.PyMongoError``: then the rows stay, and the next call relays them.
     """
-    validation.most(most, _MOST_ROWS, "rows cannot be carried at once")
+    validation.most(most, _MOST_ROWS, "rows cannot be relayed at once")
     rows = _read(stores.postgres, most)
     if rows:
-        with run_hook(hook, "carry"):
+        with run_hook(hook, "relay"):
             _write(stores.mongo, rows)
-        with run_hook(hook, "delete"):
+        with run_hook(hook, "acknowledge"):
             _delete(stores.postgres, rows)
     return len(rows)
+
+
+def is_relayed(stores: Stores, product_id: int, order_id: int) -> bool | None:
+    """Return whether MongoDB has what an order's row says, or ``None`` if there is no row."""
+    row = stores.postgres.execute(_FIND, [product_id, order_id]).fetchone()
+    if row is None:
+        return None
+    customer_id, orders = row
+    sales = stores.mongo[SALES].find_one({"_id": product_id, "orders": {"$gte": orders}})
+    purchase = stores.mongo[PURCHASES].find_one({"_id": pair_id(customer_id, product_id)})
+    return sales is not None and purchase is not None
 
 
 def bought_together(
     database: Database[Document], product_id: int, *, most: int = 5
 ) -> list[Together]:
-    """Return the products that most customers ordered who also ordered this one, most first.
+    """Return the products that were bought by most of this product's customers, most first.
 
-    Of equal ones, the one with the smaller id comes first. As new as the last ``relay``.
+    Ties are sorted by product id. The result is as current as the last ``relay``.
 
-    Raises ``StockError`` for arguments that are not what they must be, and
-    ``pymongo.errors.PyMongoError``.
+    Raises ``StockError`` for invalid arguments and ``pymongo.errors.PyMongoError``.
     """
     product = validation.identifier(product_id, "product")
     validation.most(most, _MOST_PRODUCTS, "products cannot be asked for")
@@ -168,8 +179,8 @@ def bought_together(
         {"$limit": most},
     ]
     return [
-        Together(int(one["_id"]), int(one["customers"]))
-        for one in database[PURCHASES].aggregate(stages)
+        Together(int(group["_id"]), int(group["customers"]))
+        for group in database[PURCHASES].aggregate(stages)
     ]
 
 
@@ -183,63 +194,68 @@ def _read(connection: psycopg.Connection, most: int) -> list[_Row]:
 
 
 def _write(database: Database[Document], rows: Sequence[_Row]) -> None:
-    """Write what the rows say. Done again, in any order, by anybody, it changes nothing more."""
-    newest = {row.product_id: row for row in sorted(rows, key=lambda row: row.orders)}
+    """Write the rows to MongoDB. Idempotent, in any order and by any number of relays."""
+    latest = {row.product_id: row for row in sorted(rows, key=lambda row: row.orders)}
     sales = [
         UpdateOne(
-            {"_id": one},
+            {"_id": product_id},
             {
                 "$max": {"orders": row.orders, "units": row.units},
-                "$setOnInsert": {"product_id": one},
+                "$setOnInsert": {"product_id": product_id},
             },
             upsert=True,
         )
-        for one, row in sorted(newest.items())
+        for product_id, row in sorted(latest.items())
     ]
     pairs = sorted({(row.customer_id, row.product_id) for row in rows})
     purchases = [
         UpdateOne(
-            {"_id": pair_id(customer, product)},
-            {"$setOnInsert": {"customer_id": customer, "product_id": product}},
+            {"_id": pair_id(customer_id, product_id)},
+            {"$setOnInsert": {"customer_id": customer_id, "product_id": product_id}},
             upsert=True,
         )
-        for customer, product in pairs
+        for customer_id, product_id in pairs
     ]
-    for name, writes in ((PURCHASES, purchases), (SALES, sales)):
-        collection = database.get_collection(name, write_concern=KEPT)
-        repeat(partial(collection.bulk_write, writes, ordered=False), inserted_at_once)
+    bulk_write(database, PURCHASES, purchases)
+    bulk_write(database, SALES, sales)
 
 
 def _delete(connection: psycopg.Connection, rows: Sequence[_Row]) -> None:
-    products = sorted({row.product_id for row in rows})
-    numbers = sorted(row.order_id for row in rows)
-    repeat(partial(connection.execute, _DELETE, [products, numbers]), _deleted_at_once)
+    product_ids = sorted({row.product_id for row in rows})
+    order_ids = sorted(row.order_id for row in rows)
+    retry(partial(connection.execute, _DELETE, [product_ids, order_ids]), is_concurrent_delete)
 
 
-def inserted_at_once(error: Exception) -> bool:
-    """Tell whether another relay inserted the same document between our look and our insert."""
+def bulk_write(database: Database[Document], name: str, writes: Sequence[Any]) -> None:
+    """Write to a collection in one unordered batch, durably."""
+    collection = database.get_collection(name, write_concern=DURABLE)
+    retry(partial(collection.bulk_write, writes, ordered=False), is_concurrent_insert)
+
+
+def is_concurrent_insert(error: Exception) -> bool:
+    """Return whether another relay inserted the document between our read and our insert."""
     if not isinstance(error, BulkWriteError):
         return False
-    found = error.details.get("writeErrors", [])
+    write_errors = error.details.get("writeErrors", [])
     return (
-        bool(found)
+        bool(write_errors)
         and not error.details.get("writeConcernErrors")
-        and all(one["code"] == _DUPLICATE for one in found)
+        and all(write_error["code"] == _DUPLICATE_KEY for write_error in write_errors)
     )
 
 
-def _deleted_at_once(error: Exception) -> bool:
-    """Tell whether another relay was deleting the same rows."""
+def is_concurrent_delete(error: Exception) -> bool:
+    """Return whether another relay was deleting the same rows."""
     return isinstance(error, errors.SerializationFailure | errors.DeadlockDetected)
 
 
-def repeat(act: Callable[[], object], may_repeat: Callable[[Exception], bool]) -> None:
-    """Do ``act``, again where another relay came in between: that one has got on."""
+def retry(act: Callable[[], object], may_retry: Callable[[Exception], bool]) -> None:
+    """Call ``act``, again if another relay interfered: that one has made progress."""
     for left in reversed(range(_TRIES)):
         try:
             act()
         except Exception as error:
-            if not left or not may_repeat(error):
+            if not left or not may_retry(error):
                 raise
         else:
             return

@@ -1,43 +1,35 @@
-"""Rebuilding: what MongoDB has of the orders, compared with the orders themselves and mended.
+"""Rebuild the sales in MongoDB: compare them with the orders in PostgreSQL, and repair them.
 
-The relay only ever counts up. So what came into ``sales`` and ``purchases`` by another way (an old
-copy that was restored, a mistake, a document that was lost) stays there until it is looked for.
+The relay only increases totals. Anything else that gets into ``sales`` and ``purchases`` (an old
+backup that was restored, a mistake, a lost document) stays until it is looked for.
 
-That may be done while orders are placed and carried. A difference that is seen in passing may be
-no more than an order which is on its way; so each is looked at once more under the product's lock,
-where nobody places an order of it. What a relay may still write then are numbers of orders that are
-there: the mended document has them, and ``$max`` changes nothing of it.
+This may run while orders are placed and relayed. A difference that is found first may just be an
+order that is not relayed yet. So each product with a difference is examined again under its lock,
+which prevents new orders of it. A relay can then still write totals of orders that exist already:
+the repaired document includes them, and ``$max`` changes nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from pymongo import DeleteOne, ReplaceOne
 from pymongo.database import Database
 
-from helpers.orders.outbox import (
-    KEPT,
-    PURCHASES,
-    SALES,
-    inserted_at_once,
-    pair_id,
-    repeat,
-)
+from helpers.orders.outbox import PURCHASES, SALES, bulk_write, pair_id
 from helpers.stock import Finding
 from helpers.stock.ledger import lock_products
 from helpers.stores import Document, Stores
 
 _TOTALS = "SELECT product_id, count(*), sum(quantity)::bigint FROM orders GROUP BY product_id"
 _PAIRS = "SELECT DISTINCT product_id, customer_id FROM orders"
-_OF_ONE = """
+_TOTALS_OF_PRODUCT = """
 SELECT customer_id, count(*), sum(quantity)::bigint FROM orders WHERE product_id = %s
 GROUP BY customer_id
 """
-_WAITING = "SELECT customer_id FROM order_outbox WHERE product_id = %s"
+_IN_OUTBOX = "SELECT customer_id FROM order_outbox WHERE product_id = %s"
 
 _KIND = {SALES: "sales", PURCHASES: "purchase"}
 
@@ -46,7 +38,7 @@ _Write = ReplaceOne[Document] | DeleteOne
 
 @dataclass
 class SalesReport:
-    """How many products were examined, and what was wrong with their sales and is mended."""
+    """How many products were examined, and the differences that were found and repaired."""
 
     products: int = 0
     findings: list[Finding] = field(default_factory=list)
@@ -60,49 +52,50 @@ class SalesReport:
 
 
 def rebuild_sales(stores: Stores) -> SalesReport:
-    """Make ``sales`` and ``purchases`` what the orders say, and return what was wrong.
+    """Make ``sales`` and ``purchases`` match the orders, and return what was wrong.
 
-    May run at any time, beside clients and relays, and be cut short and repeated. A finding's
-    ``kind`` is ``"sales"`` or ``"purchase"``; what is behind because its row still waits in the
-    outbox is brought up to date, too, and is no finding. No order must be deleted meanwhile.
+    May run at any time, next to clients and relays, and may be interrupted and repeated. A
+    finding's ``kind`` is ``"sales"`` or ``"purchase"``. Documents that are only out of date because
+    a row is still in the outbox are updated and are not a finding. No order may be deleted
+    meanwhile.
 
     Holds all pairs of a customer and a product in memory. Raises ``psycopg.Error`` and
-    ``pymongo.errors.PyMongoError``: what was mended stays mended.
+    ``pymongo.errors.PyMongoError``; repairs up to then remain.
     """
-    sales, strays = _read_sales(stores.mongo)
-    pairs, more = _read_pairs(stores.mongo)
-    findings = strays + more
-    # After MongoDB: what is carried was ordered before, so what is too much here, is so indeed.
-    right_sales = {row[0]: _sales(*row) for row in stores.postgres.execute(_TOTALS)}
-    right_pairs = {
-        pair_id(customer, product): _pair(customer, product)
-        for product, customer in stores.postgres.execute(_PAIRS)
+    sales, stray_sales = _read_sales(stores.mongo)
+    purchases, stray_purchases = _read_purchases(stores.mongo)
+    findings = stray_sales + stray_purchases
+    # After MongoDB: an order is recorded before it is relayed, so a higher total is wrong.
+    expected_sales = {row[0]: _sales(*row) for row in stores.postgres.execute(_TOTALS)}
+    expected_purchases = {
+        pair_id(customer_id, product_id): _purchase(customer_id, product_id)
+        for product_id, customer_id in stores.postgres.execute(_PAIRS)
     }
-    suspects = {*_different(sales, right_sales)}
-    for one in _different(pairs, right_pairs):
-        suspects.add((right_pairs.get(one) or pairs[one])["product_id"])
-    for product in sorted(suspects):
+    suspects = {*_different(sales, expected_sales)}
+    for pair in _different(purchases, expected_purchases):
+        suspects.add((expected_purchases.get(pair) or purchases[pair])["product_id"])
+    for product_id in sorted(suspects):
         with stores.postgres.transaction():
-            lock_products(stores.postgres, [product])
-            findings += _mend(stores, product)
-    return SalesReport(len(sales.keys() | right_sales.keys() | suspects), findings)
+            lock_products(stores.postgres, [product_id])
+            findings += _repair_product(stores, product_id)
+    return SalesReport(len(sales.keys() | expected_sales.keys() | suspects), findings)
 
 
 def _read_sales(database: Database[Document]) -> tuple[dict[Any, Document], list[Finding]]:
-    """Return the documents of products, by product; delete others, and tell of them."""
-    found = {one["_id"]: one for one in database[SALES].find()}
-    strays = [one for one in found if not _is_whole(one)]
+    """Return the documents by product; delete those whose ``_id`` is not a product's."""
+    found = {document["_id"]: document for document in database[SALES].find()}
+    strays = [document_id for document_id in found if not _is_int(document_id)]
     return found, _delete_strays(database, SALES, found, strays)
 
 
-def _read_pairs(database: Database[Document]) -> tuple[dict[Any, Document], list[Finding]]:
-    """Return the documents that say what their ``_id`` says; delete others, and tell of them."""
-    found = {one["_id"]: one for one in database[PURCHASES].find()}
+def _read_purchases(database: Database[Document]) -> tuple[dict[Any, Document], list[Finding]]:
+    """Return the documents by pair; delete those whose ``_id`` does not match their fields."""
+    found = {document["_id"]: document for document in database[PURCHASES].find()}
     strays = [
-        name
-        for name, one in found.items()
-        if not (_is_whole(one.get("customer_id")) and _is_whole(one.get("product_id")))
-        or name != pair_id(one["customer_id"], one["product_id"])
+        document_id
+        for document_id, document in found.items()
+        if not (_is_int(document.get("customer_id")) and _is_int(document.get("product_id")))
+        or document_id != pair_id(document["customer_id"], document["product_id"])
     ]
     return found, _delete_strays(database, PURCHASES, found, strays)
 
@@ -110,93 +103,95 @@ def _read_pairs(database: Database[Document]) -> tuple[dict[Any, Document], list
 def _delete_strays(
     database: Database[Document], name: str, found: dict[Any, Document], strays: list[Any]
 ) -> list[Finding]:
-    for one in strays:
-        del found[one]
+    for document_id in strays:
+        del found[document_id]
     if strays:
-        _write(database, name, [DeleteOne({"_id": one}) for one in strays])
+        bulk_write(database, name, [DeleteOne({"_id": document_id}) for document_id in strays])
     return [
-        Finding(_KIND[name], str(one), f"{one!r:.60} cannot be read: deleted") for one in strays
+        Finding(_KIND[name], str(document_id), f"{document_id!r:.60} is not a valid _id: deleted")
+        for document_id in strays
     ]
 
 
-def _different(found: dict[Any, Document], right: dict[Any, Document]) -> list[Any]:
-    return [one for one in found.keys() | right.keys() if found.get(one) != right.get(one)]
+def _different(found: dict[Any, Document], expected: dict[Any, Document]) -> list[Any]:
+    return [key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key)]
 
 
-def _mend(stores: Stores, product: int) -> list[Finding]:
-    """Make what MongoDB has of a product right, under its lock; return what was wrong."""
-    rows = stores.postgres.execute(_OF_ONE, [product]).fetchall()
-    # Before MongoDB is asked: a row that is gone by then has been carried.
-    waiting = {customer for (customer,) in stores.postgres.execute(_WAITING, [product])}
+def _repair_product(stores: Stores, product_id: int) -> list[Finding]:
+    """Make a product's documents match its orders, under its lock; return what was wrong."""
+    rows = stores.postgres.execute(_TOTALS_OF_PRODUCT, [product_id]).fetchall()
+    # Before MongoDB is read: a row that is deleted by then has been relayed.
+    in_outbox = {customer for (customer,) in stores.postgres.execute(_IN_OUTBOX, [product_id])}
     orders, units = sum(row[1] for row in rows), sum(row[2] for row in rows)
-    right = _sales(product, orders, units) if rows else None
-    found = stores.mongo[SALES].find_one({"_id": product})
+    expected = _sales(product_id, orders, units) if rows else None
+    found = stores.mongo[SALES].find_one({"_id": product_id})
     findings = []
-    if found != right:
-        _write(stores.mongo, SALES, [_replacing(product, right)])
-        if not (waiting and _is_behind(found, right)):
-            what = f"had {_told(found)}, now {_told(right)}"
-            findings.append(Finding(_KIND[SALES], str(product), f"product {product} {what}"))
-    return findings + _mend_pairs(stores.mongo, product, {row[0] for row in rows}, waiting)
+    if found != expected:
+        bulk_write(stores.mongo, SALES, [_replace(product_id, expected)])
+        if not (in_outbox and _is_behind(found, expected)):
+            done = f"product {product_id} had {_describe(found)}, now {_describe(expected)}"
+            findings.append(Finding(_KIND[SALES], str(product_id), done))
+    customers = {row[0] for row in rows}
+    return findings + _repair_purchases(stores.mongo, product_id, customers, in_outbox)
 
 
-def _mend_pairs(
-    database: Database[Document], product: int, customers: set[int], waiting: set[int]
+def _repair_purchases(
+    database: Database[Document], product_id: int, customers: set[int], in_outbox: set[int]
 ) -> list[Finding]:
-    there = {one["_id"]: one for one in database[PURCHASES].find({"product_id": product})}
-    right = {pair_id(one, product): _pair(one, product) for one in customers}
-    strays = sorted(there.keys() - right.keys(), key=str)
-    wrong = sorted(one for one, pair in right.items() if there.get(one) != pair)
-    writes: list[_Write] = [DeleteOne({"_id": one}) for one in strays]
-    writes += [_replacing(one, right[one]) for one in wrong]
+    documents = database[PURCHASES].find({"product_id": product_id})
+    found = {document["_id"]: document for document in documents}
+    expected = {
+        pair_id(customer, product_id): _purchase(customer, product_id) for customer in customers
+    }
+    strays = sorted(found.keys() - expected.keys(), key=str)
+    wrong = sorted(pair for pair, document in expected.items() if found.get(pair) != document)
+    writes: Sequence[_Write] = [
+        *(DeleteOne({"_id": pair}) for pair in strays),
+        *(_replace(pair, expected[pair]) for pair in wrong),
+    ]
     if writes:
-        _write(database, PURCHASES, writes)
-    on_its_way = {pair_id(one, product) for one in waiting}
-    said = [(one, "nobody ordered that: deleted") for one in strays]
-    said += [(one, "was not there: written") for one in wrong if one not in on_its_way]
+        bulk_write(database, PURCHASES, writes)
+    not_relayed = {pair_id(customer, product_id) for customer in in_outbox}
+    repairs = [(pair, "there is no such order: deleted") for pair in strays]
+    repairs += [(pair, "was missing: written") for pair in wrong if pair not in not_relayed]
     return [
-        Finding(_KIND[PURCHASES], str(one), f"customer and product {one}: {done}")
-        for one, done in said
+        Finding(_KIND[PURCHASES], str(pair), f"customer and product {pair}: {done}")
+        for pair, done in repairs
     ]
 
 
-def _write(database: Database[Document], name: str, writes: Sequence[_Write]) -> None:
-    collection = database.get_collection(name, write_concern=KEPT)
-    repeat(partial(collection.bulk_write, writes, ordered=False), inserted_at_once)
+def _replace(document_id: int | str, expected: Document | None) -> _Write:
+    if expected is None:
+        return DeleteOne({"_id": document_id})
+    return ReplaceOne({"_id": document_id}, expected, upsert=True)
 
 
-def _replacing(one: int | str, right: Document | None) -> _Write:
-    if right is None:
-        return DeleteOne({"_id": one})
-    return ReplaceOne({"_id": one}, right, upsert=True)
+def _sales(product_id: int, orders: int, units: int) -> Document:
+    return {"_id": product_id, "product_id": product_id, "orders": orders, "units": units}
 
 
-def _sales(product: int, orders: int, units: int) -> Document:
-    return {"_id": product, "product_id": product, "orders": orders, "units": units}
-
-
-def _pair(customer: int, product: int) -> Document:
+def _purchase(customer_id: int, product_id: int) -> Document:
     return {
-        "_id": pair_id(customer, product),
-        "customer_id": customer,
-        "product_id": product,
+        "_id": pair_id(customer_id, product_id),
+        "customer_id": customer_id,
+        "product_id": product_id,
     }
 
 
-def _is_behind(found: Document | None, right: Document | None) -> bool:
-    """Tell whether a document says fewer than the orders do, and nothing else that is wrong."""
-    if found is None or right is None:
+def _is_behind(found: Document | None, expected: Document | None) -> bool:
+    """Return whether a document's totals are only lower than expected, with no other mistake."""
+    if found is None or expected is None:
         return found is None
-    return found.keys() == right.keys() and all(
-        _is_whole(found[name]) and found[name] <= right[name] for name in right
+    return found.keys() == expected.keys() and all(
+        _is_int(found[name]) and found[name] <= expected[name] for name in expected
     )
 
 
-def _is_whole(value: Any) -> bool:
+def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _told(sales: Document | None) -> str:
+def _describe(sales: Document | None) -> str:
     if sales is None:
         return "none"
     return f"{sales.get('orders')} orders of {sales.get('units')} units"

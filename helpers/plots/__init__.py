@@ -13,7 +13,6 @@ from helpers.plots.load_charts import draw_load, draw_timing
 from helpers.plots.metadata_charts import draw_facets, draw_plans, draw_sizes
 from helpers.plots.outage_charts import describe_availability, draw_availability
 from helpers.plots.sharding_charts import draw_shard_maps, draw_skew, draw_tasks, draw_touched
-from helpers.plots.state_diagrams import describe_states, draw_states
 from helpers.plots.stock_charts import (
     draw_expiries,
     draw_hit_ratios,
@@ -25,7 +24,6 @@ from helpers.plots.stock_charts import (
 __all__ = [
     "describe_availability",
     "describe_lines",
-    "describe_states",
     "draw_availability",
     "draw_crossover",
     "draw_expiries",
@@ -43,7 +41,6 @@ __all__ = [
     "draw_sizes",
     "draw_skew",
     "draw_staleness",
-    "draw_states",
     "draw_tasks",
     "draw_timing",
     "draw_touched",

@@ -23,7 +23,7 @@ from helpers.joins.async_executor import AsyncFill, run_async
 from helpers.read_model.joined_views import JoinedViews, Lives
 from helpers.read_model.product_changes import VERSION
 from helpers.read_model.views import APPLIED, VIEW_PREFIX
-from helpers.stock.lua_scripts import Script
+from helpers.stock.lua_scripts import script_source
 from helpers.stores.async_stores import AsyncStores
 from helpers.stores.key_changes import KeyChanges
 
@@ -32,7 +32,7 @@ PREFIXES: Final = (VIEW_PREFIX, stock_key(""), APPLIED, VERSION)
 
 _NUMBERS = (VERSION.encode(), APPLIED.encode())
 _VIEW, _STOCK = VIEW_PREFIX.encode(), stock_key("").encode()
-_READ = Script("read").text
+_READ = script_source("read_with_ttl")
 _BATCH = 500
 _FILLED_SECONDS = 1.0
 

@@ -1,4 +1,4 @@
-"""The shop as a whole: the schema of all stores, its data, and how it is opened."""
+"""The shop as a whole: create it in all stores, load its data, and open it."""
 
 from helpers.shop.engines import describe_stores
 from helpers.shop.opening import locate, open_lesson, open_shop, start_worker

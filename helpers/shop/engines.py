@@ -1,4 +1,4 @@
-"""Which servers these really are: the engine of each store by its own name and version."""
+"""The engine of each store: the name and version that its server reports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from helpers.stores.stores import Stores
 
 @dataclass(frozen=True)
 class Engine:
-    """A server's own name and version, such as ``Valkey`` and ``9.1.2``."""
+    """The name and version of a server, such as ``Valkey`` and ``9.1.2``."""
 
     name: str
     version: str
@@ -24,7 +24,7 @@ class Engine:
 
 
 def postgres_engine(stores: Stores) -> Engine:
-    """Return ``PostgreSQL`` and its version, with Citus's version behind it where it is loaded."""
+    """Return ``PostgreSQL`` and its version, with the version of Citus if it is installed."""
     version = stores.postgres.execute("SHOW server_version").fetchone()
     number = str(version[0]).split()[0] if version else "?"
     citus = stores.postgres.execute(
@@ -37,24 +37,23 @@ def postgres_engine(stores: Stores) -> Engine:
 
 def mongo_engine(stores: Stores) -> Engine:
     """Return ``MongoDB`` or ``SecantusDB``, and its version."""
-    found = stores.mongo.client.server_info()
-    own = found.get("secantusVersion")
-    if own:
-        return Engine("SecantusDB", str(own))
-    return Engine("MongoDB", str(found["version"]))
+    info = stores.mongo.client.server_info()
+    if "secantusVersion" in info:
+        return Engine("SecantusDB", str(info["secantusVersion"]))
+    return Engine("MongoDB", str(info["version"]))
 
 
 def redis_engine(stores: Stores) -> Engine:
     """Return ``Redis`` or ``Valkey``, and its version."""
-    found = stores.redis.info("server")
-    assert isinstance(found, dict)
-    if "valkey_version" in found:
-        return Engine("Valkey", str(found["valkey_version"]))
-    return Engine("Redis", str(found["redis_version"]))
+    info = stores.redis.info("server")
+    assert isinstance(info, dict)
+    if "valkey_version" in info:
+        return Engine("Valkey", str(info["valkey_version"]))
+    return Engine("Redis", str(info["redis_version"]))
 
 
 def describe_stores(stores: Stores) -> list[dict[str, str | int]]:
-    """Return a row per store: what it is here, its version, and of how many nodes it consists."""
+    """Return a row for each store: its engine, version and number of nodes."""
     rows = (
         ("PostgreSQL", postgres_engine(stores), len(find_nodes(stores.addresses))),
         ("MongoDB", mongo_engine(stores), 1),

@@ -1,4 +1,4 @@
-"""Opening the shop: find its servers, starting them where they are ours and down, and connect."""
+"""Open the shop: find its servers, start embedded servers that are not running, and connect."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from helpers.settings import DATABASE, Addresses, Settings, load_settings
 from helpers.stores.connect import connect_postgres
 from helpers.stores.stores import Stores, connect_all
 
-# As long as a database's name may be, with ``lesson_`` before it.
+# With ``lesson_`` in front, no longer than the name of a database may be.
 _LESSON = re.compile(r"0[0-8]_[a-z0-9_]{1,50}")
 
 
 def open_shop(settings: Settings | None = None) -> Stores:
-    """Connect to the shop's stores, starting the course's own servers where they are not running.
+    """Connect to the shop's stores; start the embedded servers if they are not running.
 
     Raises ``SettingsError``, ``ServerError`` or ``StoreError``.
     """
@@ -34,11 +34,11 @@ def open_shop(settings: Settings | None = None) -> Stores:
 
 
 def locate(settings: Settings, *, workers: int | None = None) -> Addresses:
-    """Return where the stores are, starting the course's own servers where they are not running.
+    """Return the addresses of the stores; start the embedded servers if they are not running.
 
-    ``workers`` is the number of PostgreSQL workers to have, by default as many as there are.
+    ``workers`` is the number of PostgreSQL workers, by default as many as there are.
 
-    Raises ``SettingsError`` when ``workers`` is given for servers that are not ours to start.
+    Raises ``SettingsError`` if ``workers`` is given for servers that are configured by URL.
     """
     if settings.addresses is not None:
         if workers is not None:
@@ -56,13 +56,13 @@ def locate(settings: Settings, *, workers: int | None = None) -> Addresses:
 
 
 def open_lesson(lesson: str) -> Stores:
-    """Connect to databases of a lesson's own, empty, beside the shop's and every other lesson's.
+    """Connect to empty databases for one lesson, separate from the shop's and other lessons'.
 
-    ``lesson`` is the notebook's name, such as ``"00_tour"``: its databases in PostgreSQL and
-    MongoDB are called ``lesson_00_tour``, and its logical database in Redis has the number plus
-    one (the shop's is 0). Whatever an earlier run left in them is gone.
+    ``lesson`` is the notebook's name, such as ``"00_tour"``. Its databases in PostgreSQL and
+    MongoDB are called ``lesson_00_tour``; its logical database in Redis has the lesson's number
+    plus one (the shop's is 0). Data of an earlier run is deleted.
 
-    Raises ``ServerError``, ``StoreError``, or ``SettingsError``, also for what is no such name.
+    Raises ``ServerError``, ``StoreError``, or ``SettingsError``, also for an invalid name.
     """
     if _LESSON.fullmatch(lesson) is None:
         raise SettingsError(
@@ -74,9 +74,9 @@ def open_lesson(lesson: str) -> Stores:
 
 
 def open_databases(name: str, redis_number: int, settings: Settings) -> Stores:
-    """Make databases called ``name`` anew, empty, and connect to them.
+    """Recreate empty databases called ``name``, and connect to them.
 
-    ``redis_number`` is the number of a logical database in Redis, which is emptied.
+    ``redis_number`` is the number of a logical database in Redis, which is flushed.
 
     Raises ``SettingsError``, ``ServerError`` or ``StoreError``.
     """
@@ -93,13 +93,12 @@ def open_databases(name: str, redis_number: int, settings: Settings) -> Stores:
 
 
 def start_worker(stores: Stores) -> tuple[str, int]:
-    """Start one more worker than the database of ``stores`` has, and make that database on it.
+    """Start one more worker, and create the database of ``stores`` on it.
 
-    Returns the host name and the port under which the coordinator reaches it; adding it to the
-    cluster is left to the caller. Servers given by address are not started: there, the next
-    worker that the addresses name is taken.
+    Returns the host and port at which the coordinator reaches it; the caller adds it to the
+    cluster. Servers configured by URL are not started: the next worker in the settings is used.
 
-    Raises ``SettingsError`` when the addresses name no further worker.
+    Raises ``SettingsError`` if the settings have no further worker.
     """
     settings = load_settings()
     row = stores.postgres.execute("SELECT count(*) FROM pg_dist_node WHERE groupid <> 0").fetchone()
@@ -119,12 +118,12 @@ def start_worker(stores: Stores) -> tuple[str, int]:
 
 
 def _nodes(settings: Settings, addresses: Addresses) -> list[Node]:
-    """Return the cluster's nodes: ours as they are, others as their coordinator knows them."""
+    """Return the nodes: of embedded servers by address, of others from the coordinator."""
     return nodes_of(addresses) if settings.addresses is None else find_nodes(addresses)
 
 
 def _prepare(addresses: Addresses, engine: str, prepared: str) -> str:
-    """Create the shop's database on the course's own cluster, once."""
+    """Create the shop's database on the embedded cluster, once."""
     current = fingerprint(addresses)
     if prepared != current:
         create_database(nodes_of(addresses), DATABASE, citus=engine == "citus")

@@ -1,16 +1,16 @@
-"""What the shop consists of in each store: tables, collections, keys."""
+"""Create and drop the shop: its tables, collections and keys in the three stores."""
 
 from __future__ import annotations
 
 from helpers.catalog.model import stock_key
 from helpers.metadata.collection_schema import prepare_metadata
-from helpers.orders import idempotency_keys, outbox
-from helpers.orders.order_rows import FIRST_ORDER
+from helpers.orders import outbox
+from helpers.orders.order_rows import DISTRIBUTE_KEYS, FIRST_ORDER, KEYS_TABLE
 from helpers.stock import ledger
 from helpers.stock.redis_keys import OWN_KEYS
 from helpers.stores import Stores
 
-# Shards of products and of orders: few enough to look at, more than a laptop has nodes.
+# Few enough shards to list in a lesson, and more than there are workers.
 SHARDS = 8
 
 _TABLES = """
@@ -34,24 +34,24 @@ CREATE TABLE categories (
 );
 """
 
-# On the coordinator, so that ids are unique over all shards without asking one.
+# A sequence on the coordinator: its ids are unique over all shards.
 _ORDER_IDS = f"""
 CREATE SEQUENCE IF NOT EXISTS order_ids
     MINVALUE {FIRST_ORDER} MAXVALUE {2**53 - 1} START {FIRST_ORDER}
 """
 
-# Orders stand on the node of their product, categories on every node: both join without a detour.
-_SPREAD = (
+# Orders are on the node of their product, categories on every node: both joins are local.
+_DISTRIBUTE = (
     f"SELECT create_distributed_table('products', 'id', shard_count => {SHARDS})",
     "SELECT create_distributed_table('orders', 'product_id', colocate_with => 'products')",
     "SELECT create_reference_table('categories')",
 )
 
-# Those that a shop may lack which was made by an earlier version.
+# Tables that a shop created by an earlier version may not have.
 _ADDED = (
-    ("stock_movements", ledger.TABLE, ledger.SPREAD),
-    ("order_keys", idempotency_keys.TABLE, idempotency_keys.SPREAD),
-    ("order_outbox", outbox.TABLE, outbox.SPREAD),
+    ("stock_movements", ledger.TABLE, ledger.DISTRIBUTE),
+    ("order_keys", KEYS_TABLE, DISTRIBUTE_KEYS),
+    ("order_outbox", outbox.TABLE, outbox.DISTRIBUTE),
 )
 
 _TABLE_NAMES = (*(name for name, _, _ in _ADDED), "orders", "products", "categories")
@@ -59,30 +59,30 @@ _BATCH = 1000
 
 
 def create_shop(stores: Stores) -> None:
-    """Create the shop's tables, spread over the workers, and its collections, where they are not.
+    """Create the shop's tables and collections that do not exist; distribute the tables.
 
-    Products are distributed by their id; orders, their keys, their outbox and the movements of the
-    stock by their product; all are colocated. Categories are a reference table. The sequence
-    ``order_ids`` numbers orders that are placed.
+    Products are distributed by id. Orders, their idempotency keys, their outbox and the stock
+    ledger are distributed by product and colocated with the products. Categories are a reference
+    table. The sequence ``order_ids`` numbers new orders.
     """
     with stores.postgres.transaction():
-        # Two that create the same table at once would not both succeed: let them queue.
+        # If two processes created the same table at once, one would fail: so they take turns.
         stores.postgres.execute("SELECT pg_advisory_xact_lock(hashtext('create_shop'))")
         if not _has_table(stores, "products"):
             stores.postgres.execute(_TABLES)
-            for statement in _SPREAD:
+            for statement in _DISTRIBUTE:
                 stores.postgres.execute(statement)
-        for name, table, spread in _ADDED:
+        for name, table, distribute in _ADDED:
             if not _has_table(stores, name):
                 stores.postgres.execute(table)
-                stores.postgres.execute(spread)
+                stores.postgres.execute(distribute)
         stores.postgres.execute(_ORDER_IDS)
     prepare_metadata(stores.mongo)
     outbox.prepare_sales(stores.mongo)
 
 
 def count_products(stores: Stores) -> int:
-    """Return how many products the shop has; 0 where it has not been created."""
+    """Return how many products the shop has, 0 if it has not been created."""
     if not _has_table(stores, "products"):
         return 0
     row = stores.postgres.execute("SELECT count(*) FROM products").fetchone()
@@ -90,7 +90,7 @@ def count_products(stores: Stores) -> int:
 
 
 def drop_shop(stores: Stores) -> None:
-    """Drop the shop's tables, its collections and its stock; leave everything else alone."""
+    """Drop the shop's tables, collections and stock, and nothing else."""
     for name in _TABLE_NAMES:
         stores.postgres.execute(f"DROP TABLE IF EXISTS {name}")
     stores.postgres.execute("DROP SEQUENCE IF EXISTS order_ids")

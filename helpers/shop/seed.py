@@ -1,10 +1,10 @@
-"""Seeding: what ought to be there is compared with what is, and the difference is written.
+"""Load products into the three stores: write only what differs from what is stored.
 
-So a second seed writes nothing, and one that was cut short, or whose products somebody changed, is
-completed. Each store gets its data the way it takes them fastest: COPY, bulk writes, scripts.
+So loading again writes nothing, and it completes a load that was interrupted and repairs products
+that were changed. Each store is written in the fastest way: COPY, bulk writes, scripts.
 
-PostgreSQL comes last, in one transaction: a product shows once it is there, so one that shows has
-its metadata and its stock.
+PostgreSQL is written last, in one transaction. A product exists once it is in PostgreSQL, and then
+it has its metadata and its stock already.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 T = TypeVar("T")
 
-#: Told what is filled (``"MongoDB"``, …), how many more records are done, and of how many: as a
-#: rule, a progress bar.
+#: Called with what is being loaded (``"MongoDB"``, …), how many more records are done, and the
+#: total; for progress bars.
 Progress = Callable[[str, int, int], None]
 
 _BATCH = 1000
@@ -39,7 +39,7 @@ _CUSTOMERS_PER_PRODUCT = 0.5
 
 @dataclass
 class Changes:
-    """How many records a seed wrote, of each kind."""
+    """How many records were written, of each kind."""
 
     products: int = 0
     metadata: int = 0
@@ -54,32 +54,34 @@ class Changes:
 def seed(
     stores: Stores, count: int, *, orders: bool = True, progress: Progress | None = None
 ) -> Changes:
-    """Make products 1 to ``count`` the generated ones, with their orders; leave others alone.
+    """Load the generated products 1 to ``count`` and their orders; leave other products unchanged.
 
-    Raises ``psycopg.Error``, ``pymongo.errors.PyMongoError`` or ``redis.RedisError`` when a store
-    fails meanwhile; seeding again completes it.
+    Raises ``psycopg.Error``, ``pymongo.errors.PyMongoError`` or ``redis.RedisError`` if a store
+    fails; call it again to complete the load.
     """
     create_shop(stores)
     changes = load(stores, list(generator.products(count)), progress=progress)
     if orders:
-        wanted = generator.orders(
+        generated = generator.orders(
             count * _ORDERS_PER_PRODUCT,
             product_count=count,
             customer_count=max(1, int(count * _CUSTOMERS_PER_PRODUCT)),
         )
-        changes.orders = _load_orders(stores, list(wanted) if count else [], progress or _silent)
+        changes.orders = _load_orders(
+            stores, list(generated) if count else [], progress or _ignore_progress
+        )
     return changes
 
 
 def load(
     stores: Stores, products: Sequence[Product], *, progress: Progress | None = None
 ) -> Changes:
-    """Make the shop's products of these ids exactly ``products``; leave others alone.
+    """Load ``products``, replacing those with the same ids; leave other products unchanged.
 
     Raises the drivers' errors as ``seed`` does.
     """
     create_shop(stores)
-    report = progress or _silent
+    report = progress or _ignore_progress
     return Changes(
         metadata=_load_metadata(stores, products, report),
         stock=_load_stock(stores, products, report),
@@ -89,7 +91,7 @@ def load(
 
 @dataclass(frozen=True)
 class _Difference(Generic[K, V]):
-    """What must be written so that what is there becomes what is wanted (``None``: nothing)."""
+    """The writes that turn the stored values into the target values (``None``: no value)."""
 
     missing: dict[K, V]
     different: dict[K, V]
@@ -100,17 +102,17 @@ class _Difference(Generic[K, V]):
         return len(self.missing) + len(self.different) + len(self.superfluous)
 
 
-def _compare(wanted: Mapping[K, V | None], there: Mapping[K, V]) -> _Difference[K, V]:
-    values = {key: value for key, value in wanted.items() if value is not None}
+def _compare(target: Mapping[K, V | None], stored: Mapping[K, V]) -> _Difference[K, V]:
+    values = {key: value for key, value in target.items() if value is not None}
     return _Difference(
-        missing={key: value for key, value in values.items() if key not in there},
-        # By their text: Python holds 1, 1.0 and True for equal, the stores do not.
+        missing={key: value for key, value in values.items() if key not in stored},
+        # By their ``repr``: 1, 1.0 and True are equal in Python, but not in the stores.
         different={
             key: value
             for key, value in values.items()
-            if key in there and repr(there[key]) != repr(value)
+            if key in stored and repr(stored[key]) != repr(value)
         },
-        superfluous=[key for key in wanted if key not in values and key in there],
+        superfluous=[key for key in target if key not in values and key in stored],
     )
 
 
@@ -118,12 +120,12 @@ def _load_metadata(stores: Stores, products: Sequence[Product], report: Progress
     collection = stores.mongo.productmetas
     written = 0
     for batch in _batches(products):
-        wanted = {p.id: p.metadata for p in batch}
+        target = {p.id: p.metadata for p in batch}
         ids = [p.id for p in batch]
-        # A range, and not a list of a thousand ids: that is slow on the embedded server.
+        # A range, because a list of a thousand ids is slow on the embedded server.
         found = collection.find({"product_id": {"$gte": min(ids), "$lte": max(ids)}}, {"_id": 0})
-        there = {document.pop("product_id"): document for document in found}
-        difference = _compare(wanted, there)
+        stored = {document.pop("product_id"): document for document in found}
+        difference = _compare(target, stored)
         if difference.total:
             collection.bulk_write(
                 [
@@ -142,13 +144,13 @@ def _load_metadata(stores: Stores, products: Sequence[Product], report: Progress
 
 
 def _load_stock(stores: Stores, products: Sequence[Product], report: Progress) -> int:
-    """Make the ledger say what is wanted, and Redis what the ledger then bears out."""
+    """Set the units on hand in the ledger, then rebuild the stock counts in Redis from it."""
     stock = Stock.of(stores)
     written = 0
     for batch in _batches(products, size=10 * _BATCH):
-        wanted = {product.id: product.stock for product in batch}
-        changed = stock.ledger.set_on_hand(wanted)
-        changed |= {one.product_id for one in stock.refresh(wanted)}
+        target = {product.id: product.stock for product in batch}
+        changed = stock.ledger.set_on_hand(target)
+        changed |= {difference.product_id for difference in stock.refresh(target)}
         written += len(changed)
         report("Redis", len(batch), len(products))
     return written
@@ -167,12 +169,12 @@ def _load_products(stores: Stores, products: Sequence[Product], report: Progress
                 "SELECT id, name, price, category FROM products WHERE id = ANY(%s)",
                 [[p.id for p in batch]],
             )
-            there = {row[0]: row[1:] for row in cursor}
+            stored = {row[0]: row[1:] for row in cursor}
             difference = _compare(
                 {p.id: (p.name, price_text(p.price), p.category) for p in batch},
                 {
                     key: (name, price_text(price), category)
-                    for key, (name, price, category) in there.items()
+                    for key, (name, price, category) in stored.items()
                 },
             )
             _copy(
@@ -197,8 +199,8 @@ def _load_orders(stores: Stores, orders: Sequence[Order], report: Progress) -> i
                 "SELECT product_id, id FROM orders WHERE product_id = ANY(%s) AND id = ANY(%s)",
                 [sorted({o.product_id for o in batch}), [o.id for o in batch]],
             )
-            there = set(cursor)
-            missing = [o for o in batch if (o.product_id, o.id) not in there]
+            stored = set(cursor)
+            missing = [o for o in batch if (o.product_id, o.id) not in stored]
             _copy(
                 cursor,
                 "COPY orders (id, product_id, customer_id, quantity, order_date) FROM STDIN",
@@ -209,8 +211,8 @@ def _load_orders(stores: Stores, orders: Sequence[Order], report: Progress) -> i
     return written
 
 
-def _silent(_what: str, _done: int, _total: int) -> None:
-    """Report to nobody."""
+def _ignore_progress(_what: str, _done: int, _total: int) -> None:
+    """Do nothing: no one shows the progress."""
 
 
 def _copy(cursor: Cursor[Any], statement: str, rows: Iterator[tuple[Any, ...]]) -> None:

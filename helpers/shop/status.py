@@ -1,4 +1,4 @@
-"""What the stores are and where they answer, as people and programs ask for it."""
+"""The status of all stores, as JSON for programs and as text for people."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from helpers.stores.stores import connect_all
 
 @dataclass(frozen=True)
 class Status:
-    """Engine, version and addresses of every store; all of them answered."""
+    """Engine, version and addresses of every store, all of which are available."""
 
     postgres: Engine
     coordinator: str
@@ -28,7 +28,7 @@ class Status:
     redis_url: str
 
     def as_json(self) -> dict[str, dict[str, Any]]:
-        """Return the status for programs. The URLs hold their passwords."""
+        """Return the status as JSON. The URLs contain passwords."""
         return {
             "postgres": {
                 **self.postgres.as_json(),
@@ -40,7 +40,7 @@ class Status:
         }
 
     def as_text(self) -> str:
-        """Return the status for people, without passwords."""
+        """Return the status as lines of text, without passwords."""
         engines = {"coordinator": self.postgres, "mongo": self.mongo, "redis": self.redis}
         return "\n".join(
             f"{name:<12} {engines.get(name, self.postgres)!s:<38} {redact(url)}"
@@ -48,7 +48,7 @@ class Status:
         )
 
     def urls(self) -> dict[str, str]:
-        """Return every server's address by its name. The URLs hold their passwords."""
+        """Return the URL of each server by its name. The URLs contain passwords."""
         workers = {f"worker{number}": url for number, url in enumerate(self.workers, start=1)}
         return {
             "coordinator": self.coordinator,
@@ -59,12 +59,12 @@ class Status:
 
 
 def read_status(settings: Settings) -> Status:
-    """Ask every server what it is.
+    """Read name and version of every server.
 
-    The course's own servers that crashed are started again; those that were stopped are not.
+    Embedded servers that crashed are restarted; servers that were stopped are not.
 
-    Raises ``ServerError`` when the course's own servers are stopped, ``StoreError`` when a server
-    does not answer.
+    Raises ``ServerError`` if the embedded servers are stopped, ``StoreError`` if a server is
+    unavailable.
     """
     if settings.addresses is None and not EmbeddedServers(settings).are_up():
         raise ServerError(

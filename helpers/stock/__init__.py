@@ -1,24 +1,23 @@
-"""The stock of products: a ledger in Citus, and a fast copy of it in Redis.
+"""The stock of products: a ledger in Citus, and stock counts cached in Redis.
 
-The ledger (table ``stock_movements``) is the record: every delivery and every sale is a row, and
-what is on hand is their sum. ``stock:<id>`` in Redis is the fast copy: what is on hand less what is
-reserved. It may be lost, evicted or rolled back at any moment, and is made again from the ledger.
-Reservations live in Redis alone, each with a deadline; a sale is what the ledger has.
+The ledger (table ``stock_movements``) is the system of record: every delivery and every sale is a
+row, and the sum of a product's rows is what is on hand. ``stock:<id>`` in Redis is a cache: what is
+on hand minus what is reserved. It may be lost, evicted or rolled back at any time, and is rebuilt
+from the ledger. Reservations exist in Redis only, each with a deadline.
 
-So Redis answers how many there are and holds units for buyers, thousands of times a second; and
-nothing is sold that the ledger does not have, whatever Redis has lost.
+So Redis answers reads and reserves units thousands of times a second, and nothing is sold that is
+not in the ledger, whatever Redis has lost.
 """
 
 from helpers.stock.change_stream import ChangeReader, Changes
 from helpers.stock.counts import Difference, Freshness
-from helpers.stock.ledger import Also, Ledger, OneConnection
+from helpers.stock.ledger import Ledger, OneConnection
 from helpers.stock.reconciliation import Finding, Reconciliation, reconcile, recover
-from helpers.stock.reservations import TRANSITIONS, Reservation
+from helpers.stock.reservations import Reservation
+from helpers.stock.states import State
 from helpers.stock.stock import Stock
 
 __all__ = [
-    "TRANSITIONS",
-    "Also",
     "ChangeReader",
     "Changes",
     "Difference",
@@ -28,6 +27,7 @@ __all__ = [
     "OneConnection",
     "Reconciliation",
     "Reservation",
+    "State",
     "Stock",
     "reconcile",
     "recover",

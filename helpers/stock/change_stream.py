@@ -1,8 +1,8 @@
-"""The stream of changes: which counts changed, for whoever keeps a copy of his own.
+"""The stream of stock changes: tell readers that keep a copy which stock counts changed.
 
-A reader remembers in Redis how far it has come, and goes on from there: after a pause, a crash or
-a lost connection. What pub/sub would have thrown away is still in the stream. Where some of it is
-gone, the reader is told to read everything again.
+A reader stores its position in Redis and continues from there after a pause, a crash or a lost
+connection. Pub/sub would have dropped the messages; the stream still has them. If the stream no
+longer has all of them, the reader is told to read everything again.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from helpers.stock.redis_strings import as_string
 
 @dataclass(frozen=True)
 class Changes:
-    """What a reader has not handled yet.
+    """Changes that a reader has not processed yet.
 
-    ``product_ids`` have changed, each named once. Where ``complete`` is false, others may have
-    changed as well: read everything again. ``position`` is the last entry that this covers.
+    ``product_ids`` have changed, each listed once. If ``complete`` is false, other products may
+    have changed too: read everything again. ``position`` is the id of the last entry covered.
     """
 
     product_ids: tuple[int, ...]
@@ -32,41 +32,42 @@ class Changes:
 
 
 class ChangeReader:
-    """One reader of the stream, known by its ``name``. Methods raise ``redis.RedisError``.
+    """A reader of the stream, identified by ``name``. Methods raise ``redis.RedisError``.
 
-    A new reader begins with what changes from now on.
+    A reader with a new name starts at the end of the stream.
     """
 
     def __init__(self, client: redis.Redis, name: str) -> None:
         self._redis = client
         self._position_key = position_key(validation.token(name))
-        self.position = self._stored() or self._start()
+        self.position = self._stored_position() or self._start()
 
     def read(self, *, most: int = 1000, wait_seconds: float | None = None) -> Changes:
-        """Return up to ``most`` entries' changes after the last that was handled.
+        """Return the changes of up to ``most`` entries after the last one that was processed.
 
-        Where there are none, waits up to ``wait_seconds`` for one. Until ``done`` is called, the
-        next call answers the same and what came since: so a reader that crashes misses nothing.
+        If there are none, waits up to ``wait_seconds`` for one. Until ``done`` is called, the next
+        call returns the same changes and newer ones, so a reader that crashes misses none.
         """
-        reach = extent(self._redis, CHANGES)
+        stream = extent(self._redis, CHANGES)
         # A server that lost its data has lost our position too.
-        if self._stored() != self.position or not reach.holds_all_after(self.position):
-            return Changes((), complete=False, position=reach.last)
-        wait = None if wait_seconds is None else max(1, round(1000 * wait_seconds))
-        answer: Any = self._redis.xread({CHANGES: self.position}, count=most, block=wait)
-        entries = _entries(answer)
+        position_lost = self._stored_position() != self.position
+        if position_lost or not stream.holds_all_after(self.position):
+            return Changes((), complete=False, position=stream.last)
+        block = None if wait_seconds is None else max(1, round(1000 * wait_seconds))
+        response: Any = self._redis.xread({CHANGES: self.position}, count=most, block=block)
+        entries = _entries(response)
         products = dict.fromkeys(
-            int(product) for _, ids in entries for product in ids.split(",") if product
+            int(product_id) for _, ids in entries for product_id in ids.split(",") if product_id
         )
         position = entries[-1][0] if entries else self.position
         return Changes(tuple(products), complete=True, position=position)
 
     def done(self, changes: Changes) -> None:
-        """Remember that ``changes`` are handled."""
+        """Store that ``changes`` are processed."""
         self._redis.set(self._position_key, changes.position)
         self.position = changes.position
 
-    def _stored(self) -> str | None:
+    def _stored_position(self) -> str | None:
         found = self._redis.get(self._position_key)
         return None if found is None else as_string(found)
 
@@ -76,14 +77,17 @@ class ChangeReader:
         return position
 
 
-def _entries(answer: Any) -> list[tuple[str, str]]:
-    """Return pairs of an entry's id and its product ids, from either protocol's answer."""
-    streams = list(answer.values()) if isinstance(answer, dict) else [s[1] for s in answer or ()]
+def _entries(response: Any) -> list[tuple[str, str]]:
+    """Return (entry id, product ids) of each entry in a RESP2 or RESP3 response to ``XREAD``."""
+    if isinstance(response, dict):
+        streams = list(response.values())
+    else:
+        streams = [stream[1] for stream in response or ()]
     entries: list[tuple[str, str]] = []
     for stream in streams:
-        # RESP3 puts the entries of a stream into one more list.
+        # RESP3 wraps the entries of a stream in another list.
         flat = stream[0] if stream and isinstance(stream[0], list) else stream
-        for entry, fields in flat:
+        for entry_id, fields in flat:
             found = {as_string(name): as_string(value) for name, value in fields.items()}
-            entries.append((as_string(entry), found.get("products", "")))
+            entries.append((as_string(entry_id), found.get("products", "")))
     return entries

@@ -1,13 +1,13 @@
-"""The counts ``stock:<id>``: read many in one round trip, and made anew from the ledger.
+"""Stock counts ``stock:<id>``: read many in one round trip, rebuild missing ones from the ledger.
 
-A count that is not there is not zero: it is read from the ledger, by one caller at a time for each
-product. Who reads it holds a **lease** (Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013,
-section 3.2.1). The others wait for what that one stores, so an expiry is no stampede. And a lease
-is void as soon as the ledger changes, so no old count is stored over a newer truth.
+A missing stock count is not zero: it is read from the ledger, by one client at a time for each
+product. That client holds a **lease** (Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013,
+section 3.2.1); the others wait until it has stored the count, so an expired key does not cause a
+cache stampede. A change of the ledger deletes the lease, so an outdated count is never stored.
 
-Where counts have a limited life, it is spread by jitter, so that what was stored together does not
-expire together; and a reader may renew a count before it expires, the sooner the longer the ledger
-takes to answer (Vattani et al., "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015).
+If stock counts expire, their time to live has jitter, so that counts stored together do not expire
+together. A reader may also renew a count shortly before it expires; the slower the ledger, the
+earlier (Vattani et al., "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015).
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ from helpers import validation
 from helpers.catalog.model import stock_key, stock_keys
 from helpers.errors import StockError
 from helpers.stock.ledger import Ledger
-from helpers.stock.lua_scripts import Argument, Script
-from helpers.stock.redis_keys import CHANGES, claimed_key, held_key, lease_key
+from helpers.stock.lua_scripts import Argument, run_script
+from helpers.stock.redis_keys import CHANGES, confirming_key, lease_key, reserved_key
 from helpers.stock.reservations import new_token
 
-_LEASE, _STORE, _INVALIDATE, _READ = map(Script, ("lease", "store", "invalidate", "read"))
 _BATCH = 1000
 _POLL_SECONDS = 0.01
 _UNKNOWN_MILLISECONDS = 1000
@@ -38,13 +37,13 @@ _UNKNOWN_MILLISECONDS = 1000
 
 @dataclass(frozen=True)
 class Freshness:
-    """How long a count lives, and who makes it anew.
+    """How long a stock count lives, and who renews it.
 
-    Without ``life_seconds`` a count stays until it is lost. With it, each count lives that long,
-    give or take the share ``jitter``. ``eagerness`` is the β of Vattani et al.: 1 renews a count
-    about as long before its end as the ledger takes to answer, a few times that for some readers;
-    0 waits for the end. A reader of the ledger has ``lease_seconds`` to answer; then it is another
-    reader's turn.
+    Without ``life_seconds``, a count does not expire. Otherwise it expires after that time, varied
+    by up to the fraction ``jitter``. ``eagerness`` is β in Vattani et al.: with 1, a reader renews
+    a count about as long before it expires as the ledger takes to respond (some readers a few times
+    earlier); with 0, no reader renews it before it expires. A lease expires after
+    ``lease_seconds``; then another reader may read the ledger.
     """
 
     life_seconds: float | None = None
@@ -58,21 +57,21 @@ class Freshness:
         validation.seconds(self.lease_seconds, "The life of a lease")
         if not (0 <= self.jitter < 1 and 0 <= self.eagerness < math.inf):
             raise StockError(
-                f"Jitter is a share from 0 to below 1 and eagerness 0 or more, not {self.jitter} "
+                f"jitter must be from 0 to below 1 and eagerness 0 or more, not {self.jitter} "
                 f"and {self.eagerness}: correct them."
             )
 
     def life_milliseconds(self) -> int:
-        """Return how long a count stored now may live; 0 for without a limit."""
+        """Return the time to live of a count that is stored now, 0 if it does not expire."""
         if self.life_seconds is None:
             return 0
-        share = 1 + self.jitter * (2 * random.random() - 1)
-        return max(1, round(1000 * self.life_seconds * share))
+        factor = 1 + self.jitter * (2 * random.random() - 1)
+        return max(1, round(1000 * self.life_seconds * factor))
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A count that was not what the ledger bears out, and what it is now (``None``: no count)."""
+    """A stock count as it was and as it is after it was rebuilt (``None``: missing)."""
 
     product_id: int
     before: str | None
@@ -86,9 +85,10 @@ class Difference:
 
 
 class Counts:
-    """The counts in one logical database. Methods raise ``redis.RedisError``, ``psycopg.Error``.
+    """The stock counts in one logical Redis database.
 
-    ``renewals`` is how many counts were renewed before their end.
+    Methods raise ``redis.RedisError`` and ``psycopg.Error``. ``renewals`` counts how many stock
+    counts were renewed before they expired.
     """
 
     def __init__(self, client: redis.Redis, ledger: Ledger, freshness: Freshness) -> None:
@@ -99,40 +99,40 @@ class Counts:
         self.renewals = 0
 
     def read(self, product_ids: Iterable[int]) -> dict[int, int | None]:
-        """Return the units available of each product; ``None`` where the ledger does not know it.
+        """Return the units available of each product, ``None`` if the ledger does not know it.
 
-        Takes one round trip where all counts are there. Raises ``StockError`` for an id that is
-        none, before anything is sent.
+        Takes one round trip if Redis has all stock counts. Raises ``StockError`` for an invalid
+        id before it sends anything.
         """
         ids = validation.product_ids(product_ids)
         if not ids:
             return {}
         if self._freshness.life_seconds is None or not self._freshness.eagerness:
-            texts: Any = self._redis.mget(stock_keys(ids))
+            values: Any = self._redis.mget(stock_keys(ids))
         else:
-            texts = self._read_renewing(ids)
+            values = self._read_and_renew(ids)
         try:
-            units = list(map(int, texts))
+            units = list(map(int, values))
         except (TypeError, ValueError):
-            pass  # one is missing, or is no number
+            pass  # a value is missing or not a number
         else:
             if min(units) >= 0:
                 return dict(zip(ids, units, strict=True))
-        found = dict(zip(ids, map(_units, texts), strict=True))
-        missing = [one for one, units in found.items() if units is None]
+        found = dict(zip(ids, map(_units, values), strict=True))
+        missing = [product_id for product_id, count in found.items() if count is None]
         return found | self.fill(missing) if missing else found
 
     def fill(self, product_ids: Iterable[int]) -> dict[int, int | None]:
-        """Read counts from the ledger that are not in Redis, or wait for who is reading them."""
+        """Read missing counts from the ledger, or wait until another client has stored them."""
         found: dict[int, int | None] = {}
         for batch in _batches(list(product_ids)):
             found |= self._fill(batch)
         return found
 
     def refresh(self, product_ids: Iterable[int]) -> list[Difference]:
-        """Make counts what the ledger bears out, and return those that were not.
+        """Rebuild stock counts from the ledger, and return those that were wrong.
 
-        May run while units are reserved and sold: a product whose sale falls into it is read again.
+        May run while units are reserved and sold: if a product is sold meanwhile, it is read again.
         """
         differences = []
         for batch in _batches(validation.product_ids(product_ids)):
@@ -140,39 +140,38 @@ class Counts:
         return differences
 
     def invalidate(self, product_ids: Sequence[int]) -> None:
-        """Forget counts because the ledger has changed."""
+        """Delete stock counts because the ledger has changed."""
         keys = [CHANGES]
-        for one in product_ids:
-            keys += (stock_key(one), lease_key(one))
-        _INVALIDATE.run(self._redis, keys, [",".join(map(str, product_ids))])
+        for product_id in product_ids:
+            keys += (stock_key(product_id), lease_key(product_id))
+        run_script(self._redis, "invalidate", keys, [",".join(map(str, product_ids))])
 
-    def _read_renewing(self, ids: list[int]) -> list[str | None]:
-        """Read counts with what is left of their life, and renew some of those near its end."""
-        answer = _READ.run(self._redis, stock_keys(ids), [])
-        texts: list[str | None] = answer[::2]
-        lives = answer[1::2]
-        near = [
-            one
-            for one, left in zip(ids, lives, strict=True)
-            if left >= 0 and left / 1000 <= self._head_start()
+    def _read_and_renew(self, ids: list[int]) -> list[str | None]:
+        """Read counts and their remaining time to live; renew some that expire soon."""
+        result = run_script(self._redis, "read_with_ttl", stock_keys(ids), [])
+        values: list[str | None] = result[::2]
+        expiring = [
+            product_id
+            for product_id, milliseconds in zip(ids, result[1::2], strict=True)
+            if milliseconds >= 0 and milliseconds / 1000 <= self._head_start()
         ]
-        if near:
-            self.renewals += len(self._take(near, new_token(), "renew")[0])
-        return texts
+        if expiring:
+            self.renewals += len(self._lease_and_store(expiring, new_token(), "renew")[0])
+        return values
 
     def _head_start(self) -> float:
-        """Return how long before its end a count is renewed this time, in seconds."""
-        # 1 - random() is never 0, whose logarithm there is none of.
+        """Return how many seconds before it expires a count is renewed this time."""
+        # 1 - random() is never 0, so its logarithm is defined.
         return -self._ledger_seconds * self._freshness.eagerness * math.log(1 - random.random())
 
     def _fill(self, ids: list[int]) -> dict[int, int | None]:
         found: dict[int, int | None] = {}
         pending, owner, deadline = ids, new_token(), self._deadline()
         while True:
-            stored, known = self._take(pending, owner, "missing")
+            stored, known = self._lease_and_store(pending, owner, "missing")
             found |= known
-            found |= {one.product_id: _units(one.after) for one in stored}
-            pending = [one for one in pending if one not in found]
+            found |= {difference.product_id: _units(difference.after) for difference in stored}
+            pending = [product_id for product_id in pending if product_id not in found]
             if not pending:
                 return found
             self._wait(pending, deadline)
@@ -181,52 +180,58 @@ class Counts:
         differences = []
         pending, owner, deadline = ids, new_token(), self._deadline()
         while True:
-            stored, _ = self._take(pending, owner, "all")
-            differences += [one for one in stored if one.before != one.after]
-            done = {one.product_id for one in stored}
-            pending = [one for one in pending if one not in done]
+            stored, _ = self._lease_and_store(pending, owner, "all")
+            differences += [
+                difference for difference in stored if difference.before != difference.after
+            ]
+            done = {difference.product_id for difference in stored}
+            pending = [product_id for product_id in pending if product_id not in done]
             if not pending:
                 return differences
             self._wait(pending, deadline)
 
-    def _take(
+    def _lease_and_store(
         self, ids: list[int], owner: str, which: Literal["missing", "renew", "all"]
     ) -> tuple[list[Difference], dict[int, int | None]]:
-        """Read in the ledger those products whose lease is free, and store their counts.
+        """Lease products, read those in the ledger, and store their counts.
 
-        Returns what was stored, changed or not, and the counts that somebody else has stored.
+        Returns what was stored, changed or not, and the counts that other clients have stored.
         """
         keys: list[str] = []
-        for one in ids:
-            keys += (lease_key(one), claimed_key(one), stock_key(one))
+        for product_id in ids:
+            keys += (lease_key(product_id), confirming_key(product_id), stock_key(product_id))
         milliseconds = round(1000 * self._freshness.lease_seconds)
-        answers = _LEASE.run(self._redis, keys, [owner, milliseconds, which])
-        claims: dict[int, list[str]] = {}
+        results = run_script(self._redis, "lease", keys, [owner, milliseconds, which])
+        confirming: dict[int, list[str]] = {}
         known: dict[int, int | None] = {}
-        for one, answer in zip(ids, answers, strict=True):
-            if isinstance(answer, list):
-                # With a lease come the tokens of sales that the ledger may have or not have yet.
-                claims[one] = answer[1:]
-            elif answer != "busy":
-                known[one] = _units(answer)
-        if not claims:
+        for product_id, result in zip(ids, results, strict=True):
+            if isinstance(result, list):
+                # With a lease come the tokens of sales that may or may not be in the ledger yet.
+                confirming[product_id] = result[1:]
+            elif result != "busy":
+                known[product_id] = _units(result)
+        if not confirming:
             return [], known
         start = time.perf_counter()
-        balances = self._ledger.balances(claims, without=chain.from_iterable(claims.values()))
+        balances = self._ledger.balances(
+            confirming, without=chain.from_iterable(confirming.values())
+        )
         self._ledger_seconds = time.perf_counter() - start
-        return self._store(list(claims), balances, owner), known
+        return self._store(list(confirming), balances, owner), known
 
     def _store(self, ids: list[int], balances: dict[int, int], owner: str) -> list[Difference]:
         keys = [CHANGES]
         arguments: list[Argument] = [owner, _UNKNOWN_MILLISECONDS]
-        for one in ids:
-            keys += (stock_key(one), held_key(one), claimed_key(one), lease_key(one))
-            arguments += (one, balances.get(one, "none"), self._freshness.life_milliseconds())
-        answers = _STORE.run(self._redis, keys, arguments)
+        for product_id in ids:
+            keys += (stock_key(product_id), reserved_key(product_id))
+            keys += (confirming_key(product_id), lease_key(product_id))
+            arguments += (product_id, balances.get(product_id, "none"))
+            arguments.append(self._freshness.life_milliseconds())
+        results = run_script(self._redis, "store", keys, arguments)
         return [
-            Difference(one, answer[1] or None, answer[2] or None)
-            for one, answer in zip(ids, answers, strict=True)
-            if answer[0] == "stored"
+            Difference(product_id, result[1] or None, result[2] or None)
+            for product_id, result in zip(ids, results, strict=True)
+            if result[0] == "stored"
         ]
 
     def _deadline(self) -> float:
@@ -237,16 +242,16 @@ class Counts:
         if time.monotonic() > deadline:
             some = ", ".join(map(str, pending[:5]))
             raise StockError(
-                f"The stock of product {some} could not be read: others are reading it in the "
-                "ledger or selling it all the time. Try again."
+                f"The stock of product {some} could not be read: other clients are reading it in "
+                "the ledger or selling it all the time. Try again."
             )
         time.sleep(_POLL_SECONDS * (0.5 + random.random()))
 
 
-def _units(text: str | bytes | None) -> int | None:
-    """Return the units that a count says; ``None`` where it says none."""
+def _units(value: str | bytes | None) -> int | None:
+    """Return a stock count as a number of units, ``None`` if it is missing or not a number."""
     try:
-        return None if text is None else max(int(text), 0)
+        return None if value is None else max(int(value), 0)
     except ValueError:
         return None
 

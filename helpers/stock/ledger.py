@@ -1,11 +1,11 @@
-"""The ledger of the stock, in Citus: every movement of units is a row, their sum is on hand.
+"""The stock ledger in Citus: every movement of units is a row; their sum is what is on hand.
 
-Rows are added and never changed, so nobody waits for a row that another is writing. A movement has
-a name; adding it twice adds it once. Whoever takes units out, locks the product first (an advisory
-lock, held until the transaction ends), so that what is on hand cannot fall below zero.
+Rows are inserted and never updated, so writers do not block each other on a row. A movement has a
+name: inserting it twice stores it once. A transaction that takes units out locks the product first
+(an advisory lock, held until the transaction ends), so units on hand cannot fall below zero.
 
-Movements are distributed by their product and colocated with it: the balance of a product is asked
-of one node.
+Movements are distributed by product and colocated with the products, so one node returns a
+product's balance.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ CREATE TABLE stock_movements (
     PRIMARY KEY (product_id, movement)
 )
 """
-SPREAD = (
+DISTRIBUTE = (
     "SELECT create_distributed_table('stock_movements', 'product_id', colocate_with => 'products')"
 )
 
 Items = Sequence[tuple[int, int]]
 Outcome = Literal["sold", "cancelled"]
 
-#: What came of an attempt to sell: ``refused`` is said once, by the call that finds too few units.
-#: It cancels the reservation, so that is what each later call answers.
-SaleOutcome = Literal["sold", "cancelled", "refused"]
+#: The result of an attempt to sell. The call that finds too few units returns ``rejected`` and
+#: cancels the sale for good, so every later call returns ``cancelled``.
+SaleOutcome = Literal["sold", "cancelled", "rejected"]
 
-#: Writes what belongs to a sale, in the transaction that writes the sale.
-Also = Callable[[psycopg.Connection], None]
+#: Writes rows that belong to a sale, in the transaction that writes the sale.
+SaleWriter = Callable[[psycopg.Connection], None]
 
 _LOCK = """
 SELECT pg_advisory_xact_lock(hashtextextended('stock ' || product_id, 0))
@@ -63,28 +63,28 @@ VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING
 
 
 class Connections(Protocol):
-    """Where connections come from: a ``psycopg_pool.ConnectionPool``, or one shared by turns."""
+    """A source of connections: a ``psycopg_pool.ConnectionPool`` or ``OneConnection``."""
 
     def connection(self) -> AbstractContextManager[psycopg.Connection]:
-        """Lend a connection."""
+        """Return a context manager that lends a connection."""
 
 
 class OneConnection:
-    """One connection, lent to one thread after another."""
+    """One connection that threads take turns using."""
 
     def __init__(self, connection: psycopg.Connection) -> None:
         self._connection = connection
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[psycopg.Connection]:
-        """Lend the connection, once it is free."""
-        with self._turn:
+        """Lend the connection; wait until no other thread uses it."""
+        with self._lock:
             yield self._connection
 
 
 class Ledger:
-    """The ledger, read and written through ``connections``. All methods raise ``psycopg.Error``."""
+    """Read and write the stock ledger. All methods raise ``psycopg.Error``."""
 
     def __init__(self, connections: Connections) -> None:
         self.connections = connections
@@ -92,13 +92,13 @@ class Ledger:
     def balances(
         self, product_ids: Iterable[int], *, without: Iterable[str] = ()
     ) -> dict[int, int]:
-        """Return the units on hand of those products that the ledger knows.
+        """Return the units on hand of the products that the ledger knows.
 
-        ``without`` are reservations whose sales are left out of the sum.
+        Sales of the reservations with the tokens ``without`` are left out of the sum.
         """
         with self.connections.connection() as connection:
-            names = [_name(token) for token in without]
-            rows = connection.execute(_BALANCES, [names, list(product_ids)])
+            movements = [_sale_movement(token) for token in without]
+            rows = connection.execute(_BALANCES, [movements, list(product_ids)])
             return dict(rows.fetchall())
 
     def product_ids(self) -> set[int]:
@@ -107,33 +107,47 @@ class Ledger:
             return {product_id for (product_id,) in connection.execute(_PRODUCTS)}
 
     def outcome(self, token: str, product_ids: Iterable[int]) -> Outcome | None:
-        """Return what became of the reservation ``token``; ``None`` where nothing is written."""
+        """Return the outcome of a reservation's sale, ``None`` if the ledger has none yet."""
         with self.connections.connection() as connection:
             return _outcome(connection, token, list(product_ids))
 
-    def record_sale(self, token: str, items: Items, *, also: Also | None = None) -> SaleOutcome:
-        """Sell ``items`` under the reservation's name, if all are on hand; or cancel it for good.
+    def record_sale(
+        self, token: str, items: Items, *, also_write: SaleWriter | None = None
+    ) -> SaleOutcome:
+        """Sell ``items`` under a reservation's token if all are on hand; else cancel it for good.
 
-        What is written first stands, whoever wrote it: asked again, it writes nothing.
+        The first outcome that is written stays: a later call writes nothing and returns it.
 
-        ``also`` is called with the connection, in the transaction that writes the sale and by the
-        call that writes it alone: what it writes there is there if and only if the sale is. What it
-        raises undoes the sale and is raised here.
+        ``also_write`` is called with the connection, in the transaction that writes the sale and
+        only by the call that writes it. If it raises, the sale is rolled back and the exception
+        propagates.
         """
         with self.connections.connection() as connection, connection.transaction():
-            return record_sale(connection, token, items, also=also)
+            written = _outcome_under_lock(connection, token, items)
+            if written is not None:
+                return written
+            rows = connection.execute(_BALANCES, [[], [product_id for product_id, _ in items]])
+            on_hand: dict[int, int] = dict(rows.fetchall())
+            if any(on_hand.get(product_id, 0) < quantity for product_id, quantity in items):
+                _cancel(connection, token, items)
+                return "rejected"
+            for product_id, quantity in items:
+                connection.execute(_ADD, (product_id, _sale_movement(token), -quantity, "sale"))
+            if also_write is not None:
+                also_write(connection)
+            return "sold"
 
     def cancel(self, token: str, items: Items) -> Outcome:
-        """Cancel a reservation for good, unless it was sold already; say which."""
+        """Cancel a reservation's sale for good unless it is sold already; return the outcome."""
         with self.connections.connection() as connection, connection.transaction():
             return _outcome_under_lock(connection, token, items) or _cancel(
                 connection, token, items
             )
 
     def deliver(self, product_id: int, quantity: int, movement: str) -> bool:
-        """Add ``quantity`` units that came in; tell whether ``movement`` was new.
+        """Add ``quantity`` delivered units; return whether ``movement`` was new.
 
-        Raises ``StockError`` where an argument is not what it must be.
+        Raises ``StockError`` for an invalid argument.
         """
         (product,) = validation.product_ids([product_id])
         row = (
@@ -145,70 +159,56 @@ class Ledger:
         with self.connections.connection() as connection:
             return connection.execute(_ADD, row).rowcount == 1
 
-    def set_on_hand(self, wanted: Mapping[int, int | None]) -> set[int]:
-        """Make what is on hand ``wanted``, by movements of the difference; ``None`` forgets all.
+    def set_on_hand(self, targets: Mapping[int, int | None]) -> set[int]:
+        """Set the units on hand of products; ``None`` deletes all movements of a product.
 
-        Returns the products whose ledger changed.
+        Adds movements of the differences. Returns the products whose ledger changed.
         """
-        ids = sorted(wanted)
+        ids = sorted(targets)
         with self.connections.connection() as connection, connection.transaction():
             lock_products(connection, ids)
-            return _set_on_hand(connection, wanted)
+            return _set_on_hand(connection, targets)
 
     def recount(self, product_id: int, units: int) -> bool:
-        """Make what is on hand of one of the shop's products ``units``; tell if that changed it.
+        """Set the units on hand of one of the shop's products; return whether that changed it.
 
-        Raises ``StockError`` where an argument is not what it must be, ``UnknownProductError``
-        where the shop has no such product.
+        Raises ``StockError`` for an invalid argument, ``UnknownProductError`` if the shop does not
+        have the product.
         """
         product = validation.identifier(product_id, "product")
-        wanted = {product: validation.quantity(units, least=0)}
+        target = {product: validation.quantity(units, least=0)}
         with self.connections.connection() as connection, connection.transaction():
             lock_products(connection, [product])
-            # Not before the lock: the node shows the whole transaction what its first look saw.
+            # After the lock: in this transaction, a worker keeps the snapshot of its first query.
             require_products(connection, [product])
-            return bool(_set_on_hand(connection, wanted))
+            return bool(_set_on_hand(connection, target))
 
 
-def record_sale(
-    connection: psycopg.Connection, token: str, items: Items, *, also: Also | None = None
-) -> SaleOutcome:
-    """Sell or cancel as ``Ledger.record_sale`` does, inside of the caller's transaction."""
-    written = _outcome_under_lock(connection, token, items)
-    if written is not None:
-        return written
-    rows = connection.execute(_BALANCES, [[], [one for one, _ in items]])
-    there: dict[int, int] = dict(rows.fetchall())
-    if any(there.get(product_id, 0) < quantity for product_id, quantity in items):
-        _cancel(connection, token, items)
-        return "refused"
-    for product_id, quantity in items:
-        connection.execute(_ADD, (product_id, _name(token), -quantity, "sale"))
-    if also is not None:
-        also(connection)
-    return "sold"
-
-
-def _set_on_hand(connection: psycopg.Connection, wanted: Mapping[int, int | None]) -> set[int]:
-    """Make what is on hand ``wanted``, under the locks of these products."""
-    ids = sorted(wanted)
-    there: dict[int, int] = dict(connection.execute(_BALANCES, [[], ids]).fetchall())
-    forgotten = [one for one in ids if wanted[one] is None and one in there]
-    if forgotten:
-        connection.execute("DELETE FROM stock_movements WHERE product_id = ANY(%s)", [forgotten])
-    rows = [
-        (one, units) if one not in there else (one, units - there[one])
-        for one, units in wanted.items()
-        if units is not None and units != there.get(one)
+def _set_on_hand(connection: psycopg.Connection, targets: Mapping[int, int | None]) -> set[int]:
+    """Set the units on hand; the caller holds the locks of these products."""
+    ids = sorted(targets)
+    on_hand: dict[int, int] = dict(connection.execute(_BALANCES, [[], ids]).fetchall())
+    deleted = [
+        product_id for product_id in ids if targets[product_id] is None and product_id in on_hand
     ]
-    _copy(connection, [row for row in rows if row[0] not in there], "opening")
-    _copy(connection, [row for row in rows if row[0] in there], "recount")
-    return {*forgotten, *(product_id for product_id, _ in rows)}
+    if deleted:
+        connection.execute("DELETE FROM stock_movements WHERE product_id = ANY(%s)", [deleted])
+    openings, recounts = [], []
+    for product_id, units in targets.items():
+        if units is None or units == on_hand.get(product_id):
+            continue
+        if product_id in on_hand:
+            recounts.append((product_id, units - on_hand[product_id]))
+        else:
+            openings.append((product_id, units))
+    _copy(connection, openings, "opening")
+    _copy(connection, recounts, "recount")
+    return {*deleted, *(product_id for product_id, _ in [*openings, *recounts])}
 
 
 def _cancel(connection: psycopg.Connection, token: str, items: Items) -> Outcome:
     for product_id, _ in items:
-        connection.execute(_ADD, (product_id, _name(token), 0, "cancelled"))
+        connection.execute(_ADD, (product_id, _sale_movement(token), 0, "cancelled"))
     return "cancelled"
 
 
@@ -218,32 +218,32 @@ def _outcome_under_lock(connection: psycopg.Connection, token: str, items: Items
     return _outcome(connection, token, product_ids)
 
 
-def _name(token: str) -> str:
-    """Return the name of the movement that ends a reservation. No other has such a name."""
+def _sale_movement(token: str) -> str:
+    """Return the name of the movement that sells or cancels a reservation."""
     return f"reservation:{token}"
 
 
 def lock_products(connection: psycopg.Connection, product_ids: list[int]) -> None:
-    """Keep others from selling these products, in order of id, until the transaction ends."""
-    # A statement of its own: the next one sees what the former holder of the lock has written.
+    """Lock these products (sorted by id) against other sales until the transaction ends."""
+    # A separate statement: the next one sees what the previous holder of the lock has committed.
     connection.execute(_LOCK, [product_ids])
 
 
 def _outcome(connection: psycopg.Connection, token: str, product_ids: list[int]) -> Outcome | None:
-    row = connection.execute(_REASONS, [_name(token), product_ids]).fetchone()
+    row = connection.execute(_REASONS, [_sale_movement(token), product_ids]).fetchone()
     if row is None:
         return None
     return "cancelled" if row[0] == "cancelled" else "sold"
 
 
 def _copy(connection: psycopg.Connection, rows: list[tuple[int, int]], reason: str) -> None:
-    """Add movements, each named after its reason and, but for the first, the moment."""
+    """Add movements named after their reason and, except for ``opening``, the current time."""
     if not rows:
         return
-    moment = connection.execute("SELECT to_char(clock_timestamp(), 'YYYYMMDD-HH24MISS-US')")
-    row = moment.fetchone()
+    now = connection.execute("SELECT to_char(clock_timestamp(), 'YYYYMMDD-HH24MISS-US')")
+    row = now.fetchone()
     assert row is not None
-    name = reason if reason == "opening" else f"{reason}:{row[0]}"
+    movement = reason if reason == "opening" else f"{reason}:{row[0]}"
     with (
         connection.cursor() as cursor,
         cursor.copy(
@@ -251,4 +251,4 @@ def _copy(connection: psycopg.Connection, rows: list[tuple[int, int]], reason: s
         ) as copy,
     ):
         for product_id, units in rows:
-            copy.write_row((product_id, name, units, reason))
+            copy.write_row((product_id, movement, units, reason))

@@ -1,71 +1,60 @@
-"""Server-side functions: Lua scripts from ``helpers/stock/lua``, called by their hash.
+"""Run the Lua scripts in ``helpers/stock/lua``: each is one atomic step on the Redis server.
 
-A server forgets its scripts when it is restarted or told to (``SCRIPT FLUSH``). The caller notices
-by the answer ``NOSCRIPT``, sends the text once, and goes on. Calls are never sent by hash inside of
-a transaction, where that answer would come too late.
+redis-py sends a script's hash (``EVALSHA``). Only if the server does not know the hash, because it
+was restarted or told ``SCRIPT FLUSH``, is the source sent as well.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import redis
-from redis.exceptions import NoScriptError
 
 _FOLDER = Path(__file__).with_name("lua")
-_PRELUDE = "common"
 
 Argument = str | int
 
 
-class Script:
-    """One script by its name, such as ``reserve``."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.text = "\n".join(
-            (_FOLDER / f"{part}.lua").read_text("utf-8") for part in (_PRELUDE, name)
-        )
-        self.hash = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
-    def __repr__(self) -> str:
-        return f"<Script {self.name}>"
-
-    def run(self, client: redis.Redis, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
-        """Run the script on the server and return its answer, texts decoded.
-
-        Raises ``redis.RedisError``.
-        """
-        try:
-            answer = client.evalsha(self.hash, len(keys), *keys, *arguments)
-        except NoScriptError:
-            answer = client.eval(self.text, len(keys), *keys, *arguments)
-        return _decoded(answer)
-
-    def run_many(
-        self, client: redis.Redis, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]]
-    ) -> list[Any]:
-        """Run the script once for each pair of keys and arguments, in one round trip.
-
-        Raises ``redis.RedisError``.
-        """
-        if not calls:
-            return []
-        with client.pipeline(transaction=False) as pipeline:
-            # In a pipeline, what the server has forgotten is known too late: so it is told first.
-            pipeline.script_load(self.text)
-            for keys, arguments in calls:
-                pipeline.evalsha(self.hash, len(keys), *keys, *arguments)
-            return [_decoded(answer) for answer in pipeline.execute()[1:]]
+@cache
+def script_source(name: str) -> str:
+    """Return the source of a script, such as ``reserve``, after the functions that all share."""
+    return "\n".join((_FOLDER / f"{part}.lua").read_text("utf-8") for part in ("common", name))
 
 
-def _decoded(answer: Any) -> Any:
-    """Return an answer with texts decoded, whether the client decodes them or not."""
-    if isinstance(answer, bytes):
-        return answer.decode()
-    if isinstance(answer, list):
-        return [_decoded(part) for part in answer]
-    return answer
+def run_script(
+    client: redis.Redis, name: str, keys: Sequence[str], arguments: Sequence[Argument]
+) -> Any:
+    """Run a script and return its result, with strings decoded.
+
+    Raises ``redis.RedisError``.
+    """
+    script = client.register_script(script_source(name))
+    return _decoded(script(keys, arguments))
+
+
+def run_script_many(
+    client: redis.Redis, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]]
+) -> list[Any]:
+    """Run a script once for each pair of keys and arguments, and return the results.
+
+    Several calls are sent in one pipeline. Raises ``redis.RedisError``.
+    """
+    if len(calls) <= 1:
+        return [run_script(client, name, *call) for call in calls]
+    script = client.register_script(script_source(name))
+    with client.pipeline(transaction=False) as pipeline:
+        for keys, arguments in calls:
+            script(keys, arguments, client=pipeline)
+        return [_decoded(result) for result in pipeline.execute()]
+
+
+def _decoded(result: Any) -> Any:
+    """Return a result with its strings decoded, whether the client decodes them or not."""
+    if isinstance(result, bytes):
+        return result.decode()
+    if isinstance(result, list):
+        return [_decoded(part) for part in result]
+    return result

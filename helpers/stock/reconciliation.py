@@ -1,14 +1,14 @@
-"""Reconciliation: find every difference between Redis and the ledger, repair it, say what was done.
+"""Reconciliation: find and repair every difference between Redis and the ledger.
 
-In this order, since each step rests on the one before:
+The steps build on one another:
 
-1. entries about reservations follow from the reservations themselves;
-2. what is past its deadline ends;
-3. a confirmation that was cut short is decided by the ledger: if the sale is there, it is settled,
-   or else cancelled there for good, so that a late comer cannot sell it;
-4. each count becomes what is on hand less what is reserved.
+1. entries about reservations are made to match the reservations;
+2. reservations past their deadline expire;
+3. an interrupted confirmation is decided by the ledger: if it has the sale, the confirmation is
+   finished; if not, the sale is cancelled for good, so a slow client cannot record it later;
+4. each stock count is set to what is on hand minus what is reserved.
 
-It may run at any time, beside buyers, and be cut short and repeated.
+It may run at any time, while clients buy, and may be interrupted and repeated.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import Any
 
 from helpers.catalog.model import stock_key
 from helpers.stock.redis_keys import (
-    CLAIMS,
+    CONFIRMATIONS,
     DEADLINES,
-    claimed_key,
-    held_key,
+    confirming_key,
     reservation_key,
+    reserved_key,
 )
 from helpers.stock.redis_strings import as_string
 from helpers.stock.reservations import Reservation
@@ -38,10 +38,10 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was wrong and is repaired.
+    """A difference that was found and repaired.
 
-    ``kind`` is ``"entry"``, ``"overdue"``, ``"in doubt"``, ``"count"`` or ``"stray key"``;
-    ``subject`` the reservation's token, the product's id or the key.
+    ``kind`` is ``"entry"``, ``"overdue"``, ``"in doubt"``, ``"count"`` or ``"stray key"``.
+    ``subject`` is the reservation's token, the product's id or the key. ``done`` is a description.
     """
 
     kind: str
@@ -54,7 +54,7 @@ class Finding:
 
 @dataclass
 class Reconciliation:
-    """What was examined, and what was found."""
+    """How many products and reservations were examined, and the differences found."""
 
     products: int = 0
     reservations: int = 0
@@ -71,78 +71,77 @@ class Reconciliation:
 def reconcile(stock: Stock, *, in_doubt_seconds: float = 30) -> Reconciliation:
     """Repair every difference, and return what was found.
 
-    A confirmation that began less than ``in_doubt_seconds`` ago is left to whoever is at it.
+    A confirmation that started less than ``in_doubt_seconds`` ago is left to its client.
 
-    Raises ``redis.RedisError`` or ``psycopg.Error`` when a store fails: what was repaired stays
-    repaired. Raises ``StockError`` when a product is sold too often to be examined.
+    Raises ``redis.RedisError`` or ``psycopg.Error`` if a store fails; repairs up to then remain.
+    Raises ``StockError`` if a product is sold too often to be examined.
     """
     report = Reconciliation()
-    _mend_entries(stock, report)
-    _end_overdue(stock, report)
-    _decide_doubtful(stock, report, in_doubt_seconds)
-    _mend_counts(stock, report)
+    _repair_entries(stock, report)
+    _expire_overdue(stock, report)
+    _decide_in_doubt(stock, report, in_doubt_seconds)
+    _rebuild_counts(stock, report)
     return report
 
 
 def recover(stock: Stock, *, in_doubt_seconds: float = 30) -> Reconciliation:
-    """Do the second and third step alone: end what is overdue, decide what is in doubt.
+    """Do steps 2 and 3 only: expire overdue reservations, decide interrupted confirmations.
 
-    These look at lists of what is open; ``reconcile`` looks at all products. Raises as it does.
+    These read lists of open reservations; ``reconcile`` reads all products. Raises as it does.
     """
     report = Reconciliation()
-    _end_overdue(stock, report)
-    _decide_doubtful(stock, report, in_doubt_seconds)
+    _expire_overdue(stock, report)
+    _decide_in_doubt(stock, report, in_doubt_seconds)
     return report
 
 
-def _mend_entries(stock: Stock, report: Reconciliation) -> None:
-    tokens = _all_tokens(stock)
-    report.reservations = len(tokens)
-    for batch in _batches(iter(sorted(tokens))):
-        found = stock.reservations.find_many(batch)
-        # Of a reservation that is gone, only the entries tell what it was for.
-        whole = [
-            one or Reservation(token, tuple(sorted(tokens[token].items())), _NEVER)
-            for token, one in zip(batch, found, strict=True)
+def _repair_entries(stock: Stock, report: Reconciliation) -> None:
+    units_of = _units_by_token(stock)
+    report.reservations = len(units_of)
+    for tokens in _batches(iter(sorted(units_of))):
+        # If a reservation is lost, only the entries tell which products it was for.
+        reservations = [
+            found or Reservation(token, tuple(sorted(units_of[token].items())), _NEVER)
+            for token, found in zip(tokens, stock.reservations.find_many(tokens), strict=True)
         ]
-        for one, wrong in zip(whole, stock.reservations.mend(whole), strict=True):
+        for token, wrong in zip(tokens, stock.reservations.repair(reservations), strict=True):
             if wrong:
-                done = f"{wrong} entries of reservation {one.token} did not fit its state: mended"
-                report.findings.append(Finding("entry", one.token, done))
+                done = f"{wrong} entries of reservation {token} did not match its state: repaired"
+                report.findings.append(Finding("entry", token, done))
 
 
-def _all_tokens(stock: Stock) -> dict[str, dict[int, int]]:
-    """Return every token that is written anywhere, with the entries of products under it."""
+def _units_by_token(stock: Stock) -> dict[str, dict[int, int]]:
+    """Return every token that any key has, with its units of each product in the hashes."""
     prefix = reservation_key("")
-    tokens: dict[str, dict[int, int]] = {
+    found: dict[str, dict[int, int]] = {
         key.removeprefix(prefix): {} for key in _scan(stock, reservation_key("*"))
     }
-    for key in (DEADLINES, CLAIMS):
+    for key in (DEADLINES, CONFIRMATIONS):
         members: Any = stock.redis.zrange(key, 0, -1)
         for token in members:
-            tokens.setdefault(as_string(token), {})
-    for name in (held_key, claimed_key):
-        start = name(0).removesuffix("0")
-        for batch in _batches(_scan(stock, f"{start}*")):
+            found.setdefault(as_string(token), {})
+    for key_of in (reserved_key, confirming_key):
+        prefix = key_of(0).removesuffix("0")
+        for keys in _batches(_scan(stock, f"{prefix}*")):
             with stock.redis.pipeline(transaction=False) as pipeline:
-                for key in batch:
+                for key in keys:
                     pipeline.hgetall(key)
-                answers: list[dict[Any, Any]] = pipeline.execute()
-            for key, entries in zip(batch, answers, strict=True):
-                for token, quantity in entries.items():
-                    product = int(key.removeprefix(start))
-                    tokens.setdefault(as_string(token), {})[product] = int(quantity)
-    return tokens
+                hashes: list[dict[Any, Any]] = pipeline.execute()
+            for key, units_of in zip(keys, hashes, strict=True):
+                product_id = int(key.removeprefix(prefix))
+                for token, units in units_of.items():
+                    found.setdefault(as_string(token), {})[product_id] = int(units)
+    return found
 
 
-def _end_overdue(stock: Stock, report: Reconciliation) -> None:
+def _expire_overdue(stock: Stock, report: Reconciliation) -> None:
     for token in stock.sweep():
         done = f"reservation {token} was past its deadline: its units are back"
         report.findings.append(Finding("overdue", token, done))
 
 
-def _decide_doubtful(stock: Stock, report: Reconciliation, seconds: float) -> None:
-    for token in stock.reservations.claimed(older_than_seconds=seconds):
+def _decide_in_doubt(stock: Stock, report: Reconciliation, seconds: float) -> None:
+    for token in stock.reservations.confirming(older_than_seconds=seconds):
         outcome = stock.decide(token)
         if outcome == "sold":
             done = f"reservation {token} was sold: confirmed"
@@ -151,24 +150,24 @@ def _decide_doubtful(stock: Stock, report: Reconciliation, seconds: float) -> No
         report.findings.append(Finding("in doubt", token, done))
 
 
-def _mend_counts(stock: Stock, report: Reconciliation) -> None:
+def _rebuild_counts(stock: Stock, report: Reconciliation) -> None:
     known = stock.ledger.product_ids()
     report.products = len(known)
     strays = []
     for key in _scan(stock, stock_key("*")):
         name = key.removeprefix(stock_key(""))
         if not name.isdecimal() or not 0 < int(name) <= LARGEST_ID or key != stock_key(int(name)):
-            done = f"{key} is no product's: left alone"
+            done = f"{key} is not the key of a product: left unchanged"
             strays.append(Finding("stray key", key, done))
         else:
             known.add(int(name))
-    for one in stock.refresh(sorted(known)):
-        report.findings.append(Finding("count", str(one.product_id), str(one)))
+    for difference in stock.refresh(sorted(known)):
+        report.findings.append(Finding("count", str(difference.product_id), str(difference)))
     report.findings += strays
 
 
 def _scan(stock: Stock, pattern: str) -> Iterator[str]:
-    """Yield the keys that fit, each once, without stopping the server as KEYS would."""
+    """Yield each matching key once, with ``SCAN``, which does not block the server as ``KEYS``."""
     seen = set()
     for key in stock.redis.scan_iter(match=pattern, count=1000):
         text = as_string(key)

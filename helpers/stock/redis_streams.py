@@ -1,8 +1,7 @@
-"""Reading a stream of Redis on from where one has stopped, and noticing what is gone by then.
+"""Check whether a Redis stream still has every entry after a reader's position.
 
-A stream keeps a limited number of entries, and a server that lost its data starts anew. Either may
-have cost a reader an entry. So before he goes on from the last one that he knows, he asks whether
-what followed it is all there.
+A stream keeps a limited number of entries, and a server that lost its data starts an empty stream.
+A reader may have missed entries in both cases, so it checks before it reads on.
 """
 
 from __future__ import annotations
@@ -14,36 +13,36 @@ import redis
 
 from helpers.stock.redis_strings import as_string
 
-#: Where a reader stands who has read nothing.
+#: The position of a reader that has read nothing.
 BEGINNING = "0-0"
 
 
 @dataclass(frozen=True)
 class Extent:
-    """The oldest entry that is left, the newest there ever was, and how many there are no more."""
+    """The ids of a stream's oldest entry and last entry ever, and how many were deleted."""
 
     first: str | None
     last: str
     missing: int
 
     def holds_all_after(self, position: str) -> bool:
-        """Tell whether every entry that followed ``position`` is still there."""
-        mine, last = _order(position), _order(self.last)
-        if mine >= last:
-            return mine == last  # a stream that ends before it is another one
-        if self.first is not None and _order(self.first) <= mine:
+        """Return whether the stream still has every entry that was added after ``position``."""
+        reader, last = _order(position), _order(self.last)
+        if reader >= last:
+            return reader == last  # a stream that ends before the position is a new one
+        if self.first is not None and _order(self.first) <= reader:
             return True
         return position == BEGINNING and not self.missing
 
 
 def extent(client: redis.Redis, stream: str) -> Extent:
-    """Return how far a stream reaches; one that is not there is empty.
+    """Return a stream's extent; a stream that does not exist is empty.
 
     Raises ``redis.RedisError``.
     """
     try:
         info: Any = client.xinfo_stream(stream)
-    except redis.ResponseError:  # there is no stream yet
+    except redis.ResponseError:  # the stream does not exist yet
         return Extent(None, BEGINNING, 0)
     found = {as_string(name): value for name, value in info.items()}
     first = found["first-entry"]
@@ -54,6 +53,6 @@ def extent(client: redis.Redis, stream: str) -> Extent:
     )
 
 
-def _order(entry: str) -> tuple[int, int]:
-    milliseconds, _, number = entry.partition("-")
+def _order(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, number = entry_id.partition("-")
     return int(milliseconds), int(number)

@@ -1,4 +1,4 @@
-"""Texts as they come from a client of redis-py, which decodes them or does not."""
+"""Strings from redis-py, which returns ``bytes`` unless a client decodes responses."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from typing import Any
 
 
 def as_string(value: Any) -> str:
-    """Return a value of Redis as text."""
+    """Return a value of Redis as a ``str``."""
     return value.decode() if isinstance(value, bytes) else str(value)

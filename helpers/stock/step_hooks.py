@@ -8,8 +8,8 @@ from typing import Literal
 
 Moment = Literal["before", "after"]
 
-#: Called with the moment and the step's name. An exception that it raises propagates as the step's
-#: own failure would, so that a hook can fail a step, count it, delay it or end the process there.
+#: Called with the moment and the step's name. An exception that it raises propagates as if the step
+#: had failed, so a hook can fail a step, count it, delay it, or end the process there.
 StepHook = Callable[[Moment, str], None]
 
 

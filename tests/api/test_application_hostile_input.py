@@ -36,7 +36,7 @@ def _contents(shop: Stores) -> tuple[object, ...]:
     documents = sorted(map(str, shop.mongo.productmetas.find()))
     names = sorted(shop.mongo.list_collection_names())
     counts = {key: shop.redis.get(key) for key in sorted(shop.redis.scan_iter(match="stock:*"))}
-    return rows, documents, names, counts, sorted(shop.redis.scan_iter(match="shop:held:*"))
+    return rows, documents, names, counts, sorted(shop.redis.scan_iter(match="shop:reserved:*"))
 
 
 def _is_problem(response: httpx.Response, sent: object = "") -> None:

@@ -105,7 +105,7 @@ def test_what_cannot_be_written_is_not_half_written(
     assert response.json()["store"] in ("PostgreSQL", "Redis")
     links.restore()
     assert shop.postgres.execute("SELECT count(*) FROM orders").fetchone() == orders
-    assert shop.redis.hlen("shop:held:1") == 0
+    assert shop.redis.hlen("shop:reserved:1") == 0
     wait_until(lambda: is_whole(tireless))
     assert tireless.get("/api/products/1").json()["stock"] == "15"
 

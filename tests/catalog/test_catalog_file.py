@@ -1,4 +1,4 @@
-"""A teacher's catalogue file: what is read, and what is reported, line by line."""
+"""Import of a catalogue file: every valid line is read, every problem reported by line."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _problems(path: Path, *lines: object) -> list[tuple[int, str, str]]:
     return [(problem.line, problem.field, problem.reason) for problem in caught.value.problems]
 
 
-def test_a_line_in_the_apis_shape_is_read(tmp_path: Path) -> None:
+def test_a_line_in_the_format_of_the_api_is_read(tmp_path: Path) -> None:
     assert read_catalog(_write(tmp_path, GOOD)) == [
         Product(7, "Desk", Decimal("99.90"), "furniture", GOOD["metadata"], 5)
     ]
@@ -63,7 +63,7 @@ def test_a_line_in_the_apis_shape_is_read(tmp_path: Path) -> None:
         ({"category": None}, "category", "uncategorised"),
     ],
 )
-def test_what_may_be_left_out_or_written_otherwise(
+def test_optional_and_alternative_values_are_accepted(
     change: dict[str, Any], field: str, value: object, tmp_path: Path
 ) -> None:
     (product,) = read_catalog(_write(tmp_path, GOOD | change))
@@ -85,52 +85,64 @@ def test_missing_metadata_and_stock_are_read_as_null(tmp_path: Path) -> None:
         ("[" * 100_000, "line", "is not JSON"),
         (GOOD | {"id": None}, "id", "is missing"),
         ({key: GOOD[key] for key in GOOD if key != "id"}, "id", "is missing"),
-        (GOOD | {"id": "7"}, "id", "must be a whole number"),
-        (GOOD | {"id": True}, "id", "must be a whole number"),
-        (GOOD | {"id": 7.0}, "id", "must be a whole number"),
-        (GOOD | {"id": 0}, "id", "must be a whole number"),
-        (GOOD | {"id": 2**63}, "id", "must be a whole number"),
+        (GOOD | {"id": "7"}, "id", 'should be a valid integer, not "7"'),
+        (GOOD | {"id": True}, "id", "should be a valid integer, not true"),
+        (GOOD | {"id": 7.0}, "id", "should be a valid integer, not 7.0"),
+        (GOOD | {"id": 0}, "id", "should be greater than or equal to 1, not 0"),
+        (GOOD | {"id": 2**63}, "id", "should be less than or equal to 9223372036854775807"),
         (GOOD | {"name": None}, "name", "is missing"),
-        (GOOD | {"name": ""}, "name", "is empty"),
-        (GOOD | {"name": 5}, "name", "must be a text"),
+        (GOOD | {"name": ""}, "name", "should have at least 1 character"),
+        (GOOD | {"name": 5}, "name", "should be a valid string, not 5"),
         (GOOD | {"name": "a\0b"}, "name", "NUL"),
         (GOOD | {"name": "a\ud800b"}, "name", "surrogate"),
-        (GOOD | {"category": ["x"]}, "category", "must be a text"),
+        (GOOD | {"category": ["x"]}, "category", "should be a valid string"),
         (GOOD | {"price": None}, "price", "is missing"),
-        (GOOD | {"price": -5}, "price", "must not be negative"),
-        (GOOD | {"price": "-0.01"}, "price", "must not be negative"),
-        (GOOD | {"price": "cheap"}, "price", "must be a number"),
-        (GOOD | {"price": "1_000"}, "price", "must be a number"),
-        (GOOD | {"price": "Infinity"}, "price", "must be a number"),
-        (GOOD | {"price": True}, "price", "must be a number"),
-        (GOOD | {"price": [1]}, "price", "must be a number"),
-        (GOOD | {"price": "1e400"}, "price", "must be below"),
-        (GOOD | {"price": "1e15"}, "price", "must be below"),
-        (GOOD | {"price": "1e-400"}, "price", "decimals"),
-        (GOOD | {"stock": 1.5}, "stock", "must be a whole number"),
-        (GOOD | {"stock": "1.5"}, "stock", "must be a whole number"),
-        (GOOD | {"stock": "many"}, "stock", "must be a whole number"),
-        (GOOD | {"stock": -1}, "stock", "must be a whole number"),
-        (GOOD | {"stock": "-1"}, "stock", "must be a whole number"),
-        (GOOD | {"stock": "9" * 5000}, "stock", "must be a whole number"),
-        (GOOD | {"stock": False}, "stock", "must be a whole number"),
-        (GOOD | {"stock": ""}, "stock", "must be a whole number"),
-        (GOOD | {"metadata": "x"}, "metadata", "must be an object"),
-        (GOOD | {"metadata": {"_id": 1}}, "metadata._id", "keeps for itself"),
-        (GOOD | {"metadata": {"product_id": 1}}, "metadata.product_id", "keeps for itself"),
-        (GOOD | {"metadata": {"schema_version": 1}}, "metadata.schema_version", "keeps for itself"),
-        (GOOD | {"metadata": {"description": 5}}, "metadata.description", "must be a text"),
-        (GOOD | {"metadata": {"tags": "x"}}, "metadata.tags", "must be a list"),
-        (GOOD | {"metadata": {"tags": [1]}}, "metadata.tags", "must be a list"),
-        (GOOD | {"metadata": {"specifications": []}}, "metadata.specifications", "an object"),
-        (GOOD | {"metadata": {"a": {"$gt": 1}}}, "metadata.a.$gt", "operators"),
+        (GOOD | {"price": -5}, "price", "should be greater than or equal to 0, not -"),
+        (GOOD | {"price": "-0.01"}, "price", "should be greater than or equal to 0"),
+        (GOOD | {"price": "cheap"}, "price", "should be a valid number, not "),
+        (GOOD | {"price": "1_000"}, "price", "should be a valid number, not "),
+        (GOOD | {"price": "Infinity"}, "price", "should be a valid number, not "),
+        (GOOD | {"price": True}, "price", "should be a valid number, not "),
+        (GOOD | {"price": [1]}, "price", "should be a valid number, not "),
+        (GOOD | {"price": "1e400"}, "price", "should be less than 1000000000000000"),
+        (GOOD | {"price": "1e15"}, "price", "should be less than 1000000000000000"),
+        (GOOD | {"price": "1e-400"}, "price", "no more than 10 decimal places"),
+        (GOOD | {"stock": 1.5}, "stock", "should be a valid integer, not "),
+        (GOOD | {"stock": "1.5"}, "stock", "should be a valid integer, not "),
+        (GOOD | {"stock": "many"}, "stock", "should be a valid integer, not "),
+        (GOOD | {"stock": -1}, "stock", "should be greater than or equal to 0"),
+        (GOOD | {"stock": "-1"}, "stock", "should be greater than or equal to 0"),
+        (GOOD | {"stock": "9" * 5000}, "stock", "should be a valid integer, not "),
+        (GOOD | {"stock": False}, "stock", "should be a valid integer, not "),
+        (GOOD | {"stock": ""}, "stock", "should be a valid integer, not "),
+        (GOOD | {"metadata": "x"}, "metadata", "should be a valid dictionary"),
+        (GOOD | {"metadata": {"_id": 1}}, "metadata._id", "the shop reserves"),
+        (GOOD | {"metadata": {"product_id": 1}}, "metadata.product_id", "the shop reserves"),
+        (
+            GOOD | {"metadata": {"schema_version": 1}},
+            "metadata.schema_version",
+            "the shop reserves",
+        ),
+        (
+            GOOD | {"metadata": {"description": 5}},
+            "metadata.description",
+            "should be a valid string",
+        ),
+        (GOOD | {"metadata": {"tags": "x"}}, "metadata.tags", "should be a valid list"),
+        (GOOD | {"metadata": {"tags": [1]}}, "metadata.tags.0", "should be a valid string"),
+        (
+            GOOD | {"metadata": {"specifications": []}},
+            "metadata.specifications",
+            "valid dictionary",
+        ),
+        (GOOD | {"metadata": {"a": {"$gt": 1}}}, "metadata.a.$gt", "MongoDB reserves"),
         (GOOD | {"metadata": {"a": [2**64]}}, "metadata.a.0", "64 bits"),
         (GOOD | {"metadata": {"a": "\udc00"}}, "metadata.a", "surrogate"),
         (GOOD | {"metadata": {"a\0": 1}}, "metadata.a\N{REPLACEMENT CHARACTER}", "NUL"),
         (GOOD | {"metadata": {"a": "x" * 17_000_000}}, "metadata", "too large"),
     ],
 )
-def test_a_bad_line_is_reported_with_line_field_and_reason(
+def test_an_invalid_line_is_reported_with_line_field_and_reason(
     line: object, field: str, reason: str, tmp_path: Path
 ) -> None:
     (problem,) = _problems(tmp_path, GOOD | {"id": 100}, line)
@@ -138,7 +150,7 @@ def test_a_bad_line_is_reported_with_line_field_and_reason(
     assert reason in problem[2]
 
 
-def test_too_deep_metadata_is_reported(tmp_path: Path) -> None:
+def test_metadata_that_is_nested_too_deep_is_reported(tmp_path: Path) -> None:
     deep: dict[str, Any] = {}
     for _ in range(95):
         deep = {"a": deep}
@@ -159,7 +171,7 @@ def test_every_problem_of_every_line_is_reported_at_once(tmp_path: Path) -> None
     ]
 
 
-def test_a_duplicate_names_the_line_that_had_the_id_first(tmp_path: Path) -> None:
+def test_a_duplicate_id_is_reported_with_the_line_of_the_first(tmp_path: Path) -> None:
     ((line, field, reason),) = _problems(tmp_path, GOOD, GOOD | {"id": 8}, GOOD)
     assert (line, field) == (3, "id")
     assert "7 is on line 1 already" in reason
@@ -179,7 +191,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_accepted(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["nowhere.jsonl", "."])
-def test_a_file_that_cannot_be_read_is_named(name: str, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_raises_course_error(name: str, tmp_path: Path) -> None:
     with pytest.raises(CourseError, match="cannot be read"):
         read_catalog(tmp_path / name)
 
@@ -193,8 +205,8 @@ _JSON = st.recursive(
 
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.dictionaries(st.sampled_from([*GOOD, "extra"]), _JSON) | _JSON, max_size=5))
-def test_any_json_is_read_or_reported(tmp_path: Path, records: list[object]) -> None:
-    """Whatever the lines hold, the file is either read whole or refused with its problems."""
+def test_any_json_is_read_completely_or_reported(tmp_path: Path, records: list[object]) -> None:
+    """Whatever the lines contain, all products are returned or all problems raised."""
     try:
         products = read_catalog(_write(tmp_path, *(json.dumps(record) for record in records)))
     except CatalogError as error:

@@ -1,4 +1,4 @@
-"""The generated catalogue: the same everywhere, in any size."""
+"""Generated products and orders: the same on every machine, for any size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _digest(items: list[object]) -> str:
     return hashlib.sha256(json.dumps(items, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def test_the_first_three_are_the_originals() -> None:
+def test_the_first_three_products_are_the_originals() -> None:
     shown = [(p.id, p.name, str(p.price), p.stock, p.metadata) for p in products(10)][:3]
     assert shown == [
         (
@@ -44,25 +44,25 @@ def test_the_first_three_are_the_originals() -> None:
     ]
 
 
-def test_a_larger_catalogue_begins_with_the_smaller_one() -> None:
+def test_a_larger_catalogue_starts_with_the_smaller_one() -> None:
     assert list(products(200))[:50] == list(products(50))
     assert [list(products(count)) for count in (0, 2)] == [[], list(products(5))[:2]]
 
 
-def test_it_is_the_same_on_every_machine() -> None:
-    """The digests were taken once; another machine, Python or order of calls must give them too."""
+def test_generated_data_is_the_same_on_every_machine() -> None:
+    """The digests are stored; every machine and Python version must produce them."""
     assert _digest([asdict(p) for p in products(500)]).startswith("fe7346481a684b0d")
     made = orders(500, product_count=100, customer_count=50)
     assert _digest([asdict(o) for o in made]).startswith("27ce7564686e3040")
 
 
-def test_another_seed_gives_another_catalogue_but_for_the_originals() -> None:
+def test_another_seed_changes_all_products_but_the_originals() -> None:
     one, other = list(products(50, seed=1)), list(products(50, seed=2))
     assert one[:3] == other[:3]
     assert all(a != b for a, b in zip(one[3:], other[3:], strict=True))
 
 
-def test_every_category_has_specifications_of_its_own_kind() -> None:
+def test_every_category_has_its_own_specifications() -> None:
     kinds: dict[str, set[tuple[str, ...]]] = {}
     for product in list(products(500))[3:]:
         assert product.metadata is not None
@@ -72,7 +72,7 @@ def test_every_category_has_specifications_of_its_own_kind() -> None:
     assert len(set.union(*kinds.values())) == 8
 
 
-def test_orders_follow_zipf_and_stay_inside_the_catalogue() -> None:
+def test_orders_follow_zipfs_law_and_refer_to_existing_products() -> None:
     made = list(orders(20_000, product_count=100, customer_count=30))
     sold = Counter(order.product_id for order in made)
     assert set(sold) <= set(range(1, 101))

@@ -96,7 +96,7 @@ def test_a_bad_catalogue_file_loads_nothing(
     file.write_text('{"id": 1, "name": "A", "price": 1}\n{"id": 2, "name": "B", "price": -1}\n{\n')
     loaded = run_main(shop_environ, "seed", "--file", str(file))
     assert loaded.returncode == 2
-    assert "line 2: price: must not be negative" in loaded.stderr
+    assert "line 2: price: should be greater than or equal to 0, not" in loaded.stderr
     assert "line 3: line: is not JSON" in loaded.stderr
     assert stores.redis.keys("*") == []
     assert stores.mongo.list_collection_names() == []

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from helpers.catalog.zipf import zipf_choices
+from helpers.catalog.random_draws import zipf_choices
 from helpers.lab.buyers import Ending, PurchaseAttempt, plan_attempts
 from helpers.lab.concurrent_buyers import Act, run_buyers
 

@@ -10,5 +10,5 @@ from tests.snapshots import empty_shop
 
 @pytest.fixture
 def stores(shared: Stores) -> Stores:
-    """The shop's tables and collections, with nothing in them, and no keys."""
+    """Empty tables and collections of the shop, and no keys."""
     return empty_shop(shared)

@@ -1,4 +1,4 @@
-"""Facets, reviews and the explain reader."""
+"""Facets, reviews, and plans read from ``explain``."""
 
 from __future__ import annotations
 
@@ -12,15 +12,7 @@ from helpers.catalog.generator import products
 from helpers.errors import MetadataError
 from helpers.metadata.facets import facets
 from helpers.metadata.mongo_plans import DocumentPlan, explain_find, read_explain
-from helpers.metadata.reviews import (
-    Review,
-    add_review,
-    add_tags,
-    newest_reviews,
-    prepare_reviews,
-    recompute_ratings,
-    remove_tags,
-)
+from helpers.metadata.reviews import Review, add_review, prepare_reviews
 from helpers.metadata.schema_versions import upgraded
 from helpers.stores import Document, Stores
 from helpers.stores.command_counts import count_commands
@@ -31,32 +23,32 @@ DOCUMENTS = [upgraded({"product_id": p.id, **(p.metadata or {})}) for p in produ
 
 @pytest.fixture
 def filled(stores: Stores) -> list[Document]:
-    """A collection of products at version 2; its documents."""
+    """Fill the collection with documents of version 2, and return them."""
     prepare_reviews(stores.mongo)
     stores.mongo.productmetas.insert_many([dict(d) for d in DOCUMENTS])
     return DOCUMENTS
 
 
-def test_facets_count_what_a_loop_counts(filled: list[Document], stores: Stores) -> None:
-    answer = facets(stores.mongo.productmetas, specifications=["ram_gb", "sizes", "bulb.socket"])
-    assert dict(answer["category"]) == Counter(d["category"] for d in filled)
-    assert dict(answer["tags"]) == Counter(tag for d in filled for tag in d["tags"])
+def test_facets_return_the_same_counts_as_a_loop(filled: list[Document], stores: Stores) -> None:
+    counts_of = facets(stores.mongo.productmetas, specifications=["ram_gb", "sizes", "bulb.socket"])
+    assert dict(counts_of["category"]) == Counter(d["category"] for d in filled)
+    assert dict(counts_of["tags"]) == Counter(tag for d in filled for tag in d["tags"])
     sizes = Counter(size for d in filled for size in d["specifications"].get("sizes", []))
-    assert dict(answer["sizes"]) == sizes
+    assert dict(counts_of["sizes"]) == sizes
     bulbs = Counter(
         d["specifications"]["bulb"]["socket"] for d in filled if "bulb" in d["specifications"]
     )
-    assert dict(answer["bulb_socket"]) == bulbs
-    counts = [count for _, count in answer["tags"]]
+    assert dict(counts_of["bulb_socket"]) == bulbs
+    counts = [count for _, count in counts_of["tags"]]
     assert counts == sorted(counts, reverse=True)
 
 
 def test_facets_of_a_filter_count_only_its_documents(
     filled: list[Document], stores: Stores
 ) -> None:
-    answer = facets(stores.mongo.productmetas, {"category": "book"}, most=3)
-    assert answer["category"] == [("book", sum(d["category"] == "book" for d in filled))]
-    assert len(answer["tags"]) == 3
+    counts_of = facets(stores.mongo.productmetas, {"category": "book"}, most=3)
+    assert counts_of["category"] == [("book", sum(d["category"] == "book" for d in filled))]
+    assert len(counts_of["tags"]) == 3
     assert facets(stores.mongo.productmetas, {"category": "none"})["tags"] == []
 
 
@@ -66,16 +58,14 @@ def test_facets_take_one_round_trip(filled: list[Document], stores: Stores) -> N
         assert commands == ["aggregate"]
 
 
-def test_the_rating_and_the_newest_reviews_stand_with_the_product(
+def test_the_document_of_a_product_has_its_rating_and_newest_reviews(
     filled: list[Document], stores: Stores
 ) -> None:
     for customer, stars in enumerate([5, 3, 4, 2], start=1):
         document = add_review(stores.mongo, 7, Review(customer, stars, f"text {customer}"))
     assert document["rating"] == {"count": 4, "sum": 14, "average": 3.5}
-    assert [one["customer_id"] for one in document["recent_reviews"]] == [4, 3, 2]
+    assert [review["customer_id"] for review in document["recent_reviews"]] == [4, 3, 2]
     assert stores.mongo.reviews.count_documents({"product_id": 7}) == 4
-    page = newest_reviews(stores.mongo, 7, skip=2, size=2)
-    assert [one["customer_id"] for one in page] == [2, 1]
 
 
 def test_a_customer_reviews_a_product_once(filled: list[Document], stores: Stores) -> None:
@@ -87,13 +77,15 @@ def test_a_customer_reviews_a_product_once(filled: list[Document], stores: Store
     assert document["rating"]["count"] == 1
 
 
-def test_a_customers_text_stays_a_text(filled: list[Document], stores: Stores) -> None:
+def test_a_review_text_with_a_dollar_sign_is_stored_unchanged(
+    filled: list[Document], stores: Stores
+) -> None:
     for customer, text in enumerate(["$rating.sum", "$$ROOT", "$", "{$gt: 1}"], start=1):
         document = add_review(stores.mongo, 7, Review(customer, 5, text))
         assert document["recent_reviews"][0]["text"] == text
 
 
-def test_what_is_no_review_is_refused(filled: list[Document], stores: Stores) -> None:
+def test_an_invalid_review_raises_metadata_error(filled: list[Document], stores: Stores) -> None:
     for review in (
         Review(1, 0, ""),
         Review(1, 6, ""),
@@ -107,13 +99,13 @@ def test_what_is_no_review_is_refused(filled: list[Document], stores: Stores) ->
         assert stores.mongo.reviews.count_documents({}) == 0, review
 
 
-def test_a_product_without_document_cannot_be_reviewed(stores: Stores) -> None:
+def test_a_review_of_a_product_without_a_document_raises_metadata_error(stores: Stores) -> None:
     with pytest.raises(MetadataError, match="999 has no document"):
         add_review(stores.mongo, 999, Review(1, 5, ""))
     assert stores.mongo.reviews.count_documents({}) == 0
 
 
-def test_reviews_written_at_once_are_all_counted(filled: list[Document], stores: Stores) -> None:
+def test_concurrent_reviews_are_all_counted(filled: list[Document], stores: Stores) -> None:
     with ThreadPoolExecutor(8) as pool:
         reviews = [Review(customer, 1 + customer % 5, "") for customer in range(40)]
         list(pool.map(lambda review: add_review(stores.mongo, 9, review), reviews))
@@ -123,26 +115,7 @@ def test_reviews_written_at_once_are_all_counted(filled: list[Document], stores:
     assert len(document["recent_reviews"]) == 3
 
 
-def test_a_rating_that_was_cut_off_is_completed(filled: list[Document], stores: Stores) -> None:
-    add_review(stores.mongo, 7, Review(1, 5, "a"))
-    stores.mongo.reviews.insert_one({"product_id": 7, "customer_id": 2, "stars": 2, "text": "b"})
-    assert recompute_ratings(stores.mongo) == 1
-    document = stores.mongo.productmetas.find_one({"product_id": 7})
-    assert document is not None
-    assert document["rating"] == {"count": 2, "sum": 7, "average": 3.5}
-    assert [one["text"] for one in document["recent_reviews"]] == ["b", "a"]
-    assert recompute_ratings(stores.mongo) == 0
-
-
-def test_tags_are_added_once_and_removed(filled: list[Document], stores: Stores) -> None:
-    collection = stores.mongo.productmetas
-    assert add_tags(collection, 1, ["sale-x", "laptop"])
-    assert not add_tags(collection, 1, ["sale-x"])
-    assert remove_tags(collection, 1, ["sale-x"])
-    assert not remove_tags(collection, 1, ["sale-x"])
-
-
-def test_the_shops_own_questions_examine_only_what_they_return(
+def test_queries_of_the_shop_examine_only_what_they_return(
     filled: list[Document], stores: Stores
 ) -> None:
     conditions: list[tuple[Document, str]] = [
@@ -158,7 +131,7 @@ def test_the_shops_own_questions_examine_only_what_they_return(
         assert plan.returned == len(list(stores.mongo.productmetas.find(condition)))
 
 
-def test_a_question_without_index_examines_everything(
+def test_a_query_without_an_index_examines_every_document(
     filled: list[Document], stores: Stores
 ) -> None:
     plan = explain_find(stores.mongo.productmetas, {"specifications.ram_gb": 16})
@@ -197,7 +170,7 @@ _SHAPES = {
 
 
 @pytest.mark.parametrize("name", _SHAPES)
-def test_mongodbs_shapes_of_a_plan_are_read(name: str) -> None:
+def test_plans_of_all_mongodb_formats_are_read(name: str) -> None:
     output = {
         "queryPlanner": {"winningPlan": _SHAPES[name]},
         "executionStats": {"nReturned": 4, "totalKeysExamined": 6, "totalDocsExamined": 5},

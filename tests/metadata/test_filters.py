@@ -1,4 +1,4 @@
-"""Filters from outside: values get in, operators never do."""
+"""Filters from untrusted input: values are accepted, operators never are."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ INJECTED: list[Any] = [
 
 
 @pytest.mark.parametrize("value", INJECTED, ids=lambda value: repr(value)[:20])
-def test_what_is_no_plain_value_is_refused(value: Any) -> None:
+def test_a_value_that_is_not_plain_raises_metadata_error(value: Any) -> None:
     with pytest.raises(MetadataError):
         metadata_filter(specifications={"ram_gb": value})
     with pytest.raises(MetadataError):
@@ -51,7 +51,7 @@ def test_what_is_no_plain_value_is_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize("tags", ["gift", {"$gt": ""}, {"gift"}, 5, None, ["a"] * 21])
-def test_tags_are_a_list(tags: Any) -> None:
+def test_tags_that_are_not_a_list_raise_metadata_error(tags: Any) -> None:
     with pytest.raises(MetadataError, match="tags"):
         metadata_filter(tags=tags)
 
@@ -60,7 +60,7 @@ def test_tags_are_a_list(tags: Any) -> None:
     "name",
     ["$where", "$or", "ram.$gt", "a.b.$c", "", ".", "a..b", "a.", "A", "a b", "a\0", "ram_gb\n", 5],
 )
-def test_names_that_no_specification_has_are_refused(name: Any) -> None:
+def test_an_invalid_specification_name_raises_metadata_error(name: Any) -> None:
     with pytest.raises(MetadataError, match="specifications"):
         metadata_filter(specifications={name: 1})
 
@@ -68,7 +68,7 @@ def test_names_that_no_specification_has_are_refused(name: Any) -> None:
 @pytest.mark.parametrize(
     "between", [Between(), Between({"$gt": ""}), Between(None, "9"), Between(True), Between(1e999)]  # type: ignore[arg-type]
 )  # fmt: skip
-def test_the_ends_of_a_range_are_numbers(between: Between) -> None:
+def test_a_range_without_numbers_raises_metadata_error(between: Between) -> None:
     with pytest.raises(MetadataError, match="ram_gb"):
         metadata_filter(specifications={"ram_gb": between})
 
@@ -89,7 +89,7 @@ _json = st.recursive(
     specifications=st.dictionaries(st.text(max_size=4) | st.just("ram_gb"), _json) | _json,
     after=_json,
 )
-def test_no_operator_from_outside_reaches_a_condition(
+def test_no_operator_in_the_input_reaches_a_filter(
     category: Any, tags: Any, specifications: Any, after: Any
 ) -> None:
     try:
@@ -103,22 +103,24 @@ def test_no_operator_from_outside_reaches_a_condition(
         assert ".$" not in name
         if isinstance(value, dict):
             assert (name, set(value)) in (("tags", {"$all"}), ("product_id", {"$gt"}))
-            assert all(isinstance(one, str | int | list) for one in value.values())
+            assert all(isinstance(part, str | int | list) for part in value.values())
 
 
-def test_a_text_that_looks_like_an_operator_is_only_a_text(stores: Stores) -> None:
+def test_a_string_that_looks_like_an_operator_is_a_value(stores: Stores) -> None:
     stores.mongo.productmetas.insert_one({"product_id": 1, "tags": ["$gt"]})
     assert len(find_page(stores.mongo.productmetas, metadata_filter(tags=["$gt"]))) == 1
     assert find_page(stores.mongo.productmetas, metadata_filter(tags=["$ne"])) == []
 
 
-def test_filters_find_what_a_loop_finds(stores: Stores) -> None:
+def test_filters_find_the_same_documents_as_a_loop(stores: Stores) -> None:
     documents = [upgraded({"product_id": p.id, **(p.metadata or {})}) for p in products(200)]
     collection = stores.mongo.productmetas
     collection.insert_many([dict(d) for d in documents])
 
-    def ids(**wanted: Any) -> list[int]:
-        return [d["product_id"] for d in find_page(collection, metadata_filter(**wanted), size=500)]
+    def ids(**arguments: Any) -> list[int]:
+        return [
+            d["product_id"] for d in find_page(collection, metadata_filter(**arguments), size=500)
+        ]
 
     def loop(keep: Any) -> list[int]:
         return [d["product_id"] for d in documents if keep(d)]
@@ -137,7 +139,7 @@ def test_filters_find_what_a_loop_finds(stores: Stores) -> None:
     )
 
 
-def test_pages_follow_one_another_without_gap(stores: Stores) -> None:
+def test_pages_have_no_gaps(stores: Stores) -> None:
     collection = stores.mongo.productmetas
     collection.insert_many([{"product_id": n, "tags": ["t"]} for n in range(1, 31)])
     seen: list[int] = []

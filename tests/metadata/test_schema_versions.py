@@ -1,4 +1,4 @@
-"""The migration: nothing changes in meaning, it repeats, and it resumes where it was killed."""
+"""The migration: it keeps the meaning, is idempotent, and can be interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ def _fill(stores: Stores, count: int) -> list[Document]:
 
 
 def _meaning(document: Document) -> Document:
-    """Return what a document says, whatever its version: measures as number and unit."""
-    said = {k: v for k, v in document.items() if k not in ("_id", "schema_version", "category")}
-    said["tags"] = list(dict.fromkeys(said.get("tags", [])))
+    """Return a document's content in a form that is the same for both versions."""
+    content = {k: v for k, v in document.items() if k not in ("_id", "schema_version", "category")}
+    content["tags"] = list(dict.fromkeys(content.get("tags", [])))
     specifications: Document = {}
-    by_new_name = {one.name: one for one in MEASURED.values()}
-    for name, value in said.pop("specifications", {}).items():
+    by_new_name = {spec.name: spec for spec in MEASURED.values()}
+    for name, value in content.pop("specifications", {}).items():
         if name in MEASURED:
             unit = MEASURED[name].unit
             number = value.strip()[: -len(unit)].strip()
             specifications[name] = (Decimal(number), unit)
         elif name in by_new_name and document.get("schema_version") == 2:
-            one = by_new_name[name]
-            specifications[one.was] = (Decimal(str(value)), one.unit)
+            spec = by_new_name[name]
+            specifications[spec.was] = (Decimal(str(value)), spec.unit)
         else:
             specifications[name] = value
-    return {**said, "specifications": specifications}
+    return {**content, "specifications": specifications}
 
 
 PRODUCTS = list(products(200))
@@ -85,7 +85,7 @@ def _measures(draw: st.DrawFn) -> Document:
 
 @st.composite
 def _version_1(draw: st.DrawFn) -> Document:
-    """A document that the validator accepts: of a category of the table, or of none."""
+    """A valid document of version 1, of a known category or of none."""
     document: Document = {"product_id": draw(st.integers(1, 2**63 - 1))}
     document["tags"] = draw(
         st.lists(_names.filter(lambda name: name not in CATEGORIES), max_size=5)
@@ -96,7 +96,7 @@ def _version_1(draw: st.DrawFn) -> Document:
         document["schema_version"] = 1
     known = draw(_measures())
     if draw(st.booleans()):
-        # Of a category, with what it requires and more besides.
+        # Of a known category, with its required specifications and others.
         generated = PRODUCTS[draw(st.integers(0, len(PRODUCTS) - 1))]
         known = dict((generated.metadata or {})["specifications"])
         document["tags"].insert(0, generated.category)
@@ -108,33 +108,33 @@ def _version_1(draw: st.DrawFn) -> Document:
 
 
 @pytest.mark.parametrize("examples", [15, pytest.param(100, marks=pytest.mark.verify)])
-def test_round_trip_and_migration_keep_the_meaning(stores: Stores, examples: int) -> None:
+def test_migration_keeps_the_meaning_of_any_document(stores: Stores, examples: int) -> None:
     @settings(max_examples=examples, deadline=None)
     @given(st.lists(_version_1(), min_size=1, max_size=4, unique_by=lambda d: d["product_id"]))
-    def keep_it(documents: list[Document]) -> None:
+    def check(documents: list[Document]) -> None:
         _assert_meaning_is_kept(documents, stores)
 
-    keep_it()
+    check()
 
 
 def _assert_meaning_is_kept(documents: list[Document], stores: Stores) -> None:
     collection = stores.mongo.productmetas
     collection.delete_many({})
     collection.insert_many(copy.deepcopy(documents))
-    there = {d["product_id"]: d for d in collection.find({}, {"_id": 0})}
-    assert there == {d["product_id"]: d for d in documents}
-    outcome = migrate(collection, batch=2)
-    # Tags that are empty texts cannot be here: names have a letter. So all of them migrate.
-    assert (outcome.migrated, outcome.unmigrated) == (len(documents), [])
+    stored = {d["product_id"]: d for d in collection.find({}, {"_id": 0})}
+    assert stored == {d["product_id"]: d for d in documents}
+    result = migrate(collection, batch=2)
+    # No tag is empty, because names have a letter: so all documents can be migrated.
+    assert (result.migrated, result.unmigrated) == (len(documents), [])
     after = {d["product_id"]: d for d in collection.find({}, {"_id": 0})}
-    for product_id, document in there.items():
+    for product_id, document in stored.items():
         assert after[product_id] == upgraded(document)
         assert _meaning(after[product_id]) == _meaning(document)
     assert migrate(collection).migrated == 0
     assert {d["product_id"]: d for d in collection.find({}, {"_id": 0})} == after
 
 
-def test_every_generated_product_keeps_its_meaning() -> None:
+def test_migration_keeps_the_meaning_of_generated_products() -> None:
     for product in products(1000):
         document = {"product_id": product.id, **(product.metadata or {})}
         new = upgraded(document)
@@ -143,36 +143,36 @@ def test_every_generated_product_keeps_its_meaning() -> None:
         assert upgraded(new) is new
 
 
-def test_the_originals_become_numbers() -> None:
+def test_measures_of_the_original_products_become_numbers() -> None:
     (laptop, phone, tablet) = [upgraded(dict(p.metadata or {})) for p in products(3)]
     assert laptop["specifications"] == {"cpu": "Intel i7", "ram_gb": 16}
     assert phone["specifications"] == {"camera_mp": 12, "storage_gb": 128}
     assert tablet["specifications"] == {"battery_mah": 6000, "screen_inch": 10}
 
 
-class CutShortError(Exception):
-    """Whatever may end a migration between two batches."""
+class InterruptedMigrationError(Exception):
+    """Any error between two batches of a migration."""
 
 
-def test_a_migration_cut_short_in_the_middle_is_completed_by_the_next(stores: Stores) -> None:
+def test_an_interrupted_migration_is_completed_by_the_next(stores: Stores) -> None:
     documents = _fill(stores, 60)
 
-    def cut_short(done: int) -> None:
+    def interrupt(done: int) -> None:
         if done >= 20:
-            raise CutShortError
+            raise InterruptedMigrationError
 
     collection = stores.mongo.productmetas
-    with pytest.raises(CutShortError):
-        migrate(collection, batch=10, progress=cut_short)
+    with pytest.raises(InterruptedMigrationError):
+        migrate(collection, batch=10, progress=interrupt)
     done = collection.count_documents({"schema_version": 2})
     assert 20 <= done < 60
     assert migrate(collection).migrated == 60 - done
-    there = {d["product_id"]: d for d in collection.find({}, {"_id": 0})}
-    assert there == {d["product_id"]: upgraded(d) for d in documents}
+    stored = {d["product_id"]: d for d in collection.find({}, {"_id": 0})}
+    assert stored == {d["product_id"]: upgraded(d) for d in documents}
 
 
 @pytest.mark.verify
-def test_a_migration_killed_in_the_middle_is_completed_by_the_next(
+def test_a_killed_migration_is_completed_by_the_next(
     stores: Stores, shop_environ: dict[str, str]
 ) -> None:
     documents = _fill(stores, 300)
@@ -202,8 +202,8 @@ def test_a_migration_killed_in_the_middle_is_completed_by_the_next(
     done = collection.count_documents({"schema_version": 2})
     assert 100 <= done < 300
     assert migrate(collection).migrated == 300 - done
-    there = {d["product_id"]: d for d in collection.find({}, {"_id": 0})}
-    assert there == {d["product_id"]: upgraded(d) for d in documents}
+    stored = {d["product_id"]: d for d in collection.find({}, {"_id": 0})}
+    assert stored == {d["product_id"]: upgraded(d) for d in documents}
 
 
 def test_reading_migrates_one_document_and_writes_it_back(stores: Stores) -> None:
@@ -238,7 +238,7 @@ def test_a_change_between_reading_and_writing_is_not_lost(stores: Stores) -> Non
     current = read_current(collection, 1)
     assert current is not None
     assert current["specifications"]["ram_gb"] == 32
-    # A field that the migration does not touch may change meanwhile: both changes hold.
+    # A concurrent change of a field that the migration does not touch is kept.
     collection.replace_one({"product_id": 1}, document)
     collection.update_one({"product_id": 1}, {"$set": {"description": "new"}})
     assert collection.update_one(change.condition, change.update()).modified_count == 1
@@ -246,10 +246,10 @@ def test_a_change_between_reading_and_writing_is_not_lost(stores: Stores) -> Non
     assert (after["description"], after["specifications"]["ram_gb"]) == ("new", 16)
 
 
-def test_a_change_while_reading_migrates_the_document_is_not_lost(
+def test_a_change_during_a_migration_on_read_is_not_lost(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It comes between the read and the write, which must then not be done."""
+    """The change happens between the read and the write of the migration."""
     _fill(stores, 1)
     collection = stores.mongo.productmetas
     changes = iter([{"$set": {"specifications.ram": "32GB"}}])
@@ -275,39 +275,42 @@ def test_a_change_while_reading_migrates_the_document_is_not_lost(
         ({"specifications": {"ram": 16}}, "specifications.ram: is 16"),
         ({"specifications": {"ram": "16"}}, "specifications.ram: is '16'"),
         ({"specifications": {"ram": "16MB"}}, "specifications.ram: is '16MB'"),
-        ({"specifications": {"ram": "16GB", "ram_gb": 16}}, "stands beside"),
+        (
+            {"specifications": {"ram": "16GB", "ram_gb": 16}},
+            "exists as well as specifications.ram_gb",
+        ),
         ({"tags": ["laptop"], "specifications": {"ram": "16GB"}}, "cpu is missing"),
         ({"specifications": {"colour": None}}, "specifications.colour is None"),
         ({"category": 5}, "category is 5"),
     ],
 )
-def test_what_cannot_be_migrated_stays_and_is_reported(
+def test_a_document_that_cannot_be_migrated_stays_and_is_reported(
     broken: Document, reason: str, stores: Stores
 ) -> None:
     collection = stores.mongo.productmetas
     collection.insert_many([{"product_id": 1, **broken}, {"product_id": 2, "tags": []}])
     before = collection.find_one({"product_id": 1})
-    outcome = migrate(collection)
-    assert outcome.migrated == 1
-    (left,) = outcome.unmigrated
+    result = migrate(collection)
+    assert result.migrated == 1
+    (left,) = result.unmigrated
     assert isinstance(left, Unmigrated)
     assert left.product_id == 1
     assert reason in left.reason
     assert collection.find_one({"product_id": 1}) == before
 
 
-def test_a_later_version_is_an_error_and_not_a_guess() -> None:
+def test_an_unknown_version_raises_metadata_error() -> None:
     with pytest.raises(MetadataError, match="schema_version: is 3"):
         upgraded({"product_id": 1, "schema_version": 3})
 
 
-def test_migrated_metadata_show_neither_version_nor_category(stores: Stores) -> None:
+def test_products_show_neither_version_nor_category_of_metadata(stores: Stores) -> None:
     seed(stores, 5)
     before = batched(stores)
     assert migrate(stores.mongo.productmetas).migrated == 5
     for join in (batched, per_product):
-        answer: list[Any] = join(stores)
-        for old, new in zip(before, answer, strict=True):
+        products_now: list[Any] = join(stores)
+        for old, new in zip(before, products_now, strict=True):
             assert set(new["metadata"]) == set(old["metadata"] or {})
     assert seed(stores, 5).metadata == 5
     assert batched(stores) == before

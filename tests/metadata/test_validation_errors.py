@@ -1,4 +1,4 @@
-"""The validator: every generated product passes, and each broken one is refused for its reason."""
+"""The validator: generated products pass, and each invalid document fails with its broken rule."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _without(path: str) -> Callable[[Document], None]:
     return change
 
 
-# What is done to a good document of a category; the field and the rule that it then breaks.
+# A change of a valid document, and the field and rule that it then breaks.
 BROKEN: dict[str, tuple[str, Callable[[Document], None], tuple[str, str]]] = {
     "no product_id": ("laptop", _without("product_id"), ("product_id", "required")),
     "product_id is a text": ("laptop", _set("product_id", "1"), ("product_id", "bsonType")),
@@ -217,37 +217,37 @@ def test_every_generated_product_is_accepted_in_both_versions(prepared: Stores, 
     assert collection.count_documents({"schema_version": 2}) == count
 
 
-def test_a_good_document_of_each_category_is_accepted(prepared: Stores) -> None:
+def test_a_valid_document_of_each_category_is_accepted(prepared: Stores) -> None:
     for number, category in enumerate(SPECIFICATIONS, start=1):
         prepared.mongo.productmetas.insert_one({**_of(category), "product_id": number})
     assert prepared.mongo.productmetas.count_documents({}) == len(SPECIFICATIONS)
 
 
 @pytest.fixture(scope="module")
-def all_refused(shared: Stores) -> Stores:
-    """A collection with its validator, for documents that are refused: it stays as it is."""
+def read_only(shared: Stores) -> Stores:
+    """A collection with its validator, shared by tests that only insert invalid documents."""
     return empty_shop(shared)
 
 
-def test_there_are_enough_broken_documents() -> None:
+def test_there_are_enough_invalid_documents() -> None:
     assert len(BROKEN) >= 30
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_each_broken_document_is_refused_for_its_reason(name: str, all_refused: Stores) -> None:
+def test_each_invalid_document_fails_with_its_broken_rule(name: str, read_only: Stores) -> None:
     category, spoil, expected = BROKEN[name]
     document = copy.deepcopy(LAPTOP) if category == "laptop" else _of(category)
     spoil(document)
     with pytest.raises(WriteError) as caught:
-        all_refused.mongo.productmetas.insert_one(document)
+        read_only.mongo.productmetas.insert_one(document)
     rules = broken_rules(caught.value)
     assert expected in [rule.key for rule in rules], rules
-    # Nothing else is wrong, but for the other ways to say the same: the reason must not drown.
+    # Other schemas of ``anyOf`` fail as well; few of their rules may be listed.
     assert {rule.field for rule in rules} == {expected[0]}, rules
     assert all(expected[0] in str(rule) for rule in rules)
 
 
-def test_an_update_is_validated_too(prepared: Stores) -> None:
+def test_updates_are_validated_too(prepared: Stores) -> None:
     prepared.mongo.productmetas.insert_one(copy.deepcopy(LAPTOP))
     with pytest.raises(WriteError) as caught:
         prepared.mongo.productmetas.update_one(
@@ -257,13 +257,15 @@ def test_an_update_is_validated_too(prepared: Stores) -> None:
     assert str(rule) == "specifications.ram_gb is 'lots', and must be number"
 
 
-def test_a_bulk_write_tells_the_first_refusal(prepared: Stores) -> None:
+def test_broken_rules_of_a_bulk_write_are_those_of_the_first_invalid_document(
+    prepared: Stores,
+) -> None:
     with pytest.raises(BulkWriteError) as caught:
         prepared.mongo.productmetas.insert_many([_of("desk"), {"product_id": "2"}])
     assert [rule.key for rule in broken_rules(caught.value)] == [("product_id", "bsonType")]
 
 
-def test_another_error_breaks_no_rule(prepared: Stores) -> None:
+def test_another_error_has_no_broken_rules(prepared: Stores) -> None:
     prepared.mongo.productmetas.insert_one(_of("desk"))
     with pytest.raises(DuplicateKeyError) as caught:
         prepared.mongo.productmetas.insert_one(_of("desk"))
@@ -274,7 +276,7 @@ def test_large_ids_are_accepted(prepared: Stores) -> None:
     prepared.mongo.productmetas.insert_one({**_of("desk"), "product_id": Int64(2**63 - 1)})
 
 
-def test_whatever_a_catalogue_file_may_hold_is_accepted(prepared: Stores, tmp_path: Any) -> None:
+def test_any_valid_catalogue_file_passes_validation(prepared: Stores, tmp_path: Any) -> None:
     path = tmp_path / "catalogue.jsonl"
     path.write_text(
         '{"id": 1, "name": "A", "price": 1, "metadata": {"category": 5, "rating": "good", "x": '
@@ -286,14 +288,14 @@ def test_whatever_a_catalogue_file_may_hold_is_accepted(prepared: Stores, tmp_pa
         prepared.mongo.productmetas.insert_one({"product_id": product.id, **product.metadata})  # type: ignore[dict-item]
 
 
-def test_preparing_again_changes_nothing(prepared: Stores) -> None:
+def test_preparing_the_collection_again_changes_nothing(prepared: Stores) -> None:
     before = prepared.mongo.productmetas.index_information()
     prepare_metadata(prepared.mongo)
     assert prepared.mongo.productmetas.index_information() == before
     assert len(before) == 1 + len(INDEXES)
 
 
-def test_a_collection_that_is_there_gets_its_validator(stores: Stores) -> None:
+def test_an_existing_collection_gets_the_validator(stores: Stores) -> None:
     stores.mongo.productmetas.drop()
     stores.mongo.productmetas.insert_one({"product_id": "old"})
     prepare_metadata(stores.mongo)

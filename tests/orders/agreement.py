@@ -1,4 +1,4 @@
-"""Whether all stores agree about orders: asked of the stores directly, not of the code."""
+"""Assertions that all stores agree about orders, read with queries of their own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.stock.agreement import assert_agreement, reservations, sold
 
 
 def ordered(stores: Stores) -> Counter[int]:
-    """Return how many units of each product were ordered."""
+    """Return the number of units ordered of each product."""
     rows = stores.postgres.execute(
         "SELECT product_id, sum(quantity)::bigint FROM orders GROUP BY product_id"
     )
@@ -21,7 +21,7 @@ def ordered(stores: Stores) -> Counter[int]:
 
 
 def assert_all_agree(stores: Stores) -> None:
-    """Assert that there is an order for every sale and a sale for every order, and the counts."""
+    """Assert that every order has a sale, every sale an order, and the stock counts agree."""
     orders = stores.postgres.execute(
         "SELECT product_id, 'reservation:order-' || id, -quantity FROM orders"
     )
@@ -34,45 +34,46 @@ def assert_all_agree(stores: Stores) -> None:
 
 
 def outbox_rows(stores: Stores) -> list[tuple[int, int]]:
-    """Return product and order of each row of the outbox."""
+    """Return product id and order id of each row of the outbox."""
     rows = stores.postgres.execute("SELECT product_id, order_id FROM order_outbox ORDER BY 1, 2")
     return rows.fetchall()
 
 
 def assert_keys_agree(stores: Stores) -> None:
-    """Assert that each key names an order that is there, and none two."""
-    named = stores.postgres.execute("SELECT product_id, order_id FROM order_keys").fetchall()
-    there = stores.postgres.execute("SELECT product_id, id FROM orders").fetchall()
-    assert len(set(named)) == len(named)
-    assert set(named) <= set(there)
+    """Assert that each key belongs to an existing order, and no two keys to the same one."""
+    with_key = stores.postgres.execute("SELECT product_id, order_id FROM order_keys").fetchall()
+    existing = stores.postgres.execute("SELECT product_id, id FROM orders").fetchall()
+    assert len(set(with_key)) == len(with_key)
+    assert set(with_key) <= set(existing)
 
 
-def assert_carried(stores: Stores) -> None:
-    """Assert that MongoDB has what the orders in Citus say, and nothing waits to be carried."""
+def assert_relayed(stores: Stores) -> None:
+    """Assert that the sales in MongoDB match the orders in Citus, and the outbox is empty."""
     totals = stores.postgres.execute(
         "SELECT product_id, count(*), sum(quantity)::bigint FROM orders GROUP BY product_id"
     )
     assert outbox_rows(stores) == []
     assert sorted(
-        (one["_id"], one["product_id"], one["orders"], one["units"])
-        for one in stores.mongo.sales.find()
+        (sales["_id"], sales["product_id"], sales["orders"], sales["units"])
+        for sales in stores.mongo.sales.find()
     ) == sorted((product, product, orders, units) for product, orders, units in totals)
     pairs = stores.postgres.execute("SELECT DISTINCT customer_id, product_id FROM orders")
     assert sorted(
-        (one["customer_id"], one["product_id"]) for one in stores.mongo.purchases.find()
+        (purchase["customer_id"], purchase["product_id"])
+        for purchase in stores.mongo.purchases.find()
     ) == sorted(pairs.fetchall())
 
 
 def assert_nothing_open(stores: Stores) -> None:
-    """Assert that no reservation is held or being confirmed."""
+    """Assert that every reservation is in a final state."""
     states = {state for state, _ in reservations(stores.redis).values()}
     assert states <= {"confirmed", "released", "expired"}
 
 
-def assert_whole(orders: Orders, stores: Stores, acknowledged: Iterable[Order] = ()) -> None:
-    """Assert that all stores say the same of the orders, and that nothing is left to repair.
+def assert_consistent(orders: Orders, stores: Stores, acknowledged: Iterable[Order] = ()) -> None:
+    """Assert that all stores agree about the orders, and that nothing is left to repair.
 
-    Each of those that were ``acknowledged`` is there.
+    All ``acknowledged`` orders must exist.
     """
     orders.stock.read(sorted(orders.stock.ledger.product_ids()))
     for order in acknowledged:

@@ -1,4 +1,4 @@
-"""A shop that has a few products, and units of them."""
+"""A shop with a few products and their stock."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from tests.stock.test_counts import Untouchable
 
 
 def fill(stores: Stores) -> None:
-    """Products 1 to 5, 10 units each; of product 6 no stock was ever recorded."""
+    """Products 1 to 5, 10 units each; product 6 has no stock record."""
     with stores.postgres.cursor() as cursor:
         cursor.executemany(
-            "INSERT INTO products VALUES (%s, 'thing', 1, 'c')", [(one,) for one in range(1, 7)]
+            "INSERT INTO products VALUES (%s, 'thing', 1, 'c')",
+            [(n,) for n in range(1, 7)],
         )
     Stock.of(stores).ledger.set_on_hand(dict.fromkeys(range(1, 6), 10))
 
 
 @pytest.fixture
 def shop(shared: Stores) -> Stores:
-    """Products 1 to 5, 10 units each; of product 6 no stock was ever recorded."""
+    """Products 1 to 5, 10 units each; product 6 has no stock record."""
     return filled_shop(shared, fill)
 
 
@@ -37,15 +38,15 @@ def orders(shop: Stores) -> Orders:
 
 
 @pytest.fixture
-def sealed() -> Orders:
-    """Orders whose stores must not be used."""
+def unusable_orders() -> Orders:
+    """Orders whose stores must not be used: any access fails the test."""
     untouchable: Any = Untouchable()
     return Orders(Stock(untouchable, Ledger(untouchable)))
 
 
 @pytest.fixture
-def beside(shop: Stores) -> Iterator[Callable[[], Stores]]:
-    """What connects to the shop's databases once more, as another process would."""
+def connect_again(shop: Stores) -> Iterator[Callable[[], Stores]]:
+    """Return a function that opens more connections, as another process would."""
     number = shop.redis.connection_pool.connection_kwargs.get("db")
     with contextlib.ExitStack() as opened:
         yield lambda: opened.enter_context(

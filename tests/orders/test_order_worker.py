@@ -1,4 +1,4 @@
-"""The keeper of the orders: it carries and recovers until it is stopped, whatever stores do."""
+"""The background worker of the orders: it relays and recovers until it is stopped."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import pytest
 import redis
 
 from helpers.errors import StoreError
-from helpers.orders.order_states import state_of
 from helpers.orders.order_worker import OrderWorker
 from helpers.orders.orders import Orders
+from helpers.orders.saga import state_of
 from helpers.stores import Stores
 from helpers.stores.connection_limits import Limits
 from helpers.stores.proxied_stores import proxied
 from helpers.stores.stores import connect_all
 from tests.keeping import NEVER, SOON, Keeping, is_in
-from tests.orders.agreement import assert_carried, assert_whole, outbox_rows
+from tests.orders.agreement import assert_consistent, assert_relayed, outbox_rows
 from tests.orders.test_orders_failures import CrashError, fail
 from tests.orders.test_saga import Crash, crash
 from tests.waiting import wait_until
@@ -25,7 +25,7 @@ from tests.waiting import wait_until
 
 @pytest.fixture
 def orders(orders: Orders) -> Orders:
-    """The orders, with all counts read."""
+    """The orders, with all stock counts in Redis."""
     orders.stock.read(range(1, 6))
     return orders
 
@@ -38,139 +38,141 @@ def connecting(stores: Stores, *, limits: Limits | None = None) -> Callable[[], 
 
 
 @pytest.fixture
-def keeper(shop: Stores) -> OrderWorker:
-    """A keeper that pauses for a moment only, and doubts at once. It is started by the test."""
+def worker(shop: Stores) -> OrderWorker:
+    """A worker with short pauses that decides unfinished confirmations at once; not started."""
     return OrderWorker(connecting(shop), pause_seconds=SOON, in_doubt_seconds=0)
 
 
-def test_it_carries_what_is_ordered_while_it_is_at_work(
-    orders: Orders, shop: Stores, keeper: OrderWorker, keep: Keeping
+def test_the_worker_relays_orders_until_it_is_stopped(
+    orders: Orders, shop: Stores, worker: OrderWorker, keep: Keeping
 ) -> None:
     orders.place(1, 2, 7)
-    assert (keeper.state, keeper.passes, keeper.carried) == ("starting", 0, 0)
-    keep(keeper)
-    wait_until(lambda: keeper.carried == 1)
-    # Whoever doubts at once may undo what is under way; under its key, it is begun anew.
+    assert (worker.state, worker.passes, worker.relayed) == ("starting", 0, 0)
+    keep(worker)
+    wait_until(lambda: worker.relayed == 1)
+    # The worker may cancel a confirmation in progress; under its key, it is placed again.
     placed = [orders.place(product, 1, 8, key="k") for product in (1, 2, 3)]
-    wait_until(lambda: keeper.carried == 4)
-    wait_until(is_in(keeper, "keeping"))
-    assert keeper.error is None
-    assert keeper.stop(wait_seconds=60)
-    assert_carried(shop)
-    assert_whole(orders, shop, placed)
+    wait_until(lambda: worker.relayed == 4)
+    wait_until(is_in(worker, "keeping"))
+    assert worker.error is None
+    assert worker.stop(wait_seconds=60)
+    assert_relayed(shop)
+    assert_consistent(orders, shop, placed)
 
 
 @pytest.mark.parametrize(
     ("step", "end"),
     [
-        *(("claim", "cancelled"), ("record", "complete")),
+        *(("confirm", "released"), ("record", "completed")),
         *(
-            pytest.param(step, "complete", marks=pytest.mark.verify)
-            for step in ("settle", "carry", "delete")
+            pytest.param(step, "completed", marks=pytest.mark.verify)
+            for step in ("finish", "relay", "acknowledge")
         ),
     ],
 )
-def test_it_ends_what_a_crash_left_after_a_step(
-    orders: Orders, shop: Stores, keeper: OrderWorker, keep: Keeping, step: str, end: str
+def test_the_worker_recovers_an_order_after_a_crash_at_any_step(
+    orders: Orders, shop: Stores, worker: OrderWorker, keep: Keeping, step: str, end: str
 ) -> None:
     token = orders.new_token()
     crash(shop, "after", step, token)
-    keep(keeper)
+    keep(worker)
     wait_until(lambda: state_of(shop, 1, token) == end)
-    assert keeper.stop(wait_seconds=60)
-    assert_carried(shop)
-    assert_whole(orders, shop)
+    assert worker.stop(wait_seconds=60)
+    assert_relayed(shop)
+    assert_consistent(orders, shop)
 
 
-def test_it_gives_back_what_is_past_its_deadline_and_leaves_what_is_held(
-    orders: Orders, shop: Stores, keeper: OrderWorker, keep: Keeping
+def test_the_worker_expires_overdue_reservations_only(
+    orders: Orders, shop: Stores, worker: OrderWorker, keep: Keeping
 ) -> None:
     orders.stock.reserve({1: 4}, token="short", hold_seconds=0.001)
     orders.stock.reserve({1: 3}, token="long", hold_seconds=NEVER)
-    keep(keeper)
+    keep(worker)
     wait_until(lambda: orders.stock.reservations.state("short") == "expired")
-    assert orders.stock.reservations.state("long") == "held"
+    assert orders.stock.reservations.state("long") == "reserved"
     assert orders.stock.read([1]) == {1: 7}
 
 
-def test_it_leaves_what_began_to_be_confirmed_a_moment_ago(
+def test_the_worker_leaves_recent_confirmations_to_their_clients(
     orders: Orders, shop: Stores, keep: Keeping
 ) -> None:
     token = orders.new_token()
-    crash(shop, "after", "claim", token)
-    keeper = OrderWorker(connecting(shop), pause_seconds=SOON, in_doubt_seconds=NEVER)
-    keep(keeper)
-    wait_until(lambda: keeper.passes > 2)
-    assert keeper.stop(wait_seconds=60)
-    assert state_of(shop, 1, token) == "claimed"
+    crash(shop, "after", "confirm", token)
+    worker = OrderWorker(connecting(shop), pause_seconds=SOON, in_doubt_seconds=NEVER)
+    keep(worker)
+    wait_until(lambda: worker.passes > 2)
+    assert worker.stop(wait_seconds=60)
+    assert state_of(shop, 1, token) == "confirming"
     assert orders.place(1, 3, 7, token=token).quantity == 3
 
 
 @pytest.mark.parametrize("every", [None, SOON])
-def test_it_compares_the_stock_with_the_ledger_where_it_is_to(
+def test_the_worker_reconciles_the_stock_if_configured(
     orders: Orders, shop: Stores, every: float | None, keep: Keeping
 ) -> None:
     shop.redis.set("stock:1", 99)
-    keeper = OrderWorker(connecting(shop), pause_seconds=SOON, reconcile_seconds=every)
-    keep(keeper)
-    wait_until(lambda: keeper.passes > 2)
+    worker = OrderWorker(connecting(shop), pause_seconds=SOON, reconcile_seconds=every)
+    keep(worker)
+    wait_until(lambda: worker.passes > 2)
     assert shop.redis.get("stock:1") == ("99" if every is None else "10")
     if every is not None:
         shop.redis.set("stock:2", 99)
         wait_until(lambda: shop.redis.get("stock:2") == "10")
-    assert keeper.stop(wait_seconds=60)
+    assert worker.stop(wait_seconds=60)
 
 
-def test_it_compares_them_once_in_a_while_only(orders: Orders, shop: Stores, keep: Keeping) -> None:
-    keeper = OrderWorker(connecting(shop), pause_seconds=SOON, reconcile_seconds=NEVER)
-    keep(keeper)
-    wait_until(lambda: keeper.passes > 0)
+def test_the_worker_reconciles_at_intervals_only(
+    orders: Orders, shop: Stores, keep: Keeping
+) -> None:
+    worker = OrderWorker(connecting(shop), pause_seconds=SOON, reconcile_seconds=NEVER)
+    keep(worker)
+    wait_until(lambda: worker.passes > 0)
     shop.redis.set("stock:1", 99)
-    passes = keeper.passes
-    wait_until(lambda: keeper.passes > passes + 2)
-    assert keeper.stop(wait_seconds=60)
+    passes = worker.passes
+    wait_until(lambda: worker.passes > passes + 2)
+    assert worker.stop(wait_seconds=60)
     assert shop.redis.get("stock:1") == "99"
 
 
-def test_who_watches_is_told_and_an_error_of_a_store_is_got_over(
+def test_the_worker_calls_its_hook_and_continues_after_a_store_error(
     orders: Orders, shop: Stores, keep: Keeping
 ) -> None:
     orders.place(1, 2, 7)
-    hook = Crash("before", "delete", redis.ConnectionError())
-    keeper = OrderWorker(connecting(shop), pause_seconds=SOON, hook=hook)
-    keep(keeper)
-    wait_until(lambda: hook.told.count(("before", "delete")) > 2)
-    assert keeper.stop(wait_seconds=60)
-    assert (keeper.carried, len(outbox_rows(shop))) == (0, 1)
-    assert "Redis at" in (keeper.error or "")
+    hook = Crash("before", "acknowledge", redis.ConnectionError())
+    worker = OrderWorker(connecting(shop), pause_seconds=SOON, hook=hook)
+    keep(worker)
+    wait_until(lambda: hook.calls.count(("before", "acknowledge")) > 2)
+    assert worker.stop(wait_seconds=60)
+    assert (worker.relayed, len(outbox_rows(shop))) == (0, 1)
+    assert "Redis at" in (worker.error or "")
 
 
-def test_it_is_stopped_within_a_pause(orders: Orders, shop: Stores, keep: Keeping) -> None:
-    keeper = OrderWorker(connecting(shop), pause_seconds=NEVER)
-    keep(keeper)
-    wait_until(is_in(keeper, "keeping"))
-    assert keeper.stop(wait_seconds=60)
-    assert (keeper.state, keeper.error, keeper.passes) == ("ended", None, 1)
-    assert "order-keeper" not in {thread.name for thread in threading.enumerate()}
-    assert repr(keeper) == "<OrderWorker, ended>"
+def test_the_worker_stops_during_a_pause(orders: Orders, shop: Stores, keep: Keeping) -> None:
+    worker = OrderWorker(connecting(shop), pause_seconds=NEVER)
+    keep(worker)
+    wait_until(is_in(worker, "keeping"))
+    assert worker.stop(wait_seconds=60)
+    assert (worker.state, worker.error, worker.passes) == ("ended", None, 1)
+    assert "order-worker" not in {thread.name for thread in threading.enumerate()}
+    assert repr(worker) == "<OrderWorker, ended>"
 
 
-def test_it_is_stopped_between_two_batches(
+def test_the_worker_stops_between_two_batches(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch, keep: Keeping
 ) -> None:
-    monkeypatch.setattr("helpers.orders.order_worker._MOST", 1)
+    monkeypatch.setattr("helpers.orders.order_worker._MOST_ROWS", 1)
     for customer in range(1, 5):
         orders.place(1, 1, customer)
 
-    keepers: list[OrderWorker] = []
+    workers: list[OrderWorker] = []
 
     def stop(*_: object) -> None:
-        keepers[0]._stopping.set()
+        workers[0]._stopping.set()
 
-    keepers.append(OrderWorker(connecting(shop), pause_seconds=NEVER, hook=stop))
-    keep(keepers[0])
-    wait_until(is_in(keepers[0], "ended"))
-    assert keepers[0].carried == 1
+    workers.append(OrderWorker(connecting(shop), pause_seconds=NEVER, hook=stop))
+    keep(workers[0])
+    wait_until(is_in(workers[0], "ended"))
+    assert workers[0].relayed == 1
     assert len(outbox_rows(shop)) == 3
 
 
@@ -178,46 +180,46 @@ def test_it_is_stopped_between_two_batches(
     "store",
     ["postgres", *(pytest.param(store, marks=pytest.mark.verify) for store in ("mongo", "redis"))],
 )
-def test_a_store_that_is_cut_off_is_told_of_and_its_work_done_when_it_is_back(
+def test_the_worker_reports_an_unavailable_store_and_recovers(
     orders: Orders, shop: Stores, store: str, keep: Keeping
 ) -> None:
     with proxied(shop) as far:
-        keeper = OrderWorker(connecting(far), pause_seconds=SOON, in_doubt_seconds=0)
-        keep(keeper)
-        wait_until(is_in(keeper, "keeping"))
+        worker = OrderWorker(connecting(far), pause_seconds=SOON, in_doubt_seconds=0)
+        keep(worker)
+        wait_until(is_in(worker, "keeping"))
         link = getattr(far.proxies, store)
         link.cut()
         token = orders.new_token()
         crash(shop, "after", "record", token)
-        wait_until(is_in(keeper, "failing"))
+        wait_until(is_in(worker, "failing"))
         name = {"postgres": "PostgreSQL", "mongo": "MongoDB", "redis": "Redis"}[store]
-        assert (keeper.error or "").startswith(f"{name} at ")
+        assert (worker.error or "").startswith(f"{name} at ")
         link.restore()
-        wait_until(lambda: state_of(shop, 1, token) == "complete")
-        wait_until(is_in(keeper, "keeping"))
-        assert keeper.error is None
-        assert keeper.stop(wait_seconds=60)
-    assert_whole(orders, shop)
+        wait_until(lambda: state_of(shop, 1, token) == "completed")
+        wait_until(is_in(worker, "keeping"))
+        assert worker.error is None
+        assert worker.stop(wait_seconds=60)
+    assert_consistent(orders, shop)
 
 
 @pytest.mark.verify
-def test_two_keepers_and_a_client_disturb_nobody(
+def test_two_workers_and_a_client_run_concurrently(
     orders: Orders, shop: Stores, keep: Keeping
 ) -> None:
-    keepers = [
+    workers = [
         keep(OrderWorker(connecting(shop), pause_seconds=SOON, in_doubt_seconds=0))
         for _ in range(2)
     ]
-    placed = [orders.place(one % 5 + 1, 1, one % 3 + 1, key=f"k{one}") for one in range(30)]
+    placed = [orders.place(n % 5 + 1, 1, n % 3 + 1, key=f"k{n}") for n in range(30)]
     wait_until(lambda: not outbox_rows(shop))
-    for keeper in keepers:
-        assert keeper.stop(wait_seconds=60)
-        assert keeper.error is None
-    assert_carried(shop)
-    assert_whole(orders, shop, placed)
+    for worker in workers:
+        assert worker.stop(wait_seconds=60)
+        assert worker.error is None
+    assert_relayed(shop)
+    assert_consistent(orders, shop, placed)
 
 
-def test_stores_that_are_not_there_yet_are_tried_again(
+def test_the_worker_retries_until_the_stores_are_available(
     orders: Orders, shop: Stores, keep: Keeping
 ) -> None:
     connect, tries = connecting(shop), 0
@@ -229,28 +231,28 @@ def test_stores_that_are_not_there_yet_are_tried_again(
             raise StoreError("MongoDB", "there", "nobody listens there", "Start it.")
         return connect()
 
-    keeper = OrderWorker(later, pause_seconds=SOON)
-    keep(keeper)
-    wait_until(is_in(keeper, "keeping"))
-    assert (tries, keeper.error) == (3, None)
-    assert keeper.stop(wait_seconds=60)
+    worker = OrderWorker(later, pause_seconds=SOON)
+    keep(worker)
+    wait_until(is_in(worker, "keeping"))
+    assert (tries, worker.error) == (3, None)
+    assert worker.stop(wait_seconds=60)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_an_error_that_is_none_of_a_store_ends_it_and_is_told_of(
+def test_an_unexpected_error_ends_the_worker_and_is_reported(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch, keep: Keeping
 ) -> None:
     fail(monkeypatch, OrderWorker, "_working", CrashError("secret"))
-    keeper = OrderWorker(connecting(shop), pause_seconds=SOON)
-    keep(keeper)
-    wait_until(is_in(keeper, "ended"))
-    assert keeper.error == "The keeper ended with CrashError: see the log."
-    assert keeper.stop(wait_seconds=60)
+    worker = OrderWorker(connecting(shop), pause_seconds=SOON)
+    keep(worker)
+    wait_until(is_in(worker, "ended"))
+    assert worker.error == "The keeper ended with CrashError: see the log."
+    assert worker.stop(wait_seconds=60)
 
 
 @pytest.mark.verify
-def test_with_limits_a_silent_store_is_given_up(shop: Stores) -> None:
-    """It takes what it is asked, and says nothing."""
+def test_with_limits_a_request_to_an_unresponsive_store_fails(shop: Stores) -> None:
+    """The store accepts requests and never responds."""
     with proxied(shop) as far:
         limits = Limits(answer_seconds=0.2)
         with connecting(far, limits=limits)() as stores:

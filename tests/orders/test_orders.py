@@ -1,4 +1,4 @@
-"""Placing: an order is recorded if and only if its units are sold; reading it again by its id."""
+"""Placing and finding orders: an order is recorded if and only if its units are sold."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from helpers.catalog.model import Order
 from helpers.citus.query_plans import explain
 from helpers.citus.shards import nodes_of_shards
 from helpers.errors import ReservationError, SoldOutError, StockError, UnknownProductError
-from helpers.orders import orders as module
-from helpers.orders.order_rows import FIRST_ORDER
+from helpers.orders.order_rows import _FIND, FIRST_ORDER
 from helpers.orders.orders import Orders
 from helpers.shop.schema import SHARDS, create_shop, drop_shop
 from helpers.shop.seed import seed
@@ -22,7 +21,7 @@ from tests.orders.agreement import assert_all_agree, ordered
 from tests.stock.agreement import reservations, sold
 
 
-def test_an_order_takes_its_units_out_of_ledger_and_count(orders: Orders, shop: Stores) -> None:
+def test_an_order_reduces_the_ledger_and_the_count(orders: Orders, shop: Stores) -> None:
     order = orders.place(1, 3, 7)
     assert (order.product_id, order.quantity, order.customer_id) == (1, 3, 7)
     assert orders.stock.read([1, 2]) == {1: 7, 2: 10}
@@ -32,7 +31,7 @@ def test_an_order_takes_its_units_out_of_ledger_and_count(orders: Orders, shop: 
     assert_all_agree(shop)
 
 
-def test_the_database_gives_the_time_and_it_is_told_in_utc(orders: Orders, shop: Stores) -> None:
+def test_the_order_date_is_the_databases_time_in_utc(orders: Orders, shop: Stores) -> None:
     shop.postgres.execute("SET timezone = 'Asia/Kathmandu'")
     try:
         order = orders.place(1, 1, 7)
@@ -45,7 +44,7 @@ def test_the_database_gives_the_time_and_it_is_told_in_utc(orders: Orders, shop:
     assert timedelta(0) <= row[0].astimezone(UTC) - moment < timedelta(hours=1)
 
 
-def test_what_was_placed_is_found(orders: Orders) -> None:
+def test_a_placed_order_is_found(orders: Orders) -> None:
     first, second = orders.place(1, 3, 7), orders.place(2, 1, 8)
     assert orders.find(first.id) == first
     assert orders.find(second.id) == second
@@ -65,16 +64,16 @@ def _row(shop: Stores, order_id: int) -> tuple[int, int, int, str]:
     return row[0], row[1], row[2], row[3].astimezone(UTC).isoformat()
 
 
-def test_finding_an_order_asks_all_shards_and_one_with_its_product_one(
+def test_find_queries_all_shards_but_one_if_the_product_is_given(
     orders: Orders, shop: Stores
 ) -> None:
     order = orders.place(1, 3, 7)
-    by_id = explain(shop.postgres, module._FIND, [order.id])
+    by_id = explain(shop.postgres, _FIND, [order.id])
     assert by_id.task_count == len(by_id.shards) == SHARDS
-    assert explain(shop.postgres, f"{module._FIND} AND product_id = 1", [order.id]).task_count == 1
+    assert explain(shop.postgres, f"{_FIND} AND product_id = 1", [order.id]).task_count == 1
 
 
-def test_an_order_stands_on_one_node_with_its_product_and_its_sale(shop: Stores) -> None:
+def test_an_order_is_on_the_node_of_its_product_and_its_sale(shop: Stores) -> None:
     nodes = nodes_of_shards(shop.postgres)
     for product in range(1, 21):
         homes = shop.postgres.execute(
@@ -85,26 +84,26 @@ def test_an_order_stands_on_one_node_with_its_product_and_its_sale(shop: Stores)
         assert len({nodes[shard] for (shard,) in homes}) == 1
 
 
-def test_ids_are_given_by_a_sequence_far_from_those_that_are_generated(orders: Orders) -> None:
+def test_ids_come_from_a_sequence_far_above_generated_ids(orders: Orders) -> None:
     ids = [orders.place(product, 1, 7).id for product in (1, 2, 1)]
     assert ids == [FIRST_ORDER, FIRST_ORDER + 1, FIRST_ORDER + 2]
     assert FIRST_ORDER == 1_000_000_000_001
 
 
-def test_ids_stay_within_what_javascript_holds(orders: Orders, shop: Stores) -> None:
+def test_ids_are_exact_in_javascript(orders: Orders, shop: Stores) -> None:
     row = shop.postgres.execute(
         "SELECT max_value FROM pg_sequences WHERE sequencename = 'order_ids'"
     ).fetchone()
     assert row == (2**53 - 1,)
 
 
-def test_a_shop_that_was_made_without_the_sequence_gets_it(orders: Orders, shop: Stores) -> None:
+def test_create_shop_adds_a_missing_sequence(orders: Orders, shop: Stores) -> None:
     shop.postgres.execute("DROP SEQUENCE order_ids")
     create_shop(shop)
     assert orders.place(1, 1, 7).id == FIRST_ORDER
 
 
-def test_making_the_shop_again_goes_on_with_the_ids(orders: Orders, shop: Stores) -> None:
+def test_creating_the_shop_again_keeps_the_sequence(orders: Orders, shop: Stores) -> None:
     orders.place(1, 1, 7)
     create_shop(shop)
     assert orders.place(1, 1, 7).id == FIRST_ORDER + 1
@@ -115,7 +114,7 @@ def test_dropping_the_shop_drops_the_sequence(shop: Stores) -> None:
     assert shop.postgres.execute("SELECT to_regclass('order_ids')").fetchone() == (None,)
 
 
-def test_orders_stay_when_the_shop_is_seeded_again(orders: Orders, shop: Stores) -> None:
+def test_seeding_again_keeps_placed_orders(orders: Orders, shop: Stores) -> None:
     seed(shop, 5)
     order = orders.place(2, 1, 7)
     assert seed(shop, 5).orders == 0
@@ -123,7 +122,7 @@ def test_orders_stay_when_the_shop_is_seeded_again(orders: Orders, shop: Stores)
     assert orders.place(2, 1, 7).id == order.id + 1
 
 
-def test_more_than_there_is_cannot_be_ordered(orders: Orders, shop: Stores) -> None:
+def test_ordering_more_than_available_raises_sold_out_error(orders: Orders, shop: Stores) -> None:
     orders.place(1, 8, 7)
     with pytest.raises(SoldOutError) as caught:
         orders.place(1, 3, 7)
@@ -133,7 +132,7 @@ def test_more_than_there_is_cannot_be_ordered(orders: Orders, shop: Stores) -> N
 
 
 @pytest.mark.parametrize(("product", "who"), [(77, "The shop"), (6, "The ledger")])
-def test_a_product_that_is_not_known_cannot_be_ordered(
+def test_ordering_an_unknown_product_raises(
     orders: Orders, shop: Stores, product: int, who: str
 ) -> None:
     with pytest.raises(UnknownProductError, match=f"{who} does not know product {product}") as seen:
@@ -143,9 +142,7 @@ def test_a_product_that_is_not_known_cannot_be_ordered(
     assert reservations(shop.redis) == {}
 
 
-def test_an_order_that_the_ledger_does_not_bear_out_is_not_recorded(
-    orders: Orders, shop: Stores
-) -> None:
+def test_an_order_that_the_ledger_rejects_is_not_recorded(orders: Orders, shop: Stores) -> None:
     orders.stock.read(range(1, 6))
     shop.redis.set("stock:1", 1000)
     with pytest.raises(ReservationError, match="the ledger has too few units"):
@@ -159,17 +156,17 @@ WRONG = [0, -1, True, 1.0, "1", None, LARGEST_ID + 1]
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_is_no_product_quantity_or_customer_is_refused_before_anything_is_sent(
-    sealed: Orders, wrong: Any
+def test_invalid_arguments_raise_stock_error_before_anything_is_sent(
+    unusable_orders: Orders, wrong: Any
 ) -> None:
     with pytest.raises(StockError, match="is no product id"):
-        sealed.place(wrong, 1, 7)
+        unusable_orders.place(wrong, 1, 7)
     with pytest.raises(StockError, match="is no number of units"):
-        sealed.place(1, wrong, 7)
+        unusable_orders.place(1, wrong, 7)
     with pytest.raises(StockError, match="is no customer id"):
-        sealed.place(1, 1, wrong)
+        unusable_orders.place(1, 1, wrong)
     with pytest.raises(StockError, match="is no order id"):
-        sealed.find(wrong)
+        unusable_orders.find(wrong)
 
 
 @pytest.mark.parametrize(
@@ -180,14 +177,14 @@ def test_what_is_no_product_quantity_or_customer_is_refused_before_anything_is_s
         *(FIRST_ORDER, b"order-1000000000001", f"order-{LARGEST_ID + 1}"),
     ],
 )
-def test_what_is_no_token_of_an_order_is_refused_before_anything_is_sent(
-    sealed: Orders, token: Any
+def test_an_invalid_order_token_raises_stock_error_before_anything_is_sent(
+    unusable_orders: Orders, token: Any
 ) -> None:
     with pytest.raises(StockError, match="is no order"):
-        sealed.place(1, 1, 7, token=token)
+        unusable_orders.place(1, 1, 7, token=token)
 
 
-def test_the_largest_customer_can_order(orders: Orders) -> None:
+def test_the_largest_customer_id_can_order(orders: Orders) -> None:
     order = orders.place(1, 1, LARGEST_ID)
     assert orders.find(order.id) == order
     assert order.customer_id == LARGEST_ID
@@ -209,9 +206,7 @@ def test_the_same_token_places_one_order(orders: Orders, shop: Stores) -> None:
     assert_all_agree(shop)
 
 
-def test_a_token_that_redis_has_forgotten_still_places_one_order(
-    orders: Orders, shop: Stores
-) -> None:
+def test_a_token_places_one_order_after_redis_lost_its_data(orders: Orders, shop: Stores) -> None:
     token = orders.new_token()
     order = orders.place(1, 3, 7, token=token)
     shop.redis.flushdb()
@@ -221,7 +216,7 @@ def test_a_token_that_redis_has_forgotten_still_places_one_order(
 
 
 @pytest.mark.parametrize("other", [(1, 2, 7), (2, 3, 7), (1, 3, 8)])
-def test_a_token_is_not_taken_for_another_order(
+def test_a_token_cannot_be_reused_for_another_order(
     orders: Orders, shop: Stores, other: tuple[int, int, int]
 ) -> None:
     token = orders.new_token()
@@ -231,9 +226,7 @@ def test_a_token_is_not_taken_for_another_order(
     assert ordered(shop) == {1: 3}
 
 
-def test_a_token_under_which_something_else_was_sold_places_no_order(
-    orders: Orders, shop: Stores
-) -> None:
+def test_a_token_of_a_sale_without_an_order_places_no_order(orders: Orders, shop: Stores) -> None:
     token = orders.new_token()
     orders.stock.confirm(orders.stock.reserve({1: 3}, token=token))
     with pytest.raises(ReservationError, match="sold, but not as an order"):

@@ -1,4 +1,4 @@
-"""Many threads place orders over few connections: what there is, is sold, each with its order."""
+"""Many threads place orders over few connections: all stock is sold, each sale has an order."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def place_all(orders: Orders, attempts: int, products: list[int]) -> list[Order 
 @pytest.mark.parametrize(
     ("attempts", "units"), [(90, 30), pytest.param(600, 200, marks=pytest.mark.verify)]
 )
-def test_of_one_hot_product_exactly_what_is_there_is_sold(
+def test_concurrent_orders_of_one_product_sell_exactly_its_stock(
     pooled: Orders, shop: Stores, attempts: int, units: int
 ) -> None:
     pooled.stock.set_on_hand(1, units)
     pooled.stock.read(range(1, 6))
     found = place_all(pooled, attempts, [1])
-    placed = [one for one in found if isinstance(one, Order)]
+    placed = [result for result in found if isinstance(result, Order)]
     assert set(found) - set(placed) == {"sold out"}
     assert len({order.id for order in placed}) == len(placed)
     assert sum(order.quantity for order in placed) == units
@@ -70,18 +70,18 @@ def test_of_one_hot_product_exactly_what_is_there_is_sold(
 
 
 @pytest.mark.verify
-def test_of_many_products_no_order_is_lost(pooled: Orders, shop: Stores) -> None:
+def test_concurrent_orders_of_many_products_lose_no_order(pooled: Orders, shop: Stores) -> None:
     found = place_all(pooled, 300, [1, 2, 3, 4, 5])
     placed = Counter[int]()
-    for one in found:
-        if isinstance(one, Order):
-            placed[one.product_id] += one.quantity
+    for result in found:
+        if isinstance(result, Order):
+            placed[result.product_id] += result.quantity
     assert placed == ordered(shop)
     assert reconcile(pooled.stock, in_doubt_seconds=0).findings == []
     assert_all_agree(shop)
 
 
-def test_many_who_place_under_one_token_get_one_order(pooled: Orders, shop: Stores) -> None:
+def test_concurrent_calls_with_one_token_place_one_order(pooled: Orders, shop: Stores) -> None:
     pooled.stock.read(range(1, 6))
     token = pooled.new_token()
     with ThreadPoolExecutor(BUYERS) as pool:
@@ -93,20 +93,18 @@ def test_many_who_place_under_one_token_get_one_order(pooled: Orders, shop: Stor
 
 
 @pytest.mark.verify
-def test_of_many_who_set_the_stock_at_once_one_was_the_last(pooled: Orders, shop: Stores) -> None:
-    wanted = [100 * number for number in range(1, BUYERS + 1)]
+def test_concurrent_recounts_leave_one_of_the_values(pooled: Orders, shop: Stores) -> None:
+    targets = [100 * number for number in range(1, BUYERS + 1)]
     with ThreadPoolExecutor(BUYERS) as pool:
-        list(pool.map(lambda units: pooled.stock.set_on_hand(1, units), wanted))
-    assert on_hand(shop.postgres)[1] in wanted
+        list(pool.map(lambda units: pooled.stock.set_on_hand(1, units), targets))
+    assert on_hand(shop.postgres)[1] in targets
     pooled.stock.read(range(1, 6))
     assert_all_agree(shop)
 
 
 @pytest.mark.verify
-def test_stock_that_is_set_while_orders_are_placed_is_never_oversold(
-    pooled: Orders, shop: Stores
-) -> None:
-    """Each recount says what is on hand then; what is sold since comes off it."""
+def test_recounts_during_orders_never_oversell(pooled: Orders, shop: Stores) -> None:
+    """Each recount sets the units on hand; later sales reduce them."""
     pooled.stock.read(range(1, 6))
     over = threading.Event()
 
@@ -121,9 +119,9 @@ def test_stock_that_is_set_while_orders_are_placed_is_never_oversold(
     finally:
         over.set()
         thread.join()
-    placed = [one for one in found if isinstance(one, Order)]
+    placed = [result for result in found if isinstance(result, Order)]
     refused = {"sold out", "released: the ledger has too few units for it"}
-    assert {one for one in found if isinstance(one, str)} <= refused
+    assert {result for result in found if isinstance(result, str)} <= refused
     assert sum(order.quantity for order in placed) == ordered(shop)[1]
     assert pooled.stock.set_on_hand(1, 3) == 3
     reconcile(pooled.stock, in_doubt_seconds=0)

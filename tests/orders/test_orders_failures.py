@@ -1,4 +1,4 @@
-"""A failure at any step: no order without its sale, no sale without its order, no unit lost."""
+"""A failure at any step: every order has a sale, every sale an order, and no unit is lost."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.stock.agreement import reservations, sold
 
 
 class CrashError(Exception):
-    """The process ends here, as far as the shop can tell."""
+    """A simulated crash: nothing in the shop handles it."""
 
 
 @pytest.fixture
 def orders(orders: Orders) -> Orders:
-    """The orders, with all counts read."""
+    """The orders, with all stock counts in Redis."""
     orders.stock.read(range(1, 6))
     return orders
 
@@ -43,12 +43,12 @@ def kinds(orders: Orders) -> list[str]:
     return [finding.kind for finding in reconcile(orders.stock, in_doubt_seconds=0).findings]
 
 
-def test_a_crash_between_recording_and_settling_leaves_an_order_that_is_settled_later(
+def test_a_crash_between_record_and_finish_leaves_an_order_that_reconcile_finishes(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = orders.new_token()
     with monkeypatch.context() as patch:
-        fail(patch, orders.stock.reservations, "settle", CrashError())
+        fail(patch, orders.stock.reservations, "finish_confirmation", CrashError())
         with pytest.raises(CrashError):
             orders.place(1, 3, 7, token=token)
     assert ordered(shop) == sold(shop.postgres) == {1: 3}
@@ -60,11 +60,11 @@ def test_a_crash_between_recording_and_settling_leaves_an_order_that_is_settled_
     assert_all_agree(shop)
 
 
-def test_an_order_that_is_recorded_stands_though_redis_fails_afterwards(
+def test_a_recorded_order_stands_although_redis_fails_afterwards(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        fail(patch, orders.stock.reservations, "settle", redis.ConnectionError())
+        fail(patch, orders.stock.reservations, "finish_confirmation", redis.ConnectionError())
         order = orders.place(1, 3, 7)
     assert orders.find(order.id) == order
     assert states(shop) == ["confirming"]
@@ -74,7 +74,7 @@ def test_an_order_that_is_recorded_stands_though_redis_fails_afterwards(
 
 
 @pytest.mark.parametrize("error", [CrashError(), psycopg.OperationalError(), redis.RedisError()])
-def test_an_order_that_cannot_be_written_is_not_sold(
+def test_a_failed_write_of_the_order_rolls_back_the_sale(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     token = orders.new_token()
@@ -85,14 +85,14 @@ def test_an_order_that_cannot_be_written_is_not_sold(
     assert ordered(shop) == sold(shop.postgres) == {}
     assert states(shop) == ["confirming"]
     assert orders.stock.read([1]) == {1: 7}
-    # Whoever tries again before it is decided, goes on where it was left.
+    # A retry before reconciliation continues the interrupted order.
     order = orders.place(1, 3, 7, token=token)
     assert ordered(shop) == sold(shop.postgres) == {1: 3}
     assert orders.find(order.id) == order
     assert_all_agree(shop)
 
 
-def test_an_order_that_was_not_written_in_time_is_given_up_for_good(
+def test_reconcile_cancels_an_unrecorded_order_for_good(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = orders.new_token()
@@ -114,12 +114,12 @@ def test_an_order_that_was_not_written_in_time_is_given_up_for_good(
 
 
 @pytest.mark.parametrize("error", [CrashError(), redis.ConnectionError(), redis.TimeoutError()])
-def test_what_fails_before_the_sale_has_begun_gives_the_units_back_at_once(
+def test_a_failure_before_confirming_releases_the_units_at_once(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     token = orders.new_token()
     with monkeypatch.context() as patch:
-        fail(patch, orders.stock.reservations, "claim", error)
+        fail(patch, orders.stock.reservations, "start_confirmation", error)
         with pytest.raises(type(error)):
             orders.place(1, 3, 7, token=token)
     assert states(shop) == ["released"]
@@ -130,15 +130,15 @@ def test_what_fails_before_the_sale_has_begun_gives_the_units_back_at_once(
     assert_all_agree(shop)
 
 
-def test_where_that_fails_too_the_units_go_back_by_their_deadline(
+def test_if_the_release_fails_too_the_units_return_at_their_deadline(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        for step in ("claim", "release"):
+        for step in ("start_confirmation", "release"):
             fail(patch, orders.stock.reservations, step, redis.ConnectionError())
         with pytest.raises(redis.ConnectionError):
             orders.place(1, 3, 7)
-    assert states(shop) == ["held"]
+    assert states(shop) == ["reserved"]
     assert orders.stock.sweep() == []
     monkeypatch.setattr(orders.stock.reservations, "_clock", in_an_hour(shop))
     assert len(orders.stock.sweep()) == 1
@@ -151,17 +151,17 @@ def in_an_hour(shop: Stores) -> Any:
     return lambda: 1000 * (seconds + 3600)
 
 
-def test_a_claim_whose_answer_was_lost_is_decided_by_the_ledger(
+def test_a_lost_response_to_confirm_is_decided_by_the_ledger(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim = orders.stock.reservations.claim
+    start_confirmation = orders.stock.reservations.start_confirmation
 
-    def deaf(*arguments: Any) -> Any:
-        claim(*arguments)
+    def losing_response(*arguments: Any) -> Any:
+        start_confirmation(*arguments)
         raise redis.TimeoutError
 
     with monkeypatch.context() as patch:
-        patch.setattr(orders.stock.reservations, "claim", deaf)
+        patch.setattr(orders.stock.reservations, "start_confirmation", losing_response)
         with pytest.raises(redis.TimeoutError):
             orders.place(1, 3, 7)
     assert states(shop) == ["confirming"]
@@ -171,18 +171,18 @@ def test_a_claim_whose_answer_was_lost_is_decided_by_the_ledger(
     assert_all_agree(shop)
 
 
-def test_a_commit_whose_answer_was_lost_is_found_by_its_token(
+def test_a_lost_response_to_the_commit_is_resolved_by_the_token(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = orders.new_token()
     record_sale = orders.stock.ledger.record_sale
 
-    def deaf(*arguments: Any, **options: Any) -> Any:
+    def losing_response(*arguments: Any, **options: Any) -> Any:
         record_sale(*arguments, **options)
         raise psycopg.OperationalError
 
     with monkeypatch.context() as patch:
-        patch.setattr(orders.stock.ledger, "record_sale", deaf)
+        patch.setattr(orders.stock.ledger, "record_sale", losing_response)
         with pytest.raises(psycopg.OperationalError):
             orders.place(1, 3, 7, token=token)
     order = orders.place(1, 3, 7, token=token)

@@ -1,4 +1,4 @@
-"""The outbox: a row for every order, carried to MongoDB as often as it may be, counted once."""
+"""The outbox: each order has a row, which is relayed at least once and counted once."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from helpers.orders.orders import Orders
 from helpers.orders.outbox import Together, bought_together, relay
 from helpers.shop.schema import create_shop, drop_shop
 from helpers.stores import Stores
-from tests.orders.agreement import assert_carried, outbox_rows
+from tests.orders.agreement import assert_relayed, outbox_rows
 from tests.orders.test_orders_failures import fail
 
 
-def carry_all(shop: Stores, *, most: int = 500) -> int:
-    carried = 0
+def relay_all(shop: Stores, *, most: int = 500) -> int:
+    relayed = 0
     while rows := relay(shop, most=most):
-        carried += rows
-    return carried
+        relayed += rows
+    return relayed
 
 
-def test_each_order_has_a_row_until_it_is_carried(orders: Orders, shop: Stores) -> None:
+def test_each_order_has_a_row_until_it_is_relayed(orders: Orders, shop: Stores) -> None:
     placed = [orders.place(product, 2, 7) for product in (1, 2, 1)]
-    assert outbox_rows(shop) == sorted((one.product_id, one.id) for one in placed)
+    assert outbox_rows(shop) == sorted((order.product_id, order.id) for order in placed)
     assert relay(shop) == 3
     assert relay(shop) == 0
-    assert_carried(shop)
+    assert_relayed(shop)
 
 
-def test_an_order_that_is_undone_has_no_row(
+def test_a_rolled_back_order_has_no_row(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = outbox.write_outbox
@@ -54,20 +54,20 @@ def test_an_order_that_is_undone_has_no_row(
     assert outbox_rows(shop) == []
 
 
-def test_an_order_that_is_placed_again_has_one_row(orders: Orders, shop: Stores) -> None:
+def test_a_retried_order_has_one_row(orders: Orders, shop: Stores) -> None:
     order = orders.place(1, 2, 7, key="k")
     orders.place(1, 2, 7, key="k")
     assert outbox_rows(shop) == [(1, order.id)]
     relay(shop)
     orders.place(1, 2, 7, key="k")
     assert outbox_rows(shop) == []
-    assert_carried(shop)
+    assert_relayed(shop)
 
 
-def test_the_sales_of_a_product_are_its_orders_and_units(orders: Orders, shop: Stores) -> None:
+def test_sales_have_the_orders_and_units_of_each_product(orders: Orders, shop: Stores) -> None:
     for product, units in ((1, 3), (2, 1), (1, 4)):
         orders.place(product, units, 7)
-    carry_all(shop)
+    relay_all(shop)
     found = list(shop.mongo.sales.find({}, {"_id": 0}).sort("product_id"))
     assert found == [
         {"product_id": 1, "orders": 2, "units": 7},
@@ -75,36 +75,36 @@ def test_the_sales_of_a_product_are_its_orders_and_units(orders: Orders, shop: S
     ]
 
 
-def test_orders_that_stood_before_there_was_an_outbox_are_counted_with_the_next(
+def test_orders_older_than_the_outbox_are_counted_with_the_next_order(
     orders: Orders, shop: Stores
 ) -> None:
     shop.postgres.execute("INSERT INTO orders VALUES (1, 1, 7, 5), (2, 1, 8, 6), (3, 2, 8, 9)")
     orders.place(1, 2, 7)
-    carry_all(shop)
+    relay_all(shop)
     assert list(shop.mongo.sales.find()) == [{"_id": 1, "product_id": 1, "orders": 3, "units": 13}]
 
 
-def test_the_oldest_rows_are_carried_first_and_no_more_than_asked_for(
+def test_the_oldest_rows_are_relayed_first_up_to_the_given_number(
     orders: Orders, shop: Stores
 ) -> None:
     placed = [orders.place(product, 1, 7) for product in (3, 1, 2, 3, 1)]
-    left = [(one.product_id, one.id) for one in placed]
-    for carried in (2, 2, 1, 0):
-        assert relay(shop, most=2) == carried
-        left = left[carried:]
+    left = [(order.product_id, order.id) for order in placed]
+    for relayed in (2, 2, 1, 0):
+        assert relay(shop, most=2) == relayed
+        left = left[relayed:]
         assert outbox_rows(shop) == sorted(left)
-    assert_carried(shop)
+    assert_relayed(shop)
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 10_001, True, 1.0, "1", None])
-def test_what_is_no_number_of_rows_is_refused_before_anything_is_sent(wrong: Any) -> None:
+def test_an_invalid_number_of_rows_raises_stock_error_before_anything_is_sent(wrong: Any) -> None:
     nowhere: Any = object()
-    with pytest.raises(StockError, match="rows cannot be carried at once"):
+    with pytest.raises(StockError, match="rows cannot be relayed at once"):
         relay(nowhere, most=wrong)
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.verify)])
-def test_rows_that_are_carried_late_twice_and_in_any_order_change_nothing(
+def test_relaying_rows_late_twice_or_out_of_order_changes_nothing(
     orders: Orders, shop: Stores, seed: int
 ) -> None:
     chance = random.Random(seed)
@@ -114,24 +114,22 @@ def test_rows_that_are_carried_late_twice_and_in_any_order_change_nothing(
     assert len(rows) == 12
     for _ in range(6):
         outbox._write(shop.mongo, chance.sample(rows, chance.randint(1, 5)))
-    carry_all(shop, most=5)
-    assert_carried(shop)
+    relay_all(shop, most=5)
+    assert_relayed(shop)
     for row in chance.sample(rows, 12):
         outbox._write(shop.mongo, [row])
-    assert_carried(shop)
+    assert_relayed(shop)
 
 
-def test_a_relay_that_slept_while_others_went_on_sets_nothing_back(
-    orders: Orders, shop: Stores
-) -> None:
+def test_a_slow_relay_never_decreases_the_totals(orders: Orders, shop: Stores) -> None:
     orders.place(1, 2, 7)
     old = outbox._read(shop.postgres, 100)
     orders.place(1, 3, 8)
-    carry_all(shop)
-    assert_carried(shop)
+    relay_all(shop)
+    assert_relayed(shop)
     outbox._write(shop.mongo, old)
     outbox._delete(shop.postgres, old)
-    assert_carried(shop)
+    assert_relayed(shop)
 
 
 def test_only_the_rows_that_were_read_are_deleted(orders: Orders, shop: Stores) -> None:
@@ -140,7 +138,7 @@ def test_only_the_rows_that_were_read_are_deleted(orders: Orders, shop: Stores) 
     rows = outbox._read(shop.postgres, 100)
     later = [orders.place(product, 1, 7) for product in (1, 2, 3)]
     outbox._delete(shop.postgres, rows)
-    assert outbox_rows(shop) == [(one.product_id, one.id) for one in later]
+    assert outbox_rows(shop) == [(order.product_id, order.id) for order in later]
 
 
 def duplicates(*codes: int, concern: bool = False) -> BulkWriteError:
@@ -163,9 +161,7 @@ def duplicates(*codes: int, concern: bool = False) -> BulkWriteError:
         (psycopg.OperationalError(), False),
     ],
 )
-def test_only_what_another_relay_has_just_inserted_is_written_again(
-    error: Exception, again: bool
-) -> None:
+def test_only_a_concurrent_insert_is_retried(error: Exception, again: bool) -> None:
     calls: list[None] = []
 
     def act() -> None:
@@ -174,15 +170,15 @@ def test_only_what_another_relay_has_just_inserted_is_written_again(
             raise error
 
     if again:
-        outbox.repeat(act, outbox.inserted_at_once)
+        outbox.retry(act, outbox.is_concurrent_insert)
         assert len(calls) == 3
     else:
         with pytest.raises(type(error)):
-            outbox.repeat(act, outbox.inserted_at_once)
+            outbox.retry(act, outbox.is_concurrent_insert)
         assert len(calls) == 1
 
 
-def test_what_fails_again_and_again_is_an_error_in_the_end() -> None:
+def test_retries_end_after_20_attempts() -> None:
     calls: list[None] = []
 
     def act() -> None:
@@ -190,16 +186,19 @@ def test_what_fails_again_and_again_is_an_error_in_the_end() -> None:
         raise psycopg.errors.SerializationFailure
 
     with pytest.raises(psycopg.errors.SerializationFailure):
-        outbox.repeat(act, outbox._deleted_at_once)
+        outbox.retry(act, outbox.is_concurrent_delete)
     assert len(calls) == 20
 
 
-def test_rows_that_another_transaction_deletes_first_are_no_error(
-    orders: Orders, shop: Stores, beside: Callable[[], Stores], monkeypatch: pytest.MonkeyPatch
+def test_rows_deleted_by_a_concurrent_relay_are_no_error(
+    orders: Orders,
+    shop: Stores,
+    connect_again: Callable[[], Stores],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The other deletes after this relay's statement has seen the rows, as far as it can tell."""
+    """The other relay deletes the rows after this relay's transaction took its snapshot."""
     orders.place(1, 1, 7)
-    other = beside()
+    other = connect_again()
     execute = shop.postgres.execute
     rows = outbox._read(shop.postgres, 100)
     calls: list[None] = []
@@ -216,11 +215,11 @@ def test_rows_that_another_transaction_deletes_first_are_no_error(
 
     late: Any = Late()
     outbox._delete(late, rows)
-    assert len(calls) in (1, 2)  # where transactions read what is committed, there is no error
+    assert len(calls) in (1, 2)  # with READ COMMITTED there is no error
     assert outbox_rows(shop) == []
 
 
-def test_the_row_stands_on_one_node_with_its_order(orders: Orders, shop: Stores) -> None:
+def test_the_row_is_on_the_node_of_its_order(orders: Orders, shop: Stores) -> None:
     assert explain(shop.postgres, "SELECT * FROM order_outbox WHERE product_id = 1").task_count == 1
     nodes = nodes_of_shards(shop.postgres)
     for product in range(1, 21):
@@ -232,7 +231,7 @@ def test_the_row_stands_on_one_node_with_its_order(orders: Orders, shop: Stores)
         assert len({nodes[shard] for (shard,) in homes}) == 1
 
 
-def test_a_shop_that_was_made_without_an_outbox_gets_it(orders: Orders, shop: Stores) -> None:
+def test_create_shop_adds_a_missing_outbox(orders: Orders, shop: Stores) -> None:
     shop.postgres.execute("DROP TABLE order_outbox")
     create_shop(shop)
     order = orders.place(1, 1, 7)
@@ -240,25 +239,21 @@ def test_a_shop_that_was_made_without_an_outbox_gets_it(orders: Orders, shop: St
     assert outbox_rows(shop) == [(1, order.id)]
 
 
-def test_dropping_the_shop_drops_the_outbox_and_what_was_carried(
-    orders: Orders, shop: Stores
-) -> None:
+def test_dropping_the_shop_drops_the_outbox_and_the_sales(orders: Orders, shop: Stores) -> None:
     orders.place(1, 1, 7)
-    carry_all(shop)
+    relay_all(shop)
     drop_shop(shop)
     assert shop.postgres.execute("SELECT to_regclass('order_outbox')").fetchone() == (None,)
     assert not {"sales", "purchases"} & {*shop.mongo.list_collection_names()}
 
 
-def test_products_are_bought_together_by_the_customers_of_both(
-    orders: Orders, shop: Stores
-) -> None:
+def test_bought_together_counts_customers_of_both_products(orders: Orders, shop: Stores) -> None:
     baskets = {7: [1, 2, 3, 1, 2], 8: [1, 3], 9: [2, 3], 10: [1, 4], 11: [5]}
     for customer, products in baskets.items():
         for product in products:
             orders.place(product, 1, customer)
     assert bought_together(shop.mongo, 1) == []
-    carry_all(shop)
+    relay_all(shop)
     assert bought_together(shop.mongo, 1) == [Together(3, 2), Together(2, 1), Together(4, 1)]
     assert bought_together(shop.mongo, 1, most=1) == [Together(3, 2)]
     assert bought_together(shop.mongo, 5) == []
@@ -266,7 +261,7 @@ def test_products_are_bought_together_by_the_customers_of_both(
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.verify)])
-def test_bought_together_is_what_counting_by_hand_gives(
+def test_bought_together_returns_the_same_counts_as_a_loop(
     orders: Orders, shop: Stores, seed: int
 ) -> None:
     chance = random.Random(seed)
@@ -276,7 +271,7 @@ def test_bought_together_is_what_counting_by_hand_gives(
         if orders.stock.read([product])[product]:
             orders.place(product, 1, customer)
             bought[customer].add(product)
-    carry_all(shop, most=7)
+    relay_all(shop, most=7)
     for product in range(1, 6):
         counts = Counter(
             other
@@ -284,12 +279,12 @@ def test_bought_together_is_what_counting_by_hand_gives(
             if product in products
             for other in products - {product}
         )
-        expected = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
-        assert bought_together(shop.mongo, product) == [Together(*one) for one in expected]
+        expected = sorted(counts.items(), key=lambda count: (-count[1], count[0]))
+        assert bought_together(shop.mongo, product) == [Together(*count) for count in expected]
 
 
 @pytest.mark.parametrize("wrong", [0, 1001, True, "1"])
-def test_what_cannot_be_asked_for_together_is_refused(wrong: Any) -> None:
+def test_bought_together_raises_stock_error_for_invalid_arguments(wrong: Any) -> None:
     nowhere: Any = object()
     with pytest.raises(StockError, match="products cannot be asked for"):
         bought_together(nowhere, 1, most=wrong)
@@ -297,7 +292,7 @@ def test_what_cannot_be_asked_for_together_is_refused(wrong: Any) -> None:
         bought_together(nowhere, -1)
 
 
-def test_an_order_is_acknowledged_though_mongodb_cannot_be_reached(
+def test_an_order_is_placed_although_mongodb_is_unavailable(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = orders.place(1, 1, 7)
@@ -307,4 +302,4 @@ def test_an_order_is_acknowledged_though_mongodb_cannot_be_reached(
             relay(shop)
     assert outbox_rows(shop) == [(1, order.id)]
     assert relay(shop) == 1
-    assert_carried(shop)
+    assert_relayed(shop)

@@ -1,7 +1,7 @@
-"""A crash at any step, from reserving to the relay's delete: in the end, all stores say the same.
+"""A crash at any step, from reserve to acknowledge: after recovery, all stores agree.
 
-A crash is an error that nothing in the shop handles, and after which it does nothing more: not even
-give units back. Two relays are killed indeed.
+A crash is simulated by an error that the shop does not handle; it does not even release units. Two
+tests kill the process of a relay.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from helpers.orders.outbox import relay
 from helpers.stock import reconcile
 from helpers.stores import Stores
 from helpers.stores.environment import environment_of
-from tests.orders.agreement import assert_carried, assert_whole, ordered, outbox_rows
+from tests.orders.agreement import assert_consistent, assert_relayed, ordered, outbox_rows
 from tests.orders.test_orders_failures import CrashError, in_an_hour
 
-#: The steps of placing: where they are, of which object.
+#: The functions that place an order: the owner and the attribute of each.
 PLACING: dict[str, tuple[Callable[[Orders], object], str]] = {
     "agree": (lambda _: module, "agree_on_number"),
     "reserve": (lambda orders: orders.stock.reservations, "reserve"),
-    "claim": (lambda orders: orders.stock.reservations, "claim"),
+    "confirm": (lambda orders: orders.stock.reservations, "start_confirmation"),
     "key": (lambda _: module, "write_key"),
     "outbox": (lambda _: module, "write_outbox"),
     "record": (lambda _: module, "_record"),
     "commit": (lambda orders: orders.stock.ledger, "record_sale"),
-    "settle": (lambda orders: orders.stock.reservations, "settle"),
+    "finish": (lambda orders: orders.stock.reservations, "finish_confirmation"),
 }
 
-#: The steps of the relay, in ``outbox``; MongoDB is written in two.
+#: The functions of the relay, in ``outbox``.
 RELAYING = ("_read", "_write", "_delete")
 
-#: Before a step, the stores hold what they held after the one before it. In `make test`: a crash
-#: after which nothing is written, one within the transaction, and one after it.
+#: A crash before a step leaves the stores as a crash after the previous step does. `make test` has
+#: one crash before the transaction, one within it and one after it.
 _IN_TEST = ("reserve", "key", "commit")
 POINTS = [
     pytest.param("before", "agree", marks=pytest.mark.verify),
@@ -58,7 +58,7 @@ POINTS = [
 
 @contextlib.contextmanager
 def crash(where: object, name: str, when: str, *, turn: int = 1) -> Iterator[None]:
-    """End the process, as far as the shop can tell, before or after the step's ``turn``."""
+    """Simulate a crash before or after the ``turn``-th call of a function."""
     step = getattr(where, name)
     turns = itertools.count(1)
 
@@ -78,17 +78,17 @@ def crash(where: object, name: str, when: str, *, turn: int = 1) -> Iterator[Non
 
 
 def crash_placing(orders: Orders, when: str, step: str, key: str) -> None:
-    """Begin to place an order of 3 units of product 1 for customer 7."""
+    """Order 3 units of product 1 for customer 7, and crash at this step."""
     find, name = PLACING[step]
     with pytest.MonkeyPatch.context() as patch:
-        # Who is dead gives nothing back.
-        patch.setattr(orders, "_give_up", lambda _: None)
+        # A crashed process does not release its units.
+        patch.setattr(orders, "_release", lambda _: None)
         with crash(find(orders), name, when):
             orders.place(1, 3, 7, key=key)
 
 
 def recover(orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let an hour pass, reconcile and carry everything."""
+    """Move the clock by an hour, reconcile, and relay everything."""
     monkeypatch.setattr(orders.stock.reservations, "_clock", in_an_hour(shop))
     orders.stock.read(range(1, 6))
     reconcile(orders.stock, in_doubt_seconds=0)
@@ -97,25 +97,25 @@ def recover(orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def assert_survived(orders: Orders, shop: Stores, acknowledged: list[Order]) -> None:
-    assert_carried(shop)
-    assert_whole(orders, shop, acknowledged)
+    assert_relayed(shop)
+    assert_consistent(orders, shop, acknowledged)
 
 
 @pytest.mark.parametrize(("when", "step"), POINTS)
-def test_after_a_crash_there_is_the_order_or_nothing_of_it(
+def test_after_a_crash_the_order_exists_completely_or_not_at_all(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch, when: str, step: str
 ) -> None:
     acknowledged = [orders.place(1, 2, 8)]
     crash_placing(orders, when, step, "k")
     recover(orders, shop, monkeypatch)
-    recorded = step == "settle" or (when, step) == ("after", "commit")
+    recorded = step == "finish" or (when, step) == ("after", "commit")
     assert ordered(shop) == {1: 5 if recorded else 2}
     assert_survived(orders, shop, acknowledged)
 
 
 @pytest.mark.parametrize("then", ["at once", "after reconcile", "after Redis lost everything"])
 @pytest.mark.parametrize(("when", "step"), POINTS)
-def test_a_client_that_asks_again_under_its_key_gets_one_order(
+def test_a_client_that_retries_under_its_key_after_a_crash_gets_one_order(
     orders: Orders,
     shop: Stores,
     monkeypatch: pytest.MonkeyPatch,
@@ -148,7 +148,7 @@ def place_some(orders: Orders) -> list[Order]:
         for way in itertools.product(("before", "after"), RELAYING, (1, 3))
     ],
 )
-def test_a_relay_that_crashes_loses_nothing_and_counts_nothing_twice(
+def test_a_relay_that_crashes_loses_no_row_and_counts_none_twice(
     orders: Orders,
     shop: Stores,
     monkeypatch: pytest.MonkeyPatch,
@@ -178,7 +178,7 @@ def test_a_relay_that_crashes_loses_nothing_and_counts_nothing_twice(
         ),
     ],
 )
-def test_a_relay_that_crashes_between_two_collections_is_made_up_for(
+def test_a_relay_that_crashes_between_two_collections_is_completed_by_the_next(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch, when: str, turn: int
 ) -> None:
     placed = place_some(orders)
@@ -212,7 +212,7 @@ with open_shop() as stores:
     ("when", "step"),
     [("after", "_write"), pytest.param("after", "_delete", marks=pytest.mark.verify)],
 )
-def test_a_relay_that_is_killed_loses_nothing_and_counts_nothing_twice(
+def test_a_relay_that_is_killed_loses_no_row_and_counts_none_twice(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch, when: str, step: str
 ) -> None:
     placed = place_some(orders)

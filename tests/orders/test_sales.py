@@ -1,4 +1,4 @@
-"""Rebuilding: whatever became of MongoDB's counters, they are what the orders say afterwards."""
+"""Rebuilding the sales: afterwards, they match the orders, whatever was wrong."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from helpers.orders.orders import Orders
 from helpers.orders.outbox import relay
 from helpers.orders.sales import rebuild_sales
 from helpers.stores import Stores
-from tests.orders.agreement import assert_carried, assert_whole
+from tests.orders.agreement import assert_consistent, assert_relayed
 
 
 @pytest.fixture
 def orders(orders: Orders, shop: Stores) -> Orders:
-    """Orders of products 1 and 2, carried."""
+    """Orders of products 1 and 2, relayed."""
     orders.stock.read(range(1, 6))
     for product, customer in ((1, 7), (1, 8), (1, 7), (2, 7)):
         orders.place(product, 1, customer)
@@ -27,11 +27,11 @@ def orders(orders: Orders, shop: Stores) -> Orders:
     return orders
 
 
-def test_where_all_is_right_nothing_is_done(orders: Orders, shop: Stores) -> None:
+def test_rebuild_sales_finds_nothing_if_everything_agrees(orders: Orders, shop: Stores) -> None:
     report = rebuild_sales(shop)
     assert (report.products, report.findings) == (2, [])
     assert str(report) == "The sales of 2 products examined: they agree with the orders."
-    assert_carried(shop)
+    assert_relayed(shop)
 
 
 Spoil = Callable[[Stores], object]
@@ -46,7 +46,7 @@ SPOILS: dict[str, tuple[Spoil, list[tuple[str, str]]]] = {
         [("sales", "1")],
     ),
     "no sales": (lambda shop: shop.mongo.sales.delete_one({"_id": 2}), [("sales", "2")]),
-    "sales of what nobody ordered": (
+    "sales of a product without orders": (
         lambda shop: shop.mongo.sales.insert_one(
             {"_id": 3, "product_id": 3, "orders": 1, "units": 1}
         ),
@@ -100,42 +100,44 @@ _FEW = ("too few units", "no sales", "a purchase under another's name", "everyth
     "spoil",
     [pytest.param(name, marks=() if name in _FEW else pytest.mark.verify) for name in SPOILS],
 )
-def test_what_is_wrong_is_mended_and_told(orders: Orders, shop: Stores, spoil: str) -> None:
+def test_rebuild_sales_repairs_and_reports_every_difference(
+    orders: Orders, shop: Stores, spoil: str
+) -> None:
     act, expected = SPOILS[spoil]
     act(shop)
     report = rebuild_sales(shop)
-    assert [(one.kind, one.subject) for one in report.findings] == expected
+    assert [(finding.kind, finding.subject) for finding in report.findings] == expected
     assert f"{len(expected)} differences repaired" in str(report)
-    assert_carried(shop)
+    assert_relayed(shop)
     assert rebuild_sales(shop).findings == []
-    assert_whole(orders, shop)
+    assert_consistent(orders, shop)
 
 
-def test_what_was_carried_too_often_is_told_by_its_numbers(orders: Orders, shop: Stores) -> None:
+def test_the_finding_has_the_totals_before_and_after(orders: Orders, shop: Stores) -> None:
     shop.mongo.sales.update_one({"_id": 1}, {"$inc": {"orders": 1, "units": 2}})
     (finding,) = rebuild_sales(shop).findings
     assert str(finding) == ("sales: product 1 had 4 orders of 5 units, now 3 orders of 3 units")
 
 
-def test_what_waits_in_the_outbox_is_no_finding(orders: Orders, shop: Stores) -> None:
+def test_orders_in_the_outbox_are_not_a_finding(orders: Orders, shop: Stores) -> None:
     placed = [orders.place(product, 2, 9) for product in (1, 3)]
     assert rebuild_sales(shop).findings == []
     assert shop.mongo.sales.find_one({"_id": 3}) == (
         {"_id": 3, "product_id": 3, "orders": 1, "units": 2}
     )
     assert relay(shop) == 2
-    assert_carried(shop)
-    assert_whole(orders, shop, placed)
+    assert_relayed(shop)
+    assert_consistent(orders, shop, placed)
 
 
-def test_orders_from_before_there_was_an_outbox_are_counted(orders: Orders, shop: Stores) -> None:
+def test_orders_older_than_the_outbox_are_counted(orders: Orders, shop: Stores) -> None:
     shop.postgres.execute("INSERT INTO orders VALUES (1, 4, 7, 5), (2, 4, 8, 6)")
-    found = [(one.kind, one.subject) for one in rebuild_sales(shop).findings]
+    found = [(finding.kind, finding.subject) for finding in rebuild_sales(shop).findings]
     assert found == [("sales", "4"), ("purchase", "7:4"), ("purchase", "8:4")]
-    assert_carried(shop)
+    assert_relayed(shop)
 
 
-def test_an_empty_shop_is_right(shop: Stores) -> None:
+def test_an_empty_shop_has_no_findings(shop: Stores) -> None:
     assert str(rebuild_sales(shop)).startswith("The sales of 0 products examined")
     assert list(shop.mongo.sales.find()) == []
 
@@ -143,10 +145,10 @@ def test_an_empty_shop_is_right(shop: Stores) -> None:
 @pytest.mark.parametrize(
     "read", ["_read_sales", pytest.param("_read_pairs", marks=pytest.mark.verify)]
 )
-def test_what_is_ordered_and_carried_after_the_first_look_is_not_counted_down(
+def test_orders_relayed_after_the_first_read_are_not_removed(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch, read: str
 ) -> None:
-    """Products 1 and 3, by a customer who had none; and an order of 2 that is not carried."""
+    """Orders of products 1 and 3 by a new customer, and one of product 2 that is not relayed."""
     look = getattr(sales, read)
 
     def looking(*arguments: Any) -> Any:
@@ -161,10 +163,12 @@ def test_what_is_ordered_and_carried_after_the_first_look_is_not_counted_down(
         patch.setattr(sales, read, looking)
         assert rebuild_sales(shop).findings == []
     assert relay(shop) == 1
-    assert_carried(shop)
+    assert_relayed(shop)
 
 
-def test_a_relay_that_slept_since_before_changes_nothing(orders: Orders, shop: Stores) -> None:
+def test_a_relay_that_was_delayed_since_before_changes_nothing(
+    orders: Orders, shop: Stores
+) -> None:
     orders.place(1, 1, 9)
     rows = outbox._read(shop.postgres, 100)
     shop.mongo.sales.update_one({"_id": 1}, {"$set": {"orders": 99}})
@@ -173,59 +177,63 @@ def test_a_relay_that_slept_since_before_changes_nothing(orders: Orders, shop: S
     outbox._write(shop.mongo, rows)
     outbox._delete(shop.postgres, rows)
     relay(shop)
-    assert_carried(shop)
+    assert_relayed(shop)
 
 
-def test_who_orders_while_a_product_is_mended_is_counted(
-    orders: Orders, shop: Stores, beside: Callable[[], Stores], monkeypatch: pytest.MonkeyPatch
+def test_an_order_placed_during_a_repair_waits_and_is_counted(
+    orders: Orders,
+    shop: Stores,
+    connect_again: Callable[[], Stores],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """He comes when the orders are counted and MongoDB is not written yet, and waits his turn."""
+    """It is placed after the orders were counted and before MongoDB is written."""
     shop.mongo.sales.update_one({"_id": 1}, {"$set": {"orders": 99}})
     shop.mongo.purchases.insert_one({"_id": "9:1", "customer_id": 9, "product_id": 1})
-    other, carrying = Orders.of(beside()), beside()
+    other, relaying = Orders.of(connect_again()), connect_again()
     threads: list[threading.Thread] = []
-    write = sales._write
+    write = outbox.bulk_write
 
-    def order_and_carry() -> None:
+    def order_and_relay() -> None:
         other.place(1, 1, 9)
-        relay(carrying)
+        relay(relaying)
 
     def writing(*arguments: Any) -> None:
         if not threads:
-            threads.append(threading.Thread(target=order_and_carry))
+            threads.append(threading.Thread(target=order_and_relay))
             threads[0].start()
-            threads[0].join(0.2)  # long enough to get in, if it could
+            threads[0].join(0.2)  # long enough to finish if it did not wait
             assert threads[0].is_alive()
         write(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sales, "_write", writing)
+        patch.setattr(sales, "bulk_write", writing)
         rebuild_sales(shop)
     threads[0].join()
     assert shop.mongo.sales.find_one({"_id": 1}) == (
         {"_id": 1, "product_id": 1, "orders": 4, "units": 4}
     )
-    assert_carried(shop)
+    assert_relayed(shop)
 
 
-class Onlooker:
-    """Looks at the counters again and again, and remembers what it saw."""
+class Observer:
+    """Reads the totals repeatedly, and asserts that they never decrease."""
 
     def __init__(self) -> None:
         self.sales: dict[int, tuple[int, int]] = {}
         self.pairs: set[str] = set()
 
-    def look(self, stores: Stores) -> None:
-        for one in stores.mongo.sales.find():
-            orders, units = self.sales.get(one["_id"], (0, 0))
-            assert (one["orders"] >= orders, one["units"] >= units) == (True, True)
-            self.sales[one["_id"]] = (one["orders"], one["units"])
-        there = {one["_id"] for one in stores.mongo.purchases.find()}
+    def check(self, stores: Stores) -> None:
+        for document in stores.mongo.sales.find():
+            orders, units = self.sales.get(document["_id"], (0, 0))
+            assert document["orders"] >= orders
+            assert document["units"] >= units
+            self.sales[document["_id"]] = (document["orders"], document["units"])
+        there = {document["_id"] for document in stores.mongo.purchases.find()}
         assert there >= self.pairs
         self.pairs = there
 
 
-def again(act: Callable[[Stores], object], stores: Stores, over: threading.Event) -> None:
+def repeat(act: Callable[[Stores], object], stores: Stores, over: threading.Event) -> None:
     while not over.is_set():
         act(stores)
 
@@ -234,54 +242,54 @@ def find_nothing(stores: Stores) -> None:
     assert rebuild_sales(stores).findings == []
 
 
-def carry_some(stores: Stores) -> None:
+def relay_some(stores: Stores) -> None:
     relay(stores, most=3)
 
 
 @pytest.mark.verify
-def test_beside_clients_and_relays_nothing_is_ever_counted_down(
-    orders: Orders, shop: Stores, beside: Callable[[], Stores]
+def test_totals_never_decrease_during_orders_and_relays(
+    orders: Orders, shop: Stores, connect_again: Callable[[], Stores]
 ) -> None:
-    """Nothing is wrong here: so whoever looks on sees the counters grow, and nothing vanish."""
+    """Nothing is damaged here, so totals only grow and no document disappears."""
     for product in range(1, 6):
         orders.stock.set_on_hand(product, 1000)
-    onlooker, over = Onlooker(), threading.Event()
-    acts = [carry_some, find_nothing, find_nothing, onlooker.look]
+    observer, over = Observer(), threading.Event()
+    acts = [relay_some, find_nothing, find_nothing, observer.check]
     with ThreadPoolExecutor(len(acts)) as pool:
-        calls = [pool.submit(again, act, beside(), over) for act in acts]
+        calls = [pool.submit(repeat, act, connect_again(), over) for act in acts]
         try:
-            for one in range(80):
-                orders.place(one % 5 + 1, 1 + one % 3, one % 11 + 1, key=f"k{one}")
+            for n in range(80):
+                orders.place(n % 5 + 1, 1 + n % 3, n % 11 + 1, key=f"k{n}")
         finally:
             over.set()
         for call in calls:
             call.result()
-    assert onlooker.sales
+    assert observer.sales
     while relay(shop):
         pass
-    onlooker.look(shop)
-    assert sum(count for count, _ in onlooker.sales.values()) == 84
-    assert_carried(shop)
-    assert_whole(orders, shop)
+    observer.check(shop)
+    assert sum(count for count, _ in observer.sales.values()) == 84
+    assert_relayed(shop)
+    assert_consistent(orders, shop)
 
 
 @pytest.mark.verify
-def test_what_is_spoilt_again_and_again_meanwhile_is_right_in_the_end(
-    orders: Orders, shop: Stores, beside: Callable[[], Stores]
+def test_repeated_damage_during_relays_is_repaired_in_the_end(
+    orders: Orders, shop: Stores, connect_again: Callable[[], Stores]
 ) -> None:
-    mender, over = beside(), threading.Event()
+    repairing, over = connect_again(), threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        carrying = pool.submit(again, carry_some, beside(), over)
+        carrying = pool.submit(repeat, relay_some, connect_again(), over)
         try:
             for number, (spoil, _) in enumerate(SPOILS.values()):
                 spoil(shop)
                 orders.place(number % 2 + 1, 1, number % 3 + 6)
-                rebuild_sales(mender)
+                rebuild_sales(repairing)
         finally:
             over.set()
         carrying.result()
     while relay(shop):
         pass
     rebuild_sales(shop)
-    assert_carried(shop)
-    assert_whole(orders, shop)
+    assert_relayed(shop)
+    assert_consistent(orders, shop)

@@ -38,7 +38,6 @@ from helpers.plots.metadata_charts import draw_plans, draw_sizes
 from helpers.plots.outage_charts import draw_availability
 from helpers.plots.palette import SERIES, STORE_COLOURS, STORE_HATCHES, contrast, ink_on
 from helpers.plots.sharding_charts import draw_shard_maps, draw_skew, draw_touched
-from helpers.plots.state_diagrams import draw_states
 from helpers.plots.stock_charts import (
     draw_expiries,
     draw_hit_ratios,
@@ -83,7 +82,7 @@ OF_STORES: dict[str, Callable[[], Figure]] = {
     "sizes": lambda: draw_sizes({"all": [1, 9], "three": [1, 2]}, 50),
     "expiries": lambda: draw_expiries([60.0], [59.0, 61.0]),
 }
-#: Drawings of what is no store: ways, answers, states.
+#: Drawings of what is no store: ways, answers.
 OF_OTHERS: dict[str, Callable[[], Figure]] = {
     "growth": lambda: draw_growth(dict.fromkeys(WAYS, TIMES)),
     "latency": lambda: draw_latency({way: {0.0: TIMES} for way in WAYS}),
@@ -96,7 +95,6 @@ OF_OTHERS: dict[str, Callable[[], Figure]] = {
     "oversold": lambda: draw_oversold({way: [(1, 0), (64, i)] for i, way in enumerate(WAYS)}),
     "origin calls": lambda: draw_origin_calls({"none": {"calls": 9, "waits": 7, "late": 1}}),
     "hit ratios": lambda: draw_hit_ratios({way: [(0.1, 0.5)] for way in WAYS}, [(0.1, 0.6)]),
-    "states": lambda: draw_states(["open", "closed"], [("open", "close", "closed")]),
 }
 EVERY_DRAWING = {**OF_STORES, **OF_OTHERS}
 

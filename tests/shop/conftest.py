@@ -1,4 +1,4 @@
-"""The empty shop of the tests of the stores."""
+"""An empty shop."""
 
 from tests.stores.conftest import shop
 

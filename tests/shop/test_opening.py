@@ -1,4 +1,4 @@
-"""Opening a lesson: by its notebook's name alone."""
+"""Opening a lesson by the name of its notebook."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from helpers.errors import SettingsError
         *("00_tour.ipynb", "00_tour\n", '00_"; DROP', "00_" + 51 * "a"),
     ],
 )
-def test_what_names_no_lesson_is_refused_before_anything_is_made(wrong: str) -> None:
+def test_an_invalid_lesson_name_raises_settings_error_before_anything_is_created(
+    wrong: str,
+) -> None:
     with pytest.raises(SettingsError, match="names no lesson: give the notebook's name"):
         open_lesson(wrong)

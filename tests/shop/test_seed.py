@@ -1,4 +1,4 @@
-"""Seeding: the difference between what is there and what ought to be, and nothing else."""
+"""Seeding: it writes the difference between generated and stored products, and nothing else."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def test_a_seed_repairs_what_was_changed_or_lost(shop: Stores) -> None:
     assert batched(shop) == before
 
 
-def test_one_and_true_are_not_taken_for_the_same(shop: Stores) -> None:
+def test_seeding_distinguishes_one_from_true(shop: Stores) -> None:
     product = Product(1, "X", Decimal(1), "c", {"specifications": {"wireless": True}}, 1)
     load(shop, [product])
     shop.mongo.productmetas.update_one({}, {"$set": {"specifications.wireless": 1}})
     assert load(shop, [product]).metadata == 1
 
 
-def test_a_seed_leaves_other_products_alone(shop: Stores) -> None:
+def test_seeding_keeps_other_products(shop: Stores) -> None:
     own = Product(1000, "My own", Decimal("5.50"), "mine", {"description": "d"}, 3)
     load(shop, [own])
     seed(shop, 5)
@@ -72,7 +72,7 @@ def test_a_seed_leaves_other_products_alone(shop: Stores) -> None:
     }
 
 
-def test_loading_null_takes_away_what_was_there(shop: Stores) -> None:
+def test_loading_null_deletes_the_stored_value(shop: Stores) -> None:
     full = Product(7, "Desk", Decimal(9), "c", {"description": "d"}, 3)
     load(shop, [full])
     bare = Product(7, "Desk", Decimal(9), "c", None, None)
@@ -91,7 +91,7 @@ def test_prices_keep_their_digits(shop: Stores) -> None:
     assert [p["price"] for p in batched(shop)] == prices
 
 
-def test_the_catalogue_is_what_was_generated(shop: Stores) -> None:
+def test_the_stores_have_the_generated_products(shop: Stores) -> None:
     seed(shop, 40, orders=False)
     expected = [
         {
@@ -119,29 +119,29 @@ def test_progress_reports_every_record_once(shop: Stores) -> None:
     assert seen == totals == {"MongoDB": 1200, "Redis": 1200, "PostgreSQL": 1200, "orders": 3600}
 
 
-def test_two_documents_for_one_product_are_refused(shop: Stores) -> None:
+def test_two_documents_for_one_product_raise(shop: Stores) -> None:
     seed(shop, 3)
     with pytest.raises(DuplicateKeyError):
         shop.mongo.productmetas.insert_one({"product_id": 1})
 
 
-def test_a_negative_price_is_refused_by_the_table(stores: Stores) -> None:
+def test_a_negative_price_violates_the_check_constraint(stores: Stores) -> None:
     create_shop(stores)
     with pytest.raises(psycopg.errors.CheckViolation):
         stores.postgres.execute("INSERT INTO products VALUES (1, 'X', -1, 'c')")
 
 
-def test_a_load_that_fails_leaves_no_product_half_visible(shop: Stores) -> None:
+def test_a_failed_load_leaves_no_incomplete_product(shop: Stores) -> None:
     seed(shop, 3)
     good = Product(10, "Good", Decimal(1), "c", {"description": "d"}, 1)
     bad = Product(11, "Bad", Decimal(-1), "c", {"description": "d"}, 1)
-    # Citus reports what a shard refuses of a COPY as an internal error.
+    # Citus reports an error of a shard during COPY as an internal error.
     with pytest.raises(psycopg.Error, match="violates check constraint"):
         load(shop, [good, bad])
     assert [p["id"] for p in batched(shop)] == [1, 2, 3]
 
 
-def test_dropping_the_shop_leaves_other_data_alone(stores: Stores) -> None:
+def test_dropping_the_shop_keeps_other_data(stores: Stores) -> None:
     seed(stores, 5)
     stores.redis.set("other", "1")
     stores.mongo.others.insert_one({"a": 1})

@@ -1,4 +1,4 @@
-"""Whether ledger, counts and reservations agree: asked of the stores directly, not of the code."""
+"""Assertions that ledger, counts and reservations agree, read with queries of their own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def sold(connection: psycopg.Connection) -> Counter[int]:
 
 
 def reservations(client: redis.Redis) -> dict[str, tuple[str, Counter[int]]]:
-    """Return every reservation that Redis remembers: its state and its items."""
+    """Return state and items of every reservation in Redis, by token."""
     found = {}
     for key in client.scan_iter(match="shop:reservation:*"):
         state, _, items = str(client.get(key)).split(" ")
@@ -36,10 +36,10 @@ def reservations(client: redis.Redis) -> dict[str, tuple[str, Counter[int]]]:
 
 
 def assert_agreement(connection: psycopg.Connection, client: redis.Redis) -> None:
-    """Assert that each count is what is on hand less what is open, and nothing is below zero."""
+    """Assert that each count is on hand minus reserved, and nothing on hand is below zero."""
     reserved: Counter[int] = Counter()
     for state, units in reservations(client).values():
-        if state in ("held", "confirming"):
+        if state in ("reserved", "confirming"):
             reserved += units
     counts: dict[int, Any] = {
         int(key.removeprefix("stock:")): int(client.get(key) or "")
@@ -47,15 +47,16 @@ def assert_agreement(connection: psycopg.Connection, client: redis.Redis) -> Non
     }
     ledger = on_hand(connection)
     assert min(ledger.values()) >= 0
-    assert counts == {one: units - reserved[one] for one, units in ledger.items()}
-    for kind in ("held", "claimed"):
+    assert counts == {
+        product_id: units - reserved[product_id] for product_id, units in ledger.items()
+    }
+    for kind in ("reserved", "confirming"):
         written: Counter[int] = Counter()
         for key in client.scan_iter(match=f"shop:{kind}:*"):
             entries = client.hvals(key)
             written[int(key.rpartition(":")[2])] += sum(int(units) for units in entries)
-        state = "held" if kind == "held" else "confirming"
         expected: Counter[int] = Counter()
-        for one, units in reservations(client).values():
-            if one == state:
+        for state, units in reservations(client).values():
+            if state == kind:
                 expected += units
         assert written == expected

@@ -1,4 +1,4 @@
-"""One more client of the same database."""
+"""Another client of the same Redis database."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _WHERE = ("host", "port", "username", "password", "db", "path")
 
 
 def another(client: redis.Redis, **options: Any) -> redis.Redis:
-    """Return a client of the same database, texts decoded unless ``options`` say otherwise."""
+    """Return a client of the same database; by default it decodes responses."""
     known = client.connection_pool.connection_kwargs
     where = {name: known[name] for name in _WHERE if name in known}
     return redis.Redis(**{**where, "decode_responses": True, **options})

@@ -1,4 +1,4 @@
-"""A shop whose ledger knows a few products, and a clock that stands still until it is moved."""
+"""A shop with a few products in its ledger, and a clock that tests move by hand."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def clock() -> Clock:
 
 
 def fill(stores: Stores) -> None:
-    """Products 1 to 5 in the ledger, 10 units each but for product 5, which has none."""
+    """Products 1 to 5 in the ledger, 10 units each, except product 5 with 0 units."""
     Ledger(OneConnection(stores.postgres)).set_on_hand({1: 10, 2: 10, 3: 10, 4: 10, 5: 0})
 
 
 @pytest.fixture
 def shop(shared: Stores) -> Stores:
-    """Products 1 to 5 in the ledger, 10 units each but for product 5, which has none."""
+    """Products 1 to 5 in the ledger, 10 units each, except product 5 with 0 units."""
     return filled_shop(shared, fill)
 
 

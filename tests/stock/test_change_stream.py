@@ -1,4 +1,4 @@
-"""The stream of changes: a reader resumes where it stopped, and knows when it has missed any."""
+"""The stream of changes: a reader resumes at its position, and is told if it missed changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.stock.another import another
 
 @pytest.fixture
 def stock(stock: Stock) -> Stock:
-    """The stock, with all counts read."""
+    """The stock, with all counts in Redis."""
     stock.read(range(1, 6))
     return stock
 
@@ -24,7 +24,7 @@ def seen(reader: ChangeReader) -> list[int]:
     return sorted(changes.product_ids)
 
 
-def test_a_reader_sees_what_the_ledger_and_the_end_of_reservations_change(
+def test_a_reader_gets_changes_of_the_ledger_and_of_ended_reservations(
     stock: Stock, shop: Stores
 ) -> None:
     reader = ChangeReader(shop.redis, "page")
@@ -45,28 +45,28 @@ def test_a_reader_sees_what_the_ledger_and_the_end_of_reservations_change(
     assert seen(reader) == []
 
 
-def test_a_reader_that_was_away_misses_nothing(stock: Stock, shop: Stores) -> None:
+def test_a_reader_continues_from_its_position_after_a_restart(stock: Stock, shop: Stores) -> None:
     reader = ChangeReader(shop.redis, "page")
     stock.restock(1, 5)
     assert seen(reader) == [1]
     stock.restock(2, 5)
     again = ChangeReader(shop.redis, "page")
     assert again.read().product_ids == (2,)
-    assert again.read().product_ids == (2,)  # not yet done
+    assert again.read().product_ids == (2,)  # ``done`` was not called
     stock.restock(3, 5)
     assert ChangeReader(shop.redis, "page").read().product_ids == (2, 3)
     assert seen(again) == [2, 3]
     assert seen(ChangeReader(shop.redis, "page")) == []
 
 
-def test_each_reader_has_a_place_of_its_own(stock: Stock, shop: Stores) -> None:
+def test_each_reader_has_its_own_position(stock: Stock, shop: Stores) -> None:
     one, other = ChangeReader(shop.redis, "one"), ChangeReader(shop.redis, "other")
     stock.restock(1, 5)
     assert seen(one) == [1]
     assert seen(other) == [1]
 
 
-def test_a_batch_is_as_large_as_was_asked_for(stock: Stock, shop: Stores) -> None:
+def test_read_returns_at_most_the_given_number_of_entries(stock: Stock, shop: Stores) -> None:
     reader = ChangeReader(shop.redis, "page")
     for product in (1, 2, 3):
         stock.restock(product, 1)
@@ -76,7 +76,7 @@ def test_a_batch_is_as_large_as_was_asked_for(stock: Stock, shop: Stores) -> Non
     assert seen(reader) == [3]
 
 
-def test_a_reader_whose_entries_are_gone_is_told_so(stock: Stock, shop: Stores) -> None:
+def test_a_reader_is_told_if_entries_were_trimmed(stock: Stock, shop: Stores) -> None:
     reader = ChangeReader(shop.redis, "page")
     stock.restock(1, 5)
     assert seen(reader) == [1]
@@ -90,7 +90,7 @@ def test_a_reader_whose_entries_are_gone_is_told_so(stock: Stock, shop: Stores) 
     assert seen(reader) == [4]
 
 
-def test_a_reader_that_is_up_to_date_needs_no_older_entries(stock: Stock, shop: Stores) -> None:
+def test_a_reader_that_is_up_to_date_ignores_trimmed_entries(stock: Stock, shop: Stores) -> None:
     reader = ChangeReader(shop.redis, "page")
     stock.restock(1, 5)
     assert seen(reader) == [1]
@@ -98,7 +98,7 @@ def test_a_reader_that_is_up_to_date_needs_no_older_entries(stock: Stock, shop: 
     assert seen(reader) == []
 
 
-def test_a_reader_of_a_server_that_lost_its_data_is_told_so(stock: Stock, shop: Stores) -> None:
+def test_a_reader_is_told_if_the_server_lost_its_data(stock: Stock, shop: Stores) -> None:
     reader = ChangeReader(shop.redis, "page")
     stock.restock(1, 5)
     assert seen(reader) == [1]
@@ -111,7 +111,7 @@ def test_a_reader_of_a_server_that_lost_its_data_is_told_so(stock: Stock, shop: 
     assert seen(reader) == [3]
 
 
-def test_a_reader_of_a_stream_that_began_anew_is_told_so(stock: Stock, shop: Stores) -> None:
+def test_a_reader_is_told_if_the_stream_was_recreated(stock: Stock, shop: Stores) -> None:
     reader = ChangeReader(shop.redis, "page")
     stock.restock(1, 5)
     assert seen(reader) == [1]
@@ -129,7 +129,7 @@ def test_a_reader_waits_for_a_change(stock: Stock, shop: Stores) -> None:
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
-def test_both_protocols_and_raw_answers_are_understood(
+def test_resp2_resp3_and_undecoded_responses_are_supported(
     stock: Stock, shop: Stores, protocol: int
 ) -> None:
     with another(shop.redis, protocol=protocol, decode_responses=False) as client:
@@ -140,6 +140,6 @@ def test_both_protocols_and_raw_answers_are_understood(
         assert seen(reader) == [1, 2]
 
 
-def test_a_name_that_is_none_is_refused(shop: Stores) -> None:
+def test_an_invalid_reader_name_raises_stock_error(shop: Stores) -> None:
     with pytest.raises(StockError):
         ChangeReader(shop.redis, "a name")

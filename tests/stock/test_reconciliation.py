@@ -1,4 +1,4 @@
-"""Reconciliation: whatever has gone wrong in Redis, it is found, named and repaired."""
+"""Reconciliation: every difference in Redis is found, reported and repaired."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def kinds(report: Reconciliation) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def stock(stock: Stock) -> Stock:
-    """The stock, with all counts read."""
+    """The stock, with all counts in Redis."""
     stock.read(range(1, 6))
     return stock
 
 
-def test_where_all_agrees_nothing_is_found(stock: Stock, shop: Stores) -> None:
+def test_reconcile_finds_nothing_if_everything_agrees(stock: Stock, shop: Stores) -> None:
     stock.confirm(stock.reserve({1: 2, 3: 1}))
     stock.reserve({2: 4})
     stock.release(stock.reserve({4: 1}))
@@ -46,7 +46,7 @@ DAMAGES: dict[str, tuple[Callable[[Stores], object], list[tuple[str, str]]]] = {
     "no number": (lambda shop: shop.redis.set("stock:1", "many"), [("count", "1")]),
     "unknown product": (lambda shop: shop.redis.set("stock:77", 5), [("count", "77")]),
     "of no product": (lambda shop: shop.redis.set("stock:x", 5), [("stray key", "stock:x")]),
-    "entry lost": (lambda shop: shop.redis.delete("shop:held:2"), [("entry", "kept")]),
+    "entry lost": (lambda shop: shop.redis.delete("shop:reserved:2"), [("entry", "kept")]),
     "deadline lost": (
         lambda shop: shop.redis.delete("shop:reservations:deadlines"),
         [("entry", "kept")],
@@ -59,7 +59,7 @@ DAMAGES: dict[str, tuple[Callable[[Stores], object], list[tuple[str, str]]]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_each_damage_is_found_and_repaired(stock: Stock, shop: Stores, damage: str) -> None:
+def test_reconcile_finds_and_repairs_every_damage(stock: Stock, shop: Stores, damage: str) -> None:
     spoil, expected = DAMAGES[damage]
     stock.reserve({2: 4}, token="kept")
     spoil(shop)
@@ -69,7 +69,7 @@ def test_each_damage_is_found_and_repaired(stock: Stock, shop: Stores, damage: s
     assert_agreement(shop.postgres, shop.redis)
 
 
-def test_it_says_what_it_did(stock: Stock, shop: Stores) -> None:
+def test_the_report_describes_every_repair(stock: Stock, shop: Stores) -> None:
     shop.redis.set("stock:1", 99)
     shop.redis.delete("stock:2")
     shop.redis.set("stock:77", 1)
@@ -81,7 +81,7 @@ def test_it_says_what_it_did(stock: Stock, shop: Stores) -> None:
     )
 
 
-def test_what_is_past_its_deadline_ends(stock: Stock, shop: Stores, clock: Clock) -> None:
+def test_reconcile_expires_overdue_reservations(stock: Stock, shop: Stores, clock: Clock) -> None:
     stock.reserve({1: 3}, hold_seconds=10, token="late")
     clock.move(11)
     assert kinds(reconcile(stock)) == [("overdue", "late")]
@@ -89,27 +89,29 @@ def test_what_is_past_its_deadline_ends(stock: Stock, shop: Stores, clock: Clock
     assert_agreement(shop.postgres, shop.redis)
 
 
-def claimed(stock: Stock) -> Reservation:
+def confirming(stock: Stock) -> Reservation:
     reservation = stock.reserve({1: 3, 2: 1}, token="doubtful")
-    assert stock.reservations.claim(reservation) == "confirming"
+    assert stock.reservations.start_confirmation(reservation) == "confirming"
     return reservation
 
 
-def test_a_confirmation_cut_short_before_the_ledger_is_cancelled_for_good(
+def test_a_confirmation_interrupted_before_the_record_is_cancelled_for_good(
     stock: Stock, shop: Stores
 ) -> None:
-    reservation = claimed(stock)
+    reservation = confirming(stock)
     assert kinds(reconcile(stock, in_doubt_seconds=0)) == [("in doubt", "doubtful")]
     assert stock.reservations.state("doubtful") == "released"
-    # Whoever was only slow, and goes on now, finds that it is too late.
+    # A slow client that continues now cannot record the sale any more.
     assert stock.ledger.record_sale(reservation.token, reservation.items) == "cancelled"
     assert sold(shop.postgres) == {}
     assert stock.read([1, 2]) == {1: 10, 2: 10}
     assert_agreement(shop.postgres, shop.redis)
 
 
-def test_a_confirmation_cut_short_after_the_ledger_is_settled(stock: Stock, shop: Stores) -> None:
-    reservation = claimed(stock)
+def test_a_confirmation_interrupted_after_the_record_is_finished(
+    stock: Stock, shop: Stores
+) -> None:
+    reservation = confirming(stock)
     stock.ledger.record_sale(reservation.token, reservation.items)
     assert kinds(reconcile(stock, in_doubt_seconds=0)) == [("in doubt", "doubtful")]
     assert stock.reservations.state("doubtful") == "confirmed"
@@ -119,10 +121,10 @@ def test_a_confirmation_cut_short_after_the_ledger_is_settled(stock: Stock, shop
     assert sold(shop.postgres) == {1: 3, 2: 1}
 
 
-def test_a_confirmation_under_way_is_left_to_whoever_is_at_it(
+def test_a_recent_confirmation_is_left_to_its_client(
     stock: Stock, shop: Stores, clock: Clock
 ) -> None:
-    claimed(stock)
+    confirming(stock)
     assert reconcile(stock, in_doubt_seconds=30).findings == []
     assert stock.reservations.state("doubtful") == "confirming"
     assert_agreement(shop.postgres, shop.redis)
@@ -130,7 +132,9 @@ def test_a_confirmation_under_way_is_left_to_whoever_is_at_it(
     assert kinds(reconcile(stock, in_doubt_seconds=30)) == [("in doubt", "doubtful")]
 
 
-def test_a_server_that_lost_all_is_filled_from_the_ledger(stock: Stock, shop: Stores) -> None:
+def test_reconcile_rebuilds_all_counts_after_redis_lost_its_data(
+    stock: Stock, shop: Stores
+) -> None:
     stock.confirm(stock.reserve({1: 2}))
     stock.reserve({2: 2})
     shop.redis.flushdb()
@@ -155,9 +159,9 @@ def test_many_products_and_reservations_are_examined(stock: Stock, shop: Stores)
     assert_agreement(shop.postgres, shop.redis)
 
 
-def test_the_ledger_itself_never_falls_below_zero(stock: Stock) -> None:
+def test_the_ledger_never_falls_below_zero(stock: Stock) -> None:
     assert stock.ledger.record_sale("a", [(1, 10), (2, 5)]) == "sold"
-    assert stock.ledger.record_sale("b", [(1, 1)]) == "refused"
+    assert stock.ledger.record_sale("b", [(1, 1)]) == "rejected"
     assert stock.ledger.record_sale("b", [(1, 1)]) == "cancelled"
     assert stock.ledger.record_sale("a", [(1, 10), (2, 5)]) == "sold"
     assert stock.ledger.cancel("a", [(1, 10), (2, 5)]) == "sold"

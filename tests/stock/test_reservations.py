@@ -1,4 +1,4 @@
-"""Reserving: all or nothing, until a deadline, each step once however often it is asked for."""
+"""Reservations: all or nothing, until a deadline, and every step is idempotent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from helpers.errors import ReservationError, SoldOutError, StockError
-from helpers.stock import TRANSITIONS, Ledger, Stock
+from helpers.stock import Ledger, Stock
+from helpers.stock.reservations import TRANSITIONS
 from helpers.stores import Stores
 from helpers.validation import LARGEST_ID, MOST_UNITS
 from tests.stock.agreement import assert_agreement, on_hand, sold
@@ -15,7 +16,7 @@ from tests.stock.conftest import Clock
 from tests.stock.test_counts import Untouchable
 
 
-def test_what_is_reserved_is_no_longer_available(stock: Stock, shop: Stores) -> None:
+def test_reserved_units_are_no_longer_available(stock: Stock, shop: Stores) -> None:
     reservation = stock.reserve({1: 3, 2: 1})
     assert reservation.items == ((1, 3), (2, 1))
     assert stock.read([1, 2, 3]) == {1: 7, 2: 9, 3: 10}
@@ -41,7 +42,7 @@ def test_a_confirmed_reservation_is_sold_once(stock: Stock, shop: Stores) -> Non
         stock.release(reservation)
 
 
-def test_a_released_reservation_gives_its_units_back_once(stock: Stock, shop: Stores) -> None:
+def test_a_released_reservation_returns_its_units_once(stock: Stock, shop: Stores) -> None:
     reservation = stock.reserve({1: 3})
     stock.release(reservation)
     stock.release(reservation.token)
@@ -60,13 +61,13 @@ def test_several_products_are_reserved_all_or_none(stock: Stock, shop: Stores) -
     assert_agreement_of_read(stock, shop)
 
 
-def test_the_last_unit_can_be_had_and_no_more(stock: Stock) -> None:
+def test_the_last_unit_can_be_reserved_and_no_more(stock: Stock) -> None:
     stock.reserve({1: 10})
     with pytest.raises(SoldOutError, match="product 1 has 0 available"):
         stock.reserve({1: 1})
 
 
-def test_a_product_that_the_ledger_does_not_know_is_refused(stock: Stock) -> None:
+def test_reserving_an_unknown_product_raises(stock: Stock) -> None:
     with pytest.raises(StockError, match="The ledger does not know product 77"):
         stock.reserve({1: 1, 77: 1})
     assert stock.read([1]) == {1: 10}
@@ -83,19 +84,21 @@ def test_the_same_token_reserves_once(stock: Stock) -> None:
     assert stock.read([1]) == {1: 6}
 
 
-def test_a_token_whose_reservation_has_ended_reserves_no_more(stock: Stock) -> None:
+def test_the_token_of_an_ended_reservation_cannot_reserve_again(stock: Stock) -> None:
     stock.release(stock.reserve({1: 4}, token="cart-1"))
     with pytest.raises(ReservationError, match="is released"):
         stock.reserve({1: 4}, token="cart-1")
     assert stock.read([1]) == {1: 10}
 
 
-def test_a_token_asked_for_again_is_answered_when_all_else_is_sold_out(stock: Stock) -> None:
+def test_the_same_token_returns_its_reservation_although_all_is_sold_out(stock: Stock) -> None:
     first = stock.reserve({1: 10}, token="all")
     assert stock.reserve({1: 10}, token="all") == first
 
 
-def test_past_its_deadline_it_cannot_be_confirmed(stock: Stock, shop: Stores, clock: Clock) -> None:
+def test_a_reservation_cannot_be_confirmed_after_its_deadline(
+    stock: Stock, shop: Stores, clock: Clock
+) -> None:
     reservation = stock.reserve({1: 3}, hold_seconds=60)
     clock.move(60)
     with pytest.raises(ReservationError, match="is expired"):
@@ -104,7 +107,7 @@ def test_past_its_deadline_it_cannot_be_confirmed(stock: Stock, shop: Stores, cl
     assert sold(shop.postgres) == {}
 
 
-def test_until_its_deadline_it_can(stock: Stock, clock: Clock) -> None:
+def test_a_reservation_can_be_confirmed_until_its_deadline(stock: Stock, clock: Clock) -> None:
     reservation = stock.reserve({1: 3}, hold_seconds=60)
     clock.move(59.999)
     assert stock.sweep() == []
@@ -114,7 +117,7 @@ def test_until_its_deadline_it_can(stock: Stock, clock: Clock) -> None:
     assert stock.read([1]) == {1: 7}
 
 
-def test_the_sweeper_ends_what_is_past_its_deadline(
+def test_sweep_expires_reservations_past_their_deadline(
     stock: Stock, shop: Stores, clock: Clock
 ) -> None:
     early = [stock.reserve({1: 1}, hold_seconds=10).token for _ in range(5)]
@@ -124,26 +127,26 @@ def test_the_sweeper_ends_what_is_past_its_deadline(
     assert stock.sweep() == []
     assert stock.read([1]) == {1: 9}
     assert {stock.reservations.state(token) for token in early} == {"expired"}
-    assert stock.reservations.state(late.token) == "held"
-    stock.release(early[0])  # too late, and nothing happens
+    assert stock.reservations.state(late.token) == "reserved"
+    stock.release(early[0])  # it has expired: nothing changes
     assert stock.read([1]) == {1: 9}
     assert_agreement_of_read(stock, shop)
 
 
-def test_the_sweeper_is_not_held_up_by_what_is_listed_and_not_held(
+def test_sweep_removes_deadlines_without_a_reserved_reservation(
     stock: Stock, shop: Stores, clock: Clock
 ) -> None:
     sold_one = stock.reserve({1: 1}, token="sold", hold_seconds=10)
     stock.confirm(sold_one)
     late = stock.reserve({1: 1}, token="late", hold_seconds=10)
-    shop.redis.zadd("shop:reservations:deadlines", {"sold": clock(), "nobody": clock()})
+    shop.redis.zadd("shop:reservations:deadlines", {"sold": clock(), "lost": clock()})
     clock.move(10)
     assert stock.sweep() == [late.token]
     assert stock.reservations.overdue() == []
     assert stock.read([1]) == {1: 9}
 
 
-def test_whoever_finds_nothing_left_sweeps_first(stock: Stock, clock: Clock) -> None:
+def test_reserve_sweeps_before_it_reports_sold_out(stock: Stock, clock: Clock) -> None:
     stock.reserve({1: 10}, hold_seconds=10)
     with pytest.raises(SoldOutError):
         stock.reserve({1: 1})
@@ -151,7 +154,7 @@ def test_whoever_finds_nothing_left_sweeps_first(stock: Stock, clock: Clock) -> 
     assert stock.reserve({1: 10}).items == ((1, 10),)
 
 
-def test_units_come_back_to_a_count_that_was_lost_meanwhile(stock: Stock, shop: Stores) -> None:
+def test_release_leaves_a_missing_count_to_the_ledger(stock: Stock, shop: Stores) -> None:
     reservation = stock.reserve({1: 3})
     shop.redis.delete("stock:1")
     stock.release(reservation)
@@ -159,7 +162,7 @@ def test_units_come_back_to_a_count_that_was_lost_meanwhile(stock: Stock, shop: 
     assert stock.read([1]) == {1: 10}
 
 
-def test_a_lost_count_is_made_anew_less_what_is_reserved(stock: Stock, shop: Stores) -> None:
+def test_a_lost_count_is_rebuilt_without_reserved_units(stock: Stock, shop: Stores) -> None:
     stock.reserve({1: 3})
     stock.confirm(stock.reserve({1: 2}))
     shop.redis.delete("stock:1")
@@ -167,39 +170,37 @@ def test_a_lost_count_is_made_anew_less_what_is_reserved(stock: Stock, shop: Sto
     assert_agreement_of_read(stock, shop)
 
 
-def test_a_claim_is_counted_once_whether_the_ledger_has_its_sale_or_not(
+def test_confirming_units_are_counted_once_before_and_after_the_sale_is_recorded(
     stock: Stock, shop: Stores
 ) -> None:
     reservation = stock.reserve({1: 3})
-    assert stock.reservations.claim(reservation) == "confirming"
+    assert stock.reservations.start_confirmation(reservation) == "confirming"
     shop.redis.delete("stock:1")
     assert stock.read([1]) == {1: 7}
     stock.ledger.record_sale(reservation.token, reservation.items)
     shop.redis.delete("stock:1")
     assert stock.read([1]) == {1: 7}
-    stock.reservations.settle(reservation)
+    stock.reservations.finish_confirmation(reservation)
     shop.redis.delete("stock:1")
     assert stock.read([1]) == {1: 7}
 
 
-@pytest.mark.parametrize("step", ["claim", "settle"])
+@pytest.mark.parametrize("step", ["start_confirmation", "finish_confirmation"])
 def test_a_count_read_before_a_sale_is_not_stored_after_it(
     stock: Stock, shop: Stores, step: str
 ) -> None:
-    """Whoever began to read the ledger must begin again when a sale begins or ends."""
+    """A client that is reading the ledger must read again if a sale starts or ends."""
     reservation = stock.reserve({1: 3})
-    if step == "settle":
-        stock.reservations.claim(reservation)
+    if step == "finish_confirmation":
+        stock.reservations.start_confirmation(reservation)
         stock.ledger.record_sale(reservation.token, reservation.items)
     shop.redis.set("shop:lease:1", "reader")
     getattr(stock.reservations, step)(reservation)
     assert stock.counts._store([1], {1: 10}, "reader") == []
 
 
-def test_redis_ahead_of_the_ledger_sells_nothing_that_is_not_there(
-    stock: Stock, shop: Stores
-) -> None:
-    """The last word is the ledger's: a count that is too high costs an apology, not a unit."""
+def test_a_count_that_is_too_high_does_not_oversell(stock: Stock, shop: Stores) -> None:
+    """The ledger decides: the buyer is rejected, and no unit is sold twice."""
     stock.read([1])
     shop.redis.set("stock:1", 1000)
     first, second = stock.reserve({1: 8}), stock.reserve({1: 8})
@@ -213,7 +214,9 @@ def test_redis_ahead_of_the_ledger_sells_nothing_that_is_not_there(
     assert stock.read([1]) == {1: 2}
 
 
-def test_a_sale_that_redis_forgot_is_still_confirmed(stock: Stock, shop: Stores) -> None:
+def test_confirming_a_recorded_sale_succeeds_after_redis_lost_it(
+    stock: Stock, shop: Stores
+) -> None:
     reservation = stock.reserve({1: 3})
     stock.confirm(reservation)
     shop.redis.flushdb()
@@ -230,25 +233,23 @@ def test_a_reservation_that_redis_lost_cannot_be_confirmed(stock: Stock, shop: S
     assert stock.read([1]) == {1: 10}
 
 
-def test_a_server_that_loses_all_in_the_middle_of_a_sale_forgets_the_count_too(
-    stock: Stock, shop: Stores
-) -> None:
+def test_finishing_an_unknown_reservation_deletes_the_count(stock: Stock, shop: Stores) -> None:
     reservation = stock.reserve({1: 3})
-    stock.reservations.claim(reservation)
+    stock.reservations.start_confirmation(reservation)
     shop.redis.flushdb()
     assert stock.read([1]) == {1: 10}  # the sale is not in the ledger yet
     stock.ledger.record_sale(reservation.token, reservation.items)
-    assert stock.reservations.settle(reservation) == "unknown"
+    assert stock.reservations.finish_confirmation(reservation) == "unknown"
     assert stock.read([1]) == {1: 7}
 
 
-def test_a_delivery_counts_once(stock: Stock) -> None:
+def test_a_delivery_is_counted_once(stock: Stock) -> None:
     stock.restock(1, 5, delivery="lorry-1")
     stock.restock(1, 5, delivery="lorry-1")
     assert stock.read([1]) == {1: 15}
 
 
-def test_no_token_can_pass_for_another_movement(stock: Stock, shop: Stores) -> None:
+def test_a_token_never_equals_the_name_of_another_movement(stock: Stock, shop: Stores) -> None:
     for token in ("opening", "delivery", "recount"):
         stock.confirm(stock.reserve({1: 1}, token=token))
     stock.restock(1, 1, delivery="opening")
@@ -260,7 +261,7 @@ NOT_QUANTITIES = [0, -1, True, 1.0, 1.5, "1", None, MOST_UNITS + 1, 10**30, floa
 
 
 @pytest.mark.parametrize("quantity", NOT_QUANTITIES)
-def test_what_is_no_quantity_is_refused_before_anything_is_sent(quantity: Any) -> None:
+def test_an_invalid_quantity_raises_stock_error_before_anything_is_sent(quantity: Any) -> None:
     stock = Stock(Untouchable(), Untouchable())  # type: ignore[arg-type]
     with pytest.raises(StockError, match="is no number of units"):
         stock.reserve({1: 1, 2: quantity})
@@ -269,14 +270,14 @@ def test_what_is_no_quantity_is_refused_before_anything_is_sent(quantity: Any) -
 
 
 @pytest.mark.parametrize("product_id", [0, -1, "1", True, 1.5, LARGEST_ID + 1, None])
-def test_what_is_no_id_is_refused_before_anything_is_sent(product_id: Any) -> None:
+def test_an_invalid_product_id_raises_stock_error_before_anything_is_sent(product_id: Any) -> None:
     stock = Stock(Untouchable(), Untouchable())  # type: ignore[arg-type]
     with pytest.raises(StockError, match="is no product id"):
         stock.reserve({product_id: 1, 5: 1})
 
 
 @pytest.mark.parametrize("token", ["", "a b", "x" * 65, "a:b", "é", 7, b"x", "a\n"])
-def test_what_cannot_name_a_reservation_is_refused_before_anything_is_sent(token: Any) -> None:
+def test_an_invalid_token_raises_stock_error_before_anything_is_sent(token: Any) -> None:
     stock = Stock(Untouchable(), Untouchable())  # type: ignore[arg-type]
     for call in (lambda: stock.reserve({1: 1}, token=token), lambda: stock.confirm(token)):
         with pytest.raises(StockError, match="cannot name a reservation"):
@@ -284,22 +285,22 @@ def test_what_cannot_name_a_reservation_is_refused_before_anything_is_sent(token
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), "9", True, 10**9])
-def test_senseless_deadlines_are_refused_before_anything_is_sent(seconds: Any) -> None:
+def test_an_invalid_hold_time_raises_stock_error_before_anything_is_sent(seconds: Any) -> None:
     stock = Stock(Untouchable(), Untouchable())  # type: ignore[arg-type]
     with pytest.raises(StockError, match="time to hold"):
         stock.reserve({1: 1}, hold_seconds=seconds)
 
 
 @pytest.mark.parametrize("count", [0, 101])
-def test_no_products_or_too_many_are_refused(stock: Stock, count: int) -> None:
+def test_reserving_no_products_or_too_many_raises_stock_error(stock: Stock, count: int) -> None:
     with pytest.raises(StockError, match="cannot be reserved together"):
         stock.reserve(dict.fromkeys(range(1, count + 1), 1))
 
 
-def test_every_state_is_reached_from_held_and_ends(stock: Stock) -> None:
+def test_every_state_is_reachable_and_leads_to_a_final_state(stock: Stock) -> None:
     ends = {after for _, _, after in TRANSITIONS} - {before for before, _, _ in TRANSITIONS}
     assert ends == {"confirmed", "released", "expired"}
-    reached = {"held"}
+    reached = {"reserved"}
     for _ in TRANSITIONS:
         reached |= {after for before, _, after in TRANSITIONS if before in reached}
     assert reached == {state for step in TRANSITIONS for state in (step[0], step[2])}

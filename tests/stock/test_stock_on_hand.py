@@ -1,4 +1,4 @@
-"""Setting what is on hand: once or twice is the same, and buyers may be at it meanwhile."""
+"""Setting the units on hand: it is idempotent, and may run while clients buy."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from tests.stock.test_counts import Untouchable
 
 @pytest.fixture
 def stock(stock: Stock, shop: Stores) -> Stock:
-    """The stock with all counts read, of products that the shop has; of product 6 it has none."""
+    """The stock of products 1 to 5 with all counts in Redis; product 6 has no stock."""
     with shop.postgres.cursor() as cursor:
         cursor.executemany(
-            "INSERT INTO products VALUES (%s, 'thing', 1, 'c')", [(one,) for one in range(1, 7)]
+            "INSERT INTO products VALUES (%s, 'thing', 1, 'c')",
+            [(n,) for n in range(1, 7)],
         )
     stock.read(range(1, 6))
     return stock
@@ -32,14 +33,14 @@ def movements(shop: Stores) -> int:
 
 
 @pytest.mark.parametrize("units", [0, 4, 10, 25, MOST_UNITS])
-def test_what_is_on_hand_can_be_bought(stock: Stock, shop: Stores, units: int) -> None:
+def test_units_on_hand_are_available(stock: Stock, shop: Stores, units: int) -> None:
     assert stock.set_on_hand(1, units) == units
     assert on_hand(shop.postgres)[1] == units
     assert stock.read([1]) == {1: units}
     assert_agreement(shop.postgres, shop.redis)
 
 
-def test_setting_it_twice_changes_nothing(stock: Stock, shop: Stores) -> None:
+def test_setting_the_same_units_again_changes_nothing(stock: Stock, shop: Stores) -> None:
     stock.set_on_hand(1, 4)
     before = movements(shop)
     assert stock.set_on_hand(1, 4) == 4
@@ -48,7 +49,7 @@ def test_setting_it_twice_changes_nothing(stock: Stock, shop: Stores) -> None:
     assert stock.ledger.recount(1, 5)
 
 
-def test_what_is_reserved_is_on_hand_and_cannot_be_bought(stock: Stock, shop: Stores) -> None:
+def test_reserved_units_are_on_hand_but_not_available(stock: Stock, shop: Stores) -> None:
     reservation = stock.reserve({1: 3})
     assert stock.set_on_hand(1, 20) == 17
     stock.confirm(reservation)
@@ -56,7 +57,7 @@ def test_what_is_reserved_is_on_hand_and_cannot_be_bought(stock: Stock, shop: St
     assert_agreement(shop.postgres, shop.redis)
 
 
-def test_where_fewer_are_on_hand_than_reserved_the_last_to_confirm_are_refused(
+def test_if_more_are_reserved_than_on_hand_the_last_confirmations_are_rejected(
     stock: Stock, shop: Stores
 ) -> None:
     first, second, third = (stock.reserve({1: 3}) for _ in range(3))
@@ -75,7 +76,7 @@ def test_where_fewer_are_on_hand_than_reserved_the_last_to_confirm_are_refused(
     assert_agreement(shop.postgres, shop.redis)
 
 
-def test_units_that_come_back_count_against_what_was_short(stock: Stock, shop: Stores) -> None:
+def test_released_units_first_cover_the_shortage(stock: Stock, shop: Stores) -> None:
     first, second = stock.reserve({1: 5}), stock.reserve({1: 5})
     assert stock.set_on_hand(1, 4) == 0
     stock.release(first)
@@ -85,13 +86,15 @@ def test_units_that_come_back_count_against_what_was_short(stock: Stock, shop: S
     assert_agreement(shop.postgres, shop.redis)
 
 
-def test_a_product_without_stock_gets_its_first(stock: Stock) -> None:
+def test_a_product_without_stock_can_get_its_first_units(stock: Stock) -> None:
     assert stock.read([6]) == {6: None}
     assert stock.set_on_hand(6, 4) == 4
     assert stock.reserve({6: 4}).items == ((6, 4),)
 
 
-def test_a_product_that_the_shop_does_not_have_gets_none(stock: Stock, shop: Stores) -> None:
+def test_setting_the_stock_of_a_product_that_the_shop_does_not_have_raises(
+    stock: Stock, shop: Stores
+) -> None:
     with pytest.raises(UnknownProductError, match="The shop does not know product 77") as caught:
         stock.set_on_hand(77, 4)
     assert caught.value.product_ids == [77]
@@ -99,21 +102,21 @@ def test_a_product_that_the_shop_does_not_have_gets_none(stock: Stock, shop: Sto
     assert shop.redis.exists("stock:77") == 0
 
 
-def test_a_product_that_the_ledger_does_not_know_is_named(stock: Stock) -> None:
+def test_unknown_products_are_listed_in_the_error(stock: Stock) -> None:
     with pytest.raises(UnknownProductError) as caught:
         stock.reserve({1: 1, 77: 1, 78: 1})
     assert caught.value.product_ids == [77, 78]
 
 
 @pytest.mark.parametrize("units", [-1, True, 1.0, "1", None, MOST_UNITS + 1])
-def test_what_is_no_number_of_units_is_refused_before_anything_is_sent(units: Any) -> None:
+def test_invalid_units_raise_stock_error_before_anything_is_sent(units: Any) -> None:
     untouchable: Any = Untouchable()
     with pytest.raises(StockError, match="is no number of units"):
         Stock(untouchable, Ledger(untouchable)).set_on_hand(1, units)
 
 
 @pytest.mark.parametrize("product_id", [0, -1, True, 1.0, "1", None, LARGEST_ID + 1])
-def test_what_is_no_product_is_refused_before_anything_is_sent(product_id: Any) -> None:
+def test_an_invalid_product_raises_stock_error_before_anything_is_sent(product_id: Any) -> None:
     untouchable: Any = Untouchable()
     with pytest.raises(StockError, match="is no product id"):
         Stock(untouchable, Ledger(untouchable)).set_on_hand(product_id, 1)

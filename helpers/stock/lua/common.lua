@@ -1,7 +1,7 @@
--- Stands before every script.
+-- Functions that every script may use: they are put in front of each script's source.
 
--- The time in milliseconds: the caller's where it gives one, or else the server's, so that all
--- deadlines are read off one clock.
+-- Return the time in milliseconds: the caller's, or the server's if the caller passes '0'. With the
+-- server's clock, all deadlines are compared with one clock.
 local function milliseconds(given)
   if given ~= '0' then
     return tonumber(given)
@@ -10,23 +10,24 @@ local function milliseconds(given)
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- A reservation is a text: its state, its deadline, its items ("product:units,product:units").
-local function parsed(text)
-  if not text then
+-- A reservation is a string: its state, its deadline, its items ("product:units,product:units").
+local function parse_reservation(value)
+  if not value then
     return nil
   end
-  return string.match(text, '^(%a+) (%d+) (.*)$')
+  return string.match(value, '^(%a+) (%d+) (.*)$')
 end
 
-local function written(state, deadline, items)
+local function format_reservation(state, deadline, items)
   return string.format('%s %.0f %s', state, deadline, items)
 end
 
--- Tell the stream's readers which products' counts changed.
-local function tell(stream, products)
+-- Add an entry to the stream: the stock counts of these products changed.
+local function publish_change(stream, products)
   redis.call('XADD', stream, 'MAXLEN', '~', 10000, '*', 'products', products)
 end
 
+-- Return the product ids in a reservation's items, joined by commas.
 local function products_of(items)
   return (string.gsub(items, ':%d+', ''))
 end

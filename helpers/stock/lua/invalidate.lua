@@ -1,9 +1,9 @@
--- Forget counts that the ledger no longer bears out, and the leases of those who are reading it.
+-- Delete stock counts because the ledger has changed, and the leases of clients that are reading it.
 --
--- KEYS: the stream of changes; then of each product: its stock, its lease.
--- ARGV: product ids, joined by commas.
+-- KEYS: the stream of changes; then for each product: its stock count, its lease.
+-- ARGV: the product ids, joined by commas.
 for i = 2, #KEYS do
   redis.call('DEL', KEYS[i])
 end
-tell(KEYS[1], ARGV[1])
+publish_change(KEYS[1], ARGV[1])
 return #KEYS

@@ -1,10 +1,11 @@
--- Take units of several products out of their stock until a deadline: all of them or none.
+-- Reserve units of several products until a deadline: all of them or none.
 --
--- KEYS: the deadlines of what is held, the stream of changes, the reservation;
---       then of each product: its stock; then of each product: what is held of it.
--- ARGV: token, time (0: now), hold (ms), items; then the units of each product.
--- Returns the reservation as it is written now, or, of an earlier call with this token, as it was;
--- or {'missing', positions}; or {'short', how many are past their deadline, position, units, …}.
+-- KEYS: the deadlines, the stream of changes, the reservation; then for each product: its stock
+--       count; then for each product: its reserved units.
+-- ARGV: token, time (ms; 0: the server's), how long to hold (ms), items; then each product's units.
+-- Returns the reservation (a string): the new one, or the existing one with this token. Otherwise
+-- returns {'missing', positions of products without a stock count}, or {'short', how many
+-- reservations are past their deadline, position of a product, its units available, …}.
 local products = #ARGV - 4
 local values = redis.call('MGET', unpack(KEYS, 3, 3 + products))
 if values[1] then
@@ -38,10 +39,10 @@ for i = 1, products do
   sold_out = sold_out or left == 0
 end
 local deadline = now + ARGV[3]
-local reservation = written('held', deadline, ARGV[4])
+local reservation = format_reservation('reserved', deadline, ARGV[4])
 redis.call('SET', KEYS[3], reservation)
 redis.call('ZADD', KEYS[1], deadline, ARGV[1])
 if sold_out then
-  tell(KEYS[2], products_of(ARGV[4]))
+  publish_change(KEYS[2], products_of(ARGV[4]))
 end
 return reservation

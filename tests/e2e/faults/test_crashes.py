@@ -21,7 +21,7 @@ from helpers.faults.order_attempts import Way, steps_of
 from helpers.orders.orders import Orders
 from helpers.settings import PROJECT
 from helpers.stores import Stores
-from tests.orders.agreement import assert_carried, assert_whole
+from tests.orders.agreement import assert_consistent, assert_relayed
 from tests.orders.test_saga_crashes import recover
 from tests.stock.test_counts import Untouchable
 from tests.waiting import wait_until
@@ -86,8 +86,8 @@ def test_an_order_whose_process_dies_anywhere_is_one_order_when_it_is_tried_agai
         assert found is not None
         acknowledged.append(found)
     recover(orders, shop, monkeypatch)
-    assert_carried(shop)
-    assert_whole(orders, shop, acknowledged)
+    assert_relayed(shop)
+    assert_consistent(orders, shop, acknowledged)
     assert len(acknowledged) == len(points)
 
 
@@ -95,17 +95,17 @@ def test_an_order_whose_process_dies_anywhere_is_one_order_when_it_is_tried_agai
 def test_whoever_is_killed_again_and_again_is_made_whole_by_recovery(
     crashes: Crashes, orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    killed = [one.killed for one in crashes.kill_at("after", "claim", times=3, **ONE)]
+    killed = [one.killed for one in crashes.kill_at("after", "confirm", times=3, **ONE)]
     assert killed == [True] * 3
-    killed = [one.killed for one in crashes.kill_at("after", "carry", times=2, **ONE)]
+    killed = [one.killed for one in crashes.kill_at("after", "relay", times=2, **ONE)]
     assert killed == [True] * 2
-    (first, second) = crashes.kill_at("after", "delete", times=2, **ONE)
+    (first, second) = crashes.kill_at("after", "acknowledge", times=2, **ONE)
     assert first.killed
     assert not second.killed, "the row was deleted, and there is nothing to relay"
     assert _orders_of(shop, 7) == [second.order]
     recover(orders, shop, monkeypatch)
-    assert_carried(shop)
-    assert_whole(orders, shop)
+    assert_relayed(shop)
+    assert_consistent(orders, shop)
 
 
 def test_a_refusal_is_answered(crashes: Crashes) -> None:
@@ -248,8 +248,8 @@ def test_by_the_saga_there_are_none(
     assert {one.postgres for one in found.orders if one.acknowledged} == {1}
     assert len({(one.moment, one.step) for one in found.orders}) > 6
     recover(orders, shop, monkeypatch)
-    assert_carried(shop)
-    assert_whole(orders, shop)
+    assert_relayed(shop)
+    assert_consistent(orders, shop)
 
 
 def test_the_same_seed_crashes_at_the_same_moments(shop: Stores) -> None:

@@ -1,5 +1,5 @@
 """The shop of the tests of the orders."""
 
-from tests.orders.conftest import beside, orders, sealed, shop
+from tests.orders.conftest import connect_again, orders, shop, unusable_orders
 
-__all__ = ["beside", "orders", "sealed", "shop"]
+__all__ = ["connect_again", "orders", "shop", "unusable_orders"]

@@ -12,16 +12,16 @@ import pytest
 
 from helpers.errors import ServerError
 from helpers.lab.background_programs import relaying, served
-from helpers.orders.order_states import state_of
 from helpers.orders.orders import Orders
 from helpers.orders.outbox import relay
+from helpers.orders.saga import state_of
 from helpers.settings import PROJECT
 from helpers.shop.schema import drop_shop
 from helpers.stores import Stores
 from helpers.stores.environment import environment_of
 from helpers.stores.proxied_stores import proxied
 from tests.command_line import Done, run_main
-from tests.orders.agreement import assert_carried, assert_whole, outbox_rows
+from tests.orders.agreement import assert_consistent, assert_relayed, outbox_rows
 from tests.orders.test_saga import crash
 from tests.waiting import wait_until
 
@@ -46,8 +46,8 @@ def test_once_it_carries_and_reconciles_and_says_so(orders: Orders, shop: Stores
     assert (done.returncode, done.stderr) == (0, "")
     assert "product 3: was 99, set to 10" in done.stdout
     assert done.stdout.endswith("\n2 rows of the outbox carried.\n")
-    assert_carried(shop)
-    assert_whole(orders, shop, placed)
+    assert_relayed(shop)
+    assert_consistent(orders, shop, placed)
     assert command(shop, "--once").stdout.endswith("agree.\n0 rows of the outbox carried.\n")
 
 
@@ -89,7 +89,7 @@ def test_it_is_at_work_until_a_signal_ends_it_cleanly(
         process.kill()
         process.wait()
     assert (process.returncode, said, errors) == (0, "1 row of the outbox carried.\n", "")
-    assert_carried(shop)
+    assert_relayed(shop)
 
 
 @pytest.mark.verify
@@ -100,13 +100,13 @@ def test_in_the_background_it_carries_and_ends_what_crashes_left(
         os.kill(running.pid, 0)
         placed = [orders.place(one % 5 + 1, 1, 7) for one in range(10)]
         token = orders.new_token()
-        crash(shop, "after", "settle", token)
-        wait_until(lambda: state_of(shop, 1, token) == "complete")
+        crash(shop, "after", "finish", token)
+        wait_until(lambda: state_of(shop, 1, token) == "completed")
         wait_until(lambda: not outbox_rows(shop))
     with pytest.raises(ProcessLookupError):
         os.kill(running.pid, 0)
-    assert_carried(shop)
-    assert_whole(orders, shop, placed)
+    assert_relayed(shop)
+    assert_consistent(orders, shop, placed)
 
 
 @pytest.mark.verify
@@ -118,8 +118,8 @@ def test_one_that_was_killed_is_followed_by_another(orders: Orders, shop: Stores
             os.kill(running.pid, signal.SIGKILL)
     while relay(shop):
         pass
-    assert_carried(shop)
-    assert_whole(orders, shop, placed)
+    assert_relayed(shop)
+    assert_consistent(orders, shop, placed)
 
 
 @pytest.mark.verify
@@ -142,8 +142,8 @@ def test_a_store_that_is_cut_off_meanwhile_is_named_in_the_log(
         far.proxies.redis.restore()
         wait_until(lambda: not outbox_rows(shop))
         assert "Traceback" not in running.log.read_text("utf-8")
-    assert_carried(shop)
-    assert_whole(orders, shop, [order])
+    assert_relayed(shop)
+    assert_consistent(orders, shop, [order])
 
 
 @pytest.mark.verify
@@ -162,5 +162,5 @@ def test_a_service_carries_its_orders_unless_told_not_to(
     if options:
         assert len(outbox_rows(shop)) == 1
         assert relay(shop) == 1
-    assert_carried(shop)
-    assert_whole(orders, shop)
+    assert_relayed(shop)
+    assert_consistent(orders, shop)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from helpers.catalog.zipf import zipf_choices
+from helpers.catalog.random_draws import zipf_choices
 from helpers.embedded.temporary_valkey import TemporaryValkey, temporary_valkey
 from helpers.errors import ServerError
 from helpers.lab.cache_trials import (

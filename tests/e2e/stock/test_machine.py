@@ -42,7 +42,7 @@ class Model:
     deadline: dict[str, int] = field(default_factory=dict)
 
     def open(self) -> list[str]:
-        return [one for one, state in self.state.items() if state in ("held", "doubtful")]
+        return [one for one, state in self.state.items() if state in ("reserved", "doubtful")]
 
     def available(self, product: int) -> int:
         reserved = sum(self.items[one].get(product, 0) for one in self.open())
@@ -76,7 +76,7 @@ class StockMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         reconcile(self.stock, in_doubt_seconds=0)
         assert_agreement(self.shop.postgres, self.client)
-        open_states = {state for state, _ in reservations(self.client).values()} - {"held"}
+        open_states = {state for state, _ in reservations(self.client).values()} - {"reserved"}
         assert open_states <= {"confirmed", "released", "expired"}
         self.client.close()
 
@@ -115,14 +115,14 @@ class StockMachine(RuleBasedStateMachine):
         if not fits:
             self.expire(overdue)
         assert all(units <= self.model.available(one) for one, units in items.items())
-        self.model.state[token] = "held"
+        self.model.state[token] = "reserved"
         self.model.deadline[token] = self.clock() + 1000 * hold
         self.model.items[token] = items
         return token
 
     @rule(token=tokens)
     def reserve_again(self, token: str) -> None:
-        if self.model.state[token] in ("held", "doubtful", "confirmed"):
+        if self.model.state[token] in ("reserved", "doubtful", "confirmed"):
             before = self.stock.read(PRODUCTS)
             self.stock.reserve(self.model.items[token], token=token)
             assert self.stock.read(PRODUCTS) == before
@@ -130,7 +130,7 @@ class StockMachine(RuleBasedStateMachine):
     @rule(token=tokens)
     def confirm(self, token: str) -> None:
         state = self.model.state[token]
-        if state == "held" and self.is_overdue(token):
+        if state == "reserved" and self.is_overdue(token):
             state = self.model.state[token] = "expired"
         try:
             self.stock.confirm(token)
@@ -138,8 +138,8 @@ class StockMachine(RuleBasedStateMachine):
             assert state in ("expired", "released", "unknown", "gone")
             assert error.state == ("unknown" if state == "gone" else state)
         else:
-            assert state in ("held", "doubtful", "sold", "confirmed")
-            if state in ("held", "doubtful"):
+            assert state in ("reserved", "doubtful", "sold", "confirmed")
+            if state in ("reserved", "doubtful"):
                 self.model.sell(token)
             self.model.state[token] = "confirmed"
 
@@ -151,8 +151,8 @@ class StockMachine(RuleBasedStateMachine):
         except ReservationError:
             assert state in ("confirmed", "doubtful", "sold", "unknown", "gone")
         else:
-            assert state in ("held", "released", "expired")
-            if state == "held":
+            assert state in ("reserved", "released", "expired")
+            if state == "reserved":
                 self.model.state[token] = "released"
 
     @rule(seconds=st.sampled_from([1, 10, 60]))
@@ -173,11 +173,11 @@ class StockMachine(RuleBasedStateMachine):
     @rule(token=tokens, crash=st.sampled_from(CRASHES), retried=st.booleans())
     def crash_while_confirming(self, token: str, crash: str, retried: bool) -> None:
         """Whoever confirms dies between two steps; it may be that somebody tries once more."""
-        if self.model.state[token] == "held" and not self.is_overdue(token):
+        if self.model.state[token] == "reserved" and not self.is_overdue(token):
             reservation = self.stock.reservations.find(token)
             assert reservation is not None
             if crash != "before the claim":
-                assert self.stock.reservations.claim(reservation) == "confirming"
+                assert self.stock.reservations.start_confirmation(reservation) == "confirming"
                 self.model.state[token] = "doubtful"
             if crash == "before settling":
                 assert self.stock.ledger.record_sale(token, reservation.items) == "sold"
@@ -234,7 +234,7 @@ class StockMachine(RuleBasedStateMachine):
         assert on_hand(self.shop.postgres) == self.model.on_hand
 
     def is_overdue(self, token: str) -> bool:
-        return self.model.state[token] == "held" and self.clock() >= self.model.deadline[token]
+        return self.model.state[token] == "reserved" and self.clock() >= self.model.deadline[token]
 
     def expire(self, tokens: list[str]) -> None:
         for token in tokens:

@@ -13,7 +13,7 @@ VICTIMS = (*SERVERS, "api", "relay")
 MOMENTS = ("before", "after")
 
 #: Steps of the relay; the others are those of placing an order.
-CARRYING = ("carry", "delete")
+CARRYING = ("relay", "acknowledge")
 
 
 @dataclass(frozen=True)

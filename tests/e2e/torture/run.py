@@ -32,9 +32,9 @@ from tests.e2e.torture.plan import CARRYING, SERVERS, AtStep, Plan, UnderLoad
 from tests.e2e.torture.programs import HANG_SECONDS, Api, Program, Relay
 from tests.orders.agreement import (
     assert_all_agree,
-    assert_carried,
     assert_keys_agree,
     assert_nothing_open,
+    assert_relayed,
     ordered,
     outbox_rows,
 )
@@ -77,10 +77,10 @@ def torture(plan: Plan, folder: Path, say: Say = lambda _: None) -> Outcome:
             for number, at in enumerate(plan.at_steps)
         }
         shop.settle()
-        shop.assert_whole(placed)
+        shop.assert_consistent(placed)
         answers = shop.kill_under_load(plan, say)
         shop.settle()
-        shop.assert_whole(placed | answers.acknowledged, answers.refused)
+        shop.assert_consistent(placed | answers.acknowledged, answers.refused)
         return Outcome(
             len(answers.acknowledged),
             len(answers.refused),
@@ -240,7 +240,7 @@ class Shop:
         assert len(found) == len(rows), "two orders have one number"
         return found
 
-    def assert_whole(
+    def assert_consistent(
         self, acknowledged: Mapping[str, dict[str, Any]], refused: Collection[str] = ()
     ) -> None:
         """Assert what must hold once everything is settled."""
@@ -261,7 +261,7 @@ class Shop:
                 assert units[product] <= there, f"more of product {product} was sold than there is"
             assert_nothing_open(stores)
             assert_keys_agree(stores)
-            assert_carried(stores)
+            assert_relayed(stores)
             assert_all_agree(stores)
             found = reconcile(Stock.of(stores), in_doubt_seconds=0).findings
             assert found == [], found

@@ -1,6 +1,6 @@
-"""Many who repeat their requests, and several relays at once: each order is there once.
+"""Concurrent retries of requests and concurrent relays: each order exists once.
 
-Times decide nothing here: who comes first is left to chance, and all stores agree in the end.
+The threads run in any order; afterwards all stores agree.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from helpers.stock import reconcile
 from helpers.stores import Stores
 from helpers.stores.connection_limits import Limits
 from helpers.stores.pooled_stores import connect_pooled_beside
-from tests.orders.agreement import assert_carried, assert_whole, ordered
+from tests.orders.agreement import assert_consistent, assert_relayed, ordered
 
 THREADS, RELAYS = 16, 3
 FEW = Limits(connections=6, wait_seconds=60, answer_seconds=60)
@@ -36,7 +36,7 @@ def pooled(shop: Stores) -> Iterator[Orders]:
 
 
 def send_all(orders: Orders, requests: list[Request]) -> dict[Request, set[Order | str]]:
-    """Send every request from one of the threads, and return its different answers."""
+    """Send all requests from several threads, and return the distinct results of each."""
     answers: dict[Request, set[Order | str]] = defaultdict(set)
 
     def send(request: Request) -> tuple[Request, Order | str]:
@@ -61,90 +61,97 @@ def shuffled(requests: list[Request], *, times: int) -> list[Request]:
 
 
 @pytest.mark.verify
-def test_all_who_repeat_a_request_get_the_same_order(pooled: Orders, shop: Stores) -> None:
+def test_concurrent_retries_get_the_same_order(pooled: Orders, shop: Stores) -> None:
     pooled.stock.read(range(1, 6))
-    requests = [(one % 5 + 1, 1, 7, f"k{one}") for one in range(40)]
+    requests = [(n % 5 + 1, 1, 7, f"k{n}") for n in range(40)]
     answers = send_all(pooled, shuffled(requests, times=4))
     placed = [order for found in answers.values() for order in found]
     assert len(placed) == len(set(placed)) == 40
     assert all(isinstance(order, Order) for order in placed)
     assert ordered(shop) == dict.fromkeys(range(1, 6), 8)
-    assert_whole(pooled, shop)
+    assert_consistent(pooled, shop)
 
 
-def test_of_the_last_units_each_key_gets_its_order_or_none(pooled: Orders, shop: Stores) -> None:
+def test_concurrent_keys_get_one_order_or_sold_out_for_the_last_units(
+    pooled: Orders, shop: Stores
+) -> None:
     pooled.stock.read(range(1, 6))
-    requests = [(1, 1, 7, f"k{one}") for one in range(30)]
+    requests = [(1, 1, 7, f"k{n}") for n in range(30)]
     answers = send_all(pooled, shuffled(requests, times=4))
-    orders = [{one for one in found if isinstance(one, Order)} for found in answers.values()]
+    orders = [
+        {found for found in results if isinstance(found, Order)} for results in answers.values()
+    ]
     assert sorted(map(len, orders)) == [0] * 20 + [1] * 10
     assert ordered(shop) == {1: 10}
-    assert_whole(pooled, shop)
+    assert_consistent(pooled, shop)
 
 
-def test_of_different_orders_under_one_key_one_is_placed(pooled: Orders, shop: Stores) -> None:
+def test_of_concurrent_different_orders_under_one_key_one_is_placed(
+    pooled: Orders, shop: Stores
+) -> None:
     pooled.stock.read(range(1, 6))
     requests = [(1, units, 7, "k") for units in (1, 2, 3)]
     answers = send_all(pooled, shuffled(requests, times=10))
-    orders = {one for found in answers.values() for one in found if isinstance(one, Order)}
-    refused = {one for found in answers.values() for one in found if isinstance(one, str)}
+    results = set.union(*answers.values())
+    orders = {found for found in results if isinstance(found, Order)}
+    errors = {found for found in results if isinstance(found, str)}
     assert len(orders) == 1
-    assert refused == {"for another order"}
-    assert_whole(pooled, shop)
+    assert errors == {"for another order"}
+    assert_consistent(pooled, shop)
 
 
 @pytest.mark.verify
-def test_redis_may_lose_everything_in_the_midst(pooled: Orders, shop: Stores) -> None:
-    requests = [(one % 5 + 1, 1, 7, f"k{one}") for one in range(40)]
+def test_concurrent_retries_survive_a_flush_of_redis(pooled: Orders, shop: Stores) -> None:
+    requests = [(n % 5 + 1, 1, 7, f"k{n}") for n in range(40)]
     over = threading.Event()
 
-    def lose() -> None:
+    def flush() -> None:
         while not over.wait(0.02):
             shop.redis.flushdb()
 
-    loser = threading.Thread(target=lose)
-    loser.start()
+    flushing = threading.Thread(target=flush)
+    flushing.start()
     try:
         answers = send_all(pooled, shuffled(requests, times=4))
     finally:
         over.set()
-        loser.join()
+        flushing.join()
     for request, found in send_all(pooled, requests).items():
         answers[request] |= found
-    for found in answers.values():
-        assert len({one for one in found if isinstance(one, Order)}) == 1
+    for results in answers.values():
+        assert len({found for found in results if isinstance(found, Order)}) == 1
     assert ordered(shop) == dict.fromkeys(range(1, 6), 8)
     pooled.stock.read(range(1, 6))
     reconcile(pooled.stock, in_doubt_seconds=0)
-    assert_whole(pooled, shop)
+    assert_consistent(pooled, shop)
 
 
 @pytest.mark.verify
-def test_several_relays_carry_while_orders_are_placed(
-    pooled: Orders, shop: Stores, beside: Callable[[], Stores]
+def test_several_relays_run_while_orders_are_placed(
+    pooled: Orders, shop: Stores, connect_again: Callable[[], Stores]
 ) -> None:
     for product in range(1, 6):
         pooled.stock.set_on_hand(product, 100)
-    requests = [(one % 5 + 1, 1, one % 7 + 1, f"k{one}") for one in range(120)]
+    requests = [(n % 5 + 1, 1, n % 7 + 1, f"k{n}") for n in range(120)]
     over = threading.Event()
 
-    def carry(stores: Stores) -> int:
-        carried = 0
+    def relay_all(stores: Stores) -> int:
+        relayed = 0
         while True:
             last = over.is_set()
             rows = relay(stores, most=7)
-            carried += rows
+            relayed += rows
             if last and not rows:
-                return carried
+                return relayed
 
     with ThreadPoolExecutor(RELAYS) as pool:
-        relays = [pool.submit(carry, beside()) for _ in range(RELAYS)]
+        relays = [pool.submit(relay_all, connect_again()) for _ in range(RELAYS)]
         try:
             answers = send_all(pooled, shuffled(requests, times=3))
         finally:
             over.set()
-        carried = sum(one.result() for one in relays)
-    assert carried >= len(answers) == 120
+        relayed = sum(call.result() for call in relays)
+    assert relayed >= len(answers) == 120
     assert ordered(shop) == dict.fromkeys(range(1, 6), 24)
-    assert_carried(shop)
-    assert_whole(pooled, shop)
+    assert_relayed(shop)
+    assert_consistent(pooled, shop)
