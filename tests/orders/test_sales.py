@@ -143,7 +143,7 @@ def test_an_empty_shop_has_no_findings(shop: Stores) -> None:
 
 
 @pytest.mark.parametrize(
-    "read", ["_read_sales", pytest.param("_read_pairs", marks=pytest.mark.verify)]
+    "read", ["_read_sales", pytest.param("_read_purchases", marks=pytest.mark.verify)]
 )
 def test_orders_relayed_after_the_first_read_are_not_removed(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch, read: str
