@@ -70,7 +70,7 @@ def zipf_ranks(count: int, *, exponent: float = 1.0) -> Callable[[float], int]:
         raise ValueError("There is nothing to choose from: give at least one product.")
     if not 0 <= exponent < float("inf"):
         raise ValueError(
-            f"{exponent} is no exponent for Zipf's law: give 0 (all alike) or more, such as 1."
+            f"{exponent} is no exponent for Zipf's law: give 0 (all equally likely) or more."
         )
     weights = (1 / rank**exponent for rank in range(1, count + 1))
     cumulative = list(itertools.accumulate(weights))

@@ -69,7 +69,7 @@ def find_page(
 
 def _tags(tags: object) -> list[str]:
     if isinstance(tags, str) or not isinstance(tags, Sequence):
-        raise MetadataError("tags", "is not a list", "Give a list of texts")
+        raise MetadataError("tags", "is not a list", "Give a list of strings")
     if len(tags) > _MOST:
         raise MetadataError("tags", f"has more than {_MOST}", "Ask for fewer at a time")
     return [_text(f"tags.{index}", tag) for index, tag in enumerate(tags)]

@@ -81,7 +81,7 @@ def _check(review: Review) -> None:
     if type(stars) is not int or not 1 <= stars <= 5:
         raise MetadataError("stars", f"is {stars!r}", "Give 1, 2, 3, 4 or 5")
     if type(review.text) is not str or type(review.customer_id) is not int:
-        raise MetadataError("review", "has a text or a customer that is none", "Give plain values")
+        raise MetadataError("review", "has an invalid text or customer", "Give plain values")
 
 
 def _unknown(product_id: int) -> MetadataError:

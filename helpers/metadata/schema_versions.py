@@ -215,7 +215,7 @@ def _specifications(document: Document) -> Document:
 def _tags(document: Document) -> list[str]:
     tags = document.get("tags", [])
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise MetadataError("tags", "is not a list of texts", _WAY_OUT)
+        raise MetadataError("tags", "is not a list of strings", _WAY_OUT)
     return list(dict.fromkeys(tags))
 
 

@@ -123,7 +123,7 @@ def number_of(token: object) -> int:
     number = 0 if found is None else int(found[1])
     if number < FIRST_ORDER:
         raise StockError(
-            f"{token!r:.60} is no order's token: take one from Orders.new_token(), or give none."
+            f"{token!r:.60} is not the token of an order: use one from Orders.new_token(), or none."
         )
     return validation.identifier(number, "order")
 

@@ -216,7 +216,7 @@ class Orders:
         """Return the order that another call has recorded under the same number."""
         existing = self.find(number)
         if existing is None:
-            way_out = "Place the order under another token."
+            way_out = "Place the order with another token."
             raise ReservationError(token_of(number), "sold, but not as an order", way_out)
         return _require_same(existing, request)
 

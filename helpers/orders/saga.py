@@ -86,12 +86,12 @@ class Step:
 
 
 _REDIS_BOUND = (
-    "A free connection comes within wait_seconds, the answer within answer_seconds; a connection "
-    "that was lost is made again once."
+    "A free connection is available within wait_seconds, a response within answer_seconds; a lost "
+    "connection is opened again once."
 )
 _POSTGRES_BOUND = (
-    "A free connection comes within wait_seconds; the server ends each statement, its wait for a "
-    "lock included, after answer_seconds, and a second later it is given up here."
+    "A free connection is available within wait_seconds; the server cancels each statement, even "
+    "while it waits for a lock, after answer_seconds, and the client gives up a second later."
 )
 
 STEPS: tuple[Step, ...] = (

@@ -153,7 +153,9 @@ def _repair_purchases(
         bulk_write(database, PURCHASES, writes)
     not_relayed = {pair_id(customer, product_id) for customer in in_outbox}
     repairs = [(pair, "there is no such order: deleted") for pair in strays]
-    repairs += [(pair, "was missing: written") for pair in wrong if pair not in not_relayed]
+    repairs += [
+        (pair, "was wrong or missing: written") for pair in wrong if pair not in not_relayed
+    ]
     return [
         Finding(_KIND[PURCHASES], str(pair), f"customer and product {pair}: {done}")
         for pair, done in repairs

@@ -66,8 +66,8 @@ def open_lesson(lesson: str) -> Stores:
     """
     if _LESSON.fullmatch(lesson) is None:
         raise SettingsError(
-            f"{lesson!r} names no lesson: give the notebook's name, such as '00_tour'. It begins "
-            "with a number of two digits, 08 at most, and goes on in small letters and digits."
+            f"{lesson!r} is not the name of a lesson: give the notebook's name, such as '00_tour'. "
+            "It starts with two digits, at most 08; then come lower-case letters and digits."
         )
     number, _, _ = lesson.partition("_")
     return open_databases(f"lesson_{lesson}", int(number) + 1, load_settings())

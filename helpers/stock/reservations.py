@@ -102,10 +102,10 @@ class Reservations:
             raise _reserve_error(pairs, result)
         state, deadline, reserved_items = result.split(" ")
         if reserved_items != text:
-            way_out = "Give every reservation a name of its own."
+            way_out = "Give every reservation its own token."
             raise ReservationError(name, "for other items", way_out)
         if state in (State.RELEASED, State.EXPIRED):
-            raise ReservationError(name, state, "Reserve again under another name.")
+            raise ReservationError(name, state, "Reserve again with another token.")
         return Reservation(name, pairs, _datetime(deadline))
 
     def find(self, token: str) -> Reservation | None:

@@ -23,7 +23,7 @@ from helpers.stock.step_hooks import StepHook, run_hook
 from helpers.stores import Stores
 from helpers.stores.pooled_stores import PooledStores
 
-_RESERVE_AGAIN = "Reserve again, under another name."
+_RESERVE_AGAIN = "Reserve again with another token."
 _TRIES = 10
 
 

@@ -153,7 +153,7 @@ BROKEN: dict[str, tuple[str, Callable[[Document], None], tuple[str, str]]] = {
         ("specifications.language", "pattern"),
     ),
     "no sizes": ("shoe", _set("specifications.sizes", []), ("specifications.sizes", "minItems")),
-    "a size is a text": (
+    "a size is a string": (
         *("shoe", _set("specifications.sizes", [38, "39"])),
         ("specifications.sizes.1", "bsonType"),
     ),
@@ -165,11 +165,11 @@ BROKEN: dict[str, tuple[str, Callable[[Document], None], tuple[str, str]]] = {
         *("lamp", _without("specifications.bulb.socket")),
         ("specifications.bulb.socket", "required"),
     ),
-    "the watts are a text": (
+    "the watts are a string": (
         *("lamp", _set("specifications.bulb.watts", "9W")),
         ("specifications.bulb.watts", "bsonType"),
     ),
-    "nobody plays": (
+    "no players": (
         *("game", _set("specifications.players.min", 0)),
         ("specifications.players.min", "minimum"),
     ),

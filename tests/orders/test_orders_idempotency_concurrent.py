@@ -37,7 +37,7 @@ def pooled(shop: Stores) -> Iterator[Orders]:
 
 def send_all(orders: Orders, requests: list[Request]) -> dict[Request, set[Order | str]]:
     """Send all requests from several threads, and return the distinct results of each."""
-    answers: dict[Request, set[Order | str]] = defaultdict(set)
+    results_of: dict[Request, set[Order | str]] = defaultdict(set)
 
     def send(request: Request) -> tuple[Request, Order | str]:
         product, units, customer, key = request
@@ -49,9 +49,9 @@ def send_all(orders: Orders, requests: list[Request]) -> dict[Request, set[Order
             return request, error.state
 
     with ThreadPoolExecutor(THREADS) as pool:
-        for request, answer in pool.map(send, requests):
-            answers[request].add(answer)
-    return answers
+        for request, result in pool.map(send, requests):
+            results_of[request].add(result)
+    return results_of
 
 
 def shuffled(requests: list[Request], *, times: int) -> list[Request]:
@@ -64,8 +64,8 @@ def shuffled(requests: list[Request], *, times: int) -> list[Request]:
 def test_concurrent_retries_get_the_same_order(pooled: Orders, shop: Stores) -> None:
     pooled.stock.read(range(1, 6))
     requests = [(n % 5 + 1, 1, 7, f"k{n}") for n in range(40)]
-    answers = send_all(pooled, shuffled(requests, times=4))
-    placed = [order for found in answers.values() for order in found]
+    results_of = send_all(pooled, shuffled(requests, times=4))
+    placed = [order for found in results_of.values() for order in found]
     assert len(placed) == len(set(placed)) == 40
     assert all(isinstance(order, Order) for order in placed)
     assert ordered(shop) == dict.fromkeys(range(1, 6), 8)
@@ -77,9 +77,9 @@ def test_concurrent_keys_get_one_order_or_sold_out_for_the_last_units(
 ) -> None:
     pooled.stock.read(range(1, 6))
     requests = [(1, 1, 7, f"k{n}") for n in range(30)]
-    answers = send_all(pooled, shuffled(requests, times=4))
+    results_of = send_all(pooled, shuffled(requests, times=4))
     orders = [
-        {found for found in results if isinstance(found, Order)} for results in answers.values()
+        {found for found in results if isinstance(found, Order)} for results in results_of.values()
     ]
     assert sorted(map(len, orders)) == [0] * 20 + [1] * 10
     assert ordered(shop) == {1: 10}
@@ -91,8 +91,8 @@ def test_of_concurrent_different_orders_under_one_key_one_is_placed(
 ) -> None:
     pooled.stock.read(range(1, 6))
     requests = [(1, units, 7, "k") for units in (1, 2, 3)]
-    answers = send_all(pooled, shuffled(requests, times=10))
-    results = set.union(*answers.values())
+    results_of = send_all(pooled, shuffled(requests, times=10))
+    results = set.union(*results_of.values())
     orders = {found for found in results if isinstance(found, Order)}
     errors = {found for found in results if isinstance(found, str)}
     assert len(orders) == 1
@@ -112,13 +112,13 @@ def test_concurrent_retries_survive_a_flush_of_redis(pooled: Orders, shop: Store
     flushing = threading.Thread(target=flush)
     flushing.start()
     try:
-        answers = send_all(pooled, shuffled(requests, times=4))
+        results_of = send_all(pooled, shuffled(requests, times=4))
     finally:
         over.set()
         flushing.join()
     for request, found in send_all(pooled, requests).items():
-        answers[request] |= found
-    for results in answers.values():
+        results_of[request] |= found
+    for results in results_of.values():
         assert len({found for found in results if isinstance(found, Order)}) == 1
     assert ordered(shop) == dict.fromkeys(range(1, 6), 8)
     pooled.stock.read(range(1, 6))
@@ -147,11 +147,11 @@ def test_several_relays_run_while_orders_are_placed(
     with ThreadPoolExecutor(RELAYS) as pool:
         relays = [pool.submit(relay_all, connect_again()) for _ in range(RELAYS)]
         try:
-            answers = send_all(pooled, shuffled(requests, times=3))
+            results_of = send_all(pooled, shuffled(requests, times=3))
         finally:
             over.set()
         relayed = sum(call.result() for call in relays)
-    assert relayed >= len(answers) == 120
+    assert relayed >= len(results_of) == 120
     assert ordered(shop) == dict.fromkeys(range(1, 6), 24)
     assert_relayed(shop)
     assert_consistent(pooled, shop)

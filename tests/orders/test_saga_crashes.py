@@ -66,10 +66,10 @@ def crash(where: object, name: str, when: str, *, turn: int = 1) -> Iterator[Non
         now = next(turns) == turn
         if now and when == "before":
             raise CrashError
-        answer = step(*arguments, **options)
+        result = step(*arguments, **options)
         if now:
             raise CrashError
-        return answer
+        return result
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(where, name, crashing)

@@ -143,7 +143,7 @@ def test_an_empty_shop_has_no_findings(shop: Stores) -> None:
 
 
 @pytest.mark.parametrize(
-    "read", ["_read_sales", pytest.param("_read_pairs", marks=pytest.mark.verify)]
+    "read", ["_read_sales", pytest.param("_read_purchases", marks=pytest.mark.verify)]
 )
 def test_orders_relayed_after_the_first_read_are_not_removed(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch, read: str
@@ -152,12 +152,12 @@ def test_orders_relayed_after_the_first_read_are_not_removed(
     look = getattr(sales, read)
 
     def looking(*arguments: Any) -> Any:
-        answer = look(*arguments)
+        result = look(*arguments)
         for product in (1, 3):
             orders.place(product, 1, 9)
         relay(shop)
         orders.place(2, 1, 9)
-        return answer
+        return result
 
     with monkeypatch.context() as patch:
         patch.setattr(sales, read, looking)
@@ -279,7 +279,7 @@ def test_repeated_damage_during_relays_is_repaired_in_the_end(
 ) -> None:
     repairing, over = connect_again(), threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        carrying = pool.submit(repeat, relay_some, connect_again(), over)
+        relaying = pool.submit(repeat, relay_some, connect_again(), over)
         try:
             for number, (spoil, _) in enumerate(SPOILS.values()):
                 spoil(shop)
@@ -287,7 +287,7 @@ def test_repeated_damage_during_relays_is_repaired_in_the_end(
                 rebuild_sales(repairing)
         finally:
             over.set()
-        carrying.result()
+        relaying.result()
     while relay(shop):
         pass
     rebuild_sales(shop)

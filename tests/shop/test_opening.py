@@ -18,5 +18,7 @@ from helpers.errors import SettingsError
 def test_an_invalid_lesson_name_raises_settings_error_before_anything_is_created(
     wrong: str,
 ) -> None:
-    with pytest.raises(SettingsError, match="names no lesson: give the notebook's name"):
+    with pytest.raises(
+        SettingsError, match="is not the name of a lesson: give the notebook's name"
+    ):
         open_lesson(wrong)

@@ -1,4 +1,4 @@
-"""The relay as a program, and within the service: it is at work until it is told to stop."""
+"""The relay as a program and within the service: it runs until it is stopped."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SOON = 0.01
 
 @pytest.fixture
 def orders(orders: Orders) -> Orders:
-    """The orders, with all counts read."""
+    """The orders, with all stock counts in Redis."""
     orders.stock.read(range(1, 6))
     return orders
 
@@ -39,7 +39,7 @@ def command(shop: Stores, *arguments: str) -> Done:
     return run_main({**os.environ, **environment_of(shop)}, "relay", *arguments)
 
 
-def test_once_it_carries_and_reconciles_and_says_so(orders: Orders, shop: Stores) -> None:
+def test_once_relays_and_reconciles_and_prints_the_result(orders: Orders, shop: Stores) -> None:
     placed = [orders.place(product, 1, 7) for product in (1, 2)]
     shop.redis.set("stock:3", 99)
     done = command(shop, "--once")
@@ -51,14 +51,14 @@ def test_once_it_carries_and_reconciles_and_says_so(orders: Orders, shop: Stores
     assert command(shop, "--once").stdout.endswith("agree.\n0 rows of the outbox carried.\n")
 
 
-def test_once_it_makes_the_shop_where_there_is_none(shop: Stores) -> None:
+def test_once_creates_a_missing_shop(shop: Stores) -> None:
     drop_shop(shop)
     assert command(shop, "--once").returncode == 0
     assert outbox_rows(shop) == []
 
 
 @pytest.mark.parametrize("arguments", [["--every", "0"], ["--every", "soon"]])
-def test_what_is_no_pause_is_refused(shop: Stores, arguments: list[str]) -> None:
+def test_an_invalid_pause_is_a_usage_error(shop: Stores, arguments: list[str]) -> None:
     done = command(shop, *arguments)
     assert done.returncode == 2
     assert "is no number of seconds" in done.stderr
@@ -67,7 +67,7 @@ def test_what_is_no_pause_is_refused(shop: Stores, arguments: list[str]) -> None
 @pytest.mark.parametrize(
     "number", [pytest.param(signal.SIGINT, marks=pytest.mark.verify), signal.SIGTERM]
 )
-def test_it_is_at_work_until_a_signal_ends_it_cleanly(
+def test_the_relay_runs_until_a_signal_stops_it(
     orders: Orders, shop: Stores, number: signal.Signals
 ) -> None:
     process = subprocess.Popen(
@@ -80,25 +80,25 @@ def test_it_is_at_work_until_a_signal_ends_it_cleanly(
     )
     try:
         assert process.stdout is not None
-        assert process.stdout.readline() == "The relay is at work.\n"
+        assert process.stdout.readline() == "The relay is running.\n"
         orders.place(1, 1, 7)
         wait_until(lambda: not outbox_rows(shop))
         process.send_signal(number)
-        said, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
-    assert (process.returncode, said, errors) == (0, "1 row of the outbox carried.\n", "")
+    assert (process.returncode, output, errors) == (0, "1 row of the outbox carried.\n", "")
     assert_relayed(shop)
 
 
 @pytest.mark.verify
-def test_in_the_background_it_carries_and_ends_what_crashes_left(
+def test_the_relay_in_the_background_relays_and_recovers_after_crashes(
     orders: Orders, shop: Stores
 ) -> None:
     with relaying(shop, every=SOON) as running:
         os.kill(running.pid, 0)
-        placed = [orders.place(one % 5 + 1, 1, 7) for one in range(10)]
+        placed = [orders.place(n % 5 + 1, 1, 7) for n in range(10)]
         token = orders.new_token()
         crash(shop, "after", "finish", token)
         wait_until(lambda: state_of(shop, 1, token) == "completed")
@@ -110,7 +110,7 @@ def test_in_the_background_it_carries_and_ends_what_crashes_left(
 
 
 @pytest.mark.verify
-def test_one_that_was_killed_is_followed_by_another(orders: Orders, shop: Stores) -> None:
+def test_another_relay_continues_after_one_was_killed(orders: Orders, shop: Stores) -> None:
     placed = []
     for customer in range(1, 4):
         with relaying(shop, every=SOON) as running:
@@ -123,18 +123,16 @@ def test_one_that_was_killed_is_followed_by_another(orders: Orders, shop: Stores
 
 
 @pytest.mark.verify
-def test_one_that_cannot_start_says_why(shop: Stores) -> None:
-    nobody = {"REDIS_URL": "redis://:s3cret@127.0.0.1:1/0"}
-    said = r"The relay did not start: Redis at .*nobody listens"
-    with pytest.raises(ServerError, match=said) as caught, relaying(shop, environ=nobody):
+def test_a_relay_that_cannot_start_reports_the_reason(shop: Stores) -> None:
+    wrong_address = {"REDIS_URL": "redis://:s3cret@127.0.0.1:1/0"}
+    message = r"The relay did not start: Redis at .*nobody listens"
+    with pytest.raises(ServerError, match=message) as caught, relaying(shop, environ=wrong_address):
         pass
     assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.verify
-def test_a_store_that_is_cut_off_meanwhile_is_named_in_the_log(
-    orders: Orders, shop: Stores
-) -> None:
+def test_an_unavailable_store_is_named_in_the_log(orders: Orders, shop: Stores) -> None:
     with proxied(shop) as far, relaying(far, every=SOON) as running:
         far.proxies.redis.cut()
         wait_until(lambda: "Redis at " in running.log.read_text("utf-8"))
@@ -148,7 +146,7 @@ def test_a_store_that_is_cut_off_meanwhile_is_named_in_the_log(
 
 @pytest.mark.verify
 @pytest.mark.parametrize("options", [[], ["--no-relay"]])
-def test_a_service_carries_its_orders_unless_told_not_to(
+def test_a_service_relays_its_orders_unless_disabled(
     orders: Orders, shop: Stores, options: list[str]
 ) -> None:
     with (

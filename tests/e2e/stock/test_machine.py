@@ -1,4 +1,4 @@
-"""Any sequence of steps, crashes among them, against a model of the stock in plain Python."""
+"""Any sequence of steps and crashes, compared with a model of the stock in plain Python."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from tests.stock.agreement import assert_agreement, on_hand, reservations
 from tests.stock.conftest import Clock
 
 PRODUCTS = {1: 12, 2: 8, 3: 0}
-CRASHES = ("before the claim", "before the ledger", "before settling")
+CRASHES = ("before confirm", "before record", "before finish")
 
 
 @dataclass
 class Model:
-    """What the stock must be: units on hand, and every reservation's state, items and deadline."""
+    """The expected stock: units on hand, and each reservation's state, items and deadline."""
 
     on_hand: dict[int, int] = field(default_factory=lambda: dict(PRODUCTS))
     state: dict[str, str] = field(default_factory=dict)
@@ -42,10 +42,10 @@ class Model:
     deadline: dict[str, int] = field(default_factory=dict)
 
     def open(self) -> list[str]:
-        return [one for one, state in self.state.items() if state in ("reserved", "doubtful")]
+        return [token for token, state in self.state.items() if state in ("reserved", "confirming")]
 
     def available(self, product: int) -> int:
-        reserved = sum(self.items[one].get(product, 0) for one in self.open())
+        reserved = sum(self.items[token].get(product, 0) for token in self.open())
         return self.on_hand[product] - reserved
 
     def sell(self, token: str) -> None:
@@ -54,17 +54,17 @@ class Model:
 
 
 class StockMachine(RuleBasedStateMachine):
-    """Reserve, confirm, release, expire, restock, reconcile, crash: model and stock stay alike."""
+    """Reserve, confirm, release, expire, restock, reconcile and crash; compare with the model."""
 
     shop: ClassVar[Stores]
-    spare: ClassVar[TemporaryValkey]
+    server: ClassVar[TemporaryValkey]
 
     tokens: Bundle[str] = Bundle("tokens")
 
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock()
-        self.client = patient(self.spare.url)
+        self.client = patient(self.server.url)
         self.client.flushall()
         self.shop.postgres.execute("DELETE FROM stock_movements")
         ledger = Ledger(OneConnection(self.shop.postgres))
@@ -89,7 +89,7 @@ class StockMachine(RuleBasedStateMachine):
         ),
     )
     def open_the_shop(self, baskets: list[dict[int, int]]) -> Any:
-        """Begin with some reservations, since most rules need one."""
+        """Start with some reservations, since most rules need one."""
         return multiple(*(self.reserve(items, 100) for items in baskets))
 
     @rule(
@@ -103,18 +103,18 @@ class StockMachine(RuleBasedStateMachine):
     def reserve(self, items: dict[int, int], hold: int) -> str | None:
         self.names += 1
         token = f"r{self.names}"
-        fits = all(units <= self.model.available(one) for one, units in items.items())
-        overdue = [one for one in self.model.open() if self.is_overdue(one)]
+        fits = all(units <= self.model.available(product) for product, units in items.items())
+        overdue = [token for token in self.model.open() if self.is_overdue(token)]
         try:
             self.stock.reserve(items, token=token, hold_seconds=hold)
         except SoldOutError:
             assert not fits
-            self.expire(overdue)  # it has swept before it gave up
-            assert any(units > self.model.available(one) for one, units in items.items())
+            self.expire(overdue)  # it has swept before it failed
+            assert any(units > self.model.available(product) for product, units in items.items())
             return None
         if not fits:
             self.expire(overdue)
-        assert all(units <= self.model.available(one) for one, units in items.items())
+        assert all(units <= self.model.available(product) for product, units in items.items())
         self.model.state[token] = "reserved"
         self.model.deadline[token] = self.clock() + 1000 * hold
         self.model.items[token] = items
@@ -122,7 +122,7 @@ class StockMachine(RuleBasedStateMachine):
 
     @rule(token=tokens)
     def reserve_again(self, token: str) -> None:
-        if self.model.state[token] in ("reserved", "doubtful", "confirmed"):
+        if self.model.state[token] in ("reserved", "confirming", "confirmed"):
             before = self.stock.read(PRODUCTS)
             self.stock.reserve(self.model.items[token], token=token)
             assert self.stock.read(PRODUCTS) == before
@@ -135,11 +135,11 @@ class StockMachine(RuleBasedStateMachine):
         try:
             self.stock.confirm(token)
         except ReservationError as error:
-            assert state in ("expired", "released", "unknown", "gone")
-            assert error.state == ("unknown" if state == "gone" else state)
+            assert state in ("expired", "released", "unknown", "lost")
+            assert error.state == ("unknown" if state == "lost" else state)
         else:
-            assert state in ("reserved", "doubtful", "sold", "confirmed")
-            if state in ("reserved", "doubtful"):
+            assert state in ("reserved", "confirming", "recorded", "confirmed")
+            if state in ("reserved", "confirming"):
                 self.model.sell(token)
             self.model.state[token] = "confirmed"
 
@@ -149,7 +149,7 @@ class StockMachine(RuleBasedStateMachine):
         try:
             self.stock.release(token)
         except ReservationError:
-            assert state in ("confirmed", "doubtful", "sold", "unknown", "gone")
+            assert state in ("confirmed", "confirming", "recorded", "unknown", "lost")
         else:
             assert state in ("reserved", "released", "expired")
             if state == "reserved":
@@ -161,7 +161,7 @@ class StockMachine(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        overdue = [one for one in self.model.open() if self.is_overdue(one)]
+        overdue = [token for token in self.model.open() if self.is_overdue(token)]
         assert sorted(self.stock.sweep()) == sorted(overdue)
         self.expire(overdue)
 
@@ -172,24 +172,24 @@ class StockMachine(RuleBasedStateMachine):
 
     @rule(token=tokens, crash=st.sampled_from(CRASHES), retried=st.booleans())
     def crash_while_confirming(self, token: str, crash: str, retried: bool) -> None:
-        """Whoever confirms dies between two steps; it may be that somebody tries once more."""
+        """Crash between two steps of a confirmation; sometimes, confirm it again."""
         if self.model.state[token] == "reserved" and not self.is_overdue(token):
             reservation = self.stock.reservations.find(token)
             assert reservation is not None
-            if crash != "before the claim":
+            if crash != "before confirm":
                 assert self.stock.reservations.start_confirmation(reservation) == "confirming"
-                self.model.state[token] = "doubtful"
-            if crash == "before settling":
+                self.model.state[token] = "confirming"
+            if crash == "before finish":
                 assert self.stock.ledger.record_sale(token, reservation.items) == "sold"
                 self.model.sell(token)
-                self.model.state[token] = "sold"
+                self.model.state[token] = "recorded"
             if retried:
                 self.confirm(token)
 
     @rule()
     def crash_of_the_server(self) -> None:
-        self.spare.kill()
-        self.spare.start()
+        self.server.kill()
+        self.server.start()
 
     @rule(product=st.sampled_from(list(PRODUCTS)))
     def lose_a_count(self, product: int) -> None:
@@ -203,11 +203,11 @@ class StockMachine(RuleBasedStateMachine):
     @rule()
     def reconcile(self) -> None:
         reconcile(self.stock, in_doubt_seconds=0)
-        self.expire([one for one in self.model.open() if self.is_overdue(one)])
+        self.expire([token for token in self.model.open() if self.is_overdue(token)])
         for token, state in self.model.state.items():
-            if state == "doubtful":
+            if state == "confirming":
                 self.model.state[token] = "released"
-            elif state == "sold":
+            elif state == "recorded":
                 self.model.state[token] = "confirmed"
         assert_agreement(self.shop.postgres, self.client)
         assert reconcile(self.stock, in_doubt_seconds=0).findings == []
@@ -215,22 +215,24 @@ class StockMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.names % 6 == 5)
     @rule()
     def lose_everything(self) -> None:
-        """The server loses all that it had: reservations end, sales stand."""
+        """Redis loses all data: open reservations are unknown, sales are still in the ledger."""
         self.client.flushall()
-        for one in self.model.open():
-            self.model.state[one] = "unknown"
-        for one, state in self.model.state.items():
+        for token in self.model.open():
+            self.model.state[token] = "unknown"
+        for token, state in self.model.state.items():
             if state in ("released", "expired"):
-                self.model.state[one] = "unknown"
-            elif state in ("confirmed", "sold"):
-                self.model.state[one] = "gone"  # and yet sold, as the ledger says
+                self.model.state[token] = "unknown"
+            elif state in ("confirmed", "recorded"):
+                self.model.state[token] = "lost"  # in Redis; the ledger has the sale
 
     @invariant()
-    def the_counts_are_what_the_model_says(self) -> None:
-        assert self.stock.read(PRODUCTS) == {one: self.model.available(one) for one in PRODUCTS}
+    def counts_match_the_model(self) -> None:
+        assert self.stock.read(PRODUCTS) == {
+            product: self.model.available(product) for product in PRODUCTS
+        }
 
     @invariant()
-    def the_ledger_is_what_the_model_says(self) -> None:
+    def the_ledger_matches_the_model(self) -> None:
         assert on_hand(self.shop.postgres) == self.model.on_hand
 
     def is_overdue(self, token: str) -> bool:
@@ -245,11 +247,11 @@ class StockMachine(RuleBasedStateMachine):
 @pytest.mark.parametrize(
     ("examples", "steps"), [(4, 12), pytest.param(40, 30, marks=pytest.mark.verify)]
 )
-def test_any_sequence_of_steps_keeps_ledger_counts_and_reservations_together(
+def test_ledger_counts_and_reservations_agree_after_any_sequence_of_steps(
     shop: Stores, examples: int, steps: int
 ) -> None:
-    with temporary_valkey() as spare:
-        machine: Any = type("Machine", (StockMachine,), {"shop": shop, "spare": spare})
+    with temporary_valkey() as server:
+        machine: Any = type("Machine", (StockMachine,), {"shop": shop, "server": server})
         run_state_machine_as_test(
             machine,
             settings=settings(

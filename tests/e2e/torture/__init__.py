@@ -1,1 +1,1 @@
-"""The whole shop, killed piece by piece while 32 buyers order: afterwards all stores agree."""
+"""Torture test: kill servers and processes while 32 clients order; afterwards all stores agree."""

@@ -1,4 +1,4 @@
-"""Thirty-two buyers who order through the service, each request until it is answered."""
+"""Thirty-two clients that order through the service, and retry until they get a response."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from helpers.lab.buyers import plan_attempts
 BUYERS = 32
 
 _PATIENCE = 30.0
-_CREATED, _REFUSED, _AWAY = 201, 409, 503
+_CREATED, _CONFLICT, _UNAVAILABLE = 201, 409, 503
 
 
 @dataclass
-class Answers:
-    """What the buyers were told.
+class Responses:
+    """The final responses to all requests.
 
-    ``acknowledged`` has the order of each key, ``refused`` the keys of which the service said that
-    nothing was ordered. ``failures`` counts what came in place of an answer; each of these requests
-    was sent again under its key.
+    ``acknowledged`` has the order of each key, ``refused`` the keys of requests that failed because
+    the product was sold out. ``failures`` counts other failures; each of these requests was retried
+    with its key.
     """
 
     acknowledged: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -34,14 +34,14 @@ class Answers:
 
     @property
     def total(self) -> int:
-        """How many requests have an answer that is one."""
+        """How many requests have a final response."""
         return len(self.acknowledged) + len(self.refused)
 
 
 class Buyers:
-    """Buyers in a thread of their own, from ``start()`` until ``finish()``.
+    """Clients in a background thread, from ``start()`` until ``finish()``.
 
-    What each of them wants is drawn from ``seed``, and so is how long he thinks it over.
+    Their orders and the pauses between them are drawn from ``seed``.
     """
 
     def __init__(self, url: str, headers: dict[str, str], *, products: int, seed: int) -> None:
@@ -54,31 +54,31 @@ class Buyers:
             endings={"confirm": 1.0},
             seed=seed,
         )
-        self.answers = Answers()
+        self.responses = Responses()
         self._finishing = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="buyers", daemon=True)
 
     def start(self) -> None:
-        """Let them come."""
+        """Start ordering."""
         self._thread.start()
 
-    def finish(self) -> Answers:
-        """Let nobody order anew; wait until every request is answered, and return the answers.
+    def finish(self) -> Responses:
+        """Stop ordering, wait for the responses to all requests, and return them.
 
-        Every store has to be there again. Raises what has ended a buyer.
+        All stores must be available again. Raises the exception of a client that failed.
         """
         self._finishing.set()
         self._thread.join(120)
-        assert not self._thread.is_alive(), "a request finds no answer, although all stores answer"
+        assert not self._thread.is_alive(), "a request gets no final response"
         if self._error is not None:
             raise self._error
-        return self.answers
+        return self.responses
 
     def _run(self) -> None:
         try:
             asyncio.run(self._buy_all())
-        except BaseException as error:  # noqa: BLE001  # raised where somebody waits for it
+        except BaseException as error:  # noqa: BLE001  # raised again in ``finish``
             self._error = error
 
     async def _buy_all(self) -> None:
@@ -99,41 +99,41 @@ class Buyers:
                 return
             await asyncio.sleep(draw.uniform(0, 0.4))
             key = f"torture-{self._seed}-{number}-{turn}"
-            wanted = {
+            order = {
                 "product_id": attempt.product_id,
                 "quantity": attempt.quantity,
                 "customer_id": 1 + number % 8,
             }
-            while not await self._ask(client, key, wanted):
+            while not await self._order(client, key, order):
                 await asyncio.sleep(draw.uniform(0.05, 0.3))
-            if draw.random() < 0.1 and key in self.answers.acknowledged:
-                await self._ask_again(client, key, wanted)
+            if draw.random() < 0.1 and key in self.responses.acknowledged:
+                await self._retry(client, key, order)
 
-    async def _ask(self, client: httpx.AsyncClient, key: str, wanted: dict[str, int]) -> bool:
-        """Send one request, and tell whether it was answered."""
+    async def _order(self, client: httpx.AsyncClient, key: str, order: dict[str, int]) -> bool:
+        """Send one request; return whether the response is final."""
         try:
             response = await client.post(
-                "/api/orders", json=wanted, headers={"Idempotency-Key": key}
+                "/api/orders", json=order, headers={"Idempotency-Key": key}
             )
         except httpx.TransportError as error:
-            self.answers.failures[type(error).__name__] += 1
+            self.responses.failures[type(error).__name__] += 1
             return False
         if response.status_code == _CREATED:
-            self.answers.acknowledged[key] = response.json()
-        elif response.status_code == _REFUSED and response.json()["type"].endswith("sold-out"):
-            self.answers.refused.add(key)
-        elif response.status_code in (_REFUSED, _AWAY):
-            self.answers.failures[response.json()["type"].removeprefix("/problems/")] += 1
-            assert response.status_code == _REFUSED or int(response.headers["Retry-After"]) > 0
+            self.responses.acknowledged[key] = response.json()
+        elif response.status_code == _CONFLICT and response.json()["type"].endswith("sold-out"):
+            self.responses.refused.add(key)
+        elif response.status_code in (_CONFLICT, _UNAVAILABLE):
+            self.responses.failures[response.json()["type"].removeprefix("/problems/")] += 1
+            assert response.status_code == _CONFLICT or int(response.headers["Retry-After"]) > 0
             return False
         else:
             raise AssertionError(f"{response.status_code} for {key}: {response.text}")
         return True
 
-    async def _ask_again(self, client: httpx.AsyncClient, key: str, wanted: dict[str, int]) -> None:
-        """Send a request that was answered once more: the same order has to come."""
-        before = self.answers.acknowledged[key]
-        while not await self._ask(client, key, wanted):
+    async def _retry(self, client: httpx.AsyncClient, key: str, order: dict[str, int]) -> None:
+        """Retry a request that succeeded: the response must have the same order."""
+        before = self.responses.acknowledged[key]
+        while not await self._order(client, key, order):
             await asyncio.sleep(0.1)
-        assert self.answers.acknowledged[key] == before, f"{key} is another order now"
-        assert key not in self.answers.refused, f"{key} was ordered, and then refused"
+        assert self.responses.acknowledged[key] == before, f"{key} is another order now"
+        assert key not in self.responses.refused, f"{key} was ordered, and then refused"

@@ -1,4 +1,4 @@
-"""The service and the relay as processes that are killed and started again."""
+"""The service and the relay as processes that can be killed and restarted."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from helpers.settings import PROJECT
 
 HANG_SECONDS = 60.0
 
-#: What ends by itself at a step of the saga: ``(moment, step)``.
-Fuse = tuple[str, str]
+#: Where a process kills itself: before or after a step of the saga.
+CrashPoint = tuple[str, str]
 
 
 class Program:
-    """One process of the shop. ``fuse`` lets it kill itself when it comes to that point."""
+    """One process of the shop. With ``crash_at`` it kills itself at that point."""
 
     name: str
 
@@ -36,13 +36,17 @@ class Program:
     def command(self) -> Sequence[str]:
         raise NotImplementedError
 
-    def start(self, *, fuse: Fuse | None = None) -> None:
-        """Start the process where it does not run; with a fuse, in place of one without."""
-        if fuse is not None:
+    def start(self, *, crash_at: CrashPoint | None = None) -> None:
+        """Start the process if it is not running; with ``crash_at``, replace a running one."""
+        if crash_at is not None:
             self.kill()
         if self.runs():
             return
-        program = ["-m", "helpers"] if fuse is None else ["-m", "tests.e2e.torture.fused", *fuse]
+        program = (
+            ["-m", "helpers"]
+            if crash_at is None
+            else ["-m", "tests.e2e.torture.crash_at_step", *crash_at]
+        )
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, *program, *self.command()],
@@ -57,24 +61,24 @@ class Program:
         return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
-        """End it as a crash does; return when it is gone."""
+        """Kill the process with SIGKILL, and wait until it has ended."""
         if self._process is not None:
             if self._process.poll() is None:
                 self._process.send_signal(signal.SIGKILL)
             self._process.wait()
 
-    def wait_until_it_dies(self) -> None:
-        """Wait for a process to come to its fuse."""
+    def wait_until_killed(self) -> None:
+        """Wait until the process has killed itself."""
         assert self._process is not None
         code = self._process.wait(HANG_SECONDS)
-        assert code == -signal.SIGKILL, f"{self.name} ended with {code}: {self.said()}"
+        assert code == -signal.SIGKILL, f"{self.name} ended with {code}: {self.log_tail()}"
 
-    def said(self) -> str:
+    def log_tail(self) -> str:
         return self._log.read_text("utf-8", "replace")[-2000:]
 
 
 class Api(Program):
-    """The service, always on the same port: its clients find it again."""
+    """The service, always on the same port, so that clients can reconnect."""
 
     name = "api"
 
@@ -85,34 +89,34 @@ class Api(Program):
         self.headers = {"Authorization": f"Bearer {token}"}
 
     def command(self) -> Sequence[str]:
-        # What is carried is the relay's business here: it is a process of its own.
+        # Here the relay is a separate process.
         return ["serve", "--no-relay", "--port", str(self._port)]
 
-    def wait(self, *, again: bool = True) -> None:
-        """Wait until it answers at all; start it ``again`` where it ended as a store was away."""
+    def wait(self, *, restart: bool = True) -> None:
+        """Wait until it responds; restart it if it ended because a store was unavailable."""
         deadline = time.monotonic() + HANG_SECONDS
         while True:
-            if again:
+            if restart:
                 self.start()
             else:
-                assert self.runs(), f"the service ended too early: {self.said()}"
+                assert self.runs(), f"the service ended too early: {self.log_tail()}"
             try:
                 httpx.get(f"{self.url}/problems/store-away", timeout=5)
             except httpx.TransportError:
-                assert time.monotonic() < deadline, f"the service does not start: {self.said()}"
+                assert time.monotonic() < deadline, f"the service does not start: {self.log_tail()}"
                 time.sleep(0.05)
             else:
                 return
 
     def slowest_seconds(self) -> float:
-        """Return how long the slowest answer took, by the service's own log."""
+        """Return the seconds that the slowest request took, from the service's log."""
         lines = self._log.read_text("utf-8", "replace").splitlines()
         logged = [json.loads(line) for line in lines if line.startswith("{")]
-        return max((one["ms"] / 1000 for one in logged if "ms" in one), default=0.0)
+        return max((record["ms"] / 1000 for record in logged if "ms" in record), default=0.0)
 
 
 class Relay(Program):
-    """The process that carries the outbox, and reconciles."""
+    """The process that relays the outbox and reconciles."""
 
     name = "relay"
 

@@ -1,4 +1,4 @@
-"""One run: kill at the steps, kill under load, recover, and see whether all stores agree."""
+"""One run: kill at each step, kill under load, recover, and assert that all stores agree."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from helpers.stores import Stores
 from helpers.stores.connection_limits import Limits
 from helpers.stores.environment import environment_of
 from helpers.stores.pooled_stores import connect_pooled
-from tests.e2e.torture.buyers import Answers, Buyers
-from tests.e2e.torture.plan import CARRYING, SERVERS, AtStep, Plan, UnderLoad
+from tests.e2e.torture.buyers import Buyers, Responses
+from tests.e2e.torture.plan import RELAY_STEPS, SERVERS, AtStep, Plan, UnderLoad
 from tests.e2e.torture.programs import HANG_SECONDS, Api, Program, Relay
 from tests.orders.agreement import (
     assert_all_agree,
@@ -41,17 +41,17 @@ from tests.orders.agreement import (
 from tests.stock.agreement import on_hand
 
 PRODUCTS = 20
-#: Of the most wanted products there are few, so that some orders are refused.
+#: The most popular products have little stock, so that some orders are refused.
 SCARCE, FEW = 4, 60
 
-Say = Callable[[str], object]
+Report = Callable[[str], object]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run: how many orders were placed, refused, and asked for again.
+    """The result of a run: how many orders were placed, refused and retried.
 
-    ``slowest`` is how many seconds the service took for its slowest answer.
+    ``slowest`` is the seconds that the slowest request took.
     """
 
     acknowledged: int
@@ -64,34 +64,34 @@ class Outcome:
         failures = ", ".join(f"{count} {what}" for what, count in self.failures.most_common())
         return (
             f"{self.acknowledged} orders acknowledged, {self.refused} refused, {self.orders} in "
-            f"the shop; asked again after {failures or 'nothing'}; the slowest answer took "
+            f"the shop; retried after {failures or 'nothing'}; the slowest request took "
             f"{self.slowest:.2f} s"
         )
 
 
-def torture(plan: Plan, folder: Path, say: Say = lambda _: None) -> Outcome:
-    """Carry out a plan. Raises ``AssertionError`` where something was lost, doubled or left."""
+def torture(plan: Plan, folder: Path, report: Report = lambda _: None) -> Outcome:
+    """Run a plan. Raises ``AssertionError`` if an order is lost, duplicated or incomplete."""
     with _open_shop(folder) as shop:
         placed = {
-            f"step-{number}": shop.kill_at(at, f"step-{number}", say)
+            f"step-{number}": shop.kill_at(at, f"step-{number}", report)
             for number, at in enumerate(plan.at_steps)
         }
-        shop.settle()
+        shop.wait_until_settled()
         shop.assert_consistent(placed)
-        answers = shop.kill_under_load(plan, say)
-        shop.settle()
-        shop.assert_consistent(placed | answers.acknowledged, answers.refused)
+        responses = shop.kill_under_load(plan, report)
+        shop.wait_until_settled()
+        shop.assert_consistent(placed | responses.acknowledged, responses.refused)
         return Outcome(
-            len(answers.acknowledged),
-            len(answers.refused),
-            answers.failures,
+            len(responses.acknowledged),
+            len(responses.refused),
+            responses.failures,
             len(shop.read_orders()),
             shop.api.slowest_seconds(),
         )
 
 
 class Shop:
-    """A shop with all its processes, each of which can be killed and comes back."""
+    """A shop with all its processes, each of which can be killed and restarted."""
 
     def __init__(self, servers: EmbeddedServers, api: Api, relay: Relay) -> None:
         self._servers = servers
@@ -102,15 +102,15 @@ class Shop:
 
     # Killing and starting.
 
-    def kill(self, victim: str) -> None:
-        """End one process or server with SIGKILL."""
-        if victim in SERVERS:
-            self._servers.server(victim).kill()
+    def kill(self, target: str) -> None:
+        """Kill one process or server with SIGKILL."""
+        if target in SERVERS:
+            self._servers.server(target).kill()
         else:
-            self._program(victim).kill()
+            self._program(target).kill()
 
     def heal(self) -> None:
-        """Start whatever does not run, and return when it answers."""
+        """Start everything that is not running, and wait until it responds."""
         self._servers.up()
         self._relay.start()  # while the service starts
         self.api.wait()
@@ -120,62 +120,59 @@ class Shop:
 
     # One kill at one step.
 
-    def kill_at(self, at: AtStep, key: str, say: Say) -> dict[str, Any]:
-        """Kill the victim at that step of an order, recover, ask again, and return the order."""
-        say(f"killing {at}")
+    def kill_at(self, at: AtStep, key: str, report: Report) -> dict[str, Any]:
+        """Kill the target at a step of an order, recover, retry, and return the order."""
+        report(f"killing {at}")
         self.heal()
-        if at.step in CARRYING:
-            self._kill_while_carrying(at, key)
+        if at.step in RELAY_STEPS:
+            self._kill_while_relaying(at, key)
         else:
             self._kill_while_placing(at, key)
         self.heal()
-        return self._insist(key)
+        return self._order_until_placed(key)
 
     def _kill_while_placing(self, at: AtStep, key: str) -> None:
-        if at.victim == "api":
-            self.api.start(fuse=(at.moment, at.step))
-            self.api.wait(again=False)
-            self._ask(key)
-            self.api.wait_until_it_dies()
+        if at.target == "api":
+            self.api.start(crash_at=(at.moment, at.step))
+            self.api.wait(restart=False)
+            self._order(key)
+            self.api.wait_until_killed()
             return
         limits = Limits(connections=2, wait_seconds=5, answer_seconds=5)
         with (
             connect_pooled(locate(self._servers.settings), limits=limits) as pooled,
-            self._striking(at) as hook,
+            self._killing(at) as hook,
             pooled.explaining(),
         ):
-            Orders.of(pooled, hook=hook).place(*_wanted(key), key=key)
+            Orders.of(pooled, hook=hook).place(*_order_of(key), key=key)
 
-    def _kill_while_carrying(self, at: AtStep, key: str) -> None:
+    def _kill_while_relaying(self, at: AtStep, key: str) -> None:
         self._relay.kill()
-        self._insist(key)
-        if at.victim == "relay":
-            self._relay.start(fuse=(at.moment, at.step))
-            self._relay.wait_until_it_dies()
+        self._order_until_placed(key)
+        if at.target == "relay":
+            self._relay.start(crash_at=(at.moment, at.step))
+            self._relay.wait_until_killed()
             return
-        with self._stores() as stores, self._striking(at) as hook, stores.explaining():
+        with self._stores() as stores, self._killing(at) as hook, stores.explaining():
             relay(stores, hook=hook)
 
     @contextlib.contextmanager
-    def _striking(self, at: AtStep) -> Iterator[StepHook]:
-        """Yield what kills the victim at its step; what somebody is told of that, is his to hear.
-
-        He asks again later.
-        """
+    def _killing(self, at: AtStep) -> Iterator[StepHook]:
+        """Yield a hook that kills the target at its step, and suppress the errors that follow."""
         hit = threading.Event()
 
         def hook(moment: str, step: str) -> None:
             if (moment, step) == (at.moment, at.step) and not hit.is_set():
                 hit.set()
-                self.kill(at.victim)
+                self.kill(at.target)
 
         with contextlib.suppress(CourseError):
             yield hook
-        assert hit.is_set(), f"nobody came to {at}"
+        assert hit.is_set(), f"{at} was never reached"
 
-    def _ask(self, key: str) -> Any:
-        """Ask the service for the order once; ``None`` where it gives none."""
-        product, quantity, customer = _wanted(key)
+    def _order(self, key: str) -> Any:
+        """Send the order to the service once; return it, or ``None`` if that fails."""
+        product, quantity, customer = _order_of(key)
         order = {"product_id": product, "quantity": quantity, "customer_id": customer}
         headers = {**self.api.headers, "Idempotency-Key": key}
         with contextlib.suppress(httpx.TransportError):
@@ -185,43 +182,43 @@ class Shop:
                 return response.json()
         return None
 
-    def _insist(self, key: str) -> dict[str, Any]:
+    def _order_until_placed(self, key: str) -> dict[str, Any]:
         deadline = time.monotonic() + HANG_SECONDS
-        while (order := self._ask(key)) is None:
-            assert time.monotonic() < deadline, f"{key} cannot be ordered: {self.api.said()}"
+        while (order := self._order(key)) is None:
+            assert time.monotonic() < deadline, f"{key} cannot be ordered: {self.api.log_tail()}"
             time.sleep(0.05)
         found: dict[str, Any] = order
         return found
 
     # Kills under load.
 
-    def kill_under_load(self, plan: Plan, say: Say) -> Answers:
-        """Let the buyers come, kill what the plan says; return what they were told."""
+    def kill_under_load(self, plan: Plan, report: Report) -> Responses:
+        """Run the clients and the kills of the plan; return the responses."""
         self.heal()
         buyers = Buyers(self.api.url, self.api.headers, products=PRODUCTS, seed=plan.seed)
         buyers.start()
         for kill in plan.under_load:
-            self._strike(kill, say)
+            self._kill_and_restart(kill, report)
         time.sleep(1)
         return buyers.finish()
 
-    def _strike(self, kill: UnderLoad, say: Say) -> None:
+    def _kill_and_restart(self, kill: UnderLoad, report: Report) -> None:
         time.sleep(kill.wait)
-        say(f"killing {kill}")
-        for victim in kill.victims:
-            self.kill(victim)
-        time.sleep(kill.away)
+        report(f"killing {kill}")
+        for target in kill.targets:
+            self.kill(target)
+        time.sleep(kill.down_seconds)
         self.heal()
 
-    # After that.
+    # Afterwards.
 
-    def settle(self) -> None:
-        """Wait until the relay has carried everything; end what an hour ends."""
+    def wait_until_settled(self) -> None:
+        """Wait until everything is relayed, and expire all reservations."""
         self.heal()
         with self._stores() as stores:
             deadline = time.monotonic() + HANG_SECONDS
             while outbox_rows(stores):
-                assert time.monotonic() < deadline, f"the relay stands still: {self._relay.said()}"
+                assert time.monotonic() < deadline, f"no progress: {self._relay.log_tail()}"
                 time.sleep(0.05)
             stock = Stock.of(stores)
             later = 1000 * (time.time() + 3600)
@@ -237,13 +234,13 @@ class Shop:
                 "SELECT id, product_id, quantity, customer_id FROM orders"
             ).fetchall()
         found = {number: (product, units, customer) for number, product, units, customer in rows}
-        assert len(found) == len(rows), "two orders have one number"
+        assert len(found) == len(rows), "two orders have the same number"
         return found
 
     def assert_consistent(
         self, acknowledged: Mapping[str, dict[str, Any]], refused: Collection[str] = ()
     ) -> None:
-        """Assert what must hold once everything is settled."""
+        """Assert that no order is lost or duplicated, and that all stores agree."""
         orders = self.read_orders()
         for key, order in acknowledged.items():
             expected = (order["product_id"], order["quantity"], order["customer_id"])
@@ -252,13 +249,13 @@ class Shop:
             rows = stores.postgres.execute("SELECT key, order_id FROM order_keys").fetchall()
             keys: dict[str, int] = dict(rows)
             for key, order in acknowledged.items():
-                assert keys[key] == order["id"], f"{key} names another order"
-            assert not set(refused) & set(keys), "what was refused was ordered"
-            assert len(orders) == len(keys), "an order was doubled, or is nobody's"
-            assert set(keys) == set(acknowledged), "an order stands under a key of nobody"
+                assert keys[key] == order["id"], f"{key} belongs to another order"
+            assert not set(refused) & set(keys), "a refused order was placed"
+            assert len(orders) == len(keys), "an order is duplicated, or has no key"
+            assert set(keys) == set(acknowledged), "an order has an unknown key"
             units = ordered(stores)
-            for product, there in self._stock.items():
-                assert units[product] <= there, f"more of product {product} was sold than there is"
+            for product, available in self._stock.items():
+                assert units[product] <= available, f"product {product} was oversold"
             assert_nothing_open(stores)
             assert_keys_agree(stores)
             assert_relayed(stores)
@@ -270,8 +267,8 @@ class Shop:
         return open_shop(self._servers.settings)
 
 
-def _wanted(key: str) -> tuple[int, int, int]:
-    """Return product, quantity and customer of an order: of products on either worker."""
+def _order_of(key: str) -> tuple[int, int, int]:
+    """Return product, quantity and customer of a key's order; the products are on both workers."""
     number = int(key.rpartition("-")[2])
     return SCARCE + 1 + number % (PRODUCTS - SCARCE), 1, 7
 
@@ -286,7 +283,7 @@ def _open_shop(folder: Path) -> Iterator[Shop]:
                 stock.set_on_hand(product, FEW if product <= SCARCE else 1000)
             environ = environment_of(stores)
         api = Api(environ, folder / "api.log", secrets.token_urlsafe(24))
-        carrier = Relay(environ, folder / "relay.log")
+        relay_program = Relay(environ, folder / "relay.log")
         opened.callback(api.kill)
-        opened.callback(carrier.kill)
-        yield Shop(servers, api, carrier)
+        opened.callback(relay_program.kill)
+        yield Shop(servers, api, relay_program)

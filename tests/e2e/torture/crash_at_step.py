@@ -1,7 +1,7 @@
-"""The shop's command line, which kills itself at one step of the saga.
+"""The shop's command line, in a process that kills itself at one step of the saga.
 
-Run as ``python -m tests.e2e.torture.fused before record serve …``: SIGKILL, no farewell, nothing
-released, as a machine that loses its power.
+Run as ``python -m tests.e2e.torture.crash_at_step before record serve …``. SIGKILL ends the
+process without any cleanup, like a power failure.
 """
 
 from __future__ import annotations
