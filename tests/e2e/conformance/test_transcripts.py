@@ -54,8 +54,8 @@ def test_a_scenario_has_the_recorded_results_of_citus(scenario: str, cluster: Cl
     for number in sorted(must_differ):
         known = answers_here(scenario)[number]
         assert same(statements(scenario)[number - 1], known, found[number - 1]), (
-            f"statement {number} differs ({must_differ[number]}), but not as "
-            f"data/answers_here.json says: {found[number - 1]}"
+            f"statement {number} ({must_differ[number]}) does not have the result in "
+            f"data/answers_here.json: {found[number - 1]}"
         )
 
 
