@@ -1,1 +1,1 @@
-"""What `make bench` measures: figures, printed; no test depends on a time."""
+"""Measurements printed by `make bench`. No test depends on a measured time."""

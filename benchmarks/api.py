@@ -1,4 +1,4 @@
-"""What the service takes, each way to the list, as ratios within one run."""
+"""Requests per second of the API's product list, for each strategy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ROUNDS = 3
 _SECONDS = 2.0
 _SLOW = "per-product"
 _WAYS = ("batched", "at-once", "single-flight", "read-model", "constant")
-# Answers of the slow way, by the number of callers: each of these has one at least.
+# Requests of the slow strategy by number of callers: at least one for each caller.
 _SLOW_REQUESTS = {1: 4, 16: 32, 64: 64}
 _PICTURE = PROJECT / "build" / "bench-api.png"
 
@@ -27,12 +27,12 @@ _Loads = dict[str, dict[int, list[Load]]]
 
 
 def bench_api(settings: Settings) -> None:
-    """Print how many requests per second each way to the list takes, and draw it."""
+    """Print the requests per second of each strategy, and draw a chart."""
     with open_databases("bench_api", 13, settings) as stores:
         seed(stores, _PRODUCTS, orders=False)
         with served(stores, "--lab", "--read-model") as service:
             loads = _measure(service)
-    print(f"GET of a list of {_PRODUCTS:,} products, each way, by callers")
+    print(f"GET of a list of {_PRODUCTS:,} products, by strategy and number of callers")
     for way, by_callers in loads.items():
         for callers, rounds in by_callers.items():
             rates = [load.requests_per_second for load in rounds]
@@ -45,7 +45,7 @@ def bench_api(settings: Settings) -> None:
 
 
 def _measure(service: Served) -> _Loads:
-    """Return the loads of each way, by the number of callers, round by round."""
+    """Return the measured loads of each strategy by number of callers, one for each round."""
     url = f"{service.url}/lab/products/"
     loads: _Loads = {way: {callers: [] for callers in _CALLERS} for way in (_SLOW, *_WAYS)}
     for callers in _CALLERS:
@@ -54,7 +54,7 @@ def _measure(service: Served) -> _Loads:
             measure(url + _SLOW, callers=callers, requests=requests, patience=600)
         )
         for _ in range(_ROUNDS):
-            # In turn, so that a machine that is busy for a while is so for all.
+            # Alternate the strategies, so that other load on the machine affects all of them.
             for way in _WAYS:
                 load = measure(url + way, callers=callers, seconds=_SECONDS, warm_up=2)
                 loads[way][callers].append(load)

@@ -1,4 +1,4 @@
-"""How near to its deadline the service answers, with each server frozen in turn."""
+"""The slowest response of the API relative to its deadline, with each server frozen in turn."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CALLERS = 8
 _ROUNDS = 4
 _PATIENCE = 60.0
 _NAMES = ("coordinator", "worker1", "mongo", "redis")
-_ASKED: tuple[tuple[str, str, dict[str, int] | None], ...] = (
+_REQUESTS: tuple[tuple[str, str, dict[str, int] | None], ...] = (
     ("GET", "/api/products", None),
     ("GET", "/api/products?tag=gift&in_stock=true&limit=10", None),
     ("GET", "/api/products/1", None),
@@ -36,12 +36,12 @@ _ASKED: tuple[tuple[str, str, dict[str, int] | None], ...] = (
 
 
 def bench_deadline(settings: Settings) -> None:
-    """Print the slowest answer of reads and writes as a share of the deadline."""
+    """Print the slowest response of reads and writes as a percentage of the deadline."""
     servers = EmbeddedServers(settings)
     with open_databases("bench_deadline", 14, settings) as stores:
         seed(stores, _PRODUCTS, orders=False)
         print(
-            f"The slowest answer as a share of the deadline of {_DEADLINE:g} s, by what is frozen"
+            f"The slowest response, in percent of the deadline of {_DEADLINE:g} s, by frozen server"
         )
         for options in ((), ("--no-breaker",)):
             with served(stores, "--deadline", str(_DEADLINE), *options) as service:
@@ -67,28 +67,28 @@ def _frozen(servers: EmbeddedServers, name: str | None) -> Iterator[None]:
 
 
 def _measure(service: Served) -> list[float]:
-    """Return how many seconds each answer took, asked by several callers at a time."""
+    """Return the seconds of each response, with several concurrent callers."""
     with (
         httpx.Client(base_url=service.url, headers=service.writing, timeout=_PATIENCE) as client,
         ThreadPoolExecutor(_CALLERS) as pool,
     ):
 
-        def one(asked: tuple[str, str, Any]) -> float:
-            method, path, body = asked
+        def send(request: tuple[str, str, Any]) -> float:
+            method, path, body = request
             began = time.perf_counter()
             client.request(method, path, json=body)
             return time.perf_counter() - began
 
-        return list(pool.map(one, _ASKED * _ROUNDS))
+        return list(pool.map(send, _REQUESTS * _ROUNDS))
 
 
 def _await_health(service: Served) -> None:
-    """Wait until all stores answer, and are asked."""
+    """Wait until all stores are available and all circuits are closed."""
     while True:
         health = httpx.get(f"{service.url}/healthz", timeout=_PATIENCE).json()
         httpx.get(f"{service.url}/api/products", timeout=_PATIENCE)
-        breakers = [one["breaker"] for one in health["stores"].values()]
-        closed = all(one is None or one["state"] == "closed" for one in breakers)
+        breakers = [store["breaker"] for store in health["stores"].values()]
+        closed = all(not breaker or breaker["state"] == "closed" for breaker in breakers)
         if health["status"] == "ok" and closed:
             return
         time.sleep(0.1)

@@ -1,9 +1,8 @@
-"""What the join costs: each strategy beside the slowest store's raw answer, and other means.
+"""The time of each join strategy compared with the slowest store's raw query, and alternatives.
 
-At every size all are measured in turn, round by round, so that noise meets all alike; a ratio is
-the median of the ratios of the rounds. A raw answer is what the driver gives without making
-anything of it: the same rows fetched, the same documents read to the end and not decoded, a bare
-MGET of the same keys.
+In each round all are measured once, so that other load on the machine affects all of them; a ratio
+is the median of the rounds' ratios. A raw query only fetches the result: the same rows, the same
+documents without decoding them, MGET of the same keys.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ Work = Callable[[], object]
 
 
 def bench_joins(settings: Settings) -> None:
-    """Print what each way to the answer costs, by the number of products, and draw it."""
+    """Print the time of each strategy by the number of products, and draw a chart."""
     found: dict[str, dict[int, list[float]]] = {}
     with open_databases("bench_joins", 12, settings) as stores:
         for size in _SIZES:
@@ -53,11 +52,11 @@ def bench_joins(settings: Settings) -> None:
 
 
 def _measure(stores: Stores, size: int) -> dict[str, list[float]]:
-    """Return the seconds of each way, round by round."""
-    works = {**_raw_answers(stores, size), **_joins(stores), **_alternatives(stores)}
+    """Return the seconds of each strategy, one for each round."""
+    works = {**_raw_queries(stores, size), **_joins(stores), **_alternatives(stores)}
     times: dict[str, list[float]] = {way: [] for way in works}
     for work in works.values():
-        work()  # once unmeasured: what is loaded and connected at first use
+        work()  # warm up: the first call imports modules and connects
     for _ in range(_ROUNDS[size]):
         for way, work in works.items():
             times[way].append(seconds(work))
@@ -67,7 +66,7 @@ def _measure(stores: Stores, size: int) -> dict[str, list[float]]:
     return times
 
 
-def _raw_answers(stores: Stores, size: int) -> dict[str, Work]:
+def _raw_queries(stores: Stores, size: int) -> dict[str, Work]:
     keys = stock_keys(range(1, size + 1))
     documents = stores.mongo.productmetas
     works: tuple[Work, ...] = (
@@ -100,9 +99,9 @@ def _with_json(stores: Stores, strategy: Callable[[], Strategy[list[ProductJSON]
 
 def _print_times(size: int, times: Mapping[str, list[float]]) -> None:
     slowest = _slowest_raw(times)
-    print(f"join of {size:,} products with its JSON, each way; {slowest} is the slowest store")
+    print(f"join of {size:,} products with its JSON, by strategy; {slowest} is the slowest store")
     for way, line in times.items():
-        print_figure(f"  {way}", [1000 * one for one in line], "ms")
+        print_figure(f"  {way}", [1000 * took for took in line], "ms")
         if way not in _RAW:
             print_figure(f"    to {slowest}", [_ratio(line, times[slowest])], "times")
 
@@ -112,7 +111,8 @@ def _print_lines(found: Mapping[str, Mapping[int, list[float]]]) -> None:
     for way in ("batched", "at_once"):
         growth = statistics.median(found[way][high]) / statistics.median(found[way][low])
         print_figure(f"{way}: growth from {low:,} to {high:,} products", [growth], "times")
-    slower = [one / statistics.median(found["batched"][low]) for one in found["per_product"][low]]
+    batched = statistics.median(found["batched"][low])
+    slower = [took / batched for took in found["per_product"][low]]
     print_figure(f"per_product to batched at {low:,} products", slower, "times")
 
 
@@ -123,7 +123,7 @@ def _slowest_raw(times: Mapping[str, list[float]]) -> str:
 def _ratio(line: list[float], raw: list[float]) -> float:
     if len(line) != len(raw):
         return statistics.median(line) / statistics.median(raw)
-    return statistics.median(one / other for one, other in zip(line, raw, strict=True))
+    return statistics.median(took / raw_took for took, raw_took in zip(line, raw, strict=True))
 
 
 def _draw(found: Mapping[str, Mapping[int, list[float]]], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What metadata cost at 10,000 products: documents examined, round trips, a migration in bulk."""
+"""Metadata of 10,000 products: documents examined, round trips, and a bulk migration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RUNS = 3
 
 
 def bench_metadata(settings: Settings) -> None:
-    """Print what a filtered page, the facets and the migration of all documents cost."""
+    """Print the time and round trips of a filtered page, the facets and a migration."""
     with (
         open_databases("bench_metadata", 14, settings) as stores,
         count_commands(stores) as (database, commands),
@@ -26,7 +26,8 @@ def bench_metadata(settings: Settings) -> None:
         collection = database.productmetas
         prepare_metadata(database)
         collection.insert_many(
-            {"product_id": one.id, **(one.metadata or {})} for one in products(_PRODUCTS)
+            {"product_id": product.id, **(product.metadata or {})}
+            for product in products(_PRODUCTS)
         )
         commands.clear()
         took = seconds(lambda: migrate(collection))
@@ -43,8 +44,8 @@ def bench_metadata(settings: Settings) -> None:
         pages = [seconds(lambda: find_page(collection, condition)) for _ in range(_RUNS)]
         print_figure("  a page of 24", [1000 * page for page in pages], "ms")
 
-        wanted = ("ram_gb", "storage_gb", "language")
+        names = ("ram_gb", "storage_gb", "language")
         commands.clear()
-        counts = [seconds(lambda: facets(collection, specifications=wanted)) for _ in range(_RUNS)]
+        counts = [seconds(lambda: facets(collection, specifications=names)) for _ in range(_RUNS)]
         print_figure("facets of the whole catalogue", counts, "s")
         print_figure("  its commands", [len(commands) / _RUNS], "round trips")

@@ -1,8 +1,7 @@
-"""What sharding costs on one machine: the cluster against a plain PostgreSQL, in the same run.
+"""The overhead of sharding on one machine: the cluster compared with a single PostgreSQL.
 
-On one machine a cluster has no more cores and no more memory than a single server, and each of its
-answers has further to go: these figures say how much further. To set genuine Citus beside it, run
-this again with ``PG_BINDIR`` naming a PostgreSQL that has Citus.
+On one machine, a cluster has no more cores and memory than a single server, and each query passes
+through more processes. To compare genuine Citus, run this again with a ``PG_BINDIR`` that has it.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ INSERT INTO products SELECT n, 'Product ' || n, n % 100 FROM generate_series(1, 
 _FILL_ORDERS = f"""
 INSERT INTO orders SELECT n, 1 + n % {_PRODUCTS}, 1 + n % 3 FROM generate_series(1, {_ROWS}) AS n
 """
-_QUESTIONS = {
+_QUERIES = {
     "count(*) over 100,000 rows": "SELECT count(*) FROM orders",
     "join with aggregation, by the key": (
         "SELECT p.id, sum(o.quantity * p.price) FROM products p "
@@ -60,8 +59,8 @@ def bench_sharding(settings: Settings) -> None:
             for connection in (plain, sharded):
                 connection.execute(_FILL_PRODUCTS)
             _print_ratio("INSERT … SELECT of 100,000 rows", plain, sharded, _insert)
-            for what, question in _QUESTIONS.items():
-                _print_ratio(what, plain, sharded, _asking(question))
+            for what, query in _QUERIES.items():
+                _print_ratio(what, plain, sharded, _executing(query))
             _print_ratio("read of one row by its key, simple", plain, sharded, _read_simple)
             _print_ratio("read of one row by its key, prepared", plain, sharded, _read_prepared)
 
@@ -83,8 +82,8 @@ def _insert(connection: psycopg.Connection) -> None:
     connection.execute(_FILL_ORDERS)
 
 
-def _asking(question: str) -> Callable[[psycopg.Connection], object]:
-    return lambda connection: connection.execute(question).fetchall()
+def _executing(query: str) -> Callable[[psycopg.Connection], object]:
+    return lambda connection: connection.execute(query).fetchall()
 
 
 def _read_simple(connection: psycopg.Connection) -> None:

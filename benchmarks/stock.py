@@ -1,4 +1,4 @@
-"""What the stock costs: counts beside a bare MGET, reservations beside an empty script, a crowd."""
+"""Stock levels compared with MGET, reservations with an empty script, and concurrent buyers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BUYERS, _ATTEMPTS = 64, 10_000
 
 
 def bench_stock(settings: Settings) -> None:
-    """Print what reading, reserving, selling to a crowd and reconciling cost."""
+    """Print the time of reading, reserving, selling to concurrent buyers and reconciling."""
     with open_databases("bench_stock", 13, settings) as stores:
         create_shop(stores)
         stock = Stock.of(stores)
@@ -37,13 +37,13 @@ def bench_stock(settings: Settings) -> None:
         stock.refresh(_PRODUCTS)
         _bench_reading(stores, stock)
         _bench_reserving(stores, stock)
-        _bench_crowd(stores)
+        _bench_concurrent_buyers(stores)
 
 
 def _bench_reading(stores: Stores, stock: Stock) -> None:
-    keys = [f"stock:{one}" for one in _PRODUCTS]
+    keys = [f"stock:{product}" for product in _PRODUCTS]
     bare, read = _interleaved(lambda: stores.redis.mget(keys), lambda: stock.read(_PRODUCTS), 5)
-    print_figure("counts of 1,000 products", [1000 * one for one in read], "ms")
+    print_figure("stock levels of 1,000 products", [1000 * took for took in read], "ms")
     _print_ratio("  to a bare MGET", read, bare)
 
 
@@ -60,13 +60,13 @@ def _bench_reserving(stores: Stores, stock: Stock) -> None:
         stock.reserve({1: 1})
 
     bare, reserved = _interleaved(lambda: stores.redis.evalsha(empty, 0), reserve, 200)
-    print_figure("a reservation", [1e6 * one for one in reserved], "µs")
+    print_figure("a reservation", [1e6 * took for took in reserved], "µs")
     _print_ratio("  to EVALSHA of an empty script without arguments", reserved, bare)
     bare, reserved = _interleaved(with_arguments, reserve, 200)
     _print_ratio("  to EVALSHA of an empty script with the same arguments", reserved, bare)
 
 
-def _bench_crowd(stores: Stores) -> None:
+def _bench_concurrent_buyers(stores: Stores) -> None:
     number = stores.redis.connection_pool.connection_kwargs["db"]
     with ConnectionPool(
         stores.addresses.coordinator,
@@ -91,12 +91,12 @@ def _bench_crowd(stores: Stores) -> None:
 
 
 def _interleaved(
-    one: Callable[[], object], other: Callable[[], object], times: int
+    first: Callable[[], object], second: Callable[[], object], times: int
 ) -> tuple[list[float], list[float]]:
-    """Return the seconds of a call of each, round by round, so that noise meets both alike."""
+    """Return the seconds of a call of each in alternating rounds, so that load affects both."""
     found: tuple[list[float], list[float]] = ([], [])
     for _ in range(_ROUNDS):
-        for work, line in zip((one, other), found, strict=True):
+        for work, line in zip((first, second), found, strict=True):
             begin = time.perf_counter()
             for _ in range(times):
                 work()
@@ -105,5 +105,5 @@ def _interleaved(
 
 
 def _print_ratio(what: str, line: list[float], bare: list[float]) -> None:
-    ratios = [one / other for one, other in zip(line, bare, strict=True)]
+    ratios = [took / bare_took for took, bare_took in zip(line, bare, strict=True)]
     print_figure(what, [statistics.median(ratios)], "times")

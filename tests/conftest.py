@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = Path(tempfile.mkdtemp(prefix="servers-"))
     folder.chmod(0o711)
     config.stash[_SERVERS_FOLDER] = folder
-    os.environ["SHOP_SERVERS_FOLDER"] = str(folder / "shop")
+    os.environ["SHOP_HOME"] = str(folder / "shop")
     os.environ["SHOP_DURABILITY"] = "off"
     by_address = config.getoption("--layer") in BY_ADDRESS
     # The course can start a third worker of embedded servers; by address, it must exist.
@@ -55,7 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["MONGO_URL"] = addresses.mongo
         os.environ["REDIS_URL"] = addresses.redis
         # In this mode no test may start servers: there is no data folder.
-        os.environ["SHOP_SERVERS_FOLDER"] = os.devnull
+        os.environ["SHOP_HOME"] = os.devnull
 
 
 @pytest.hookimpl(wrapper=True)

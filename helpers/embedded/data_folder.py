@@ -36,7 +36,7 @@ FORMAT = 1
 #: Prefix of data directories that are still being filled.
 UNFINISHED = "new-"
 
-#: Name of a temporary server, which has a data folder of its own.
+#: Name of a temporary server, which has a separate data folder.
 TEMPORARY = "temporary"
 
 # Below the range that systems use for outgoing connections (32768 on Linux, 49152 on macOS), so

@@ -47,7 +47,7 @@ class EmbeddedServers:
         Raises ``ServerError`` if a server cannot be started; the message has the cause.
         """
         with self.folder.locked() as saved:
-            self._decide(saved, workers)
+            self._set_workers_and_engine(saved, workers)
             saved.up = True
             servers = self._servers(saved)
             self.folder.write(saved)
@@ -128,7 +128,7 @@ class EmbeddedServers:
                 )
             self._start_all(chosen)
 
-    def _decide(self, saved: SavedState, workers: int | None) -> None:
+    def _set_workers_and_engine(self, saved: SavedState, workers: int | None) -> None:
         """Set the number of workers and the engine, which an existing cluster cannot change."""
         if workers is not None and workers < 1:
             raise ServerError(f"{workers} workers make no cluster: give 1 or more.")

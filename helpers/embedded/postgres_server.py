@@ -101,7 +101,7 @@ class PostgresNode(Server):
     program = "postgres"
     main_mark = "-D"  # child processes replace their command line by a status
     stop_signal = signal.SIGINT  # "fast" shutdown: does not wait for clients
-    discard_signal = signal.SIGQUIT  # "immediate" shutdown: no checkpoint
+    discard_signal = signal.SIGQUIT  # "immediate" shutdown: no checkpoint, frees shared memory
 
     def __init__(
         self, folder: DataFolder, saved: SavedState, name: str, bindir: Path, *, durable: bool

@@ -1,7 +1,7 @@
 """Databases for the tests of the SQL interface, on the servers that all tests share.
 
-Those are the course's own, or genuine Citus by PG_BINDIR. A test that stops a server has a cluster
-of its own instead.
+They are embedded servers, with genuine Citus if PG_BINDIR has it. A test that stops a server starts
+a separate cluster.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ def cluster(process_number: int) -> Iterator[Cluster]:
     if shared is not None:
         yield shared
     else:
-        with running_cluster() as own:
-            yield own
+        with running_cluster() as separate:
+            yield separate
 
 
 @pytest.fixture(scope="session")
 def two_workers(cluster: Cluster) -> Iterator[Database]:
-    """A database with two workers; whoever uses it empties it first."""
+    """A database with two workers; a test empties it first."""
     with cluster.database(workers=2) as database:
         yield database
 
 
 @pytest.fixture(scope="session")
 def three_workers(cluster: Cluster) -> Iterator[Database]:
-    """A database with three workers; whoever uses it empties it first."""
+    """A database with three workers; a test empties it first."""
     with cluster.database(workers=3) as database:
         yield database
 
 
 @pytest.fixture
 def database(two_workers: Database) -> Database:
-    """A database with two workers registered, empty otherwise."""
+    """An empty database with two workers."""
     two_workers.empty()
     return two_workers

@@ -1,4 +1,4 @@
-"""The cluster of the SQL interface's tests, and databases on it that know no worker yet."""
+"""The cluster of the SQL interface's tests, and databases on it without registered workers."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from tests.e2e.servers.server_helpers import temporary_data_folder
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-# What is no answer must not get in the way, and times must read the same everywhere.
+# Suppress notices, and print times the same everywhere.
 _OPTIONS = "-c client_min_messages=error -c timezone=UTC"
 
 
 @dataclass(frozen=True)
 class Database:
-    """One database on every node; ``nodes`` is the coordinator, then the workers by port."""
+    """A database on every node; ``nodes`` is the coordinator, then the workers by port."""
 
     nodes: tuple[Node, ...] = field(repr=False)  # their addresses hold the password
     name: str
@@ -51,25 +51,25 @@ class Database:
         return f"'{self.nodes[node].host}', {self.nodes[node].port}"
 
     def register(self, workers: int) -> None:
-        """Make a cluster of the coordinator and the first ``workers`` workers."""
+        """Join the coordinator and the first ``workers`` workers to a cluster."""
         with self.connect() as connection:
             connection.execute(f"SELECT citus_set_coordinator_host({self.address(0)})")
             for worker in range(1, workers + 1):
                 connection.execute(f"SELECT citus_add_node({self.address(worker)})")
 
     def empty(self) -> None:
-        """Drop the tables and schemas that tests have made, on every node; workers stay."""
+        """Drop the tables and schemas of tests on every node; workers stay registered."""
         for node in range(len(self.nodes)):
             with self.connect(node) as connection:
                 connection.execute("SET lock_timeout = '60s'")
-                for (command,) in rows(connection, _LEFT_OVER):
+                for (command,) in rows(connection, _DROP_COMMANDS):
                     connection.execute(command.encode())
 
 
-# The commands that drop what tests have made: all their tables at once, since some refer to
-# others, then the schemas.
-_LEFT_OVER = r"""
-WITH made AS (
+# Returns commands that drop the tables of tests in one statement, since some refer to others, and
+# then the schemas.
+_DROP_COMMANDS = r"""
+WITH test_schema AS (
     SELECT oid, nspname
     FROM pg_namespace
     WHERE nspname NOT LIKE 'pg\_%'
@@ -79,16 +79,16 @@ WITH made AS (
 SELECT format('DROP TABLE %s CASCADE', string_agg(oid::regclass::text, ', '))
 FROM pg_class
 WHERE relkind IN ('r', 'p') AND NOT relispartition
-  AND (relnamespace = 'public'::regnamespace OR relnamespace IN (SELECT oid FROM made))
+  AND (relnamespace = 'public'::regnamespace OR relnamespace IN (SELECT oid FROM test_schema))
 HAVING count(*) > 0
 UNION ALL
-SELECT format('DROP SCHEMA %I CASCADE', nspname) FROM made
+SELECT format('DROP SCHEMA %I CASCADE', nspname) FROM test_schema
 """
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Four nodes; the one with the lowest port is the coordinator, as in the transcripts."""
+    """Four nodes; the one with the lowest port is the coordinator, as in the recordings."""
 
     nodes: tuple[Node, ...] = field(repr=False)
     citus: bool
@@ -98,7 +98,7 @@ class Cluster:
 
     @contextlib.contextmanager
     def database(self, workers: int = 0) -> Iterator[Database]:
-        """Give an empty database with ``workers`` workers registered; drop it afterwards."""
+        """Yield an empty database with ``workers`` registered workers; drop it at the end."""
         database = Database(self.nodes, f"{self.name}_{next(self._numbers)}")
         try:
             prepare_databases(self.nodes, database.name, citus=self.citus)
@@ -110,8 +110,8 @@ class Cluster:
 
     @contextlib.contextmanager
     def stopped(self, node: int) -> Iterator[None]:
-        """Keep one node of a cluster of one's own stopped for a while."""
-        assert self.servers is not None, "others use the servers too"
+        """Stop a node of a separate cluster; start it again at the end."""
+        assert self.servers is not None, "other tests use these servers"
         names = ["coordinator", "worker1", "worker2", "worker3"]
         servers = [self.servers.server(name) for name in names]
         [server] = [server for server in servers if server.port == self.nodes[node].port]
@@ -123,9 +123,9 @@ class Cluster:
 
 
 def shared_cluster(name: str) -> Cluster | None:
-    """Return the cluster that all tests share, with three workers; ``name`` is its databases'.
+    """Return the cluster that all tests share; its databases' names begin with ``name``.
 
-    ``None`` where the servers are given by address: they may have fewer workers.
+    Return ``None`` if the servers are given by address: they may have fewer than three workers.
     """
     settings = load_settings()
     if settings.addresses is not None:
@@ -135,9 +135,9 @@ def shared_cluster(name: str) -> Cluster | None:
 
 @contextlib.contextmanager
 def running_cluster() -> Iterator[Cluster]:
-    """Run a coordinator and three workers for a while, with Citus if PG_BINDIR has it."""
-    with temporary_data_folder() as home:
-        settings = Settings(home, pg_bindir=load_settings().pg_bindir, durable=False)
+    """Start a coordinator and three workers, with Citus if PG_BINDIR has it; remove them."""
+    with temporary_data_folder() as data_folder:
+        settings = Settings(data_folder, pg_bindir=load_settings().pg_bindir, durable=False)
         servers = EmbeddedServers(settings)
         try:
             yield _cluster(servers.up(workers=3), "conformance", servers)
@@ -146,7 +146,7 @@ def running_cluster() -> Iterator[Cluster]:
 
 
 def _cluster(addresses: Addresses, name: str, servers: EmbeddedServers | None = None) -> Cluster:
-    # Each of them can be the coordinator of a database, so the order is ours to choose.
+    # Any node can be the coordinator of a database.
     nodes = sorted(nodes_of(addresses)[:4], key=lambda node: node.port)
     with connect_postgres(nodes[0].url, database="postgres") as connection:
         citus = has_citus(connection)
@@ -154,11 +154,11 @@ def _cluster(addresses: Addresses, name: str, servers: EmbeddedServers | None = 
 
 
 def value(connection: Connection, query: str, *arguments: object) -> Any:
-    """Return the only value that a query answers."""
+    """Return the single value of a query."""
     [[only]] = rows(connection, query, *arguments)
     return only
 
 
 def rows(connection: Connection, query: str, *arguments: object) -> list[tuple[Any, ...]]:
-    """Return the rows that a query answers."""
+    """Return the rows of a query."""
     return connection.execute(query.encode(), arguments or None, prepare=False).fetchall()

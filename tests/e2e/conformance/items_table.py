@@ -1,4 +1,4 @@
-"""A table with all that a table can have, and what is to be seen of it."""
+"""A table with defaults, constraints, indexes and comments, and a description of it."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ DISTRIBUTE = "SELECT create_distributed_table('items', 'id', shard_count => 6)"
 
 
 def make_items(connection: Connection) -> None:
-    """Make table ``items`` with 500 rows, not distributed."""
+    """Create table ``items`` with 500 rows, not distributed."""
     for command in _TABLE:
         connection.execute(command.encode())
 
 
 def described(connection: Connection) -> dict[str, Any]:
-    """Return all that a user sees of table ``items``."""
+    """Return everything that a user can see of table ``items``."""
     queries = {
         "rows": "SELECT * FROM items ORDER BY id",
         "columns": "SELECT attname, format_type(atttypid, atttypmod), attnotnull, "
@@ -56,16 +56,18 @@ def described(connection: Connection) -> dict[str, Any]:
 
 
 def identity(connection: Connection) -> list[tuple[Any, ...]]:
-    """Return what tells one plain table from another."""
+    """Return the OID and kind of table ``items``."""
     return rows(connection, "SELECT oid, relkind FROM pg_class WHERE oid = 'items'::regclass")
 
 
-def left_on_workers(database: Database, workers: tuple[int, ...]) -> int:
-    """Count the tables whose names begin as those of the shards."""
+def shards_on_workers(database: Database, workers: tuple[int, ...]) -> int:
+    """Return the number of tables on workers whose names begin like those of the shards."""
     count = 0
     for worker in workers:
         with database.connect(worker) as connection:
-            connection.execute("SET citus.override_table_visibility = off")  # or Citus hides them
+            connection.execute(
+                "SET citus.override_table_visibility = off"
+            )  # otherwise Citus hides them
             count += value(
                 connection,
                 "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname LIKE 'items\\_1%'",
@@ -74,7 +76,7 @@ def left_on_workers(database: Database, workers: tuple[int, ...]) -> int:
 
 
 def check_refused(connection: Connection, command: str) -> None:
-    """Run a command that must fail, and see that ``items`` is the plain table that it was."""
+    """Check that a command fails and does not change the plain table ``items``."""
     before = (described(connection), identity(connection))
     with pytest.raises(psycopg.Error):
         connection.execute(command.encode())

@@ -1,4 +1,4 @@
-"""Key types, and values of them as PostgreSQL reads them from text."""
+"""Hypothesis strategies for values of key types, as text for PostgreSQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two tables whose shards are moved, and readers and writers that note whatever is not right."""
+"""Move shards of two tables while readers and writers check the rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SCHEMA = (
     f"INSERT INTO o SELECT 1 + g % {PRODUCTS}, g FROM generate_series(1, {ORDERS}) g",
 )
 
-_SEES = {
+_EXPECTED = {
     "SELECT count(*), sum(id)::int FROM p": (PRODUCTS, PRODUCTS * (PRODUCTS + 1) // 2),
     "SELECT count(*), max(id)::int FROM p WHERE id = 7": (1, 7),
     f"SELECT count(*), count(DISTINCT p.id) FROM p JOIN o ON o.pid = p.id WHERE o.id <= {ORDERS}": (
@@ -33,46 +33,46 @@ _SEES = {
     ),
 }
 
-#: What makes a move fail: given the shard of ``p`` and the session that moves it.
+#: A fault that makes a move fail, for the shard of ``p`` and the session that moves it.
 Fault = Callable[[int, Connection], AbstractContextManager[None]]
 
 _PLACEMENTS = "SELECT shardid, nodeport FROM pg_dist_shard_placement ORDER BY 1, 2"
 
-# What a writer is told to repeat.
+# Errors after which a writer repeats its transaction.
 _REPEAT = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
 
 
 def make_tables(connection: Connection) -> None:
-    """Make products ``p`` without stock and, colocated with them, their orders ``o``."""
+    """Create products ``p`` without stock and, colocated with them, orders ``o``."""
     for command in _SCHEMA:
         connection.execute(command.encode())
 
 
-class Traffic:
-    """What went wrong, and how many times each writer has written."""
+class Load:
+    """Concurrent readers and writers; ``errors`` is what they found, ``written`` their writes."""
 
     def __init__(self, database: Database) -> None:
-        self.wrong: list[str] = []
+        self.errors: list[str] = []
         self.written = [0, 0]
         self._database = database
         self._ended = threading.Event()
 
     @contextlib.contextmanager
-    def flowing(self) -> Iterator[None]:
-        """Read and write until the work in the block is done; all begin before it does."""
+    def running(self) -> Iterator[None]:
+        """Read and write while the block runs; all have read or written once before it starts."""
         jobs: list[Callable[[Connection], None]] = [
-            *(self._reader(query) for query in _SEES),
+            *(self._reader(query) for query in _EXPECTED),
             *(self._writer(number) for number in range(len(self.written))),
         ]
-        began = [threading.Event() for _ in jobs]
+        started = [threading.Event() for _ in jobs]
         threads = [
             threading.Thread(target=self._repeat, args=pair)
-            for pair in zip(jobs, began, strict=True)
+            for pair in zip(jobs, started, strict=True)
         ]
         for thread in threads:
             thread.start()
         try:
-            for event in began:
+            for event in started:
                 event.wait()
             yield
         finally:
@@ -80,22 +80,22 @@ class Traffic:
             for thread in threads:
                 thread.join()
 
-    def _repeat(self, job: Callable[[Connection], None], began: threading.Event) -> None:
+    def _repeat(self, job: Callable[[Connection], None], started: threading.Event) -> None:
         with self._database.connect() as connection:
             while not self._ended.is_set():
                 try:
                     job(connection)
                 except psycopg.Error as error:
-                    self.wrong.append(str(error))
+                    self.errors.append(str(error))
                     break
                 finally:
-                    began.set()
+                    started.set()
 
     def _reader(self, query: str) -> Callable[[Connection], None]:
         def read(connection: Connection) -> None:
             found = rows(connection, query)
-            if found != [_SEES[query]]:
-                self.wrong.append(f"{query} sees {found}")
+            if found != [_EXPECTED[query]]:
+                self.errors.append(f"{query} returned {found}")
 
         return read
 
@@ -113,9 +113,9 @@ class Traffic:
 
 
 def check_move_fails(database: Database, fault: Fault) -> None:
-    """See that a move with this fault fails, and leaves all as it was: rows and placements.
+    """Check that a move with this fault fails and changes neither rows nor placements.
 
-    ``database`` has three workers and no tables.
+    ``database`` must have three workers and no tables.
     """
     with database.connect() as connection:
         make_tables(connection)
@@ -137,7 +137,7 @@ def check_move_fails(database: Database, fault: Fault) -> None:
 
 
 def first_shard_on(connection: Connection, database: Database, worker: int) -> int:
-    """Return the first shard of ``p`` on a worker; that of ``o`` is numbered 8 higher."""
+    """Return the first shard of ``p`` on a worker; the id of that of ``o`` is 8 higher."""
     [(shard,)] = rows(
         connection,
         "SELECT min(shardid)::int FROM citus_shards "

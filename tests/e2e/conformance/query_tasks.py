@@ -1,4 +1,4 @@
-"""Which shards a query touches, read from its plan: Citus's tasks, or the foreign scans here."""
+"""Read the tasks of a query and their shards from its plan: Citus's tasks, or foreign scans."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 
 from tests.e2e.conformance.databases import Connection, rows
 
-#: The shards that one task touches: (table, shard id), in order.
+#: The shards that a task reads: (table, shard id), sorted.
 Task = tuple[tuple[str, int], ...]
 
 _SHARD = re.compile(r"\b([a-z_]+)_(10\d{4})\b")
 
 
 def tasks(connection: Connection, query: str) -> list[Task]:
-    """Return what each task of a query touches, in order."""
+    """Return the shards of each task of a query, sorted."""
     connection.execute("SET citus.explain_all_tasks = on")
     [(plan,)] = rows(connection, f"EXPLAIN (FORMAT JSON, VERBOSE) {query}")
     return sorted(_shards(task) for task in _tasks(plan))
 
 
 def shards(connection: Connection, query: str) -> list[int]:
-    """Return the shards that a query of one table touches."""
+    """Return the shards that a query of one table reads."""
     found = []
     for task in tasks(connection, query):
         [(_, shard)] = task
@@ -31,7 +31,7 @@ def shards(connection: Connection, query: str) -> list[int]:
 
 
 def _tasks(plan: Any) -> Iterator[Any]:
-    """Give the parts of a plan that are one task each."""
+    """Yield the parts of a plan that are one task each."""
     match plan:
         case {"Remote Plan": _} | {"Node Type": "Foreign Scan"}:
             yield plan
@@ -44,7 +44,7 @@ def _tasks(plan: Any) -> Iterator[Any]:
 
 
 def _shards(task: dict[str, Any]) -> Task:
-    """Return the shards that one task names: as relations in its plan, or in its remote join."""
+    """Return the shards of a task: relations in its plan, or in its remote join."""
     named = " ".join(_relations(task))
     return tuple(sorted({(table, int(shard)) for table, shard in _SHARD.findall(named)}))
 

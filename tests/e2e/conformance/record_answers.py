@@ -1,6 +1,6 @@
-"""Record the scenarios anew: ``python -m tests.e2e.conformance.record_answers [SCENARIO …]``.
+"""Record the scenarios again: ``python -m tests.e2e.conformance.record_answers [SCENARIO …]``.
 
-With genuine Citus (PG_BINDIR) this writes the transcripts; without, what is answered differently.
+With genuine Citus (PG_BINDIR) this writes its results; otherwise, the results that differ.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.e2e.conformance.scenarios import (
 
 
 def main(scenarios: list[str]) -> None:
-    """Replay the scenarios on a cluster of their own and write down what it answers."""
+    """Execute the scenarios on a separate cluster and write its results."""
     differing: dict[str, dict[int, Answer]] = {name: answers_here(name) for name in names()}
     with running_cluster() as cluster:
         for name in scenarios or names():

@@ -1,4 +1,4 @@
-"""Scenarios: statements in a file, and what genuine Citus answered to each of them."""
+"""Scenarios: files of SQL statements, and the recorded results of genuine Citus."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.e2e.conformance.databases import Connection, Database
 DATA = Path(__file__).parent / "data"
 _FOLDER = DATA / "scenarios"
 
-#: What a statement answered: columns and rows, or the number of rows, or an error.
+#: The result of a statement: columns and rows, or the number of rows, or an error.
 Answer = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement of a scenario, with ``PORT0``, ``PORT1``, … for the nodes' ports."""
+    """A statement of a scenario, with ``PORT0``, ``PORT1``, … for the nodes' ports."""
 
     number: int
     sql: str
@@ -46,24 +46,26 @@ def statements(name: str) -> list[Statement]:
 
 
 def recorded(name: str) -> list[Answer]:
-    """Return what genuine Citus answered to each statement of a scenario."""
+    """Return the recorded results of genuine Citus for a scenario's statements."""
     answers: list[Answer] = json.loads((_FOLDER / f"{name}.json").read_text("utf-8"))
-    assert [answer["sql"] for answer in answers] == [one.sql for one in statements(name)]
-    return [_essence(answer) for answer in answers]
+    assert [answer["sql"] for answer in answers] == [
+        statement.sql for statement in statements(name)
+    ]
+    return [_result_only(answer) for answer in answers]
 
 
 def answers_here(name: str) -> dict[int, Answer]:
-    """Return what the course's own cluster answers where it differs, by the statement's number."""
+    """Return the teaching cluster's results that differ, by the number of the statement."""
     answers = json.loads((DATA / "answers_here.json").read_text("utf-8"))
     return {int(number): answer for number, answer in answers.get(name, {}).items()}
 
 
 def replay(name: str, database: Database) -> list[Answer]:
-    """Run a scenario in a database and return what each statement answers there."""
+    """Execute a scenario in a database and return the result of each statement."""
     answers = []
     connection = database.connect()
     for statement in statements(name):
-        answers.append(_ask(connection, statement.sql, database.ports))
+        answers.append(_execute(connection, statement.sql, database.ports))
         if connection.closed:
             connection = database.connect()
     connection.close()
@@ -71,7 +73,7 @@ def replay(name: str, database: Database) -> list[Answer]:
 
 
 def same(statement: Statement, expected: Answer, found: Answer) -> bool:
-    """Tell whether two answers are the same; rows in any order unless the statement orders them."""
+    """Return whether two results are the same; rows may be in any order without ``ORDER BY``."""
     if statement.ordered or "rows" not in expected or "rows" not in found:
         return expected == found
     return expected["columns"] == found["columns"] and sorted(
@@ -80,7 +82,7 @@ def same(statement: Statement, expected: Answer, found: Answer) -> bool:
 
 
 def _split(text: str) -> Iterator[str]:
-    """Give the statements of a file: each ends with a line that ends with a semicolon."""
+    """Yield the statements of a file: each ends with a line that ends with a semicolon."""
     lines: list[str] = []
     for line in text.splitlines():
         if not lines and (line.startswith("--") or not line.strip()):
@@ -91,14 +93,14 @@ def _split(text: str) -> Iterator[str]:
             lines = []
 
 
-def _ask(connection: Connection, sql: str, ports: list[int]) -> Answer:
+def _execute(connection: Connection, sql: str, ports: list[int]) -> Answer:
     sql = re.sub(r"PORT(\d)", lambda found: str(ports[int(found[1])]), sql)
     try:
         cursor = connection.execute(sql.encode(), prepare=False)
     except psycopg.Error as error:
         diag = error.diag
-        said = (diag.message_primary, diag.message_detail, diag.message_hint)
-        message, detail, hint = (_plain(text, ports) for text in said)
+        texts = (diag.message_primary, diag.message_detail, diag.message_hint)
+        message, detail, hint = (_plain(text, ports) for text in texts)
         return {
             "error": {
                 "sqlstate": diag.sqlstate,
@@ -115,21 +117,21 @@ def _ask(connection: Connection, sql: str, ports: list[int]) -> Answer:
     }
 
 
-def _essence(answer: Answer) -> Answer:
+def _result_only(answer: Answer) -> Answer:
     return {key: answer[key] for key in ("columns", "rows", "rowcount", "error") if key in answer}
 
 
 def _plain(value: object, ports: list[int]) -> Any:
-    """Return a value as JSON keeps it, with the nodes' ports replaced by their names."""
+    """Return a value as in JSON, with the nodes' ports replaced by ``PORT0``, …."""
     match value:
         case None | bool() | float():
             return value
         case int():
             return f"PORT{ports.index(value)}" if value in ports else value
         case list() | tuple():
-            return [_plain(one, ports) for one in value]
+            return [_plain(element, ports) for element in value]
         case dict():
-            return {key: _plain(one, ports) for key, one in value.items()}
+            return {key: _plain(element, ports) for key, element in value.items()}
     text = str(value)
     for number, port in enumerate(ports):
         text = text.replace(str(port), f"PORT{number}")

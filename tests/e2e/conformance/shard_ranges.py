@@ -1,4 +1,4 @@
-"""Citus's arithmetic, in Python: from a hash to a shard, from a shard to a worker."""
+"""Compute in Python, as Citus does, the shard of a hash and the worker of a shard."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ _HIGHEST = 2**31 - 1
 
 
 def increment(shards: int) -> int:
-    """Return how many hashes each shard but the last one covers."""
+    """Return the number of hashes of each shard but the last."""
     return 2**32 // shards
 
 
 def shard_index(hashed: int, shards: int) -> int:
-    """Return the index of the shard that holds a hash."""
+    """Return the index of the shard with this hash."""
     return min((hashed - _LOWEST) // increment(shards), shards - 1)
 
 

@@ -1,4 +1,4 @@
-"""A worker is away: its shards alone are missed, and no table is left half distributed or moved."""
+"""An unavailable worker: only its shards fail, and no table is partly distributed or moved."""
 
 from __future__ import annotations
 
@@ -18,46 +18,51 @@ from tests.e2e.conformance.databases import (
     running_cluster,
     value,
 )
-from tests.e2e.conformance.items_table import DISTRIBUTE, check_refused, left_on_workers, make_items
+from tests.e2e.conformance.items_table import (
+    DISTRIBUTE,
+    check_refused,
+    make_items,
+    shards_on_workers,
+)
 from tests.e2e.conformance.moves_under_load import check_move_fails
 
 pytestmark = pytest.mark.servers
 
 
 @pytest.fixture(scope="module")
-def own_cluster() -> Iterator[Cluster]:
+def separate_cluster() -> Iterator[Cluster]:
     """A cluster whose servers can be stopped, since no other test uses them."""
     with running_cluster() as cluster:
         yield cluster
 
 
-def test_a_worker_that_cannot_be_reached_hides_its_own_shards_alone(
+def test_only_the_shards_of_an_unreachable_worker_fail(
     cluster: Cluster, database: Database
 ) -> None:
-    """The coordinator looks for it at a port where nobody listens."""
+    """The coordinator connects to a port on which no program listens."""
     if cluster.citus:
-        pytest.skip("genuine Citus tells the new port to the worker, and waits for it")
-    _check_away(database, _moved_away(database, 2))
+        pytest.skip("genuine Citus sends the new port to the worker, and waits")
+    _check_unavailable(database, _at_unused_port(database, 2))
 
 
 @pytest.mark.verify
-def test_a_dead_worker_hides_its_own_shards_alone(own_cluster: Cluster) -> None:
-    """The same for a worker whose server is stopped and started again."""
-    with own_cluster.database(workers=2) as database:
-        _check_away(database, _stopped(own_cluster, database, 2))
+def test_only_the_shards_of_a_stopped_worker_fail(separate_cluster: Cluster) -> None:
+    """The worker's server is stopped and started again."""
+    with separate_cluster.database(workers=2) as database:
+        _check_unavailable(database, _stopped(separate_cluster, database, 2))
 
 
 @pytest.mark.verify
-def test_a_move_to_a_dead_worker_leaves_the_old_placement_in_force(own_cluster: Cluster) -> None:
-    """Both colocated shards stay where they were, and can be moved when the worker is back."""
-    with own_cluster.database(workers=3) as database:
-        check_move_fails(database, lambda *_: own_cluster.stopped(3))
+def test_a_move_to_a_stopped_worker_keeps_the_old_placement(separate_cluster: Cluster) -> None:
+    """Both colocated shards keep their node, and can be moved when the worker runs again."""
+    with separate_cluster.database(workers=3) as database:
+        check_move_fails(database, lambda *_: separate_cluster.stopped(3))
 
 
-def _check_away(database: Database, away: AbstractContextManager[int]) -> None:
-    """Other shards are read and written as before; what needs the worker says that it is gone.
+def _check_unavailable(database: Database, unavailable: AbstractContextManager[int]) -> None:
+    """Check that other shards are read and written, and that queries of the worker's shards fail.
 
-    ``away`` takes worker 2 away, and gives the port at which it is missed.
+    ``unavailable`` makes worker 2 unavailable, and yields the port to which connecting fails.
     """
     with database.connect() as connection:
         make_items(connection)
@@ -67,28 +72,30 @@ def _check_away(database: Database, away: AbstractContextManager[int]) -> None:
         connection.execute("CREATE TABLE r (k int PRIMARY KEY)")
         connection.execute("SELECT create_reference_table('r')")
         connection.execute("INSERT INTO r VALUES (1)")
-        alive, dead = (_key_on(connection, database.ports[worker]) for worker in (1, 2))
-        with away as port:
-            for query in ("SELECT count(*) FROM t", f"SELECT v FROM t WHERE k = {dead}"):
+        available, missing = (_key_on(connection, database.ports[worker]) for worker in (1, 2))
+        with unavailable as port:
+            for query in ("SELECT count(*) FROM t", f"SELECT v FROM t WHERE k = {missing}"):
                 with pytest.raises(psycopg.OperationalError) as refused:
                     connection.execute(query.encode())
-                said = f"{refused.value.diag.message_primary} {refused.value.diag.message_detail}"
-                assert str(port) in said, "it says which worker"
-            connection.execute(f"UPDATE t SET v = 'y' WHERE k = {alive}".encode())
-            assert rows(connection, f"SELECT v FROM t WHERE k = {alive}") == [("y",)]
+                message = (
+                    f"{refused.value.diag.message_primary} {refused.value.diag.message_detail}"
+                )
+                assert str(port) in message, "the error names the worker"
+            connection.execute(f"UPDATE t SET v = 'y' WHERE k = {available}".encode())
+            assert rows(connection, f"SELECT v FROM t WHERE k = {available}") == [("y",)]
             assert rows(connection, "SELECT k FROM r") == [(1,)]
             check_refused(connection, DISTRIBUTE)
-            assert left_on_workers(database, (1,)) == 0
+            assert shards_on_workers(database, (1,)) == 0
         assert value(connection, "SELECT count(*) FROM t") == 50
         connection.execute(DISTRIBUTE)
         assert value(connection, "SELECT count(*) FROM items") == 500
 
 
 @contextlib.contextmanager
-def _moved_away(database: Database, worker: int) -> Iterator[int]:
-    with database.connect() as connection, socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # taken, so no other program can begin to listen there
-        port = int(nobody.getsockname()[1])
+def _at_unused_port(database: Database, worker: int) -> Iterator[int]:
+    with database.connect() as connection, socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # so that no other program can listen on the port
+        port = int(unused.getsockname()[1])
         _update_port(connection, database.ports[worker], port)
         try:
             yield port

@@ -1,4 +1,4 @@
-"""The listed differences that no scenario shows are shown here, on both engines."""
+"""Tests of the listed differences that no scenario shows, on both engines."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ pytestmark = pytest.mark.servers
 
 
 def _fill(connection: Connection) -> None:
-    """Make table ``t`` with key ``k``, on four shards, with twenty rows."""
+    """Create table ``t`` with key ``k``, four shards and twenty rows."""
     connection.execute("CREATE TABLE t (k int PRIMARY KEY, v int)")
     connection.execute("SELECT create_distributed_table('t', 'k', shard_count => 4)")
     connection.execute("INSERT INTO t SELECT g, 0 FROM generate_series(1, 20) g")
 
 
 def _sqlstate(connection: Connection, command: str) -> str | None:
-    """Run a command and return the sqlstate of its error, ``None`` if there is none."""
+    """Return the sqlstate of a command's error, or ``None`` if it succeeds."""
     try:
         connection.execute(command.encode())
     except psycopg.Error as error:
@@ -27,8 +27,8 @@ def _sqlstate(connection: Connection, command: str) -> str | None:
     return None
 
 
-def test_a_whole_table_is_copied_out_by_a_query(cluster: Cluster, database: Database) -> None:
-    """``COPY (SELECT …) TO`` works on both engines, ``COPY table TO`` on genuine Citus alone."""
+def test_copy_to_works_with_a_query(cluster: Cluster, database: Database) -> None:
+    """``COPY (SELECT …) TO`` works on both engines, ``COPY table TO`` only on genuine Citus."""
     with database.connect() as connection:
         _fill(connection)
         with connection.cursor().copy("COPY (SELECT k, v FROM t) TO STDOUT") as lines:
@@ -37,10 +37,10 @@ def test_a_whole_table_is_copied_out_by_a_query(cluster: Cluster, database: Data
         assert refused == (None if cluster.citus else "42809")
 
 
-def test_a_row_that_was_changed_meanwhile_is_to_be_tried_again(
+def test_a_concurrent_update_of_a_row_fails_with_40001(
     cluster: Cluster, database: Database
 ) -> None:
-    """Here the second writer, who began before the first one's commit, gets 40001."""
+    """The second transaction, which started before the first one's commit, gets the error."""
     with database.connect() as first, database.connect() as second:
         _fill(first)
         second.execute("BEGIN")
@@ -55,7 +55,7 @@ def test_a_row_that_was_changed_meanwhile_is_to_be_tried_again(
 
 
 def test_a_join_on_varchar_keys_takes_two_tasks(cluster: Cluster, database: Database) -> None:
-    """With the key given, each table's shard is read by itself here; on Citus both in one task."""
+    """Each table's shard is a task on the teaching cluster; on Citus one task reads both."""
     with database.connect() as connection:
         for table in ("a", "b"):
             connection.execute(f"CREATE TABLE {table} (k varchar PRIMARY KEY)".encode())
@@ -66,37 +66,37 @@ def test_a_join_on_varchar_keys_takes_two_tasks(cluster: Cluster, database: Data
         assert len(found) == (1 if cluster.citus else 2)
 
 
-def test_the_last_step_of_an_aggregate_is_taken_on_the_coordinator(database: Database) -> None:
-    """``count(*)`` asks every shard and is right, whoever adds up."""
+def test_count_reads_every_shard(database: Database) -> None:
+    """``count(*)`` is one task for each shard, wherever the sum is computed."""
     with database.connect() as connection:
         _fill(connection)
         assert len(tasks(connection, "SELECT count(*) FROM t")) == 4
         assert value(connection, "SELECT count(*) FROM t") == 20
 
 
-_REFUSED_HERE = {
+_UNSUPPORTED = {
     "a table without a key": "SELECT create_distributed_table('plain', NULL)",
-    "a partitioned table": "SELECT create_distributed_table('parted', 'k')",
+    "a partitioned table": "SELECT create_distributed_table('partitioned', 'k')",
     "too many shards": "SELECT create_distributed_table('plain', 'k', shard_count => 4097)",
 }
 
 
-@pytest.mark.parametrize("command", _REFUSED_HERE.values(), ids=_REFUSED_HERE)
-def test_what_no_lesson_needs_is_refused_with_a_sentence(
+@pytest.mark.parametrize("command", _UNSUPPORTED.values(), ids=_UNSUPPORTED)
+def test_unsupported_features_are_refused_with_feature_not_supported(
     command: str, cluster: Cluster, database: Database
 ) -> None:
-    """The table stays a plain one, and the message is no internal error."""
+    """The table stays plain, and the error is not an internal one."""
     if cluster.citus:
-        pytest.skip("genuine Citus can do it")
+        pytest.skip("genuine Citus supports it")
     with database.connect() as connection:
         connection.execute("CREATE TABLE plain (k int)")
-        connection.execute("CREATE TABLE parted (k int) PARTITION BY RANGE (k)")
+        connection.execute("CREATE TABLE partitioned (k int) PARTITION BY RANGE (k)")
         assert _sqlstate(connection, command) == "0A000"
         assert value(connection, "SELECT count(*) FROM citus_tables") == 0
 
 
-def test_writers_wait_for_a_move_and_find_it_done(database: Database) -> None:
-    """A move is complete when its call returns: one placement per shard, all rows there."""
+def test_a_move_is_complete_when_the_call_returns(database: Database) -> None:
+    """There is one placement for the shard, and all rows are there."""
     with database.connect() as connection:
         _fill(connection)
         shard = value(connection, "SELECT min(shardid) FROM pg_dist_shard")

@@ -1,4 +1,4 @@
-"""The table in docs/differences.md is the one that the tests hold the engine to."""
+"""The table in docs/differences.md is the one in ``differences.py``."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from tests.e2e.conformance.differences import DIFFERENCES, markdown
 
 
 def test_the_document_shows_the_table_of_differences() -> None:
-    """What stands between the two markers is what ``differences.py`` prints."""
+    """The text between the two markers is what ``differences.py`` prints."""
     document = (PROJECT / "docs" / "differences.md").read_text("utf-8")
     assert "<!-- differences -->" in document, "the document has no marker for the table"
     _, _, rest = document.partition("<!-- differences -->")
     shown, marker, _ = rest.partition("<!-- /differences -->")
-    assert marker, "the document does not say where the table ends"
+    assert marker, "the document has no marker for the end of the table"
     assert shown.strip() == markdown(), (
-        "put in what `python -m tests.e2e.conformance.differences` prints"
+        "insert what `python -m tests.e2e.conformance.differences` prints"
     )
 
 
-def test_every_difference_is_described_once_and_fits_a_table() -> None:
-    """Ids are unique, nothing is left blank, and no text breaks the table's cells."""
-    assert len({one.id for one in DIFFERENCES}) == len(DIFFERENCES)
-    for one in DIFFERENCES:
-        for text in (one.what, one.here, one.why):
-            assert text.strip(), one.id
-            assert "|" not in text, one.id
-            assert "\n" not in text, one.id
-    claimed = [
+def test_every_difference_has_a_unique_id_and_fits_a_table() -> None:
+    """Ids are unique, no text is empty, and none contains a cell separator or a line break."""
+    assert len({difference.id for difference in DIFFERENCES}) == len(DIFFERENCES)
+    for difference in DIFFERENCES:
+        for text in (difference.what, difference.here, difference.why):
+            assert text.strip(), difference.id
+            assert "|" not in text, difference.id
+            assert "\n" not in text, difference.id
+    listed = [
         (scenario, number)
-        for one in DIFFERENCES
-        for scenario, numbers in one.statements.items()
+        for difference in DIFFERENCES
+        for scenario, numbers in difference.statements.items()
         for number in numbers
     ]
-    assert len(set(claimed)) == len(claimed), "a statement differs for one reason"
+    assert len(set(listed)) == len(listed), "a statement has one difference only"

@@ -1,4 +1,4 @@
-"""A table is distributed in place with all that it has, or not at all."""
+"""A table is distributed in place with everything that belongs to it, or not at all."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from tests.e2e.conformance.items_table import (
     check_refused,
     described,
     identity,
-    left_on_workers,
     make_items,
+    shards_on_workers,
 )
 
 pytestmark = pytest.mark.servers
 
 
-def test_a_table_is_distributed_with_all_that_it_has(database: Database) -> None:
-    """Rows, defaults, constraints, indexes, comments and the sequence are there afterwards."""
+def test_distributing_keeps_rows_constraints_indexes_and_comments(database: Database) -> None:
+    """Defaults and the sequence are kept too."""
     with database.connect() as connection:
         make_items(connection)
         before = described(connection)
@@ -30,13 +30,11 @@ def test_a_table_is_distributed_with_all_that_it_has(database: Database) -> None
             connection.execute("INSERT INTO items (id, sku) VALUES (7, 'again')")
         with pytest.raises(psycopg.errors.CheckViolation):
             connection.execute("INSERT INTO items (sku, price) VALUES ('cheap', -1)")
-        assert left_on_workers(database, (1, 2)) == 6
+        assert shards_on_workers(database, (1, 2)) == 6
 
 
-def test_a_table_is_undistributed_with_all_that_it_has(
-    cluster: Cluster, database: Database
-) -> None:
-    """There and back again, nothing is lost and nothing stays on the workers."""
+def test_undistributing_restores_the_table(cluster: Cluster, database: Database) -> None:
+    """The table is as before it was distributed, and no shard is left on the workers."""
     with database.connect() as connection:
         make_items(connection)
         before = described(connection)
@@ -44,16 +42,16 @@ def test_a_table_is_undistributed_with_all_that_it_has(
         connection.execute("SELECT undistribute_table('items')")
         after = described(connection)
         if cluster.citus:
-            after["comments"] = before["comments"]  # these alone Citus loses here
+            after["comments"] = before["comments"]  # Citus loses only these
         assert after == before
         assert value(connection, "INSERT INTO items (sku) VALUES ('new') RETURNING id") == 501
         assert value(connection, "SELECT count(*) FROM citus_tables") == 0
-        assert left_on_workers(database, (1, 2)) == 0
+        assert shards_on_workers(database, (1, 2)) == 0
 
 
-# Commands that must fail; the table violates what each of them asks for.
+# Commands that must fail.
 _REFUSED = {
-    "a key that the primary key lacks": "SELECT create_distributed_table('items', 'sku')",
+    "a key that is not in the primary key": "SELECT create_distributed_table('items', 'sku')",
     "a key that is null in some rows": "SELECT create_distributed_table('items', 'owner')",
     "no such column": "SELECT create_distributed_table('items', 'nowhere')",
     "no such table to follow": "SELECT create_distributed_table('items', 'id', "
@@ -63,21 +61,19 @@ _REFUSED = {
 
 
 @pytest.mark.parametrize("command", _REFUSED.values(), ids=_REFUSED)
-def test_a_table_that_cannot_be_distributed_stays_as_it_was(
-    command: str, database: Database
-) -> None:
-    """It is the same plain table, and nothing is left on the workers."""
+def test_a_refused_distribution_does_not_change_the_table(command: str, database: Database) -> None:
+    """It is the same plain table, and no shard is left on the workers."""
     with database.connect() as connection:
         make_items(connection)
         if "'owner'" in command:
             connection.execute("ALTER TABLE items DROP CONSTRAINT items_key")
             connection.execute("ALTER TABLE items DROP CONSTRAINT items_sku")
         check_refused(connection, command)
-        assert left_on_workers(database, (1, 2)) == 0
+        assert shards_on_workers(database, (1, 2)) == 0
 
 
-def test_a_key_that_the_primary_key_lacks_cannot_become_the_new_one(database: Database) -> None:
-    """A table that is distributed already stays distributed as it was."""
+def test_alter_refuses_a_key_that_is_not_in_the_primary_key(database: Database) -> None:
+    """The table stays distributed by its present key."""
     with database.connect() as connection:
         make_items(connection)
         connection.execute(DISTRIBUTE)
@@ -89,24 +85,24 @@ def test_a_key_that_the_primary_key_lacks_cannot_become_the_new_one(database: Da
         assert described(connection) == before
         keys = rows(connection, "SELECT distribution_column, shard_count FROM citus_tables")
         assert keys == [("id", 6)]
-        assert left_on_workers(database, (1, 2)) == 6
+        assert shards_on_workers(database, (1, 2)) == 6
 
 
-def test_a_name_that_is_taken_on_a_worker_stops_the_distribution(database: Database) -> None:
-    """Where the fourth of six shards cannot be made, the other five are not there either."""
+def test_a_shard_name_in_use_on_a_worker_stops_the_distribution(database: Database) -> None:
+    """If the fourth of six shards cannot be created, the others are rolled back."""
     with database.connect() as connection, database.connect(2) as worker:
         make_items(connection)
         connection.execute("CREATE TABLE first (k int)")
         connection.execute("SELECT create_distributed_table('first', 'k', shard_count => 1)")
         next_shard = value(connection, "SELECT max(shardid)::int FROM pg_dist_shard") + 1
-        worker.execute(f"CREATE TABLE items_{next_shard + 3} (mine int)".encode())
+        worker.execute(f"CREATE TABLE items_{next_shard + 3} (existing int)".encode())
         check_refused(connection, DISTRIBUTE)
-        assert left_on_workers(database, (1, 2)) == 1, "the one that was there before"
-        assert rows(worker, f"SELECT mine FROM items_{next_shard + 3}") == []
+        assert shards_on_workers(database, (1, 2)) == 1, "only the existing table"
+        assert rows(worker, f"SELECT existing FROM items_{next_shard + 3}") == []
 
 
-def test_a_distribution_that_is_rolled_back_never_was(database: Database) -> None:
-    """The table's rows, its identity and the workers are as they were before the transaction."""
+def test_rollback_undoes_a_distribution(database: Database) -> None:
+    """The table's rows and OID, and the workers, are as before the transaction."""
     with database.connect() as connection:
         make_items(connection)
         before = (described(connection), identity(connection))
@@ -115,11 +111,11 @@ def test_a_distribution_that_is_rolled_back_never_was(database: Database) -> Non
             connection.execute("UPDATE items SET price = 7 WHERE id = 3")
         assert (described(connection), identity(connection)) == before
         assert value(connection, "SELECT count(*) FROM citus_tables") == 0
-        assert left_on_workers(database, (1, 2)) == 0
+        assert shards_on_workers(database, (1, 2)) == 0
 
 
-def test_tables_of_one_name_in_two_schemas_leave_each_other_alone(database: Database) -> None:
-    """Each can be distributed, and a command that mentions the name changes its own table alone."""
+def test_tables_of_the_same_name_in_two_schemas_are_independent(database: Database) -> None:
+    """Both can be distributed, and a command changes only the table that it names."""
     with database.connect() as connection:
         for schema in ("a", "b"):
             connection.execute(f"CREATE SCHEMA {schema}".encode())

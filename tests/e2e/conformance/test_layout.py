@@ -1,4 +1,4 @@
-"""Where tables lie and which shards a query touches, for two and three workers."""
+"""The placement of tables, and the shards that queries read, with two and three workers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.e2e.conformance.shard_ranges import placements, ranges
 
 pytestmark = pytest.mark.servers
 
-# Three values of each key type that is tried, as they stand in SQL.
+# Three values of each key type, as SQL literals.
 _VALUES = {
     "smallint": ("1", "7", "42"),
     "int": ("1", "7", "42"),
@@ -36,7 +36,7 @@ _INTEGERS = ("smallint", "int", "bigint")
 
 @dataclass(frozen=True)
 class Layout:
-    """Table ``t`` and, colocated with it, ``o``: their key's type, shard count and workers."""
+    """Table ``t`` and, colocated with it, ``o``: key type, shard count and number of workers."""
 
     database: Database
     key: str
@@ -44,14 +44,14 @@ class Layout:
     workers: int
     connection: Connection
 
-    def home(self, value: str) -> int:
-        """Return the shard of ``t`` in which a value of the key belongs."""
+    def shard_of(self, value: str) -> int:
+        """Return the shard of ``t`` for a value of the key."""
         query = f"SELECT get_shard_id_for_distribution_column('t', {value}::{self.key})"
         [(shard,)] = rows(self.connection, query)
         return int(shard)
 
     def shards(self, query: str) -> list[int]:
-        """Return the shards that a query of ``t`` touches."""
+        """Return the shards that a query of ``t`` reads."""
         return shards(self.connection, query)
 
 
@@ -69,8 +69,8 @@ _CASES = [
 ]
 
 
-# Shard counts that divide the hashes evenly and not, both numbers of workers, numbers and texts.
-_FOR_EVERY_CHANGE = (("int", 5, 3), ("int", 8, 2), ("text", 32, 3))
+# Shard counts that divide the hashes evenly and unevenly, two and three workers, int and text.
+_IN_MAKE_TEST = (("int", 5, 3), ("int", 8, 2), ("text", 32, 3))
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +84,13 @@ def databases(two_workers: Database, three_workers: Database) -> dict[int, Datab
 @pytest.fixture(
     scope="module",
     params=[
-        case if case in _FOR_EVERY_CHANGE else pytest.param(case, marks=pytest.mark.verify)
+        case if case in _IN_MAKE_TEST else pytest.param(case, marks=pytest.mark.verify)
         for case in _CASES
     ],
     ids=lambda case: "{}-{}-{}".format(*case),
 )
 def layout(request: pytest.FixtureRequest, databases: dict[int, Database]) -> Iterator[Layout]:
-    """Two tables of each case, in turn."""
+    """The two tables of one case."""
     key, count, workers = request.param
     with databases[workers].connect() as connection:
         for command in (
@@ -106,8 +106,8 @@ def layout(request: pytest.FixtureRequest, databases: dict[int, Database]) -> It
             connection.execute("DROP TABLE o, t")
 
 
-def test_a_table_lies_as_the_rules_say(layout: Layout) -> None:
-    """Shards have ranges, names and places by rule; a colocated table's lie beside them."""
+def test_shards_have_the_computed_ranges_names_and_nodes(layout: Layout) -> None:
+    """The shards of a colocated table are on the same nodes."""
     ports = placements(layout.count, layout.database.ports[1 : layout.workers + 1])
     listed = rows(
         layout.connection,
@@ -122,12 +122,12 @@ def test_a_table_lies_as_the_rules_say(layout: Layout) -> None:
         for shard, port in enumerate(ports, start)
     ]
     for table in ("t", "o"):
-        kept = rows(
+        found = rows(
             layout.connection,
             "SELECT shardminvalue::int, shardmaxvalue::int FROM pg_dist_shard "
             f"WHERE logicalrelid = '{table}'::regclass ORDER BY shardid",
         )
-        assert kept == ranges(layout.count)
+        assert found == ranges(layout.count)
     described = rows(
         layout.connection,
         "SELECT table_name::text, citus_table_type, distribution_column, colocation_id, "
@@ -136,10 +136,10 @@ def test_a_table_lies_as_the_rules_say(layout: Layout) -> None:
     assert described == [(table, "distributed", "k", group, layout.count) for table in ("o", "t")]
 
 
-def test_a_query_touches_the_shards_of_its_keys_alone(layout: Layout) -> None:
-    """One key, ``IN``, ``= ANY``, ``UPDATE``, ``DELETE``: the tasks are the keys' shards."""
+def test_a_query_reads_only_the_shards_of_its_keys(layout: Layout) -> None:
+    """With ``=``, ``IN``, ``= ANY``, ``UPDATE`` and ``DELETE``, the tasks are the keys' shards."""
     values = _VALUES[layout.key]
-    homes = [layout.home(value) for value in values]
+    expected = [layout.shard_of(value) for value in values]
     one, listed = values[0], ", ".join(values)
     array = "ARRAY[" + ", ".join(f"{value}::{layout.key}" for value in values) + "]"
     for query in (
@@ -148,33 +148,33 @@ def test_a_query_touches_the_shards_of_its_keys_alone(layout: Layout) -> None:
         f"UPDATE t SET v = 'z' WHERE k = {one}",
         f"DELETE FROM t WHERE k = {one}",
     ):
-        assert layout.shards(query) == [homes[0]], query
+        assert layout.shards(query) == [expected[0]], query
     for query in (
         f"SELECT * FROM t WHERE k IN ({listed})",
         f"SELECT * FROM t WHERE k = ANY ({array})",
         f"SELECT * FROM t WHERE k = {values[0]} OR k = {values[1]} OR k = {values[2]}",
     ):
-        assert layout.shards(query) == sorted(set(homes)), query
+        assert layout.shards(query) == sorted(set(expected)), query
     for query in ("SELECT * FROM t", "SELECT * FROM t WHERE v = 'x'"):
         assert len(layout.shards(query)) == layout.count, query
 
 
 @pytest.mark.parametrize("width", ["int2", "int4", "int8"])
-def test_constants_of_any_integer_width_prune(width: str, layout: Layout) -> None:
-    """A constant of another width than an integer key's leads to the same shard."""
+def test_constants_of_any_integer_type_prune_shards(width: str, layout: Layout) -> None:
+    """A constant of another integer type than the key's gives the same shard."""
     if layout.key not in _INTEGERS:
         width = layout.key
     one, other, _ = _VALUES[layout.key]
-    homes = [layout.home(one), layout.home(other)]
+    expected = [layout.shard_of(one), layout.shard_of(other)]
     query = f"SELECT * FROM t WHERE k = {one}::{width}"
-    assert layout.shards(query) == [homes[0]]
+    assert layout.shards(query) == [expected[0]]
     query = f"SELECT * FROM t WHERE k = ANY (ARRAY[{one}, {other}]::{width}[])"
-    assert layout.shards(query) == sorted(set(homes))
+    assert layout.shards(query) == sorted(set(expected))
 
 
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
-def test_a_prepared_statement_touches_the_shard_of_its_parameter(mode: str, layout: Layout) -> None:
-    """Whether its plan is made for the value or for any value, of any integer width."""
+def test_a_prepared_statement_reads_the_shard_of_its_parameter(mode: str, layout: Layout) -> None:
+    """With custom and generic plans, and parameters of any integer type."""
     one, other, absent = _VALUES[layout.key]
     widths = ("int2", "int4", "int8") if layout.key in _INTEGERS else (layout.key,)
     connection = layout.connection
@@ -185,13 +185,13 @@ def test_a_prepared_statement_touches_the_shard_of_its_parameter(mode: str, layo
         connection.execute(f"PREPARE p ({width}) AS SELECT v FROM t WHERE k = $1".encode())
         answers = [rows(connection, f"EXECUTE p ({value})") for value in (one, other, absent)]
         assert answers == [[("a",)], [("b",)], []]
-        assert layout.shards(f"EXECUTE p ({other})") == [layout.home(other)]
+        assert layout.shards(f"EXECUTE p ({other})") == [layout.shard_of(other)]
         connection.execute("DEALLOCATE p")
     connection.execute("RESET plan_cache_mode")
 
 
-def test_a_colocated_join_runs_shard_by_shard(layout: Layout) -> None:
-    """A join on the key is one task per pair of shards; with the key given, one task."""
+def test_a_colocated_join_is_one_task_for_each_pair_of_shards(layout: Layout) -> None:
+    """With a given key, the join is a single task."""
 
     def pair(shard: int) -> Task:
         return (("o", shard + layout.count), ("t", shard))
@@ -206,13 +206,13 @@ def test_a_colocated_join_runs_shard_by_shard(layout: Layout) -> None:
         f"SELECT * FROM t JOIN o ON o.k = t.k WHERE o.k = {value}",
     ):
         found = tasks(layout.connection, query)
-        if layout.key == "varchar":  # here two tasks for the pair: see differences.py
+        if layout.key == "varchar":  # two tasks on the teaching cluster: see differences.py
             found = [tuple(shard for task in found for shard in task)]
-        assert found == [pair(layout.home(value))], query
+        assert found == [pair(layout.shard_of(value))], query
 
 
-def test_the_queries_of_the_shop_become_the_recorded_tasks(database: Database) -> None:
-    """Each query of ``task_lists.json`` touches the shards that Citus's plan named."""
+def test_the_shop_s_queries_have_the_recorded_tasks(database: Database) -> None:
+    """Each query of ``task_lists.json`` reads the shards of Citus's recorded plan."""
     queries = json.loads((DATA / "task_lists.json").read_text("utf-8"))
     with database.connect() as connection:
         _make_shop(connection)
@@ -243,10 +243,10 @@ def _indexes(found: list[Task], firsts: dict[str, int]) -> list[dict[str, int]]:
     return _sorted({table: shard - firsts[table] for table, shard in task} for task in found)
 
 
-def _sorted(touched: Iterable[dict[str, int]]) -> list[dict[str, int]]:
-    """Leave out reference tables, which are everywhere, and what touches nothing else."""
+def _sorted(tasks_: Iterable[dict[str, int]]) -> list[dict[str, int]]:
+    """Return the shards of distributed tables, without tasks that read only reference tables."""
     distributed = (
         {table: index for table, index in sorted(task.items()) if table != "categories"}
-        for task in touched
+        for task in tasks_
     )
     return sorted(filter(None, distributed), key=repr)

@@ -1,4 +1,4 @@
-"""Shards move while they are read and written; a move that fails leaves all as it was."""
+"""Shards move while they are read and written; a failed move changes nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.conformance.databases import Cluster, Connection, Database, rows, value
 from tests.e2e.conformance.moves_under_load import (
     ORDERS,
-    Traffic,
+    Load,
     check_move_fails,
     first_shard_on,
     make_tables,
@@ -23,13 +23,13 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.servers
 
 
-def test_rows_stay_whole_while_shards_are_rebalanced_moved_and_drained(cluster: Cluster) -> None:
-    """No read is refused or wrong, no row lost or doubled, and each is where its shard is."""
-    # A database of its own, since it gets one more worker.
+def test_no_row_is_lost_while_shards_are_rebalanced_moved_and_drained(cluster: Cluster) -> None:
+    """No read fails or is wrong, no row is lost or doubled, and each is in its shard."""
+    # A separate database, since it gets another worker.
     with cluster.database(workers=2) as database, database.connect() as connection:
-        traffic = Traffic(database)
+        load = Load(database)
         make_tables(connection)
-        with traffic.flowing():
+        with load.running():
             connection.execute(f"SELECT citus_add_node({database.address(3)})")
             connection.execute(
                 "SELECT rebalance_table_shards(shard_transfer_mode => 'block_writes')"
@@ -37,18 +37,18 @@ def test_rows_stay_whole_while_shards_are_rebalanced_moved_and_drained(cluster: 
             spread = dict(_shards_by_port(connection))
             move(connection, database, first_shard_on(connection, database, 1), 1, 2)
             connection.execute(f"SELECT citus_drain_node({database.address(3)}, 'block_writes')")
-        assert traffic.wrong == []
-        assert sorted(spread) == database.ports[1:], "the new worker has got shards"
+        assert load.errors == []
+        assert sorted(spread) == database.ports[1:], "the new worker has shards"
         assert sorted(dict(_shards_by_port(connection))) == database.ports[1:3]
-        written = sum(traffic.written)
+        written = sum(load.written)
         assert rows(connection, "SELECT count(*), count(DISTINCT id) FROM o") == [
             (ORDERS + written, ORDERS + written)
         ]
         assert value(connection, "SELECT sum(stock)::int FROM p") == written
-        held = rows(
+        counts = rows(
             connection, "SELECT result FROM run_command_on_shards('o', 'SELECT count(*) FROM %s')"
         )
-        assert sum(int(count) for (count,) in held) == ORDERS + written
+        assert sum(int(count) for (count,) in counts) == ORDERS + written
 
 
 @contextmanager
@@ -69,7 +69,7 @@ def _writer_waited_for(database: Database, shard: int, mover: Connection) -> Ite
 
 @contextmanager
 def _mover_killed(database: Database, shard: int, mover: Connection) -> Iterator[None]:
-    """Hold the move up by a writer until it waits, then end its session."""
+    """Block the move by a writer, and terminate its session when it waits."""
     with database.connect() as writer, writer.transaction(force_rollback=True):
         writer.execute("UPDATE p SET stock = stock")
         killer = threading.Thread(target=_kill_once_it_waits, args=(database, mover))
@@ -83,12 +83,12 @@ def _mover_killed(database: Database, shard: int, mover: Connection) -> Iterator
 @pytest.mark.parametrize(
     "fault", [_name_taken, _writer_waited_for, _mover_killed], ids=lambda f: f.__name__
 )
-def test_a_move_that_fails_leaves_the_old_placement_in_force(
+def test_a_failed_move_keeps_the_old_placement(
     fault: Callable[..., Any], cluster: Cluster, three_workers: Database
 ) -> None:
-    """Both colocated shards stay where they were, with all rows, and can be moved afterwards."""
+    """Both colocated shards keep their node and all rows, and can be moved afterwards."""
     if cluster.citus and fault is _name_taken:
-        pytest.skip("Citus takes such a table for what a failed move left, and drops it")
+        pytest.skip("Citus treats such a table as left by a failed move, and drops it")
     three_workers.empty()
     check_move_fails(three_workers, lambda shard, mover: fault(three_workers, shard, mover))
 

@@ -1,4 +1,4 @@
-"""A database becomes part of a cluster: made on every node, joined, its scripts of one version."""
+"""Databases on a cluster: created on every node and joined, with one version of the scripts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def plain(cluster: Cluster, database: Database) -> Database:
 
 
 def test_scripts_are_loaded_once(plain: Database) -> None:
-    """A second time changes nothing: the tables stay distributed."""
+    """Loading them again changes nothing: the tables stay distributed."""
     with plain.connect() as connection:
         connection.execute("CREATE TABLE t (k int PRIMARY KEY)")
         connection.execute("SELECT create_distributed_table('t', 'k', shard_count => 2)")
@@ -41,7 +41,7 @@ def test_scripts_are_loaded_once(plain: Database) -> None:
         assert value(connection, "SELECT count(*) FROM citus_shards") == 2
 
 
-@pytest.mark.parametrize("version", ["'of last year'", "NULL"])
+@pytest.mark.parametrize("version", ["'another version'", "NULL"])
 def test_scripts_of_another_version_are_refused(version: str, plain: Database) -> None:
     with plain.connect() as connection, connection.transaction(force_rollback=True):
         connection.execute(f"COMMENT ON SCHEMA sharding IS {version}".encode())
@@ -49,10 +49,10 @@ def test_scripts_of_another_version_are_refused(version: str, plain: Database) -
             load_scripts(connection, "coordinator")
 
 
-def test_scripts_are_loaded_whole_or_not_at_all(
+def test_scripts_are_loaded_in_one_transaction(
     cluster: Cluster, plain: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the second script fails, nothing is left of the first."""
+    """If the second script fails, the first is rolled back."""
     files = [tmp_path / name for name in ("01_good.sql", "02_bad.sql")]
     for file, text in zip(files, ("CREATE SCHEMA sharding", "SELECT 1 / 0"), strict=True):
         file.write_text(text, "utf-8")
@@ -66,40 +66,40 @@ def test_scripts_are_loaded_whole_or_not_at_all(
         assert value(connection, "SELECT to_regnamespace('sharding')") is None
 
 
-def test_a_database_is_made_joined_and_dropped_on_every_node(cluster: Cluster) -> None:
-    """To make it again changes nothing; to drop it again is no error."""
-    name = f"{cluster.name}_made"
+def test_a_database_is_created_joined_and_dropped_on_every_node(cluster: Cluster) -> None:
+    """Creating or dropping it again changes nothing."""
+    name = f"{cluster.name}_created"
     nodes = cluster.nodes[:3]
     try:
         for _ in range(2):
             create_database(nodes, name, citus=cluster.citus)
-            assert _where(nodes, name) == [True, True, True]
+            assert _has_database(nodes, name) == [True, True, True]
             with connect_postgres(nodes[0].url, database=name) as connection:
-                known = rows(connection, "SELECT nodeport FROM pg_dist_node ORDER BY nodeid")
-                assert known == [(node.port,) for node in nodes]
+                registered = rows(connection, "SELECT nodeport FROM pg_dist_node ORDER BY nodeid")
+                assert registered == [(node.port,) for node in nodes]
     finally:
         for _ in range(2):
             drop_database(cluster.nodes, name)
-    assert _where(nodes, name) == [False, False, False]
+    assert _has_database(nodes, name) == [False, False, False]
 
 
-def test_a_node_that_does_not_answer_is_named(cluster: Cluster) -> None:
-    """The others may have got the database by then: it is dropped where it can be."""
-    name = f"{cluster.name}_unreached"
+def test_the_error_names_an_unavailable_node(cluster: Cluster) -> None:
+    """Other nodes may have the database by then; drop_database drops it on the coordinator."""
+    name = f"{cluster.name}_unavailable"
     first, second = cluster.nodes[:2]
-    dead = replace(second, url=second.url.replace(f":{second.port}/", ":1/"))
+    unavailable = replace(second, url=second.url.replace(f":{second.port}/", ":1/"))
     try:
         with pytest.raises(StoreError, match=r"127\.0\.0\.1:1/.*nobody listens there"):
-            prepare_databases([first, dead], name, citus=cluster.citus)
+            prepare_databases([first, unavailable], name, citus=cluster.citus)
         with pytest.raises(StoreError, match=r"127\.0\.0\.1:1/"):
-            drop_database([first, dead], name)
-        assert _where([first], name) == [False]
+            drop_database([first, unavailable], name)
+        assert _has_database([first], name) == [False]
     finally:
         with contextlib.suppress(StoreError):
             drop_database([first], name)
 
 
-def _where(nodes: tuple[Node, ...] | list[Node], name: str) -> list[bool]:
+def _has_database(nodes: tuple[Node, ...] | list[Node], name: str) -> list[bool]:
     """Return whether each node has the database."""
     found = []
     for node in nodes:

@@ -1,4 +1,4 @@
-"""From value to hash, from hash to shard, from shard to worker: as in Citus, for every key type."""
+"""The hash of a value, its shard and its worker are those of Citus, for every key type."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _VECTORS: list[dict[str, Any]] = json.loads((DATA / "shard_vectors.json").read_t
 
 
 class Nodes:
-    """A database with some workers registered, and a session on each of its nodes."""
+    """A database with registered workers, and a session on each of its nodes."""
 
     def __init__(self, database: Database, workers: int) -> None:
         self.workers = workers
@@ -62,41 +62,41 @@ def by_workers(cluster: Cluster, two: Nodes, three: Nodes) -> Iterator[dict[int,
     """Databases with one, two and three workers."""
     with (
         cluster.database(workers=1) as database,
-        contextlib.closing(Nodes(database, 1)) as one,
+        contextlib.closing(Nodes(database, 1)) as single,
     ):
-        yield {1: one, 2: two, 3: three}
+        yield {1: single, 2: two, 3: three}
 
 
 _TYPES = sorted({vector["type"] for vector in _VECTORS})
 
 
-def _for_every_change(keys: Iterable[str], chosen: tuple[str, ...]) -> list[Any]:
-    """Return all keys as parameters, those that are not chosen for ``make verify``."""
+def _marked(keys: Iterable[str], chosen: tuple[str, ...]) -> list[Any]:
+    """Return all keys as parameters; those that are not chosen are marked ``verify``."""
     return [key if key in chosen else pytest.param(key, marks=pytest.mark.verify) for key in keys]
 
 
-@pytest.mark.parametrize("key", _for_every_change(_TYPES, ("bigint", "text", "uuid")))
+@pytest.mark.parametrize("key", _marked(_TYPES, ("bigint", "text", "uuid")))
 def test_recorded_values_have_the_recorded_hash_and_shard(key: str, two: Nodes) -> None:
-    """Every vector of ``shard_vectors.json`` is answered by the functions and kept by the rows."""
+    """The functions return the hash and shard of every vector, and its row is in that shard."""
     chosen = [vector for vector in _VECTORS if vector["type"] == key]
     assert len({vector["shard_count"] for vector in chosen}) == 5
     for shards, group in groupby(chosen, key=lambda vector: int(vector["shard_count"])):
         vectors = list(group)
         values = [str(vector["value"]) for vector in vectors]
         with _table(two, key, shards) as first:
-            answered = _hash_and_shard(two.coordinator, key, values)
-            assert answered == [
+            computed = _hash_and_shard(two.coordinator, key, values)
+            assert computed == [
                 (vector["hash"], first + vector["shard_index"]) for vector in vectors
             ]
             _fill(two.coordinator, key, values)
             expected = [vector["shard_index"] for vector in vectors]
-            assert _where(two, first, expected) == expected
+            assert _shard_indexes(two, first, expected) == expected
 
 
 @pytest.mark.verify
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(data=st.data())
-def test_a_row_is_where_the_arithmetic_says(
+def test_every_row_is_in_its_computed_shard(
     data: st.DataObject, by_workers: dict[int, Nodes]
 ) -> None:
     """For any key type, values, shard count and number of workers."""
@@ -107,9 +107,9 @@ def test_a_row_is_where_the_arithmetic_says(
     _check(by_workers[workers], key, shards, values)
 
 
-@pytest.mark.parametrize("key", _for_every_change(sorted(KEYS), ("integer", "mood", "timestamptz")))
-def test_each_key_type_spreads_as_the_arithmetic_says(key: str, three: Nodes) -> None:
-    """No key type is left to chance: each is tried with seven shards, whose ranges are uneven."""
+@pytest.mark.parametrize("key", _marked(sorted(KEYS), ("integer", "mood", "timestamptz")))
+def test_every_key_type_is_placed_in_the_computed_shards(key: str, three: Nodes) -> None:
+    """Each key type is tried with seven shards, whose ranges are uneven."""
 
     @settings(max_examples=1, deadline=None, derandomize=True)
     @given(st.lists(KEYS[key], min_size=20, max_size=20))
@@ -119,53 +119,52 @@ def test_each_key_type_spreads_as_the_arithmetic_says(key: str, three: Nodes) ->
     check()
 
 
-# Of 32 shards, each holds 2 ** 27 hashes: these are keys whose hash is the lowest of a shard, and
-# keys whose hash is the highest.
+# With 32 shards, each has 2 ** 27 hashes: keys whose hash is the lowest or the highest of a shard.
 _LOWEST_OF_A_SHARD = (31749897, 31877846, 61957482)
 _HIGHEST_OF_A_SHARD = (283333144, 315645816, 453691513)
 
 
 def test_a_range_includes_its_lowest_and_its_highest_hash(three: Nodes) -> None:
-    """No random key is likely to have such a hash."""
+    """A random key is unlikely to have such a hash."""
     keys = (*_LOWEST_OF_A_SHARD, *_HIGHEST_OF_A_SHARD)
-    answered = rows(three.coordinator, "SELECT worker_hash(k) FROM unnest(%s::int[]) k", list(keys))
+    computed = rows(three.coordinator, "SELECT worker_hash(k) FROM unnest(%s::int[]) k", list(keys))
     limits = ranges(32)
-    for (hashed,) in answered[:3]:
+    for (hashed,) in computed[:3]:
         assert hashed in {low for low, _ in limits}
-    for (hashed,) in answered[3:]:
+    for (hashed,) in computed[3:]:
         assert hashed in {high for _, high in limits}
     _check(three, "integer", 32, [str(key) for key in keys])
 
 
 @pytest.mark.verify
-def test_a_thousand_shards_spread_as_the_arithmetic_says(three: Nodes) -> None:
-    """The same holds for 1024 shards on three workers."""
+def test_rows_are_in_the_computed_shards_of_1024(three: Nodes) -> None:
+    """There are three workers."""
     _check(three, "bigint", 1024, [str(7 * number) for number in range(500)])
 
 
 def _check(nodes: Nodes, key: str, shards: int, values: list[str]) -> None:
     with _table(nodes, key, shards) as first:
-        kept = rows(
+        found = rows(
             nodes.coordinator,
             "SELECT shardid, shardminvalue::int, shardmaxvalue::int, nodeport "
             "FROM pg_dist_shard JOIN pg_dist_shard_placement USING (shardid) ORDER BY shardid",
         )
         ids = range(first, first + shards)
         ports = placements(shards, nodes.ports[1 : nodes.workers + 1])
-        assert kept == [
+        assert found == [
             (shard, *limits, port)
             for shard, limits, port in zip(ids, ranges(shards), ports, strict=True)
         ]
-        answered = _hash_and_shard(nodes.coordinator, key, values)
-        expected = [shard_index(hashed, shards) for hashed, _ in answered]
-        assert [shard - first for _, shard in answered] == expected
+        computed = _hash_and_shard(nodes.coordinator, key, values)
+        expected = [shard_index(hashed, shards) for hashed, _ in computed]
+        assert [shard - first for _, shard in computed] == expected
         _fill(nodes.coordinator, key, values)
-        assert _where(nodes, first, expected) == expected
+        assert _shard_indexes(nodes, first, expected) == expected
 
 
 @contextlib.contextmanager
 def _table(nodes: Nodes, key: str, shards: int) -> Iterator[int]:
-    """Have a distributed table ``spread`` for a while; give the id of its first shard."""
+    """Create the distributed table ``spread``, yield its first shard id, and drop it."""
     nodes.coordinator.execute(f"CREATE TABLE spread (k {key}, n int)")
     try:
         nodes.coordinator.execute(
@@ -201,17 +200,17 @@ def _fill(connection: Connection, key: str, values: list[str]) -> None:
     )
 
 
-def _where(nodes: Nodes, first: int, expected: list[int]) -> list[int | None]:
-    """Return the index of the shard table that really holds each row, asking the workers.
+def _shard_indexes(nodes: Nodes, first: int, expected: list[int]) -> list[int | None]:
+    """Return the index of the shard that has each row, by queries on the workers.
 
-    Only the tables at which a row is expected are asked: together they must hold all rows.
+    Only the shards in which a row is expected are queried: together they must have all rows.
     """
     assert value(nodes.coordinator, "SELECT count(*) FROM spread") == len(expected)
     found: list[int | None] = [None] * len(expected)
     ports = placements(max(expected) + 1, nodes.ports[1 : nodes.workers + 1])
     for index in set(expected):
-        held = rows(nodes.on(ports[index]), f"SELECT n FROM public.spread_{first + index}")
-        for (number,) in held:
-            assert found[number] is None, "a row is there once"
+        numbers = rows(nodes.on(ports[index]), f"SELECT n FROM public.spread_{first + index}")
+        for (number,) in numbers:
+            assert found[number] is None, "a row is in one shard"
             found[number] = index
     return found

@@ -1,4 +1,4 @@
-"""Every statement of every scenario is answered as Citus answered it, but for the listed ones."""
+"""Every statement of every scenario has Citus's recorded result, or a listed difference."""
 
 from __future__ import annotations
 
@@ -21,46 +21,46 @@ from tests.e2e.conformance.scenarios import (
 pytestmark = pytest.mark.servers
 
 
-# These have a statement for each interface that the README promises: distributed and reference
-# tables, colocation, the views of the metadata, the shard functions, moves, the words of errors.
-_FOR_EVERY_CHANGE = ("dml", "nodes", "references", "shop")
+# These cover each interface that the README promises: distributed and reference tables, colocation,
+# the metadata's views, the shard functions, moves, error messages.
+_IN_MAKE_TEST = ("dml", "nodes", "references", "shop")
 
 
 @pytest.mark.parametrize(
     "scenario",
     [
-        name if name in _FOR_EVERY_CHANGE else pytest.param(name, marks=pytest.mark.verify)
+        name if name in _IN_MAKE_TEST else pytest.param(name, marks=pytest.mark.verify)
         for name in names()
     ],
 )
-def test_a_scenario_is_answered_as_by_citus(scenario: str, cluster: Cluster) -> None:
-    """Each answer is the recorded one; where a difference is listed, it is the one listed."""
-    # A database of its own: the ids of shards and nodes are in the answers.
+def test_a_scenario_has_the_recorded_results_of_citus(scenario: str, cluster: Cluster) -> None:
+    """Each result is the recorded one; a listed difference has its recorded result."""
+    # A new database, since the results have the ids of shards and nodes.
     with cluster.database() as database:
         found = replay(scenario, database)
     expected = recorded(scenario)
     differing = {
         statement.number
-        for statement, one, other in zip(statements(scenario), expected, found, strict=True)
-        if not same(statement, one, other)
+        for statement, citus, here in zip(statements(scenario), expected, found, strict=True)
+        if not same(statement, citus, here)
     }
     must_differ = {} if cluster.citus else listed(scenario)
     unlisted = sorted(differing - set(must_differ))
     assert not unlisted, _report(scenario, unlisted, expected, found)
-    vanished = sorted(set(must_differ) - differing)
-    assert not vanished, "these differ no longer, so take them out of differences.py:\n" + _report(
-        scenario, vanished, expected, found
+    obsolete = sorted(set(must_differ) - differing)
+    assert not obsolete, "these no longer differ: remove them from differences.py:\n" + _report(
+        scenario, obsolete, expected, found
     )
     for number in sorted(must_differ):
         known = answers_here(scenario)[number]
         assert same(statements(scenario)[number - 1], known, found[number - 1]), (
-            f"statement {number} differs ({must_differ[number]}), but not as "
-            f"data/answers_here.json says: {found[number - 1]}"
+            f"statement {number} ({must_differ[number]}) does not have the result in "
+            f"data/answers_here.json: {found[number - 1]}"
         )
 
 
-def test_the_answers_that_differ_are_those_that_are_listed() -> None:
-    """No answer is kept for a statement that differences.py does not list, or lists twice."""
+def test_exactly_the_listed_differences_have_recorded_results() -> None:
+    """``answers_here.json`` has the statements that ``differences.py`` lists, and no others."""
     for scenario in names():
         assert set(answers_here(scenario)) == set(listed(scenario)), scenario
 

@@ -57,7 +57,7 @@ def given(addresses: Addresses, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 @pytest.fixture
-def make(shared: Stores, redis_number: int) -> Iterator[Open]:
+def create(shared: Stores, redis_number: int) -> Iterator[Open]:
     """Create databases for one test on the servers at given addresses; drop them after it."""
     name = f"{shared.mongo.name}_by_address"
     yield lambda chosen: open_databases(name, redis_number, Settings(NOWHERE, addresses=chosen))
@@ -91,49 +91,49 @@ def test_servers_given_by_address_are_not_changed(given: Settings, addresses: Ad
 
 
 def test_databases_are_created_empty_on_every_node_and_others_not_changed(
-    given: Settings, addresses: Addresses, make: Open, stores: Stores
+    given: Settings, addresses: Addresses, create: Open, stores: Stores
 ) -> None:
     stores.postgres.execute("CREATE TABLE kept (id int)")
     stores.mongo.kept.insert_one({"_id": 1})
     for _ in range(2):
-        with make(addresses) as made:
-            tables = made.postgres.execute(
+        with create(addresses) as created:
+            tables = created.postgres.execute(
                 "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
             )
             assert tables.fetchone() == (0,)
-            assert made.mongo.list_collection_names() == []
-            assert made.redis.dbsize() == 0
-            _assert_rows_reach_both_workers(made)
-            made.mongo.things.insert_one({"_id": 1})
-            made.redis.set("thing", "1")
+            assert created.mongo.list_collection_names() == []
+            assert created.redis.dbsize() == 0
+            _assert_rows_reach_both_workers(created)
+            created.mongo.things.insert_one({"_id": 1})
+            created.redis.set("thing", "1")
     assert stores.postgres.execute("SELECT to_regclass('kept')").fetchone() == ("kept",)
     assert stores.mongo.kept.count_documents({}) == 1
     assert not given.data_folder.is_dir(), "no embedded server was started"
 
 
 def test_workers_without_an_address_are_read_from_the_coordinator(
-    addresses: Addresses, make: Open
+    addresses: Addresses, create: Open
 ) -> None:
     unnamed = replace(addresses, workers=())
     assert find_nodes(addresses) == nodes_of(addresses)
     assert [(node.host, node.port) for node in find_nodes(unnamed)] == [
         (node.host, node.port) for node in nodes_of(addresses)
     ]
-    with make(unnamed) as made:
-        assert len(_registered(made)) == WORKERS
-        _assert_rows_reach_both_workers(made)
+    with create(unnamed) as created:
+        assert len(_registered(created)) == WORKERS
+        _assert_rows_reach_both_workers(created)
 
 
 def test_workers_are_registered_under_the_names_that_nodes_use(
-    addresses: Addresses, make: Open
+    addresses: Addresses, create: Open
 ) -> None:
     names = tuple(("localhost", node.port) for node in nodes_of(addresses)[1:])
     named = replace(addresses, worker_names=names)
-    with make(named) as made:
-        assert _registered(made) == list(names)
-        _assert_rows_reach_both_workers(made)
+    with create(named) as created:
+        assert _registered(created) == list(names)
+        _assert_rows_reach_both_workers(created)
         # The environment gives another process the same addresses.
-        environ = environment_of(made)
+        environ = environment_of(created)
         assert load_settings(environ, dotenv=NOWHERE).addresses == replace(
             named,
             coordinator=environ["POSTGRES_URL"],

@@ -1,4 +1,4 @@
-"""Servers to break: nobody else's, and gone afterwards, whatever ended their maker."""
+"""Temporary servers are separate from others, and removed however their process ends."""
 
 from __future__ import annotations
 

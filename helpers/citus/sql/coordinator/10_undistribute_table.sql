@@ -170,7 +170,7 @@ LANGUAGE plpgsql STRICT SET search_path = pg_catalog AS $body$
 DECLARE
     rel oid;
     tables oid[] := ARRAY[table_name::oid];
-    made oid[] := '{}';
+    plain_tables oid[] := '{}';
     tie text;
 BEGIN
     IF coalesce(sharding.kind(table_name), 'l') = 'l' THEN
@@ -213,9 +213,9 @@ BEGIN
     END IF;
 
     FOREACH rel IN ARRAY tables LOOP
-        made := made || sharding.make_plain(rel);
+        plain_tables := plain_tables || sharding.make_plain(rel);
     END LOOP;
-    FOREACH rel IN ARRAY made LOOP
+    FOREACH rel IN ARRAY plain_tables LOOP
         PERFORM sharding.restore_foreign_keys(rel);
     END LOOP;
 END $body$;

@@ -61,9 +61,9 @@ BEGIN
     PERFORM sharding.apply_stand_ins();
     IF TG_TAG = 'CREATE TRIGGER' AND EXISTS (
         SELECT
-        FROM pg_event_trigger_ddl_commands() made
-        JOIN pg_trigger t ON t.oid = made.objid
-        WHERE made.classid = 'pg_trigger'::regclass
+        FROM pg_event_trigger_ddl_commands() created
+        JOIN pg_trigger t ON t.oid = created.objid
+        WHERE created.classid = 'pg_trigger'::regclass
           AND sharding.kind(t.tgrelid) = 'h')
     THEN
         RAISE EXCEPTION 'triggers are not supported on distributed tables'

@@ -1,7 +1,7 @@
 SELECT citus_set_coordinator_host('127.0.0.1', PORT0);
 SELECT citus_add_node('127.0.0.1', PORT1);
 SELECT citus_add_node('127.0.0.1', PORT2);
--- DML and its refusals
+-- DML and refused statements
 CREATE TABLE t (k int PRIMARY KEY, v text, n int DEFAULT 7, u int);
 SELECT create_distributed_table('t', 'k', shard_count => 6);
 INSERT INTO t VALUES (1,'a'),(2,'b'),(3,'c'),(4,'d');
