@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from dotenv import dotenv_values
 
-from helpers.errors import SettingsError
+from helpers.errors import SettingsError, StoreName
 
 #: The folder that holds ``helpers/``, ``notebooks/`` and the rest.
 PROJECT = Path(__file__).resolve().parent.parent
@@ -44,6 +44,11 @@ class Addresses:
     mongo: str
     redis: str
     worker_names: tuple[tuple[str, int], ...] = ()
+
+    def __getitem__(self, store: StoreName) -> str:
+        """Return the URL of a store; for PostgreSQL, that of the coordinator."""
+        by_name = {"PostgreSQL": self.coordinator, "MongoDB": self.mongo, "Redis": self.redis}
+        return by_name[store]
 
     def __repr__(self) -> str:
         workers = ", ".join(redact(url) for url in self.workers)

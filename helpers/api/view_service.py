@@ -16,7 +16,7 @@ from helpers.api.responses import Answer, Content
 from helpers.catalog.model import ProductJSON, stock_key
 from helpers.errors import CourseError, ReadModelError, StoreError
 from helpers.joins.assembly import stock_text
-from helpers.joins.async_executor import AsyncFill
+from helpers.joins.driver_adapters import AsyncFill
 from helpers.read_model.live_views import LiveList, LiveViews
 from helpers.read_model.view_worker import ViewWorker
 from helpers.read_model.views import view_key

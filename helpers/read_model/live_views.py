@@ -21,7 +21,7 @@ from typing import Any
 
 from redis.exceptions import ConnectionError as LostError
 
-from helpers.joins.async_executor import AsyncFill
+from helpers.joins.driver_adapters import AsyncFill
 from helpers.read_model.view_copy import PREFIXES, LiveList, ViewCopy
 from helpers.stores.async_stores import AsyncStores, Limits
 from helpers.stores.key_changes import KeyChanges

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from helpers.catalog.model import stock_key
-from helpers.joins.assembly import stock_of, stock_text
-from helpers.joins.async_executor import AsyncFill, run_async
+from helpers.joins.assembly import fill_stock, stock_text
+from helpers.joins.driver_adapters import AsyncFill
+from helpers.joins.executor import run_async
 from helpers.read_model.joined_views import JoinedViews, Lives
 from helpers.read_model.product_changes import VERSION
 from helpers.read_model.views import APPLIED, VIEW_PREFIX
@@ -162,7 +163,7 @@ class ViewCopy:
 
     async def _stocks(self, counts: dict[int, bytes]) -> dict[int, str | None]:
         """Return counts as they are shown; the ledger says those that Redis does not have."""
-        strategy = stock_of(list(counts), [count or None for count in counts.values()])
+        strategy = fill_stock(list(counts), [count or None for count in counts.values()])
         texts = await run_async(self._stores, strategy, fill=self._fill)
         if self._fill is not None:
             end = self._time() + _FILLED_SECONDS

@@ -32,13 +32,13 @@ _COMMENTS = re.compile(r"/\*.*?\*/|--[^\n]*", re.DOTALL)
 
 
 class TracedConnection(psycopg.Connection):
-    """A connection that writes its round trips down once ``watch`` is set."""
+    """A connection whose round trips are recorded if ``tracer`` is set."""
 
-    watch: PostgresTrace | None = None
+    tracer: PostgresTrace | None = None
 
     def wait(self, gen: PQGen[Result], *args: Any, **kwargs: Any) -> Result:
-        if self.watch is not None:
-            gen = self.watch.over(gen, self.pgconn)
+        if self.tracer is not None:
+            gen = self.tracer.record(gen, self.pgconn)
         return super().wait(gen, *args, **kwargs)
 
 
@@ -52,7 +52,7 @@ class PostgresTrace:
         self._sent_at: float | None = None  # something was sent, and no answer was awaited yet
         self._current: Exchange | None = None
 
-    def over(self, gen: PQGen[Result], pgconn: PGconn) -> PQGen[Result]:
+    def record(self, gen: PQGen[Result], pgconn: PGconn) -> PQGen[Result]:
         """Return a generator that does what ``gen`` does, and is watched.
 
         ``pgconn`` is the connection that it works on.

@@ -10,8 +10,9 @@ import pytest
 
 from helpers.shop.seed import seed
 from helpers.stores import Stores
-from helpers.stores.async_stores import AsyncStores, connect_beside
+from helpers.stores.async_stores import AsyncStores
 from helpers.stores.proxied_stores import ProxiedStores, proxied
+from tests.connections import connect_async_again
 from tests.joins.filling import make_tables, put
 from tests.joins.memory import MemoryStores
 from tests.snapshots import filled_shop
@@ -54,7 +55,7 @@ def both(shared: Stores) -> Iterator[Both]:
     """
     make_tables(shared)
     with asyncio.Runner() as runner:
-        awaited = runner.run(connect_beside(shared))
+        awaited = runner.run(connect_async_again(shared))
         yield Both(shared, awaited, runner)
         runner.run(awaited.aclose())
     put(shared, MemoryStores())

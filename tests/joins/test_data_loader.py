@@ -102,26 +102,10 @@ def test_who_is_cancelled_takes_nobody_along_and_the_end_leaves_no_task() -> Non
             source.gate.clear()
             third, fourth = (asyncio.ensure_future(loader.load(one)) for one in (2, 3))
             await come(lambda: source.running > 0)
-            loader.forget(2)
         await asyncio.wait([third, fourth])
         assert third.cancelled()
         assert fourth.cancelled()
         assert source.running == 0
         assert asyncio.all_tasks() == {asyncio.current_task()}
-
-    asyncio.run(main())
-
-
-def test_what_is_forgotten_is_fetched_anew() -> None:
-    async def main() -> None:
-        source = _Source()
-        loader = DataLoader(source.fetch)
-        await loader.load(1)
-        loader.forget(1)
-        waiting = asyncio.ensure_future(loader.load(1))
-        await asyncio.sleep(0)
-        loader.forget(1)
-        assert await waiting == 1
-        assert source.batches == [[1], [1]]
 
     asyncio.run(main())

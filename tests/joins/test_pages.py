@@ -12,14 +12,15 @@ import pytest
 from bson import Decimal128
 
 from helpers.catalog.model import Product, stock_key
-from helpers.joins import Page, Pages, Query, read_page, run_async
-from helpers.joins.pages import find_page
+from helpers.joins import Query, run_async
+from helpers.joins.pages import Page, find_page
 from helpers.shop.seed import load
 from helpers.stock import Stock
 from helpers.stores import Document, Stores
 from tests.joins.conftest import Both
 from tests.joins.filling import delete_product, ids_of, insert_product, put
 from tests.joins.memory import MemoryStores
+from tests.joins.shared_reads import SharedPages, read_page
 from tests.snapshots import empty_shop
 
 COUNT = 60
@@ -134,7 +135,7 @@ def test_all_pages_together_have_every_product_once_and_in_order(
     ],
 )
 def test_awaited_pages_are_the_same(filled: Both, kind: str) -> None:
-    query, shared = dataclasses.replace(KINDS[kind], limit=4), Pages(filled.awaited)
+    query, shared = dataclasses.replace(KINDS[kind], limit=4), SharedPages(filled.awaited)
 
     def read(asked: Query) -> Page:
         return filled.runner.run(shared.read(asked))
@@ -227,7 +228,7 @@ def test_the_page_is_the_same_whichever_store_goes_first(
     ):
         put(both.waiting, shop)
         walked = list(_walk(lambda asked: read_page(both.waiting, asked), query))
-        pages[walked[0].choice.first] = walked
+        pages[walked[0].join_order.first] = walked
     assert [(one.products, one.next) for one in pages["MongoDB"]] == [
         (one.products, one.next) for one in pages["PostgreSQL"]
     ]

@@ -14,8 +14,7 @@ from helpers.catalog.model import ProductJSON
 from helpers.errors import MetadataError
 from helpers.joins import Query, strategies
 from helpers.joins.assembly import stock_text
-from helpers.joins.async_executor import drive_async
-from helpers.joins.executor import drive
+from helpers.joins.executor import execute, execute_async
 from helpers.joins.pages import find_page
 from tests.joins.memory import MemoryStores
 
@@ -77,14 +76,14 @@ def test_every_strategy_gives_the_same_answer(examples: int) -> None:
 def _compare_strategies(shop: MemoryStores, ids: list[int] | None) -> None:
     expected = _expected(shop, ids)
     for strategy in ALL:
-        assert drive(strategy(ids), shop.answer) == expected
-        assert drive(strategy(ids), shop.answer, threads=True) == expected
+        assert execute(strategy(ids), shop.answer) == expected
+        assert execute(strategy(ids), shop.answer, threads=True) == expected
 
     async def answer(request: Any) -> Any:
         return shop.answer(request)
 
     async def all_awaited() -> list[list[ProductJSON]]:
-        return [await drive_async(strategy(ids), answer) for strategy in ALL]
+        return [await execute_async(strategy(ids), answer) for strategy in ALL]
 
     assert asyncio.run(all_awaited()) == [expected] * len(ALL)
 
@@ -120,7 +119,7 @@ def _compare_pages(shop: MemoryStores, query: Query) -> None:
             query.ids, query.category, query.tags, in_stock=query.in_stock, after=after,
             limit=query.limit,
         )  # fmt: skip
-        page = drive(find_page(asked), shop.answer)
+        page = execute(find_page(asked), shop.answer)
         found += page.products
         after = page.next
         if after is None:
@@ -134,15 +133,15 @@ def test_the_store_with_fewer_goes_first_and_the_other_is_asked_for_these_alone(
         dict.fromkeys(range(1, 51), ("A", "1", "lamp")),
         [{"product_id": one, "tags": ["gift"]} for one in (7, 8, 60)],
     )
-    page = drive(find_page(Query(category="lamp", tags=["gift"])), shop.answer)
-    assert str(page.choice) == "MongoDB first: 50 rows in PostgreSQL, 3 documents in MongoDB"
+    page = execute(find_page(Query(category="lamp", tags=["gift"])), shop.answer)
+    assert str(page.join_order) == "MongoDB first: 50 rows in PostgreSQL, 3 documents in MongoDB"
     assert [one["id"] for one in page.products] == [7, 8]
     (asked,) = [one for one in shop.asked if type(one).__name__ == "ReadStock"]
     assert asked.ids == [7, 8, 60]  # type: ignore[attr-defined]
     del shop.rows
     shop.rows = {7: ("A", "1", "lamp"), 9: ("A", "1", "lamp")}
-    page = drive(find_page(Query(category="lamp", tags=["gift"])), shop.answer)
-    assert str(page.choice) == "PostgreSQL first: 2 rows in PostgreSQL, 3 documents in MongoDB"
+    page = execute(find_page(Query(category="lamp", tags=["gift"])), shop.answer)
+    assert str(page.join_order) == "PostgreSQL first: 2 rows in PostgreSQL, 3 documents in MongoDB"
     assert [one["id"] for one in page.products] == [7]
 
 
@@ -151,7 +150,7 @@ def test_pages_go_on_where_they_ended_whatever_is_added_or_deleted_meanwhile() -
     seen: list[int] = []
     after: int | None = None
     while True:
-        page = drive(find_page(Query(after=after, limit=3)), shop.answer)
+        page = execute(find_page(Query(after=after, limit=3)), shop.answer)
         seen += [one["id"] for one in page.products]
         if page.next is None:
             break
@@ -166,7 +165,7 @@ def test_pages_go_on_where_they_ended_whatever_is_added_or_deleted_meanwhile() -
 def test_two_documents_of_a_product_are_refused(strategy: Any) -> None:
     shop = MemoryStores({1: ("A", "1", "c")}, [{"product_id": 1}, {"product_id": 1}])
     with pytest.raises(MetadataError, match="two documents of product 1"):
-        drive(strategy(None), shop.answer)
+        execute(strategy(None), shop.answer)
 
 
 @EACH
@@ -174,7 +173,7 @@ def test_documents_of_no_product_are_passed_over(strategy: Any) -> None:
     shop = MemoryStores({1: ("A", "1", "c")}, [])
     shop.documents = [{"product_id": True}, {"product_id": "1"}, {"product_id": None}, {}]
     if strategy is not strategies.per_product:  # it asks for its product's alone
-        (product,) = drive(strategy(None), shop.answer)
+        (product,) = execute(strategy(None), shop.answer)
         assert product["metadata"] is None
 
 
@@ -184,7 +183,7 @@ def test_the_ledger_is_asked_once_and_for_missing_counts_alone() -> None:
         counts={1: b"5", 2: b"lost", 4: b"0"},
         ledger={2: 8, 3: None},
     )
-    answer = drive(strategies.batched(), shop.answer)
+    answer = execute(strategies.batched(), shop.answer)
     assert [one["stock"] for one in answer] == ["5", "8", None, "0"]
     assert shop.asked[-1].ids == [2, 3]  # type: ignore[attr-defined]
     assert shop.kinds() == ["SelectProducts", "FindMetadata", "ReadStock", "FillStock"]
@@ -200,10 +199,10 @@ def test_an_error_of_a_store_comes_out_as_it_is_and_ends_the_strategy() -> None:
     for threads in (False, True):
         strategy = strategies.at_once()
         with pytest.raises(ConnectionError, match="gone"):
-            drive(strategy, fail, threads=threads)
+            execute(strategy, fail, threads=threads)
         assert strategy.gi_frame is None  # type: ignore[attr-defined]
     with pytest.raises(ConnectionError, match="gone"):
-        asyncio.run(drive_async(strategies.at_once([1]), fail_awaited))
+        asyncio.run(execute_async(strategies.at_once([1]), fail_awaited))
 
 
 @EACH
@@ -220,7 +219,7 @@ def test_who_is_cancelled_is_cancelled_although_a_driver_raises_an_error_of_its_
             except asyncio.CancelledError:
                 raise ConnectionError("operation cancelled") from None
 
-        task = asyncio.create_task(drive_async(strategy([1]), answer))
+        task = asyncio.create_task(execute_async(strategy([1]), answer))
         await asked.wait()
         task.cancel()
         await asyncio.wait([task])

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from helpers.catalog.model import ProductJSON
 from helpers.errors import MetadataError
 from helpers.joins import (
-    product_loader,
     products_json,
     run,
     run_async,
@@ -26,6 +25,7 @@ from helpers.stores import Document, Stores
 from tests.joins.conftest import Both
 from tests.joins.filling import make_tables, put
 from tests.joins.memory import MemoryStores
+from tests.joins.shared_reads import product_loader
 
 ALL = (strategies.per_product, strategies.batched, strategies.rows_first, strategies.at_once)
 EXAMPLES = pytest.mark.parametrize("examples", [8, pytest.param(60, marks=pytest.mark.verify)])

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from helpers.errors import StoreName
-from helpers.joins import Query, at_once, batched, explain_page, per_product, read_page
+from helpers.joins import Query, at_once, batched, explain_page, per_product
 from helpers.shop.schema import SHARDS
 from helpers.stores import Stores
 from helpers.stores.tracing import traced
 from tests.joins.filling import ids_of, make_tables, put
 from tests.joins.memory import MemoryStores
+from tests.joins.shared_reads import read_page
 
 
 def _shop(count: int) -> MemoryStores:
@@ -118,7 +119,7 @@ def test_a_page_takes_so_many_round_trips_and_its_explanation_says_so(
     plan = explain_page(shop, query)
     assert plan.round_trips == trace.round_trips
     assert plan.found == len(page.products)
-    assert plan.choice == page.choice
+    assert plan.join_order == page.join_order
     assert str(plan) == str(explain_page(shop, query))
 
 

@@ -10,9 +10,10 @@ from contextlib import AsyncExitStack, ExitStack
 from typing import Any, Protocol
 
 from helpers.stores import Stores
-from helpers.stores.async_stores import AsyncStores, connect_beside
+from helpers.stores.async_stores import AsyncStores
 from helpers.stores.connection_limits import Limits
-from helpers.stores.pooled_stores import PooledStores, connect_pooled_beside
+from helpers.stores.pooled_stores import PooledStores
+from tests.connections import connect_async_again, connect_pooled_again
 
 
 class Lender(Protocol):
@@ -113,11 +114,11 @@ class Loop:
 def lending(kind: str, stores: Stores, limits: Limits) -> Iterator[Threads | Loop]:
     """Connect to the databases of ``stores`` once more; ``kind`` is ``threads`` or ``loop``."""
     if kind == "threads":
-        with connect_pooled_beside(stores, limits=limits) as waiting:
+        with connect_pooled_again(stores, limits=limits) as waiting:
             yield Threads(waiting)
         return
     with asyncio.Runner() as runner:
-        awaited = runner.run(connect_beside(stores, limits=limits))
+        awaited = runner.run(connect_async_again(stores, limits=limits))
         try:
             yield Loop(awaited, runner)
         finally:

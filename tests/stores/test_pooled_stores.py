@@ -17,10 +17,11 @@ import pytest
 
 from helpers.errors import StoreError
 from helpers.stores import Stores, postgres_pools
-from helpers.stores.async_stores import AsyncStores, connect_beside
+from helpers.stores.async_stores import AsyncStores
 from helpers.stores.connection_limits import Limits
-from helpers.stores.pooled_stores import PooledStores, connect_pooled, connect_pooled_beside
+from helpers.stores.pooled_stores import PooledStores, connect_pooled
 from helpers.stores.proxied_stores import ProxiedStores
+from tests.connections import connect_async_again, connect_pooled_again
 from tests.sharing import restored
 from tests.stores.lenders import Lender, lending
 from tests.waiting import come, wait_until
@@ -63,7 +64,7 @@ def test_the_same_databases_are_reached(shared: Stores, lend: Lend) -> None:
 
 
 def test_texts_are_decoded_and_each_statement_stands_for_itself(shared: Stores) -> None:
-    with connect_pooled_beside(shared) as stores:
+    with connect_pooled_again(shared) as stores:
         stores.redis.set("near", "é")
         assert shared.redis.get("near") == stores.redis.get("near") == "é"
         shared.redis.delete("near")
@@ -166,7 +167,7 @@ def test_a_statement_that_takes_too_long_is_ended_and_its_connection_is_kept(
 
 
 def test_whoever_finds_all_connections_lent_is_told_so(shared: Stores) -> None:
-    with connect_pooled_beside(shared, limits=HASTY) as stores:
+    with connect_pooled_again(shared, limits=HASTY) as stores:
         one_connection: Any = stores.redis.client
         with (
             stores.postgres.connection(),
@@ -185,7 +186,7 @@ def test_whoever_finds_all_connections_lent_is_told_so(shared: Stores) -> None:
 
 def test_whoever_waits_in_vain_because_the_server_went_away_is_told_so(far: ProxiedStores) -> None:
     with (
-        connect_pooled_beside(far, limits=Limits(connections=1, wait_seconds=2)) as stores,
+        connect_pooled_again(far, limits=Limits(connections=1, wait_seconds=2)) as stores,
         ThreadPoolExecutor(1) as pool,
     ):
 
@@ -236,7 +237,7 @@ def test_a_store_that_does_not_answer_is_named_and_nothing_stays_open(
 
 
 def test_no_password_is_in_the_representation(shared: Stores) -> None:
-    with connect_pooled_beside(shared) as stores:
+    with connect_pooled_again(shared) as stores:
         for url in (shared.addresses.coordinator, shared.addresses.redis):
             assert str(urlsplit(url).password) not in repr(stores)
 
@@ -255,7 +256,7 @@ def test_those_who_wait_to_know_whether_the_server_is_there_share_an_attempt(
         raise psycopg.OperationalError(f"attempt {attempts}")
 
     async def main() -> list[str]:
-        async with await connect_beside(shared, limits=HASTY) as stores:
+        async with await connect_async_again(shared, limits=HASTY) as stores:
             stores.postgres._doubt.is_open = True
             with monkeypatch.context() as patch:
                 patch.setattr(psycopg.AsyncConnection, "connect", connect)
@@ -277,7 +278,7 @@ def test_whoever_is_cancelled_while_a_connection_is_looked_at_gives_it_back(
     far: ProxiedStores,
 ) -> None:
     async def main() -> None:
-        async with await connect_beside(far, limits=replace(ROOMY, connections=1)) as stores:
+        async with await connect_async_again(far, limits=replace(ROOMY, connections=1)) as stores:
             async with stores.postgres.connection() as connection:
                 await connection.execute("LISTEN near")
             far.postgres.execute("NOTIFY near")

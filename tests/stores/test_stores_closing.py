@@ -11,10 +11,9 @@ import pytest
 
 from helpers import traced
 from helpers.stores import Stores
-from helpers.stores.async_stores import connect_beside
-from helpers.stores.pooled_stores import connect_pooled_beside
 from helpers.stores.proxied_stores import proxied
 from helpers.stores.stores import connect_all
+from tests.connections import connect_async_again, connect_pooled_again
 from tests.waiting import wait_until
 
 
@@ -41,7 +40,7 @@ def _linked(shared: Stores) -> None:
 
 
 def _pooled(shared: Stores) -> None:
-    with connect_pooled_beside(shared) as stores:
+    with connect_pooled_again(shared) as stores:
         with stores.postgres.connection() as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
         assert stores.redis.ping()
@@ -49,7 +48,7 @@ def _pooled(shared: Stores) -> None:
 
 def _awaited(shared: Stores) -> None:
     async def main() -> None:
-        async with await connect_beside(shared) as stores:
+        async with await connect_async_again(shared) as stores:
             async with stores.postgres.connection() as connection:
                 await connection.execute("SELECT 1")
             assert (await stores.mongo.command("ping"))["ok"] == 1

@@ -1,4 +1,4 @@
-"""Rows from the shards that are left: what the coordinator would answer, less what is lost."""
+"""Rows from the live shards: the coordinator's result without the rows of the missing shards."""
 
 from __future__ import annotations
 
@@ -20,10 +20,16 @@ from helpers.citus.shard_function import hash_bigint
 from helpers.citus.shards import shards_of
 from helpers.errors import NodeUnavailableError, StoreError
 from helpers.joins import Query, run
-from helpers.joins.executor import answer
-from helpers.joins.live_shards import Rows, Workers
-from helpers.joins.missing_products import everything, on_page
-from helpers.joins.missing_shards import FromPostgres, MissingShards, ask_live
+from helpers.joins.driver_adapters import PostgresRequest, send
+from helpers.joins.executor import ResilientExecutor
+from helpers.joins.partial_answers import (
+    MissingShards,
+    PartialRows,
+    ShardReader,
+    matching_ids,
+    page_ids,
+    query_live_shards,
+)
 from helpers.joins.requests import (
     CountCategories,
     CountProducts,
@@ -31,19 +37,19 @@ from helpers.joins.requests import (
     SelectProducts,
     ask,
 )
-from helpers.joins.resilient_executor import ResilientExecutor
 from helpers.settings import Addresses
 from helpers.shop.seed import seed
 from helpers.stores import Stores
-from helpers.stores.async_stores import AsyncStores, connect_beside
+from helpers.stores.async_stores import AsyncStores
 from helpers.stores.trace import Trace
+from tests.connections import connect_async_again
 from tests.snapshots import empty_shop
 from tests.waiting import come
 
 T = TypeVar("T")
 
 COUNT = 40
-REQUESTS: list[FromPostgres] = [
+REQUESTS: list[PostgresRequest] = [
     SelectProducts(),
     SelectProducts(limit=7),
     SelectProducts(after=11, limit=5),
@@ -66,35 +72,35 @@ def shop(shared: Stores) -> Iterator[Stores]:
     empty_shop(shared)
 
 
-def with_workers(shop: Stores, work: Callable[[AsyncStores, Workers], Awaitable[T]]) -> T:
+def with_shards(shop: Stores, work: Callable[[AsyncStores, ShardReader], Awaitable[T]]) -> T:
     async def main(stores: AsyncStores) -> T:
-        async with contextlib.aclosing(Workers(stores)) as workers:
-            return await work(stores, workers)
+        async with contextlib.aclosing(ShardReader(stores)) as shards:
+            return await work(stores, shards)
 
-    return awaited(shop, main)
+    return in_loop(shop, main)
 
 
-def awaited(shop: Stores, work: Callable[[AsyncStores], Awaitable[T]]) -> T:
+def in_loop(shop: Stores, work: Callable[[AsyncStores], Awaitable[T]]) -> T:
     async def main() -> T:
-        async with await connect_beside(shop) as stores:
+        async with await connect_async_again(shop) as stores:
             return await work(stores)
 
     return asyncio.run(main())
 
 
-async def _look(stores: AsyncStores, addresses: Addresses | None = None) -> ShardStatus:
+async def _probe(stores: AsyncStores, addresses: Addresses | None = None) -> ShardStatus:
     async with contextlib.aclosing(NodeConnections()) as connections:
         found = addresses or stores.addresses
         return await probe(connections, stores.postgres.url, found, "products")
 
 
-async def _ask_live(request: FromPostgres, standing: ShardStatus) -> tuple[Any, MissingShards]:
+async def _query_live(request: PostgresRequest, status: ShardStatus) -> tuple[Any, MissingShards]:
     async with contextlib.aclosing(NodeConnections()) as connections:
-        return await ask_live(connections, request, standing)
+        return await query_live_shards(connections, request, status)
 
 
 def _worker_ids(shop: Stores) -> dict[str, list[int]]:
-    """Return the products of each worker, by the nodes' own tables."""
+    """Return the products of each worker, read from the shards on the nodes."""
     found: dict[str, list[int]] = {}
     rows = shop.postgres.execute(
         "SELECT nodename, nodeport, result FROM "
@@ -109,91 +115,97 @@ def _worker_ids(shop: Stores) -> dict[str, list[int]]:
     return {name: sorted(ids) for name, ids in found.items()}
 
 
-def test_the_hash_is_postgresqls(shop: Stores) -> None:
+def test_hash_bigint_is_postgresqls_hashint8(shop: Stores) -> None:
     ids = [*BORDERS, *range(1, 2000)]
     rows = shop.postgres.execute("SELECT hashint8(id) FROM unnest(%s::bigint[]) AS id", [ids])
-    assert [hash_bigint(one) for one in ids] == [hashed for (hashed,) in rows]
+    assert [hash_bigint(product_id) for product_id in ids] == [hashed for (hashed,) in rows]
 
 
-def test_it_is_known_where_the_shards_stand(shop: Stores) -> None:
-    standing = awaited(shop, _look)
+def test_a_probe_returns_all_shards_and_their_nodes(shop: Stores) -> None:
+    status = in_loop(shop, _probe)
     expected = [
-        (one.id, one.low, one.high, one.node.replace(" ", ""))
-        for one in shards_of(shop.postgres, "products")
+        (shard.id, shard.low, shard.high, shard.node.replace(" ", ""))
+        for shard in shards_of(shop.postgres, "products")
     ]
-    found = [(one.id, one.low, one.high, one.node.name) for one in standing.shards]
+    found = [(shard.id, shard.low, shard.high, shard.node.name) for shard in status.shards]
     assert sorted(found) == sorted(expected)
-    assert standing.away == frozenset()
-    assert (standing.live, standing.lost) == (standing.shards, ())
-    assert "password" not in repr(standing)
+    assert status.away == frozenset()
+    assert (status.live, status.lost) == (status.shards, ())
+    assert "password" not in repr(status)
 
 
-def test_workers_that_the_addresses_do_not_name_are_reached_as_the_coordinator_does(
+def test_workers_without_an_address_are_reached_at_the_coordinators_address_for_them(
     shop: Stores,
 ) -> None:
     addresses = replace(shop.addresses, workers=())
-    standing = awaited(shop, lambda stores: _look(stores, addresses))
-    assert standing.away == frozenset()
-    assert {one.node.name for one in standing.shards} == {"worker1", "worker2"}
+    status = in_loop(shop, lambda stores: _probe(stores, addresses))
+    assert status.away == frozenset()
+    assert {shard.node.name for shard in status.shards} == {"worker1", "worker2"}
 
 
-def test_from_all_shards_comes_what_the_coordinator_answers(shop: Stores) -> None:
+def test_all_shards_together_return_the_coordinators_result(shop: Stores) -> None:
     async def work(stores: AsyncStores) -> list[tuple[Any, MissingShards]]:
-        standing = await _look(stores)
-        return [await _ask_live(request, standing) for request in REQUESTS]
+        status = await _probe(stores)
+        return [await _query_live(request, status) for request in REQUESTS]
 
-    for request, (found, lost) in zip(REQUESTS, awaited(shop, work), strict=True):
-        assert found == answer(shop, request), request
-        assert not lost
+    for request, (found, missing) in zip(REQUESTS, in_loop(shop, work), strict=True):
+        assert found == send(shop, request), request
+        assert not missing
 
 
-@pytest.mark.parametrize("away", ["worker1", "worker2"])
-@pytest.mark.parametrize("silent", [False, True], ids=["known", "falls silent meanwhile"])
-def test_from_those_that_are_left_comes_the_rest(shop: Stores, silent: bool, away: str) -> None:
+@pytest.mark.parametrize("down", ["worker1", "worker2"])
+@pytest.mark.parametrize("refuses", [False, True], ids=["known to be down", "goes down meanwhile"])
+def test_live_shards_return_the_other_rows(shop: Stores, refuses: bool, down: str) -> None:
     async def work(stores: AsyncStores) -> list[tuple[Any, MissingShards, ShardStatus]]:
-        standing = await _look(stores)
-        standings = [
-            _silenced(standing, away) if silent else replace(standing, away=frozenset({away}))
+        status = await _probe(stores)
+        statuses = [
+            _refusing(status, down) if refuses else replace(status, away=frozenset({down}))
             for _ in REQUESTS
         ]
         return [
-            (*await _ask_live(request, standing), standing)
-            for request, standing in zip(REQUESTS, standings, strict=True)
+            (*await _query_live(request, status), status)
+            for request, status in zip(REQUESTS, statuses, strict=True)
         ]
 
-    gone = _worker_ids(shop)[away]
-    for request, (found, lost, standing) in zip(REQUESTS, awaited(shop, work), strict=True):
+    gone = _worker_ids(shop)[down]
+    for request, (found, missing, status) in zip(REQUESTS, in_loop(shop, work), strict=True):
         assert found == _without(shop, request, gone), request
-        _assert_lost(request, lost, standing, away, gone)
+        _assert_missing(request, missing, status, down, gone)
 
 
-def _assert_lost(
-    request_: FromPostgres, lost: MissingShards, standing: ShardStatus, away: str, gone: list[int]
+def _assert_missing(
+    request_: PostgresRequest,
+    missing: MissingShards,
+    status: ShardStatus,
+    down: str,
+    gone: list[int],
 ) -> None:
-    shards = {one.id for one in standing.shards if one.node.name == away}
+    shards = {shard.id for shard in status.shards if shard.node.name == down}
     if isinstance(request_, CountProducts) or request_.ids is None:
-        assert {*lost.shard_ids} == shards
-        assert lost.nodes == (away,)
-        assert lost.among(range(1, COUNT + 1)) == gone
+        assert {*missing.shard_ids} == shards
+        assert missing.nodes == (down,)
+        assert missing.among(range(1, COUNT + 1)) == gone
     else:
-        asked = [one for one in request_.ids if one in gone]
-        assert {*lost.shard_ids} <= shards
-        assert {*asked} <= {*lost.among(request_.ids)}
-        assert bool(lost) is bool(lost.among(request_.ids))
+        unavailable = [product_id for product_id in request_.ids if product_id in gone]
+        assert {*missing.shard_ids} <= shards
+        assert {*unavailable} <= {*missing.among(request_.ids)}
+        assert bool(missing) is bool(missing.among(request_.ids))
 
 
-def _silenced(standing: ShardStatus, name: str) -> ShardStatus:
-    """Let a node that is thought to be there refuse every connection."""
+def _refusing(status: ShardStatus, name: str) -> ShardStatus:
+    """Return a probe in which a node that refuses every connection responded."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     node = Node(name, f"host=127.0.0.1 port={port}")
-    shards = (replace(one, node=node) if one.node.name == name else one for one in standing.shards)
+    shards = (
+        replace(shard, node=node) if shard.node.name == name else shard for shard in status.shards
+    )
     return ShardStatus(tuple(shards), frozenset())
 
 
-def _without(shop: Stores, request: FromPostgres, gone: list[int]) -> Any:
-    """Answer a request from a table that lacks some products, by hand."""
+def _without(shop: Stores, request: PostgresRequest, gone: list[int]) -> Any:
+    """Return the expected result of a request on a table without some products."""
     rows = shop.postgres.execute(
         "SELECT id, name, price::text, category FROM products ORDER BY id"
     ).fetchall()
@@ -212,76 +224,76 @@ def _without(shop: Stores, request: FromPostgres, gone: list[int]) -> Any:
     return [row[:3] for row in rows][: request.limit]
 
 
-def test_a_node_that_is_silent_is_waited_for_only_so_long() -> None:
-    """It takes connections, as a frozen one does, and says nothing."""
+def test_connecting_to_an_unresponsive_node_times_out() -> None:
+    """The node accepts connections, as a frozen process does, and sends nothing."""
 
     async def main() -> None:
-        with socket.socket() as silent:
-            silent.bind(("127.0.0.1", 0))
-            silent.listen()
-            port = silent.getsockname()[1]
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            port = listener.getsockname()[1]
             with pytest.raises((psycopg.OperationalError, TimeoutError)):
                 async with NodeConnections().lend(f"host=127.0.0.1 port={port} user=any", 0.05):
-                    raise AssertionError("it has said nothing")
+                    raise AssertionError("connected to a socket that sends nothing")
 
     asyncio.run(main())
 
 
-def test_an_answer_looks_at_the_workers_once(shop: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And none at all where it needs nothing of what is lost."""
+def test_a_response_probes_the_workers_once(shop: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not at all if it needs no missing shard."""
 
-    async def work(stores: AsyncStores, workers: Workers) -> None:
-        looks = 0
-        standing = replace(await _look(stores), away=frozenset({"worker1"}))
+    async def work(stores: AsyncStores, shards: ShardReader) -> None:
+        probes = 0
+        status = replace(await _probe(stores), away=frozenset({"worker1"}))
 
-        async def looked() -> ShardStatus:
-            nonlocal looks
-            looks += 1
-            workers._last = standing
-            return standing
+        async def fake_probe() -> ShardStatus:
+            nonlocal probes
+            probes += 1
+            shards._last = status
+            return status
 
-        monkeypatch.setattr(workers, "_look", looked)
-        assert await Rows(workers)(CountProducts()) == COUNT, "nobody suspects anything"
-        assert looks == 0
-        await workers.probe()
-        rows = Rows(workers)
+        monkeypatch.setattr(shards, "_probe", fake_probe)
+        assert await PartialRows(shards)(CountProducts()) == COUNT, "no worker is known to be down"
+        assert probes == 0
+        await shards.probe()
+        rows = PartialRows(shards)
         there = _worker_ids(shop)
         for _ in range(3):
             assert await rows(CountProducts()) == len(there["worker2"])
-        assert looks == 2
-        assert rows.lost.nodes == ("worker1",)
-        rows = Rows(workers)
+        assert probes == 2
+        assert rows.missing.nodes == ("worker1",)
+        rows = PartialRows(shards)
         assert await rows(SelectProducts(there["worker2"]))
-        await workers.check(there["worker2"])
-        assert not rows.lost
-        assert looks == 2
+        await shards.check(there["worker2"])
+        assert not rows.missing
+        assert probes == 2
         with pytest.raises(NodeUnavailableError, match="worker1 does not answer") as failed:
-            await workers.check(there["worker1"][:1])
+            await shards.check(there["worker1"][:1])
         assert failed.value.nodes == ("worker1",)
         assert failed.value.store == "PostgreSQL"
-        standing = replace(standing, away=frozenset({"worker1", "worker2"}))
+        status = replace(status, away=frozenset({"worker1", "worker2"}))
         with pytest.raises(NodeUnavailableError, match="worker1 and worker2 do not answer"):
-            await Rows(workers)(CountProducts())
-        standing = replace(standing, away=frozenset())
-        assert await Rows(workers)(CountProducts()) == COUNT, "they are back"
-        assert not workers.away
+            await PartialRows(shards)(CountProducts())
+        status = replace(status, away=frozenset())
+        assert await PartialRows(shards)(CountProducts()) == COUNT, "the workers are back"
+        assert not shards.unavailable
 
-    with_workers(shop, work)
+    with_shards(shop, work)
 
 
-def test_what_is_no_workers_fault_stays_an_error(shop: Stores) -> None:
-    async def work(stores: AsyncStores, workers: Workers) -> None:
-        asking = ResilientExecutor(stores, trace=Trace(), seconds=5, rows=Rows(workers))
+def test_an_error_that_no_worker_caused_is_raised_as_it_is(shop: Stores) -> None:
+    async def work(stores: AsyncStores, shards: ShardReader) -> None:
+        asking = ResilientExecutor(stores, trace=Trace(), seconds=5, rows=PartialRows(shards))
         with pytest.raises(StoreError) as failed:
-            await asking(SelectProducts(limit=-1))
+            await asking.send(SelectProducts(limit=-1))
         assert not isinstance(failed.value, NodeUnavailableError)
-        assert not workers.away
+        assert not shards.unavailable
 
-    with_workers(shop, work)
+    with_shards(shop, work)
 
 
-def test_connections_to_nodes_are_kept_and_few(shop: Stores) -> None:
-    """One that the server has closed is not lent again."""
+def test_connections_to_a_node_are_limited_and_reused(shop: Stores) -> None:
+    """A connection that the server has closed is not reused."""
 
     async def work(stores: AsyncStores) -> None:
         async with contextlib.aclosing(NodeConnections()) as connections:
@@ -307,40 +319,40 @@ def test_connections_to_nodes_are_kept_and_few(shop: Stores) -> None:
             await come(lambda: not shop.postgres.execute(find, [[*backends]]).fetchall())
             assert await ask() not in backends
 
-    awaited(shop, work)
+    in_loop(shop, work)
 
 
-def _found(shop: Stores, request: FindIds) -> list[int]:
+def _find(shop: Stores, request: FindIds) -> list[int]:
     return run(shop, ask(request))
 
 
-def test_what_may_be_missing_is_asked_of_mongodb(shop: Stores) -> None:
+def test_mongodb_tells_which_products_may_be_missing(shop: Stores) -> None:
     everyone = list(range(1, COUNT + 1))
-    assert _found(shop, everything()) == everyone
-    assert _found(shop, on_page(Query(limit=5), 5)) == everyone[:5]
-    assert _found(shop, on_page(Query(after=5), 9)) == [6, 7, 8, 9]
-    assert _found(shop, on_page(Query(after=38), None)) == [39, 40]
-    assert _found(shop, on_page(Query(ids=[3, 7, 39, 41]), None)) == [3, 7, 39]
+    assert _find(shop, matching_ids()) == everyone
+    assert _find(shop, page_ids(Query(limit=5), 5)) == everyone[:5]
+    assert _find(shop, page_ids(Query(after=5), 9)) == [6, 7, 8, 9]
+    assert _find(shop, page_ids(Query(after=38), None)) == [39, 40]
+    assert _find(shop, page_ids(Query(ids=[3, 7, 39, 41]), None)) == [3, 7, 39]
     tagged = {one["product_id"] for one in shop.mongo.productmetas.find({"tags": "electronics"})}
-    assert {*_found(shop, everything(Query(tags=["electronics"])))} == tagged
+    assert {*_find(shop, matching_ids(Query(tags=["electronics"])))} == tagged
 
 
-def test_those_of_another_category_are_left_out_where_documents_tell_it(shop: Stores) -> None:
-    """By the field of schema version 2, or else by a tag. One that tells none may be of any."""
+def test_products_whose_documents_tell_another_category_are_not_missing(shop: Stores) -> None:
+    """The category is a field in schema version 2, a tag in version 1, or unknown."""
     documents = shop.mongo.productmetas
     rows = shop.postgres.execute("SELECT id, category FROM products ORDER BY id").fetchall()
     laptops = [one for one, category in rows if category == "laptop"]
-    assert _found(shop, everything(Query(category="laptop"))) == laptops
+    assert _find(shop, matching_ids(Query(category="laptop"))) == laptops
     lamp = next(one for one, category in rows if category == "lamp")
     for changed, is_found in (({"tags": ["gift"]}, True), ({"category": "lamp"}, False)):
         documents.update_one(
             {"product_id": lamp}, {"$set": changed}, bypass_document_validation=True
         )
-        found = _found(shop, everything(Query(category="laptop")))
+        found = _find(shop, matching_ids(Query(category="laptop")))
         assert found == (sorted([*laptops, lamp]) if is_found else laptops)
 
 
-def test_headers_name_as_many_as_fit_and_count_all() -> None:
+def test_headers_list_the_first_200_missing_products_and_count_all() -> None:
     shard = Shard(102008, "products_102008", -(2**31), -1, Node("worker1", "password=secret"))
     whole = Answer(Content(b"[]"), Trace())
     assert whole.is_whole

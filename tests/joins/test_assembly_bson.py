@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from helpers.catalog.model import ProductJSON
 from helpers.joins import products_json
-from helpers.joins.bson_values import JSON_VALUES
+from helpers.joins.assembly import JSON_VALUES
 
 NOON = datetime.datetime(2025, 6, 1, 12, 0, tzinfo=datetime.UTC)
 ID = ObjectId("0123456789abcdef01234567")

@@ -12,17 +12,18 @@ import pytest
 from helpers.catalog.model import stock_key
 from helpers.errors import CircuitOpenError, StockError, StoreError, StoreName
 from helpers.joins import strategies
-from helpers.joins.async_executor import AsyncFill, drive_async
+from helpers.joins.driver_adapters import AsyncFill
+from helpers.joins.executor import ResilientExecutor
 from helpers.joins.requests import FillStock
-from helpers.joins.resilient_executor import ResilientExecutor
 from helpers.shop.seed import seed
 from helpers.stores import Stores
-from helpers.stores.async_stores import AsyncStores, Limits, connect_beside
+from helpers.stores.async_stores import AsyncStores, Limits
 from helpers.stores.bounded_waits import wait_at_most
 from helpers.stores.circuit_breaker import Breakers
 from helpers.stores.proxied_stores import ProxiedStores
 from helpers.stores.time_budgets import Budgets
 from helpers.stores.trace import Trace
+from tests.connections import connect_async_again
 from tests.sharing import restored
 from tests.snapshots import filled_shop
 from tests.waiting import come
@@ -62,7 +63,7 @@ def _ask(
 
     async def main() -> tuple[list[Any], set[StoreName], Trace]:
         assert isinstance(far, ProxiedStores)
-        async with await connect_beside(far, limits=_SHORT) as stores:
+        async with await connect_async_again(far, limits=_SHORT) as stores:
             if broken:
                 getattr(getattr(far.proxies, broken), how)()
             trace = Trace()
@@ -70,7 +71,7 @@ def _ask(
                 stores, trace=trace, seconds=seconds, needed=needed, fill=fill, breakers=breakers
             )
             try:
-                products = await drive_async(strategies.at_once(IDS), asking)
+                products = await asking.run(strategies.at_once(IDS))
             finally:
                 if broken:
                     getattr(far.proxies, broken).restore()
@@ -199,12 +200,12 @@ def test_each_question_without_an_answer_counts_for_the_breaker(
 
 def test_who_is_missing_is_not_asked_again(far: ProxiedStores) -> None:
     async def main() -> None:
-        async with await connect_beside(far, limits=_SHORT) as stores:
+        async with await connect_async_again(far, limits=_SHORT) as stores:
             far.proxies.mongo.cut()
             trace = Trace()
             asking = ResilientExecutor(stores, trace=trace, seconds=_short_for("mongo"))
             for _ in range(3):
-                await drive_async(strategies.at_once(IDS), asking)
+                await asking.run(strategies.at_once(IDS))
             assert [span.store for span in trace.spans].count("MongoDB") == 1
             far.proxies.mongo.restore()
 
@@ -219,13 +220,13 @@ def test_where_postgresql_is_left_alone_the_ledger_is_too(far: ProxiedStores) ->
         raise AssertionError(ids)
 
     async def main() -> Any:
-        async with await connect_beside(far, limits=_SHORT) as stores:
+        async with await connect_async_again(far, limits=_SHORT) as stores:
             asking = ResilientExecutor(
                 stores, trace=Trace(), seconds=5.0, fill=fill, breakers=breakers
             )
             for _ in range(5):
                 breakers.postgres.begin().end("fail")
-            return await asking(FillStock([2]))
+            return await asking.send(FillStock([2]))
 
     assert asyncio.run(main()) == {}
 
@@ -262,10 +263,10 @@ def test_a_request_that_no_store_answers_is_a_mistake_of_the_program(far: Proxie
             pass
 
         with pytest.raises(KeyError):
-            await ResilientExecutor(stores, trace=Trace(), seconds=1)(Unknown())  # type: ignore[arg-type]
+            await ResilientExecutor(stores, trace=Trace(), seconds=1).send(Unknown())  # type: ignore[arg-type]
 
     async def connected() -> None:
-        async with await connect_beside(far) as stores:
+        async with await connect_async_again(far) as stores:
             await main(stores)
 
     asyncio.run(connected())

@@ -12,15 +12,17 @@ import pytest
 import redis
 
 from helpers.errors import StoreError, StoreName
-from helpers.joins import Pages, Query, product_loader, run_async, strategies
+from helpers.joins import Query, run_async, strategies
 from helpers.joins.pages import find_page
 from helpers.proxy.tcp_proxy import TcpProxy
 from helpers.stores import Stores
-from helpers.stores.async_stores import AsyncStores, Limits, connect_beside
+from helpers.stores.async_stores import AsyncStores, Limits
 from helpers.stores.proxied_stores import ProxiedStores, Proxies
+from tests.connections import connect_async_again
 from tests.joins.conftest import Both
 from tests.joins.filling import put
 from tests.joins.memory import MemoryStores
+from tests.joins.shared_reads import SharedPages, product_loader
 from tests.sharing import restored
 from tests.waiting import come
 
@@ -41,7 +43,7 @@ REQUESTS: dict[str, Ask] = {
     "rows_first": lambda stores: run_async(stores, strategies.rows_first()),
     "at_once": lambda stores: run_async(stores, strategies.at_once([1, 2, 3])),
     "page": lambda stores: run_async(stores, find_page(Query(category="c", tags=["gift"]))),
-    "Pages": lambda stores: Pages(stores).read(Query(ids=[1, 2, 3])),
+    "Pages": lambda stores: SharedPages(stores).read(Query(ids=[1, 2, 3])),
     "loader": _load,
 }
 # In `make test`: each that runs a request in a way of its own.
@@ -68,7 +70,7 @@ def shop(both: Both) -> Stores:
 @contextlib.asynccontextmanager
 async def _connected(stores: Stores, limits: Limits = ONE) -> AsyncIterator[AsyncStores]:
     """Connect with one connection to each store, all of which are open at the beginning."""
-    async with await connect_beside(stores, limits=limits) as found:
+    async with await connect_async_again(stores, limits=limits) as found:
         await found.postgres.wait()
         await _serve(found)
         yield found
@@ -252,7 +254,7 @@ def test_an_error_reaches_all_who_share_a_page_and_the_next_one_is_read_anew(
     async def main() -> None:
         far, all_links = links
         async with _connected(far) as stores:
-            pages = Pages(stores)
+            pages = SharedPages(stores)
             all_links.redis.cut()
             found = await asyncio.gather(
                 *(pages.read(Query(ids=[1])) for _ in range(5)), return_exceptions=True
@@ -269,7 +271,7 @@ def test_an_error_reaches_all_who_share_a_page_and_the_next_one_is_read_anew(
 def test_one_of_those_who_share_a_page_leaves_and_the_others_get_it(shop: Stores) -> None:
     async def main() -> None:
         async with _connected(shop) as stores:
-            pages = Pages(stores)
+            pages = SharedPages(stores)
             with _locked(shop):
                 tasks = [asyncio.create_task(pages.read(Query(ids=[1]))) for _ in range(3)]
                 await come(lambda: _waits_for_lock(shop))
@@ -297,8 +299,11 @@ def test_who_asks_for_a_page_after_a_write_was_acknowledged_sees_it(
 ) -> None:
     async def main() -> None:
         acknowledged, pages_read = 0, 0
-        async with await connect_beside(shop) as stores, await connect_beside(shop) as writing:
-            pages = Pages(stores)
+        async with (
+            await connect_async_again(shop) as stores,
+            await connect_async_again(shop) as writing,
+        ):
+            pages = SharedPages(stores)
 
             async def write() -> None:
                 nonlocal acknowledged
