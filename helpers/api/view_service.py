@@ -172,7 +172,7 @@ async def open_view_service(
 
 
 def _is_cut_off(keeper: ViewWorker) -> bool:
-    return keeper.state == "failing" or keeper.silent_seconds > _SILENT_SECONDS
+    return keeper.state == "failing" or keeper.seconds_since_response > _SILENT_SECONDS
 
 
 def _not_made(what: str) -> ReadModelError:

@@ -42,7 +42,7 @@ class OrderWorker(BackgroundWorker):
         in_doubt_seconds: float = 30.0,
         hook: StepHook | None = None,
     ) -> None:
-        super().__init__("order-keeper", connect, pause_seconds=pause_seconds)
+        super().__init__("order-worker", connect, pause_seconds=pause_seconds)
         self._reconcile_seconds = reconcile_seconds
         self._in_doubt_seconds = in_doubt_seconds
         self._hook = hook
@@ -55,7 +55,7 @@ class OrderWorker(BackgroundWorker):
         return self._carried
 
     @contextlib.contextmanager
-    def _working(self, stores: Stores) -> Iterator[Pass]:
+    def _prepare(self, stores: Stores) -> Iterator[Pass]:
         stock = Stock.of(stores)
 
         def keep() -> bool:
