@@ -277,7 +277,7 @@ def test_what_the_server_clears_away_or_evicts_by_itself_is_named(
 def test_more_names_than_anybody_wants_are_all_keys(
     spare: TemporaryValkey, own: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(key_changes, "_MOST_NAMES", 10)
+    monkeypatch.setattr(key_changes, "_MAX_NAMES", 10)
 
     async def main() -> None:
         async with opened(spare.url) as keys:
