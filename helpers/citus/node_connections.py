@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 
 from psycopg.pq import TransactionStatus
 
-from helpers.stores.postgres_pools import AsyncLimitedConnection, is_there_async
+from helpers.stores.postgres_pools import AsyncLimitedConnection, is_alive_async
 
 # To make one costs both sides some milliseconds of work: on a small machine, few at a time.
 _CONNECTIONS = 4
@@ -66,7 +66,7 @@ class NodeConnections:
         while idle:
             connection = idle.pop()
             connection.most_seconds = seconds
-            if await is_there_async(connection):
+            if await is_alive_async(connection):
                 return connection
         async with asyncio.timeout(seconds):
             connection = await AsyncLimitedConnection.connect(conninfo, autocommit=True)

@@ -112,7 +112,7 @@ def test_a_connection_on_which_the_server_only_says_something_is_kept(
 
 def _is_told_something(stores: PooledStores | AsyncStores) -> bool:
     (idle,) = stores.postgres._pool
-    return postgres_pools._has_news(idle.pgconn)
+    return postgres_pools._has_input(idle.pgconn)
 
 
 @pytest.mark.parametrize("store", ["PostgreSQL", "Redis"])
@@ -257,7 +257,7 @@ def test_those_who_wait_to_know_whether_the_server_is_there_share_an_attempt(
 
     async def main() -> list[str]:
         async with await connect_async_again(shared, limits=HASTY) as stores:
-            stores.postgres._doubt.is_open = True
+            stores.postgres._availability.is_uncertain = True
             with monkeypatch.context() as patch:
                 patch.setattr(psycopg.AsyncConnection, "connect", connect)
                 first = asyncio.create_task(stores.postgres.probe())
