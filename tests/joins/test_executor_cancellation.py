@@ -188,11 +188,11 @@ def test_a_request_cancelled_while_a_store_is_silent(
         link = _link(all_links, store)
         async with _connected(far) as stores:
             link.freeze()
-            before = link.state().held_bytes
+            before = link.state().buffered_bytes
             task = asyncio.create_task(REQUESTS[request_name](stores))
             # MongoDB's driver also asks by itself whether the server is there: then nobody may
             # have been asked yet, and what is to hold holds all the more.
-            await come(lambda: link.state().held_bytes > before)
+            await come(lambda: link.state().buffered_bytes > before)
             await _cancelled(task)
             assert _joining() == set()
             link.restore()

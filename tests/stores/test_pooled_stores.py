@@ -284,9 +284,9 @@ def test_whoever_is_cancelled_while_a_connection_is_looked_at_gives_it_back(
             far.postgres.execute("NOTIFY near")
             await come(lambda: _is_told_something(stores))
             far.proxies.postgres.freeze()
-            before = far.proxies.postgres.state().held_bytes
+            before = far.proxies.postgres.state().buffered_bytes
             task = asyncio.create_task(stores.postgres.getconn())
-            await come(lambda: far.proxies.postgres.state().held_bytes != before)
+            await come(lambda: far.proxies.postgres.state().buffered_bytes != before)
             task.cancel()
             await asyncio.wait([task])
             assert task.cancelled()

@@ -142,7 +142,7 @@ def test_a_frozen_link_hangs_until_the_driver_gives_up(far: ProxiedStores) -> No
         link.freeze()
         with pytest.raises(redis.TimeoutError):
             impatient.ping()
-    assert link.state().held_bytes > 0
+    assert link.state().buffered_bytes > 0
 
 
 def test_what_a_freeze_held_arrives_when_it_ends(far: ProxiedStores, shared: Stores) -> None:
@@ -151,7 +151,7 @@ def test_what_a_freeze_held_arrives_when_it_ends(far: ProxiedStores, shared: Sto
     connection = far.redis.connection_pool.get_connection()
     far.proxies.redis.freeze()
     connection.send_command("SET", "late", "1")  # type: ignore[no-untyped-call]
-    wait_until(lambda: far.proxies.redis.state().held_bytes > 0)
+    wait_until(lambda: far.proxies.redis.state().buffered_bytes > 0)
     assert shared.redis.get("late") is None
     far.proxies.restore()
     assert connection.read_response() in (b"OK", "OK")
