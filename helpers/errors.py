@@ -85,7 +85,7 @@ class NodeUnavailableError(StoreError):
         verb = "does" if len(self.nodes) == 1 else "do"
         self.reason = f"{' and '.join(self.nodes)} {verb} not answer, and {what}"
         super().__init__(
-            store, address, self.reason, "Start what does not answer, or try again in a moment."
+            store, address, self.reason, "Start the missing nodes, or try again in a moment."
         )
 
 
@@ -102,7 +102,7 @@ class CircuitOpenError(StoreError):
         super().__init__(
             store,
             address,
-            f"it failed {failures} times in a row, and is not asked for the moment",
+            f"it failed {failures} times in a row, so its circuit is open",
             f"Try again after {wait} second{'' if wait == 1 else 's'}.",
         )
         self.failures = failures
@@ -208,8 +208,8 @@ class MissingCountError(StockError):
 
     def __init__(self, product_ids: list[int]) -> None:
         super().__init__(
-            f"Redis has no count of product {', '.join(map(str, product_ids))}: refresh it from "
-            "the ledger, then reserve again."
+            f"Redis has no stock count of product {', '.join(map(str, product_ids))}: refresh it "
+            "from the ledger, then reserve again."
         )
         self.product_ids = product_ids
 
@@ -224,8 +224,8 @@ class SoldOutError(StockError):
     def __init__(self, available: dict[int, int], overdue: int = 0) -> None:
         counts = ", ".join(f"product {product} has {units}" for product, units in available.items())
         super().__init__(
-            f"There are too few units: {counts} available. Ask for fewer, or try again when "
-            "reservations have ended."
+            f"There are too few units: {counts} available. Order fewer, or try again when "
+            "reservations have expired."
         )
         self.available = available
         self.overdue = overdue

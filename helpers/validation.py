@@ -34,7 +34,7 @@ def identifier(value: Any, what: str) -> int:
     """Return ``value`` if it is a valid id of ``what`` ("customer"), or raise ``StockError``."""
     if type(value) is not int or not 0 < value <= LARGEST_ID:
         raise StockError(
-            f"{value!r:.60} is no {what} id: give a whole number from 1 to {LARGEST_ID}."
+            f"{value!r:.60} is not a valid {what} id: give a whole number from 1 to {LARGEST_ID}."
         )
     return value
 
@@ -43,7 +43,7 @@ def quantity(value: Any, *, least: int = 1) -> int:
     """Return ``value`` if it is a valid number of units, or raise ``StockError``."""
     if type(value) is not int or not least <= value <= MOST_UNITS:
         raise StockError(
-            f"{value!r:.60} is no number of units: give a whole number from {least} to "
+            f"{value!r:.60} is not a valid number of units: give a whole number from {least} to "
             f"{MOST_UNITS}."
         )
     return value

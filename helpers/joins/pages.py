@@ -238,12 +238,12 @@ def _checked_ids(values: object) -> list[int]:
     try:
         return sorted(validation.product_ids(ids))
     except StockError as error:
-        raise QueryError("ids", "has what is no product id", str(error)) from None
+        raise QueryError("ids", "has an invalid product id", str(error)) from None
 
 
 def _check_text(name: str, value: object) -> None:
     if type(value) is not str or not value or len(value) > _MAX_LENGTH:
-        raise QueryError(name, f"is no text of 1 to {_MAX_LENGTH} characters", "Give one")
+        raise QueryError(name, f"is not a string of 1 to {_MAX_LENGTH} characters", "Give one")
     if "\0" in value or not value.isprintable():
         raise QueryError(name, "has characters that cannot be printed", "Leave them out")
 

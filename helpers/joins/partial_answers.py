@@ -128,7 +128,7 @@ class ShardReader:
                 return result, MissingShards(), None
         result, missing = await query_live_shards(self._connections, request, status)
         if len(missing.shards) == len(status.shards):
-            raise self._error(missing, "there is no other")
+            raise self._error(missing, "no other node has the rows")
         return result, missing, status
 
     async def check(self, product_ids: Collection[int] | None = None) -> None:
@@ -145,7 +145,7 @@ class ShardReader:
         if status is None or not status.away:
             return
         if product_ids is None:
-            raise self._error(MissingShards(frozenset(status.lost)), "what they hold is needed")
+            raise self._error(MissingShards(frozenset(status.lost)), "their rows are needed")
         missing = MissingShards(frozenset(status.lost_of(product_ids)))
         if missing:
             raise self.product_error(missing, product_ids)
@@ -153,7 +153,7 @@ class ShardReader:
     def product_error(self, missing: MissingShards, ids: Collection[int]) -> NodeUnavailableError:
         """Return the error for products that are on missing shards."""
         named = ", ".join(map(str, missing.among(ids)[:10]))
-        return self._error(missing, f"product {named} is on it or nowhere")
+        return self._error(missing, f"they hold product {named}")
 
     def _error(self, missing: MissingShards, consequence: str) -> NodeUnavailableError:
         address = redact(self._stores.addresses.coordinator)

@@ -162,13 +162,13 @@ WRONG = [0, -1, True, 1.0, "1", None, LARGEST_ID + 1]
 def test_what_is_no_product_quantity_or_customer_is_refused_before_anything_is_sent(
     sealed: Orders, wrong: Any
 ) -> None:
-    with pytest.raises(StockError, match="is no product id"):
+    with pytest.raises(StockError, match="is not a valid product id"):
         sealed.place(wrong, 1, 7)
-    with pytest.raises(StockError, match="is no number of units"):
+    with pytest.raises(StockError, match="is not a valid number of units"):
         sealed.place(1, wrong, 7)
-    with pytest.raises(StockError, match="is no customer id"):
+    with pytest.raises(StockError, match="is not a valid customer id"):
         sealed.place(1, 1, wrong)
-    with pytest.raises(StockError, match="is no order id"):
+    with pytest.raises(StockError, match="is not a valid order id"):
         sealed.find(wrong)
 
 
@@ -183,7 +183,7 @@ def test_what_is_no_product_quantity_or_customer_is_refused_before_anything_is_s
 def test_what_is_no_token_of_an_order_is_refused_before_anything_is_sent(
     sealed: Orders, token: Any
 ) -> None:
-    with pytest.raises(StockError, match="is no order"):
+    with pytest.raises(StockError, match="is not a valid order"):
         sealed.place(1, 1, 7, token=token)
 
 

@@ -293,7 +293,7 @@ def test_what_cannot_be_asked_for_together_is_refused(wrong: Any) -> None:
     nowhere: Any = object()
     with pytest.raises(StockError, match="products cannot be asked for"):
         bought_together(nowhere, 1, most=wrong)
-    with pytest.raises(StockError, match="is no product id"):
+    with pytest.raises(StockError, match="is not a valid product id"):
         bought_together(nowhere, -1)
 
 

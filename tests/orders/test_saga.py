@@ -325,7 +325,7 @@ def test_rows_stay_where_the_relay_fails_under_the_watch(
 
 
 def test_the_state_of_what_is_no_order_is_refused(shop: Stores) -> None:
-    with pytest.raises(StockError, match="is no product id"):
+    with pytest.raises(StockError, match="is not a valid product id"):
         state_of(shop, 0, "order-1000000000001")
     with pytest.raises(StockError, match="is no order's token"):
         state_of(shop, 1, "r1")

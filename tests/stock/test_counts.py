@@ -64,7 +64,7 @@ def test_many_are_read_in_one_round_trip(shop: Stores) -> None:
 @pytest.mark.parametrize("wrong", NOT_IDS)
 def test_what_is_no_id_is_refused_before_anything_is_sent(wrong: object) -> None:
     stock = Stock(Untouchable(), Untouchable())  # type: ignore[arg-type]
-    with pytest.raises(StockError, match="is no product id"):
+    with pytest.raises(StockError, match="is not a valid product id"):
         stock.read([1, wrong])  # type: ignore[list-item]
 
 

@@ -108,12 +108,12 @@ def test_a_product_that_the_ledger_does_not_know_is_named(stock: Stock) -> None:
 @pytest.mark.parametrize("units", [-1, True, 1.0, "1", None, MOST_UNITS + 1])
 def test_what_is_no_number_of_units_is_refused_before_anything_is_sent(units: Any) -> None:
     untouchable: Any = Untouchable()
-    with pytest.raises(StockError, match="is no number of units"):
+    with pytest.raises(StockError, match="is not a valid number of units"):
         Stock(untouchable, Ledger(untouchable)).set_on_hand(1, units)
 
 
 @pytest.mark.parametrize("product_id", [0, -1, True, 1.0, "1", None, LARGEST_ID + 1])
 def test_what_is_no_product_is_refused_before_anything_is_sent(product_id: Any) -> None:
     untouchable: Any = Untouchable()
-    with pytest.raises(StockError, match="is no product id"):
+    with pytest.raises(StockError, match="is not a valid product id"):
         Stock(untouchable, Ledger(untouchable)).set_on_hand(product_id, 1)

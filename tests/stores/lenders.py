@@ -1,4 +1,4 @@
-"""Both kinds of pooled stores, for threads and for an event loop, asked in the same words."""
+"""Pooled stores for threads and for an event loop, with the same interface for the tests."""
 
 from __future__ import annotations
 
@@ -17,80 +17,80 @@ from tests.connections import connect_async_again, connect_pooled_again
 
 
 class Lender(Protocol):
-    """Pooled stores. Whatever the drivers raise is raised as ``StoreError``."""
+    """Pooled stores. Errors of the drivers are raised as ``StoreError``."""
 
     @property
     def stores(self) -> PooledStores | AsyncStores:
         """The stores themselves."""
 
-    def ask(self, statement: str, times: int = 1) -> list[Any]:
-        """Ask PostgreSQL as many times at once; return the first value of each answer."""
+    def query(self, statement: str, times: int = 1) -> list[Any]:
+        """Run a statement ``times`` times concurrently; return the first value of each result."""
 
     def ping(self, times: int = 1) -> list[bool]:
-        """Ask Redis as many times at once."""
+        """Ping Redis ``times`` times concurrently."""
 
-    def served_by(self, number: int) -> tuple[set[int], set[int]]:
-        """Borrow so many connections; return what the servers call them: process, client ids."""
+    def check_out(self, number: int) -> tuple[set[int], set[int]]:
+        """Check out connections; return their process ids in PostgreSQL and client ids in Redis."""
 
 
 class Threads:
-    """``PooledStores``, asked by threads."""
+    """``PooledStores``, used by threads."""
 
     def __init__(self, stores: PooledStores) -> None:
         self.stores = stores
 
-    def ask(self, statement: Any, times: int = 1) -> list[Any]:
-        def one(_: int) -> Any:
+    def query(self, statement: Any, times: int = 1) -> list[Any]:
+        def request(_: int) -> Any:
             with self.stores.explaining(), self.stores.postgres.connection() as connection:
                 cursor = connection.execute(statement)
                 return None if cursor.description is None else cursor.fetchall()[0][0]
 
         with ThreadPoolExecutor(times) as pool:
-            return list(pool.map(one, range(times)))
+            return list(pool.map(request, range(times)))
 
     def ping(self, times: int = 1) -> list[bool]:
-        def one(_: int) -> bool:
+        def request(_: int) -> bool:
             with self.stores.explaining():
                 return bool(self.stores.redis.ping())
 
         with ThreadPoolExecutor(times) as pool:
-            return list(pool.map(one, range(times)))
+            return list(pool.map(request, range(times)))
 
-    def served_by(self, number: int) -> tuple[set[int], set[int]]:
+    def check_out(self, number: int) -> tuple[set[int], set[int]]:
         pids, clients = set(), set()
-        one_connection: Any = self.stores.redis.client
+        single_connection: Any = self.stores.redis.client
         with ExitStack() as lent:
             for _ in range(number):
                 connection = lent.enter_context(self.stores.postgres.connection())
                 pids.add(connection.info.backend_pid)
-                clients.add(lent.enter_context(one_connection()).client_id())
+                clients.add(lent.enter_context(single_connection()).client_id())
         return pids, clients
 
 
 class Loop:
-    """``AsyncStores``, asked by tasks."""
+    """``AsyncStores``, used by tasks."""
 
     def __init__(self, stores: AsyncStores, runner: asyncio.Runner) -> None:
         self.stores = stores
         self.runner = runner
 
-    def ask(self, statement: Any, times: int = 1) -> list[Any]:
-        async def one() -> Any:
+    def query(self, statement: Any, times: int = 1) -> list[Any]:
+        async def request() -> Any:
             with self.stores.explaining():
                 async with self.stores.postgres.connection() as connection:
                     cursor = await connection.execute(statement)
                     return None if cursor.description is None else (await cursor.fetchall())[0][0]
 
-        return self._all([one() for _ in range(times)])
+        return self._all([request() for _ in range(times)])
 
     def ping(self, times: int = 1) -> list[bool]:
-        async def one() -> bool:
+        async def request() -> bool:
             with self.stores.explaining():
                 return bool(await self.stores.redis.ping())
 
-        return self._all([one() for _ in range(times)])
+        return self._all([request() for _ in range(times)])
 
-    def served_by(self, number: int) -> tuple[set[int], set[int]]:
+    def check_out(self, number: int) -> tuple[set[int], set[int]]:
         async def borrow() -> tuple[set[int], set[int]]:
             pids, clients = set(), set()
             async with AsyncExitStack() as lent:
@@ -103,16 +103,16 @@ class Loop:
 
         return self.runner.run(borrow())
 
-    def _all(self, questions: list[Coroutine[Any, Any, Any]]) -> list[Any]:
+    def _all(self, requests: list[Coroutine[Any, Any, Any]]) -> list[Any]:
         async def gather() -> list[Any]:
-            return list(await asyncio.gather(*questions))
+            return list(await asyncio.gather(*requests))
 
         return self.runner.run(gather())
 
 
 @contextlib.contextmanager
 def lending(kind: str, stores: Stores, limits: Limits) -> Iterator[Threads | Loop]:
-    """Connect to the databases of ``stores`` once more; ``kind`` is ``threads`` or ``loop``."""
+    """Connect to the databases of ``stores`` again; ``kind`` is ``threads`` or ``loop``."""
     if kind == "threads":
         with connect_pooled_again(stores, limits=limits) as waiting:
             yield Threads(waiting)
