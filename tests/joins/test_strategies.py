@@ -1,4 +1,4 @@
-"""The strategies alone, against stores in memory: the same answer, whatever is where."""
+"""The strategies on stores in memory return the same result, whatever data is missing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SHOPS = st.builds(
 
 
 def _expected(shop: MemoryStores, ids: Sequence[int] | None = None) -> list[ProductJSON]:
-    """Return the answer, written down product by product."""
+    """Return the expected result, product by product."""
     documents = {one["product_id"]: one for one in shop.documents}
     answer: list[ProductJSON] = []
     for one, (name, price, _) in sorted(shop.rows.items()):
@@ -67,7 +67,7 @@ EXAMPLES = pytest.mark.parametrize("examples", [25, pytest.param(200, marks=pyte
 
 
 @EXAMPLES
-def test_every_strategy_gives_the_same_answer(examples: int) -> None:
+def test_all_strategies_return_the_same_result(examples: int) -> None:
     settings(max_examples=examples, deadline=None)(
         given(SHOPS, st.none() | st.lists(IDS, unique=True))(_compare_strategies)
     )()
@@ -76,16 +76,16 @@ def test_every_strategy_gives_the_same_answer(examples: int) -> None:
 def _compare_strategies(shop: MemoryStores, ids: list[int] | None) -> None:
     expected = _expected(shop, ids)
     for strategy in ALL:
-        assert execute(strategy(ids), shop.answer) == expected
-        assert execute(strategy(ids), shop.answer, threads=True) == expected
+        assert execute(strategy(ids), shop.send) == expected
+        assert execute(strategy(ids), shop.send, threads=True) == expected
 
-    async def answer(request: Any) -> Any:
-        return shop.answer(request)
+    async def send(request: Any) -> Any:
+        return shop.send(request)
 
-    async def all_awaited() -> list[list[ProductJSON]]:
-        return [await execute_async(strategy(ids), answer) for strategy in ALL]
+    async def run_all() -> list[list[ProductJSON]]:
+        return [await execute_async(strategy(ids), send) for strategy in ALL]
 
-    assert asyncio.run(all_awaited()) == [expected] * len(ALL)
+    assert asyncio.run(run_all()) == [expected] * len(ALL)
 
 
 QUERIES = st.builds(
@@ -99,7 +99,7 @@ QUERIES = st.builds(
 
 
 @EXAMPLES
-def test_pages_together_are_what_meets_every_condition(examples: int) -> None:
+def test_all_pages_together_have_the_products_that_match_every_condition(examples: int) -> None:
     settings(max_examples=examples, deadline=None)(given(SHOPS, QUERIES)(_compare_pages))()
 
 
@@ -115,11 +115,11 @@ def _compare_pages(shop: MemoryStores, query: Query) -> None:
     found: list[ProductJSON] = []
     after = None
     while True:
-        asked = Query(
+        page_query = Query(
             query.ids, query.category, query.tags, in_stock=query.in_stock, after=after,
             limit=query.limit,
         )  # fmt: skip
-        page = execute(find_page(asked), shop.answer)
+        page = execute(find_page(page_query), shop.send)
         found += page.products
         after = page.next
         if after is None:
@@ -128,30 +128,30 @@ def _compare_pages(shop: MemoryStores, query: Query) -> None:
     assert found == expected
 
 
-def test_the_store_with_fewer_goes_first_and_the_other_is_asked_for_these_alone() -> None:
+def test_the_store_with_fewer_matches_is_queried_first() -> None:
     shop = MemoryStores(
         dict.fromkeys(range(1, 51), ("A", "1", "lamp")),
         [{"product_id": one, "tags": ["gift"]} for one in (7, 8, 60)],
     )
-    page = execute(find_page(Query(category="lamp", tags=["gift"])), shop.answer)
+    page = execute(find_page(Query(category="lamp", tags=["gift"])), shop.send)
     assert str(page.join_order) == "MongoDB first: 50 rows in PostgreSQL, 3 documents in MongoDB"
-    assert [one["id"] for one in page.products] == [7, 8]
-    (asked,) = [one for one in shop.asked if type(one).__name__ == "ReadStock"]
-    assert asked.ids == [7, 8, 60]  # type: ignore[attr-defined]
+    assert [product["id"] for product in page.products] == [7, 8]
+    (request,) = [each for each in shop.requests if type(each).__name__ == "ReadStock"]
+    assert request.ids == [7, 8, 60]  # type: ignore[attr-defined]
     del shop.rows
     shop.rows = {7: ("A", "1", "lamp"), 9: ("A", "1", "lamp")}
-    page = execute(find_page(Query(category="lamp", tags=["gift"])), shop.answer)
+    page = execute(find_page(Query(category="lamp", tags=["gift"])), shop.send)
     assert str(page.join_order) == "PostgreSQL first: 2 rows in PostgreSQL, 3 documents in MongoDB"
-    assert [one["id"] for one in page.products] == [7]
+    assert [product["id"] for product in page.products] == [7]
 
 
-def test_pages_go_on_where_they_ended_whatever_is_added_or_deleted_meanwhile() -> None:
+def test_pages_continue_after_the_last_id_despite_inserts_and_deletes() -> None:
     shop = MemoryStores(dict.fromkeys(range(10, 101, 10), ("A", "1", "lamp")))
     seen: list[int] = []
     after: int | None = None
     while True:
-        page = execute(find_page(Query(after=after, limit=3)), shop.answer)
-        seen += [one["id"] for one in page.products]
+        page = execute(find_page(Query(after=after, limit=3)), shop.send)
+        seen += [product["id"] for product in page.products]
         if page.next is None:
             break
         after = page.next
@@ -162,38 +162,38 @@ def test_pages_go_on_where_they_ended_whatever_is_added_or_deleted_meanwhile() -
 
 
 @EACH
-def test_two_documents_of_a_product_are_refused(strategy: Any) -> None:
+def test_two_documents_of_a_product_raise_an_error(strategy: Any) -> None:
     shop = MemoryStores({1: ("A", "1", "c")}, [{"product_id": 1}, {"product_id": 1}])
     with pytest.raises(MetadataError, match="two documents of product 1"):
-        execute(strategy(None), shop.answer)
+        execute(strategy(None), shop.send)
 
 
 @EACH
-def test_documents_of_no_product_are_passed_over(strategy: Any) -> None:
+def test_documents_without_a_product_are_ignored(strategy: Any) -> None:
     shop = MemoryStores({1: ("A", "1", "c")}, [])
     shop.documents = [{"product_id": True}, {"product_id": "1"}, {"product_id": None}, {}]
-    if strategy is not strategies.per_product:  # it asks for its product's alone
-        (product,) = execute(strategy(None), shop.answer)
+    if strategy is not strategies.per_product:  # which finds documents by product
+        (product,) = execute(strategy(None), shop.send)
         assert product["metadata"] is None
 
 
-def test_the_ledger_is_asked_once_and_for_missing_counts_alone() -> None:
+def test_only_missing_stock_counts_are_read_from_the_ledger_in_one_request() -> None:
     shop = MemoryStores(
         dict.fromkeys((1, 2, 3, 4), ("A", "1", "c")),
         counts={1: b"5", 2: b"lost", 4: b"0"},
         ledger={2: 8, 3: None},
     )
-    answer = execute(strategies.batched(), shop.answer)
+    answer = execute(strategies.batched(), shop.send)
     assert [one["stock"] for one in answer] == ["5", "8", None, "0"]
-    assert shop.asked[-1].ids == [2, 3]  # type: ignore[attr-defined]
+    assert shop.requests[-1].ids == [2, 3]  # type: ignore[attr-defined]
     assert shop.kinds() == ["SelectProducts", "FindMetadata", "ReadStock", "FillStock"]
 
 
-def test_an_error_of_a_store_comes_out_as_it_is_and_ends_the_strategy() -> None:
+def test_an_error_of_a_store_is_raised_and_closes_the_strategy() -> None:
     def fail(request: Any) -> Any:
         raise ConnectionError("gone")
 
-    async def fail_awaited(request: Any) -> Any:
+    async def fail_async(request: Any) -> Any:
         raise ConnectionError("gone")
 
     for threads in (False, True):
@@ -202,25 +202,25 @@ def test_an_error_of_a_store_comes_out_as_it_is_and_ends_the_strategy() -> None:
             execute(strategy, fail, threads=threads)
         assert strategy.gi_frame is None  # type: ignore[attr-defined]
     with pytest.raises(ConnectionError, match="gone"):
-        asyncio.run(execute_async(strategies.at_once([1]), fail_awaited))
+        asyncio.run(execute_async(strategies.at_once([1]), fail_async))
 
 
 @EACH
-def test_who_is_cancelled_is_cancelled_although_a_driver_raises_an_error_of_its_own(
+def test_a_cancelled_task_is_cancelled_even_if_the_driver_raises_another_error(
     strategy: Any,
 ) -> None:
     async def main() -> None:
-        asked = asyncio.Event()
+        sent = asyncio.Event()
 
-        async def answer(request: Any) -> Any:
-            asked.set()
+        async def send(request: Any) -> Any:
+            sent.set()
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
                 raise ConnectionError("operation cancelled") from None
 
-        task = asyncio.create_task(execute_async(strategy([1]), answer))
-        await asked.wait()
+        task = asyncio.create_task(execute_async(strategy([1]), send))
+        await sent.wait()
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()

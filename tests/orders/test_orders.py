@@ -183,7 +183,7 @@ def test_what_is_no_product_quantity_or_customer_is_refused_before_anything_is_s
 def test_what_is_no_token_of_an_order_is_refused_before_anything_is_sent(
     sealed: Orders, token: Any
 ) -> None:
-    with pytest.raises(StockError, match="is not a valid order"):
+    with pytest.raises(StockError, match=r"is (no|not a valid) order"):
         sealed.place(1, 1, 7, token=token)
 
 

@@ -35,7 +35,7 @@ def cached_stores(
     """A shop whose stock counts and views are on the temporary server."""
     client = redis.Redis.from_url(temporary_redis.url, decode_responses=True)
     awaited = aioredis.Redis.from_url(temporary_redis.url, decode_responses=True)
-    blocking = replace(both.waiting, redis=client)
+    blocking = replace(both.blocking, redis=client)
     client.flushall()
     put(blocking, SHOP)
     yield blocking, replace(both.awaited, redis=awaited)

@@ -186,7 +186,7 @@ def test_a_read_includes_all_changes_acknowledged_before_it(
     both: Both, seed: int, steps: int
 ) -> None:
     put(
-        both.waiting,
+        both.blocking,
         MemoryStores(
             {number: (f"Product {number}", "5", "lamp") for number in IDS},
             [{"product_id": number, "description": "D"} for number in IDS],
@@ -210,10 +210,10 @@ def test_a_read_includes_all_changes_acknowledged_before_it(
             history.check(await cache.read(), acknowledged, announced)
             reads += 1
 
-    with ReadModel(both.waiting) as model:
+    with ReadModel(both.blocking) as model:
         model.rebuild()
         cache = ViewCache(both.awaited)
-        both.runner.run(main(Writer(both.waiting, model, history, seed), cache))
+        both.runner.run(main(Writer(both.blocking, model, history, seed), cache))
         both.runner.run(cache.aclose())
     assert reads > steps
 
