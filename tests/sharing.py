@@ -1,6 +1,6 @@
 """Proxies that several tests share: starting their three processes takes longer than most tests.
 
-A fixture makes them for a module; each test has them by ``restored``.
+A fixture starts them for a module; each test uses ``restored``.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from helpers.stores.proxied_stores import ProxiedStores
 
 @contextlib.contextmanager
 def restored(far: ProxiedStores) -> Iterator[ProxiedStores]:
-    """Yield the linked stores as they were at first, and restore their links in the end.
+    """Yield the proxied stores, restored, and restore them again at the end.
 
-    A connection to PostgreSQL does not survive that its link is cut: there is a new one then.
+    If a test has cut the connection to PostgreSQL, there is a new one.
     """
     with contextlib.ExitStack() as opened:
         opened.callback(far.proxies.set_round_trip, 0)
         opened.callback(far.proxies.restore)
-        if _answers(far):
+        if _responds(far):
             yield far
             return
         postgres = connect_postgres(far.addresses.coordinator, database=far.mongo.name)
@@ -31,7 +31,7 @@ def restored(far: ProxiedStores) -> Iterator[ProxiedStores]:
         yield replace(far, postgres=postgres)
 
 
-def _answers(far: Stores) -> bool:
+def _responds(far: Stores) -> bool:
     with contextlib.suppress(Exception):
         return far.postgres.execute("SELECT 1").fetchone() == (1,)
     return False

@@ -150,9 +150,9 @@ def choose_join_order(query: Query) -> Strategy[JoinOrder]:
     if query.ids is not None:
         return JoinOrder("ids", f"{len(query.ids)} are given")
     if not condition:
-        return JoinOrder("PostgreSQL", "MongoDB has no condition to answer")
+        return JoinOrder("PostgreSQL", "there is no condition on MongoDB")
     if query.category is None:
-        return JoinOrder("MongoDB", "PostgreSQL has no condition to answer")
+        return JoinOrder("MongoDB", "there is no condition on PostgreSQL")
     rows, documents = yield from ask_at_once(
         CountProducts(query.category, query.after), CountMetadata(condition, query.after)
     )

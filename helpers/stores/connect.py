@@ -35,16 +35,16 @@ _LOG_IN = "Correct the user or the password in its address"
 # Part of a driver's error message, the cause in our words, and the way out.
 _CAUSES = (
     ("password authentication failed", "the user or the password is wrong", _LOG_IN),
-    ("no password supplied", "it wants a password", _LOG_IN),
+    ("no password supplied", "it requires a password", _LOG_IN),
     ("no pg_hba.conf entry", "it does not accept this user from here", _LOG_IN),
     ("AuthenticationFailed", "the user or the password is wrong", _LOG_IN),
     ("Authentication failed", "the user or the password is wrong", _LOG_IN),
-    ("requires authentication", "it wants a user and a password", _LOG_IN),
+    ("requires authentication", "it requires a user and a password", _LOG_IN),
     ("WRONGPASS", "the user or the password is wrong", _LOG_IN),
     ("invalid username-password pair", "the user or the password is wrong", _LOG_IN),
     ("invalid password", "the user or the password is wrong", _LOG_IN),
-    ("NOAUTH", "it wants a password", _LOG_IN),
-    ("Authentication required", "it wants a password", _LOG_IN),
+    ("NOAUTH", "it requires a password", _LOG_IN),
+    ("Authentication required", "it requires a password", _LOG_IN),
     ("without any password configured", "it has no password, but the address gives one", _LOG_IN),
     (
         "DB index is out of range",

@@ -19,19 +19,22 @@ from tests.joins.conftest import Both
 from tests.joins.filling import put
 from tests.joins.memory import MemoryStores
 
-ROWS = {one: (f"Product {one}", "1.50", "lamp" if one % 3 else "phone") for one in range(1, 31)}
+ROWS = {
+    number: (f"Product {number}", "1.50", "lamp" if number % 3 else "phone")
+    for number in range(1, 31)
+}
 DOCUMENTS: list[dict[str, Any]] = [
     {
-        "product_id": one,
-        "tags": ["new", *(["gift"] if one % 2 else [])],
+        "product_id": number,
+        "tags": ["new", *(["gift"] if number % 2 else [])],
         "specifications": {
-            "watts": one % 4,
-            "colours": ["red", "blue"][: one % 3],
+            "watts": number % 4,
+            "colours": ["red", "blue"][: number % 3],
             "bulb": {"socket": "E27"},
-            "dimmable": one % 5 == 0,
+            "dimmable": number % 5 == 0,
         },
     }
-    for one in range(1, 31)
+    for number in range(1, 31)
 ]
 # Documents that a validator would reject.
 ODD: list[dict[str, Any]] = [
@@ -69,22 +72,26 @@ def test_facets_count_the_products_that_match_the_conditions(both: Both, name: s
     put(both.blocking, MemoryStores(rows=ROWS, documents=DOCUMENTS))
     query = QUERIES[name]
     met = [
-        one
-        for one in DOCUMENTS
-        if set(query.tags) <= set(one["tags"])
-        if not query.specifications or one["specifications"]["watts"] in (2, 3)
+        document
+        for document in DOCUMENTS
+        if set(query.tags) <= set(document["tags"])
+        if not query.specifications or document["specifications"]["watts"] in (2, 3)
     ]
-    categories = Counter(ROWS[one["product_id"]][2] for one in met)
+    categories = Counter(ROWS[document["product_id"]][2] for document in met)
     assert dict(_categories(query, both)) == dict(categories)
 
-    counted = [one for one in met if query.category in (None, ROWS[one["product_id"]][2])]
+    counted = [
+        document for document in met if query.category in (None, ROWS[document["product_id"]][2])
+    ]
     tags, specifications = _values(query, both)
-    assert tags == Counter(tag for one in counted for tag in one["tags"])
+    assert tags == Counter(tag for document in counted for tag in document["tags"])
     for specification in ("watts", "dimmable"):
         assert specifications.get(specification, {}) == Counter(
-            one["specifications"][specification] for one in counted
+            document["specifications"][specification] for document in counted
         )
-    colours = Counter(colour for one in counted for colour in one["specifications"]["colours"])
+    colours = Counter(
+        colour for document in counted for colour in document["specifications"]["colours"]
+    )
     assert specifications.get("colours", {}) == colours
     assert "bulb" not in specifications
 
@@ -100,8 +107,8 @@ def test_documents_of_any_shape_are_accepted(both: Both) -> None:
 
 def test_at_most_30_values_are_counted_most_frequent_first(both: Both) -> None:
     documents = [
-        {"product_id": one, "tags": [f"tag {n:02}" for n in range(one)], "specifications": {}}
-        for one in range(1, 41)
+        {"product_id": number, "tags": [f"tag {n:02}" for n in range(number)], "specifications": {}}
+        for number in range(1, 41)
     ]
     put(both.blocking, MemoryStores(documents=documents))
     found = run(both.blocking, count_values(Query()))

@@ -29,21 +29,24 @@ COUNT = 60
 def _shop() -> MemoryStores:
     """Products with gaps between their ids, and data of products that do not exist."""
     draw = random.Random(7)
-    ids = [7 * one for one in range(1, COUNT + 1)]
+    ids = [7 * product_id for product_id in range(1, COUNT + 1)]
     documents: list[Document] = [
         {
-            "product_id": one,
+            "product_id": product_id,
             "tags": draw.sample(["gift", "new", "sale"], draw.randrange(4)),
             "specifications": {"ram_gb": draw.choice([8, 16, 32])},
         }
-        for one in [*draw.sample(ids, 50), 5, 50, 500, 5000]
+        for product_id in [*draw.sample(ids, 50), 5, 50, 500, 5000]
     ]
     return MemoryStores(
-        {one: (f"Product {one}", "1.50", draw.choice(["lamp", "phone"])) for one in ids},
+        {
+            product_id: (f"Product {product_id}", "1.50", draw.choice(["lamp", "phone"]))
+            for product_id in ids
+        },
         documents,
         {
-            one: draw.choice([b"0", b"-2", b"9", b"12", b"many"])
-            for one in [*draw.sample(ids, 50), 6]
+            product_id: draw.choice([b"0", b"-2", b"9", b"12", b"many"])
+            for product_id in [*draw.sample(ids, 50), 6]
         },
     )
 
@@ -74,18 +77,18 @@ KINDS = {
 EACH = pytest.mark.parametrize("kind", KINDS)
 
 
-def _matches(query: Query, one: int) -> bool:
+def _matches(query: Query, product_id: int) -> bool:
     """Return whether a product matches all conditions, computed from the data of each store."""
-    document = next((each for each in SHOP.documents if each["product_id"] == one), {})
-    count = SHOP.counts.get(one, b"")
+    document = next((each for each in SHOP.documents if each["product_id"] == product_id), {})
+    count = SHOP.counts.get(product_id, b"")
     return all(
         (
-            query.ids is None or one in query.ids,
-            query.category in (None, SHOP.rows[one][2]),
+            query.ids is None or product_id in query.ids,
+            query.category in (None, SHOP.rows[product_id][2]),
             set(query.tags) <= set(document.get("tags", ())),
             query.specifications.items() <= document.get("specifications", {}).items(),
             not query.in_stock or (count.isdigit() and int(count) > 0),
-            query.after is None or one > query.after,
+            query.after is None or product_id > query.after,
         )
     )
 
@@ -101,7 +104,7 @@ def _walk(read: Callable[[Query], Page], query: Query) -> Iterator[Page]:
 
 
 def _ids(pages: Iterable[Page]) -> list[int]:
-    return [one for page in pages for one in ids_of(page.products)]
+    return [product_id for page in pages for product_id in ids_of(page.products)]
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +118,7 @@ def filled(both: Both) -> Both:
 def test_all_pages_together_have_every_product_once_and_in_order(
     filled: Both, kind: str, limits: str
 ) -> None:
-    expected = [one for one in sorted(SHOP.rows) if _matches(KINDS[kind], one)]
+    expected = [product_id for product_id in sorted(SHOP.rows) if _matches(KINDS[kind], product_id)]
     assert bool(expected) == (kind != "nothing")
     most = max(len(expected), 1)
     many = {1, 2, max(most - 1, 1), most + 1, 1000}
@@ -173,7 +176,7 @@ def test_inserts_and_deletes_neither_repeat_nor_skip_other_products(
         both.blocking,
         MemoryStores(
             dict.fromkeys(old, ("A", "1", "lamp")),
-            [{"product_id": one, "tags": ["gift"]} for one in old],
+            [{"product_id": product_id, "tags": ["gift"]} for product_id in old],
             dict.fromkeys(old, b"5"),
         ),
     )
@@ -198,7 +201,7 @@ def test_inserts_and_deletes_neither_repeat_nor_skip_other_products(
                 added.add(new)
     assert seen == sorted(set(seen))
     assert set(old) - deleted <= set(seen)
-    assert any(one % 20 for one in seen), "products inserted after the page are found"
+    assert any(product_id % 20 for product_id in seen), "products inserted after the page are found"
 
 
 @pytest.mark.parametrize(
@@ -213,25 +216,31 @@ def test_inserts_and_deletes_neither_repeat_nor_skip_other_products(
 )
 def test_pages_do_not_depend_on_the_join_order(both: Both, limit: int, in_stock: bool) -> None:
     meant = list(range(10, 200, 10))
-    documents: list[Document] = [{"product_id": one, "tags": ["gift"]} for one in meant]
+    documents: list[Document] = [
+        {"product_id": product_id, "tags": ["gift"]} for product_id in meant
+    ]
     rows = dict.fromkeys(meant, ("A", "1", "lamp"))
-    counts = {one: b"5" if one % 30 else b"0" for one in meant}
+    counts = {product_id: b"5" if product_id % 30 else b"0" for product_id in meant}
     query = Query(category="lamp", tags=["gift"], in_stock=in_stock, limit=limit)
     pages: dict[str, list[Page]] = {}
     others = range(1, 400, 2)
     for shop in (
         MemoryStores(rows | dict.fromkeys(others, ("B", "1", "lamp")), documents, counts),
         MemoryStores(
-            rows, [*documents, *({"product_id": one, "tags": ["gift"]} for one in others)], counts
+            rows,
+            [*documents, *({"product_id": product_id, "tags": ["gift"]} for product_id in others)],
+            counts,
         ),
     ):
         put(both.blocking, shop)
         walked = list(_walk(lambda page_query: read_page(both.blocking, page_query), query))
         pages[walked[0].join_order.first] = walked
-    assert [(one.products, one.next) for one in pages["MongoDB"]] == [
-        (one.products, one.next) for one in pages["PostgreSQL"]
+    assert [(page.products, page.next) for page in pages["MongoDB"]] == [
+        (page.products, page.next) for page in pages["PostgreSQL"]
     ]
-    assert _ids(pages["MongoDB"]) == [one for one in meant if one % 30 or not in_stock]
+    assert _ids(pages["MongoDB"]) == [
+        product_id for product_id in meant if product_id % 30 or not in_stock
+    ]
 
 
 @pytest.mark.parametrize(
@@ -247,7 +256,7 @@ def test_documents_without_a_product_id_do_not_end_the_pages(
         both.blocking,
         MemoryStores(
             dict.fromkeys(ids, ("A", "1", "lamp")),
-            [{"product_id": one, "tags": ["gift"]} for one in [*ids, *strange]],
+            [{"product_id": product_id, "tags": ["gift"]} for product_id in [*ids, *strange]],
         ),
     )
     for limit in (1, 2, 9, 10):
@@ -269,13 +278,17 @@ def test_pages_of_products_in_stock_are_full_although_most_are_sold_out(
     both: Both, query: Query
 ) -> None:
     ids = range(1, 401)
-    available = [one for one in ids if one % 40 == 0]
+    available = [product_id for product_id in ids if product_id % 40 == 0]
     put(
         both.blocking,
         MemoryStores(
             dict.fromkeys(ids, ("A", "1", "lamp")),
-            [{"product_id": one, "tags": ["gift"]} for one in ids],
-            {one: b"1" if one in available else b"0" for one in ids if one % 3 or one % 40 == 0},
+            [{"product_id": product_id, "tags": ["gift"]} for product_id in ids],
+            {
+                product_id: b"1" if product_id in available else b"0"
+                for product_id in ids
+                if product_id % 3 or product_id % 40 == 0
+            },
         ),
     )
     query = dataclasses.replace(query, in_stock=True, limit=4)
@@ -303,28 +316,40 @@ def test_missing_stock_counts_are_read_from_the_ledger_and_written_back(
     load(
         stores,
         [
-            Product(one, "A", Decimal(1), "lamp", {"tags": ["gift"]}, one % 5 and 10 * one)
-            for one in range(1, 31)
+            Product(
+                product_id,
+                "A",
+                Decimal(1),
+                "lamp",
+                {"tags": ["gift"]},
+                product_id % 5 and 10 * product_id,
+            )
+            for product_id in range(1, 31)
         ]
         + [Product(31, "B", Decimal(1), "lamp", {"tags": ["gift"]}, None)],
     )
-    lost = [one for one in range(1, 31) if one % 3 == 0]
+    lost = [product_id for product_id in range(1, 31) if product_id % 3 == 0]
     stores.redis.delete(*map(stock_key, lost))
     stores.redis.set(stock_key(4), "many")
     fill = _Filling(stores)
     first = read_page(stores, Query(tags=["gift"], limit=10), fill=fill)
     # The eleventh product is examined to know whether there is a next page.
     assert fill.requested == [3, 4, 6, 9]
-    assert [one["stock"] for one in first.products] == [
-        str(one % 5 and 10 * one) for one in range(1, 11)
+    assert [product["stock"] for product in first.products] == [
+        str(product_id % 5 and 10 * product_id) for product_id in range(1, 11)
     ]
-    assert [stores.redis.get(stock_key(one)) for one in (3, 4, 6, 9)] == ["30", "40", "60", "90"]
+    assert [stores.redis.get(stock_key(product_id)) for product_id in (3, 4, 6, 9)] == [
+        "30",
+        "40",
+        "60",
+        "90",
+    ]
     fill.requested.clear()
     assert read_page(stores, Query(tags=["gift"], limit=10), fill=fill) == first
     assert fill.requested == []
     rest = read_page(stores, Query(after=10, in_stock=True), fill=fill)
     assert fill.requested == [12, 15, 18, 21, 24, 27, 30, 31]
-    assert ids_of(rest.products) == [one for one in range(11, 31) if one % 5]
+    assert ids_of(rest.products) == [product_id for product_id in range(11, 31) if product_id % 5]
     assert stores.redis.exists(stock_key(31)) == 0, (
         "a product unknown to the ledger has no stock count"
     )

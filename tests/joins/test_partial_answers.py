@@ -283,9 +283,9 @@ def test_a_response_probes_the_workers_once(shop: Stores, monkeypatch: pytest.Mo
 
 def test_an_error_that_no_worker_caused_is_raised_as_it_is(shop: Stores) -> None:
     async def work(stores: AsyncStores, shards: ShardReader) -> None:
-        asking = ResilientExecutor(stores, trace=Trace(), seconds=5, rows=PartialRows(shards))
+        executor = ResilientExecutor(stores, trace=Trace(), seconds=5, rows=PartialRows(shards))
         with pytest.raises(StoreError) as failed:
-            await asking.send(SelectProducts(limit=-1))
+            await executor.send(SelectProducts(limit=-1))
         assert not isinstance(failed.value, NodeUnavailableError)
         assert not shards.unavailable
 
@@ -297,27 +297,27 @@ def test_connections_to_a_node_are_limited_and_reused(shop: Stores) -> None:
 
     async def work(stores: AsyncStores) -> None:
         async with contextlib.aclosing(NodeConnections()) as connections:
-            lent = 0
+            checked_out = 0
             most = 0
 
-            async def ask() -> int:
-                nonlocal lent, most
+            async def query() -> int:
+                nonlocal checked_out, most
                 async with connections.lend(stores.postgres.url, 30) as connection:
-                    lent += 1
-                    most = max(most, lent)
+                    checked_out += 1
+                    most = max(most, checked_out)
                     await connection.execute("SELECT pg_sleep(0.01)")
-                    lent -= 1
+                    checked_out -= 1
                     return connection.info.backend_pid
 
-            backends = {*await asyncio.gather(*(ask() for _ in range(20)))}
+            backends = {*await asyncio.gather(*(query() for _ in range(20)))}
             assert most == len(backends) == 4
-            assert await ask() in backends
+            assert await query() in backends
             shop.postgres.execute(
                 "SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", [[*backends]]
             )
             find = "SELECT FROM pg_stat_activity WHERE pid = ANY(%s)"
             await come(lambda: not shop.postgres.execute(find, [[*backends]]).fetchall())
-            assert await ask() not in backends
+            assert await query() not in backends
 
     in_loop(shop, work)
 
@@ -333,7 +333,9 @@ def test_mongodb_tells_which_products_may_be_missing(shop: Stores) -> None:
     assert _find(shop, page_ids(Query(after=5), 9)) == [6, 7, 8, 9]
     assert _find(shop, page_ids(Query(after=38), None)) == [39, 40]
     assert _find(shop, page_ids(Query(ids=[3, 7, 39, 41]), None)) == [3, 7, 39]
-    tagged = {one["product_id"] for one in shop.mongo.productmetas.find({"tags": "electronics"})}
+    tagged = {
+        document["product_id"] for document in shop.mongo.productmetas.find({"tags": "electronics"})
+    }
     assert {*_find(shop, matching_ids(Query(tags=["electronics"])))} == tagged
 
 
@@ -341,9 +343,9 @@ def test_products_whose_documents_tell_another_category_are_not_missing(shop: St
     """The category is a field in schema version 2, a tag in version 1, or unknown."""
     documents = shop.mongo.productmetas
     rows = shop.postgres.execute("SELECT id, category FROM products ORDER BY id").fetchall()
-    laptops = [one for one, category in rows if category == "laptop"]
+    laptops = [product_id for product_id, category in rows if category == "laptop"]
     assert _find(shop, matching_ids(Query(category="laptop"))) == laptops
-    lamp = next(one for one, category in rows if category == "lamp")
+    lamp = next(product_id for product_id, category in rows if category == "lamp")
     for changed, is_found in (({"tags": ["gift"]}, True), ({"category": "lamp"}, False)):
         documents.update_one(
             {"product_id": lamp}, {"$set": changed}, bypass_document_validation=True

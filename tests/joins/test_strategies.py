@@ -30,7 +30,10 @@ COUNTS = st.sampled_from(
 SHOPS = st.builds(
     lambda rows, documents, counts, ledger: MemoryStores(
         rows,
-        [{"_id": one, "product_id": one, **rest} for one, rest in documents.items()],
+        [
+            {"_id": product_id, "product_id": product_id, **rest}
+            for product_id, rest in documents.items()
+        ],
         counts,
         ledger,
     ),
@@ -45,22 +48,22 @@ SHOPS = st.builds(
 
 def _expected(shop: MemoryStores, ids: Sequence[int] | None = None) -> list[ProductJSON]:
     """Return the expected result, product by product."""
-    documents = {one["product_id"]: one for one in shop.documents}
-    answer: list[ProductJSON] = []
-    for one, (name, price, _) in sorted(shop.rows.items()):
-        if ids is not None and one not in ids:
+    documents = {document["product_id"]: document for document in shop.documents}
+    result: list[ProductJSON] = []
+    for product_id, (name, price, _) in sorted(shop.rows.items()):
+        if ids is not None and product_id not in ids:
             continue
-        document = documents.get(one)
+        document = documents.get(product_id)
         metadata = document and {
             key: value for key, value in document.items() if key not in ("_id", "product_id")
         }
-        stock = stock_text(shop.counts.get(one))
-        if stock is None and (units := shop.ledger.get(one)) is not None:
+        stock = stock_text(shop.counts.get(product_id))
+        if stock is None and (units := shop.ledger.get(product_id)) is not None:
             stock = str(max(units, 0))
-        answer.append(
-            {"id": one, "name": name, "price": price, "metadata": metadata, "stock": stock}
+        result.append(
+            {"id": product_id, "name": name, "price": price, "metadata": metadata, "stock": stock}
         )
-    return answer
+    return result
 
 
 EXAMPLES = pytest.mark.parametrize("examples", [25, pytest.param(200, marks=pytest.mark.verify)])
@@ -104,13 +107,13 @@ def test_all_pages_together_have_the_products_that_match_every_condition(example
 
 
 def _compare_pages(shop: MemoryStores, query: Query) -> None:
-    tags = {one["product_id"]: set(one["tags"]) for one in shop.documents}
+    tags = {document["product_id"]: set(document["tags"]) for document in shop.documents}
     expected = [
-        one
-        for one in _expected(shop, query.ids)
-        if query.category in (None, shop.rows[one["id"]][2])
-        if not query.tags or tags.get(one["id"], set()) >= set(query.tags)
-        if not query.in_stock or one["stock"] not in (None, "0")
+        product
+        for product in _expected(shop, query.ids)
+        if query.category in (None, shop.rows[product["id"]][2])
+        if not query.tags or tags.get(product["id"], set()) >= set(query.tags)
+        if not query.in_stock or product["stock"] not in (None, "0")
     ]
     found: list[ProductJSON] = []
     after = None
@@ -131,7 +134,7 @@ def _compare_pages(shop: MemoryStores, query: Query) -> None:
 def test_the_store_with_fewer_matches_is_queried_first() -> None:
     shop = MemoryStores(
         dict.fromkeys(range(1, 51), ("A", "1", "lamp")),
-        [{"product_id": one, "tags": ["gift"]} for one in (7, 8, 60)],
+        [{"product_id": number, "tags": ["gift"]} for number in (7, 8, 60)],
     )
     page = execute(find_page(Query(category="lamp", tags=["gift"])), shop.send)
     assert str(page.join_order) == "MongoDB first: 50 rows in PostgreSQL, 3 documents in MongoDB"
@@ -183,8 +186,8 @@ def test_only_missing_stock_counts_are_read_from_the_ledger_in_one_request() -> 
         counts={1: b"5", 2: b"lost", 4: b"0"},
         ledger={2: 8, 3: None},
     )
-    answer = execute(strategies.batched(), shop.send)
-    assert [one["stock"] for one in answer] == ["5", "8", None, "0"]
+    result = execute(strategies.batched(), shop.send)
+    assert [product["stock"] for product in result] == ["5", "8", None, "0"]
     assert shop.requests[-1].ids == [2, 3]  # type: ignore[attr-defined]
     assert shop.kinds() == ["SelectProducts", "FindMetadata", "ReadStock", "FillStock"]
 

@@ -50,8 +50,11 @@ PRICES = st.sampled_from(["0", "0.00", "12.50", "1E+3", "1E-9", "NaN", "9" * 60 
 ROWS = st.dictionaries(IDS, st.tuples(TEXTS, PRICES, TEXTS), max_size=8)
 DOCUMENTS = st.builds(
     lambda found, stray: [
-        *({"product_id": one, **rest, **hidden} for one, (rest, hidden) in found.items()),
-        *({"product_id": one, "stray": True} for one in stray),
+        *(
+            {"product_id": product_id, **rest, **hidden}
+            for product_id, (rest, hidden) in found.items()
+        ),
+        *({"product_id": product_id, "stray": True} for product_id in stray),
     ],
     st.dictionaries(
         IDS,
@@ -92,14 +95,14 @@ def _expected(
 ) -> list[ProductJSON]:
     return [
         {
-            "id": one,
+            "id": product_id,
             "name": name,
             "price": format(Decimal(price), "f"),
-            "metadata": _metadata(shop.documents, one),
-            "stock": _stock(shop.counts.get(one), ledger.get(one)),
+            "metadata": _metadata(shop.documents, product_id),
+            "stock": _stock(shop.counts.get(product_id), ledger.get(product_id)),
         }
-        for one, (name, price, _) in sorted(shop.rows.items())
-        if ids is None or one in ids
+        for product_id, (name, price, _) in sorted(shop.rows.items())
+        if ids is None or product_id in ids
     ]
 
 
@@ -170,8 +173,10 @@ def _compare_with_ledger(both: Both, shop: MemoryStores, ids: list[int] | None) 
     put(both.blocking, shop)
     expected = _expected(shop, ids, shop.ledger)
     missing = [
-        one["id"] for one in expected if _stock(shop.counts.get(one["id"]), None) is None
-    ]  # fmt: skip
+        product["id"]
+        for product in expected
+        if _stock(shop.counts.get(product["id"]), None) is None
+    ]
     requested: list[int] = []
 
     def fill(product_ids: Sequence[int]) -> dict[int, int | None]:

@@ -21,12 +21,12 @@ from tests.joins.shared_reads import read_page
 def _shop(count: int) -> MemoryStores:
     """Products of two categories, every fifth with a tag; every 20th is in stock."""
     return MemoryStores(
-        {one: ("A", "1", "lamp" if one % 2 else "phone") for one in range(1, count + 1)},
+        {number: ("A", "1", "lamp" if number % 2 else "phone") for number in range(1, count + 1)},
         [
-            {"product_id": one, "tags": ["new"] if one % 5 else ["new", "gift"]}
-            for one in range(1, count + 1)
+            {"product_id": number, "tags": ["new"] if number % 5 else ["new", "gift"]}
+            for number in range(1, count + 1)
         ],
-        {one: b"0" if one % 20 else b"3" for one in range(1, count + 1)},
+        {number: b"0" if number % 20 else b"3" for number in range(1, count + 1)},
     )
 
 

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.servers
 def _calls(client: redis.Redis) -> dict[str, int]:
     """Return how often each command was called, without INFO itself."""
     stats: Any = client.info("commandstats")
-    return {name: one["calls"] for name, one in stats.items() if name != "cmdstat_info"}
+    return {name: entry["calls"] for name, entry in stats.items() if name != "cmdstat_info"}
 
 
 def _difference(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
@@ -43,7 +43,12 @@ def _difference(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str
 def test_the_list_equals_the_join_byte_for_byte(cached: CachedShop) -> None:
     found = cached.assert_current()
     assert found.count == 20
-    assert [cached.product(one)["stock"] for one in (17, 18, 19, 20)] == ["17", "0", None, None]
+    assert [cached.product(product_id)["stock"] for product_id in (17, 18, 19, 20)] == [
+        "17",
+        "0",
+        None,
+        None,
+    ]
 
 
 def test_without_changes_a_read_is_one_ping_and_returns_the_same_object(cached: CachedShop) -> None:
@@ -63,8 +68,8 @@ def test_concurrent_readers_share_a_check_but_never_one_sent_before_they_came(
 
     found = cached.read()
     before = _calls(cached.blocking.redis)
-    answers = cached.runner.run(together())
-    assert all(one is found for one in answers)
+    results = cached.runner.run(together())
+    assert all(result is found for result in results)
     # The first reader sends one. The others come after it was sent.
     assert _difference(before, _calls(cached.blocking.redis)) == {"cmdstat_ping": 2}
 
@@ -224,10 +229,10 @@ def test_an_expired_stock_count_is_not_shown(cached: CachedShop) -> None:
     expiry = 1000 * seconds + microseconds // 1000 + 300
     client.set("stock:1", 5, pxat=expiry)
     client.set("stock:2", 6, px=100_000)
-    assert [cached.product(one)["stock"] for one in (1, 2)] == ["5", "6"]
+    assert [cached.product(product_id)["stock"] for product_id in (1, 2)] == ["5", "6"]
     while (1000 * seconds + microseconds // 1000) <= expiry:
         seconds, microseconds = client.time()
-    assert [cached.product(one)["stock"] for one in (1, 2)] == [None, "6"]
+    assert [cached.product(product_id)["stock"] for product_id in (1, 2)] == [None, "6"]
     cached.assert_current()
     debug("DEBUG", "SET-ACTIVE-EXPIRE", "1")
 

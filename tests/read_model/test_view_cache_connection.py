@@ -49,7 +49,7 @@ def test_closing_the_cache_raises_an_error_in_its_readers(cached: CachedShop) ->
         await asyncio.sleep(0)
         await cache.aclose()
         found = await asyncio.gather(*readers, late, return_exceptions=True)
-        assert all(isinstance(one, ProductList | redis.ConnectionError) for one in found)
+        assert all(isinstance(result, ProductList | redis.ConnectionError) for result in found)
 
     for turns in range(0, 30, 2):
         cached.runner.run(main(turns))
@@ -95,7 +95,7 @@ def test_an_unresponsive_server_times_out_and_is_read_again_later(
         cached.blocking.redis.set("stock:1", 77)
         found = await asyncio.gather(*(cache.read() for _ in range(3)), return_exceptions=True)
         # The first check times out; that of the others opens a connection, which times out too.
-        assert [type(one) for one in found] == [redis.TimeoutError] * 3
+        assert [type(result) for result in found] == [redis.TimeoutError] * 3
         proxy.restore()
         assert (await cache.read()).body == products_json(batched(cached.blocking))
 
@@ -146,7 +146,7 @@ def test_a_cancelled_reader_does_not_affect_the_others(cached: CachedShop) -> No
         for reader in readers[::2]:
             reader.cancel()
         found = await asyncio.gather(*readers[1::2])
-        assert all(orjson.loads(one.body)[0]["stock"] == str(turns) for one in found)
+        assert all(orjson.loads(result.body)[0]["stock"] == str(turns) for result in found)
         assert all(reader.done() for reader in readers)
 
     cached.read()

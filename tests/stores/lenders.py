@@ -59,11 +59,11 @@ class Threads:
     def check_out(self, number: int) -> tuple[set[int], set[int]]:
         pids, clients = set(), set()
         single_connection: Any = self.stores.redis.client
-        with ExitStack() as lent:
+        with ExitStack() as opened:
             for _ in range(number):
-                connection = lent.enter_context(self.stores.postgres.connection())
+                connection = opened.enter_context(self.stores.postgres.connection())
                 pids.add(connection.info.backend_pid)
-                clients.add(lent.enter_context(single_connection()).client_id())
+                clients.add(opened.enter_context(single_connection()).client_id())
         return pids, clients
 
 
@@ -93,11 +93,11 @@ class Loop:
     def check_out(self, number: int) -> tuple[set[int], set[int]]:
         async def borrow() -> tuple[set[int], set[int]]:
             pids, clients = set(), set()
-            async with AsyncExitStack() as lent:
+            async with AsyncExitStack() as opened:
                 for _ in range(number):
-                    lend = self.stores.postgres.connection()
-                    pids.add((await lent.enter_async_context(lend)).info.backend_pid)
-                    client = await lent.enter_async_context(self.stores.redis.client())
+                    checkout = self.stores.postgres.connection()
+                    pids.add((await opened.enter_async_context(checkout)).info.backend_pid)
+                    client = await opened.enter_async_context(self.stores.redis.client())
                     clients.add(await client.client_id())
             return pids, clients
 

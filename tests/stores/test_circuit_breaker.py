@@ -181,7 +181,7 @@ def test_only_one_of_many_threads_runs_the_trial(breaker: Breaker, clock: Clock)
     together = threading.Barrier(16)
     all_have_begun = threading.Barrier(16)
 
-    def ask(_: int) -> bool:
+    def send(_: int) -> bool:
         together.wait()
         try:
             attempt = breaker.begin()
@@ -193,7 +193,7 @@ def test_only_one_of_many_threads_runs_the_trial(breaker: Breaker, clock: Clock)
         return True
 
     with ThreadPoolExecutor(16) as pool:
-        assert sum(pool.map(ask, range(16))) == 1
+        assert sum(pool.map(send, range(16))) == 1
     assert breaker.state == "closed"
 
 
@@ -207,21 +207,21 @@ def test_threads_and_tasks_share_the_state(breaker: Breaker, clock: Clock) -> No
             future.result()
 
     async def main() -> None:
-        answer = asyncio.Event()
+        reply = asyncio.Event()
 
-        async def ask() -> str:
+        async def send() -> str:
             try:
                 with guarding(breaker):
-                    await answer.wait()
+                    await reply.wait()
             except CircuitOpenError:
                 return "refused"
             return "succeeded"
 
-        assert await asyncio.gather(*(ask() for _ in range(5))) == ["refused"] * 5
+        assert await asyncio.gather(*(send() for _ in range(5))) == ["refused"] * 5
         clock.now += PAUSE
-        tasks = [asyncio.ensure_future(ask()) for _ in range(5)]
+        tasks = [asyncio.ensure_future(send()) for _ in range(5)]
         await asyncio.sleep(0)
-        answer.set()
+        reply.set()
         found = await asyncio.gather(*tasks)
         assert sorted(found) == [*["refused"] * 4, "succeeded"]
         assert breaker.state == "closed"
@@ -233,14 +233,14 @@ def test_a_cancelled_trial_does_not_leave_the_circuit_half_open(
     breaker: Breaker, clock: Clock
 ) -> None:
     async def main() -> None:
-        async def ask() -> None:
+        async def send() -> None:
             with guarding(breaker):
                 await asyncio.Event().wait()
 
         _open(breaker)
         clock.now += PAUSE
         for _ in range(3):
-            trial = asyncio.ensure_future(ask())
+            trial = asyncio.ensure_future(send())
             await asyncio.sleep(0)
             assert breaker.state == "half-open"
             trial.cancel()

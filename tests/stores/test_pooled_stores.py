@@ -119,16 +119,16 @@ def test_every_request_to_an_unavailable_store_tells_the_cause_until_it_is_back(
 ) -> None:
     lender = lend(far, GENEROUS)
     lender.check_out(MANY)
-    ask = lender.ping if store == "Redis" else lambda: lender.query("SELECT 1")
+    send = lender.ping if store == "Redis" else lambda: lender.query("SELECT 1")
     proxy = far.proxies.redis if store == "Redis" else far.proxies.postgres
     for _ in range(2):
         proxy.cut()
         for _ in range(MANY + 1):
             with pytest.raises(StoreError, match="it closed the connection") as caught:
-                ask()
+                send()
             assert caught.value.store == store
         proxy.restore()
-        assert ask() in ([1], [True])
+        assert send() in ([1], [True])
     lender.check_out(MANY)
 
 
@@ -137,20 +137,20 @@ def test_a_request_to_an_unresponsive_store_times_out(
     far: ProxiedStores, lend: Lend, store: str
 ) -> None:
     lender = lend(far, SHORT)
-    ask = lender.ping if store == "Redis" else lambda: lender.query("SELECT 1")
+    send = lender.ping if store == "Redis" else lambda: lender.query("SELECT 1")
     proxy = far.proxies.redis if store == "Redis" else far.proxies.postgres
-    ask()
+    send()
     proxy.freeze()
     with pytest.raises(StoreError, match="did not answer in time") as caught:
-        ask()
+        send()
     assert caught.value.store == store
     proxy.restore()
-    wait_until(lambda: _answers(ask))
+    wait_until(lambda: _responds(send))
 
 
-def _answers(ask: Callable[[], object]) -> bool:
+def _responds(send: Callable[[], object]) -> bool:
     try:
-        return bool(ask())
+        return bool(send())
     except StoreError:
         return False
 
@@ -192,12 +192,12 @@ def test_waiting_for_a_connection_to_an_unavailable_server_raises_the_cause(
         ThreadPoolExecutor(1) as pool,
     ):
 
-        def ask() -> None:
+        def send() -> None:
             with stores.explaining(), stores.postgres.connection():
                 pass
 
         with stores.postgres.connection() as connection:
-            waiting = pool.submit(ask)
+            waiting = pool.submit(send)
             wait_until(lambda: stores.postgres.get_stats()["requests_waiting"] == 1)
             far.proxies.postgres.cut()
             with pytest.raises(psycopg.OperationalError):

@@ -23,7 +23,7 @@ from helpers.stores.tracing import traced
 from tests.sharing import restored
 from tests.waiting import wait_until
 
-ASK: dict[str, Callable[[Stores], object]] = {
+REQUESTS: dict[str, Callable[[Stores], object]] = {
     "PostgreSQL": lambda stores: stores.postgres.execute("SELECT 1").fetchone(),
     "MongoDB": lambda stores: stores.mongo.command("ping"),
     "Redis": lambda stores: stores.redis.ping(),
@@ -72,10 +72,10 @@ def test_proxied_stores_reach_the_same_databases(stores: Stores) -> None:
 def test_no_driver_gets_a_reply_before_the_round_trip(far: ProxiedStores) -> None:
     for seconds in (0.005, 0.02):
         far.proxies.set_round_trip(seconds)
-        for name, ask in ASK.items():
+        for name, send in REQUESTS.items():
             for _ in range(3):
                 start = time.perf_counter()
-                ask(far)
+                send(far)
                 assert time.perf_counter() - start >= seconds, name
 
 

@@ -120,8 +120,8 @@ def test_commands_run_in_the_database_of_the_client(shared: Stores, client: redi
         client.set(A, "here")
         async with _tracking(shared) as keys:
             assert await keys.run("GET", A) == b"here"
-            assert await asyncio.gather(*(keys.run("ECHO", one) for one in range(50))) == [
-                b"%d" % one for one in range(50)
+            assert await asyncio.gather(*(keys.run("ECHO", number) for number in range(50))) == [
+                b"%d" % number for number in range(50)
             ]
             with pytest.raises(redis.ResponseError, match="wrong number of arguments"):
                 await keys.run("GET")
@@ -256,7 +256,7 @@ def test_expired_and_evicted_keys_are_reported(
         async with opened(temporary_redis.url) as keys:
             own.set(A, 1, px=1)
             await come(lambda: own.dbsize() == 0)
-            own.mset({f"tracked:{one}": bytes(1000) for one in range(2000)})
+            own.mset({f"tracked:{number}": bytes(1000) for number in range(2000)})
             await keys.check()
             assert A.encode() in (keys.take() or ())
             own.config_set("maxmemory-policy", "allkeys-random")
@@ -264,7 +264,7 @@ def test_expired_and_evicted_keys_are_reported(
             own.get("untracked")  # the server evicts keys before it runs a command
             own.set("untracked", 1)
             left = {*own.keys()}
-            gone = {b"tracked:%d" % one for one in range(2000)} - left
+            gone = {b"tracked:%d" % number for number in range(2000)} - left
             await keys.check()
             assert gone
             assert gone <= (keys.take() or set())
@@ -282,9 +282,9 @@ def test_too_many_names_are_reported_as_any_key(
 
     async def main() -> None:
         async with opened(temporary_redis.url) as keys:
-            own.mset({f"tracked:{one}": 1 for one in range(10)})
+            own.mset({f"tracked:{number}": 1 for number in range(10)})
             await keys.check()
-            own.mset({f"also:{one}": 1 for one in range(10)})
+            own.mset({f"also:{number}": 1 for number in range(10)})
             await keys.check()
             assert keys.take() is None
             assert keys.is_quiet
@@ -301,8 +301,8 @@ def test_announced_keys_do_not_accumulate_in_the_servers_buffer(
         async with opened(temporary_redis.url) as keys:
             number = await keys.run("CLIENT", "ID")
             with own.pipeline(transaction=False) as pipeline:
-                for one in range(60_000):
-                    pipeline.set(f"tracked:{one:050}", 1)
+                for number in range(60_000):
+                    pipeline.set(f"tracked:{number:050}", 1)
                 await asyncio.to_thread(pipeline.execute)
             for _ in range(10_000):  # until the last bytes are read
                 (listed,) = own.client_list(client_id=[str(number)])

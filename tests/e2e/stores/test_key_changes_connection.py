@@ -107,7 +107,7 @@ def test_a_failure_to_connect_is_explained_and_nothing_stays_open(
     wrong = f"redis://:wrong@127.0.0.1:{temporary_redis.port}"
     assert "the user or the password is wrong" in asyncio.run(fails(wrong))
     none = f"redis://127.0.0.1:{temporary_redis.port}"
-    assert "it wants" in asyncio.run(fails(none))
+    assert "it requires" in asyncio.run(fails(none))
     with socket.socket() as bound:  # does not listen
         bound.bind(("127.0.0.1", 0))
         nowhere = f"redis://127.0.0.1:{bound.getsockname()[1]}"
