@@ -187,7 +187,7 @@ class ResilientExecutor:
         if not (is_optional and store in self.missing):
             try:
                 with self._stores.explaining(store), self._breaker(store):
-                    return await self._traced(store, name, self._send, store, request)
+                    return await self._traced(store, name, self._send(store, request))
             except StoreError:
                 if not is_optional:
                     raise
@@ -208,19 +208,16 @@ class ResilientExecutor:
             return {}
         try:
             with self._stores.explaining("PostgreSQL"):
-                return await self._traced("PostgreSQL", "ledger", self._fill, request.ids)
+                return await self._traced("PostgreSQL", "ledger", self._fill(request.ids))
         except (StoreError, StockError, BusyError):
             return {}
 
-    async def _traced(
-        self, store: StoreName, name: str, send_it: Callable[..., Awaitable[Any]], *arguments: Any
-    ) -> Any:
+    async def _traced(self, store: StoreName, name: str, sending: Awaitable[Any]) -> Any:
         round_trip = self.trace.begin(store, name)
         try:
-            sending = send_it(*arguments)
-            return await (
-                sending if self._budgets is None else wait_at_most(sending, self._budgets[store])
-            )
+            if self._budgets is None:
+                return await sending
+            return await wait_at_most(sending, self._budgets[store])
         finally:
             round_trip.extend()
 

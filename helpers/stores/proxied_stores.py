@@ -39,12 +39,6 @@ class Proxies:
         for proxy in self._all():
             proxy.restore()
 
-    def restore_running(self) -> None:
-        """End a cut or a freeze of the proxies that still run."""
-        for proxy in self._all():
-            with contextlib.suppress(ProxyError):
-                proxy.restore()
-
     def _all(self) -> tuple[TcpProxy, TcpProxy, TcpProxy]:
         return self.postgres, self.mongo, self.redis
 
@@ -82,5 +76,11 @@ def proxied(stores: Stores, round_trip: float = 0.0) -> Iterator[ProxiedStores]:
         )
         far = opened.enter_context(connect_again(stores, proxied_addresses))
         # Closing, PyMongo sends endSessions and waits for the reply.
-        opened.callback(proxies.restore_running)
+        opened.callback(_restore_running, proxies)
         yield ProxiedStores(far.postgres, far.mongo, far.redis, far.addresses, proxies)
+
+
+def _restore_running(proxies: Proxies) -> None:
+    for proxy in (proxies.postgres, proxies.mongo, proxies.redis):
+        with contextlib.suppress(ProxyError):  # it was closed, or its process has exited
+            proxy.restore()

@@ -299,13 +299,13 @@ def test_announced_keys_do_not_accumulate_in_the_servers_buffer(
 ) -> None:
     async def main() -> None:
         async with opened(temporary_redis.url) as keys:
-            number = await keys.run("CLIENT", "ID")
+            client_id = await keys.run("CLIENT", "ID")
             with own.pipeline(transaction=False) as pipeline:
                 for number in range(60_000):
                     pipeline.set(f"tracked:{number:050}", 1)
                 await asyncio.to_thread(pipeline.execute)
             for _ in range(10_000):  # until the last bytes are read
-                (listed,) = own.client_list(client_id=[str(number)])
+                (listed,) = own.client_list(client_id=[str(client_id)])
                 if listed["omem"] == "0":
                     break
                 await asyncio.sleep(0)
