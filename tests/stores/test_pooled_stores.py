@@ -23,7 +23,7 @@ from helpers.stores.pooled_stores import PooledStores, connect_pooled
 from helpers.stores.proxied_stores import ProxiedStores
 from tests.connections import connect_async_again, connect_pooled_again
 from tests.sharing import restored
-from tests.stores.lenders import Lender, lending
+from tests.stores.pool_users import PoolUser, using_pools
 from tests.waiting import come, wait_until
 
 MANY = 8
@@ -31,14 +31,16 @@ GENEROUS = Limits(connections=MANY, wait_seconds=60, answer_seconds=60)
 SHORT = Limits(connections=1, wait_seconds=0.5, answer_seconds=0.5)
 PID = "SELECT pg_backend_pid()"
 
-Lend = Callable[[Stores, Limits], Lender]
+Connect = Callable[[Stores, Limits], PoolUser]
 
 
 @pytest.fixture(params=["threads", "loop"])
-def lend(request: pytest.FixtureRequest) -> Iterator[Lend]:
+def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
     """Connects to stores again, for threads or for an event loop, until the test ends."""
     with contextlib.ExitStack() as opened:
-        yield lambda stores, limits: opened.enter_context(lending(request.param, stores, limits))
+        yield lambda stores, limits: opened.enter_context(
+            using_pools(request.param, stores, limits)
+        )
 
 
 @pytest.fixture
@@ -55,10 +57,10 @@ def alive(stores: Stores, pids: set[int]) -> int:
     return int(row[0])
 
 
-def test_pooled_stores_reach_the_same_databases(shared: Stores, lend: Lend) -> None:
-    lender = lend(shared, GENEROUS)
-    assert lender.query("SELECT current_database()") == [shared.mongo.name]
-    _, clients = lender.check_out(1)
+def test_pooled_stores_reach_the_same_databases(shared: Stores, connect: Connect) -> None:
+    user = connect(shared, GENEROUS)
+    assert user.query("SELECT current_database()") == [shared.mongo.name]
+    _, clients = user.check_out(1)
     (found,) = [client for client in shared.redis.client_list() if int(client["id"]) in clients]
     assert found["db"] == str(shared.redis_database)
 
@@ -72,40 +74,40 @@ def test_strings_are_decoded_and_statements_are_autocommitted(shared: Stores) ->
             assert connection.autocommit
 
 
-def test_connections_closed_by_postgresql_are_not_reused(shared: Stores, lend: Lend) -> None:
-    lender = lend(shared, GENEROUS)
-    before, _ = lender.check_out(MANY)
+def test_connections_closed_by_postgresql_are_not_reused(shared: Stores, connect: Connect) -> None:
+    user = connect(shared, GENEROUS)
+    before, _ = user.check_out(MANY)
     shared.postgres.execute(
         "SELECT pg_terminate_backend(p) FROM unnest(%s::int[]) p", [list(before)]
     )
     wait_until(lambda: alive(shared, before) == 0)
-    assert lender.query("SELECT 1") == [1]
-    assert lender.query("SELECT 1", MANY) == [1] * MANY
-    after, _ = lender.check_out(MANY)
+    assert user.query("SELECT 1") == [1]
+    assert user.query("SELECT 1", MANY) == [1] * MANY
+    after, _ = user.check_out(MANY)
     assert len(after) == MANY
     assert not before & after
 
 
-def test_connections_closed_by_redis_are_not_reused(shared: Stores, lend: Lend) -> None:
-    lender = lend(shared, GENEROUS)
-    _, before = lender.check_out(MANY)
+def test_connections_closed_by_redis_are_not_reused(shared: Stores, connect: Connect) -> None:
+    user = connect(shared, GENEROUS)
+    _, before = user.check_out(MANY)
     for client in before:
         shared.redis.client_kill_filter(_id=str(client))
-    assert lender.ping() == [True]
-    assert lender.ping(MANY) == [True] * MANY
-    _, after = lender.check_out(MANY)
+    assert user.ping() == [True]
+    assert user.ping(MANY) == [True] * MANY
+    _, after = user.check_out(MANY)
     assert len(after) == MANY
     assert not before & after
 
 
-def test_a_connection_with_a_pending_notification_is_kept(shared: Stores, lend: Lend) -> None:
-    lender = lend(shared, SHORT)
-    pid = lender.query(PID)
-    lender.query("LISTEN near")
+def test_a_connection_with_a_pending_notification_is_kept(shared: Stores, connect: Connect) -> None:
+    user = connect(shared, SHORT)
+    pid = user.query(PID)
+    user.query("LISTEN near")
     for _ in range(3):
         shared.postgres.execute("NOTIFY near")
-        wait_until(lambda: _has_input(lender.stores))
-        assert lender.query(PID) == pid
+        wait_until(lambda: _has_input(user.stores))
+        assert user.query(PID) == pid
 
 
 def _has_input(stores: PooledStores | AsyncStores) -> bool:
@@ -115,11 +117,11 @@ def _has_input(stores: PooledStores | AsyncStores) -> bool:
 
 @pytest.mark.parametrize("store", ["PostgreSQL", "Redis"])
 def test_every_request_to_an_unavailable_store_tells_the_cause_until_it_is_back(
-    far: ProxiedStores, lend: Lend, store: str
+    far: ProxiedStores, connect: Connect, store: str
 ) -> None:
-    lender = lend(far, GENEROUS)
-    lender.check_out(MANY)
-    send = lender.ping if store == "Redis" else lambda: lender.query("SELECT 1")
+    user = connect(far, GENEROUS)
+    user.check_out(MANY)
+    send = user.ping if store == "Redis" else lambda: user.query("SELECT 1")
     proxy = far.proxies.redis if store == "Redis" else far.proxies.postgres
     for _ in range(2):
         proxy.cut()
@@ -129,15 +131,15 @@ def test_every_request_to_an_unavailable_store_tells_the_cause_until_it_is_back(
             assert caught.value.store == store
         proxy.restore()
         assert send() in ([1], [True])
-    lender.check_out(MANY)
+    user.check_out(MANY)
 
 
 @pytest.mark.parametrize("store", ["PostgreSQL", "Redis"])
 def test_a_request_to_an_unresponsive_store_times_out(
-    far: ProxiedStores, lend: Lend, store: str
+    far: ProxiedStores, connect: Connect, store: str
 ) -> None:
-    lender = lend(far, SHORT)
-    send = lender.ping if store == "Redis" else lambda: lender.query("SELECT 1")
+    user = connect(far, SHORT)
+    send = user.ping if store == "Redis" else lambda: user.query("SELECT 1")
     proxy = far.proxies.redis if store == "Redis" else far.proxies.postgres
     send()
     proxy.freeze()
@@ -156,14 +158,14 @@ def _responds(send: Callable[[], object]) -> bool:
 
 
 def test_a_slow_statement_is_cancelled_and_its_connection_is_kept(
-    shared: Stores, lend: Lend
+    shared: Stores, connect: Connect
 ) -> None:
-    lender = lend(shared, SHORT)
-    pid = lender.query(PID)
+    user = connect(shared, SHORT)
+    pid = user.query(PID)
     with pytest.raises(StoreError) as caught:
-        lender.query("SELECT pg_sleep(600)")
+        user.query("SELECT pg_sleep(600)")
     assert isinstance(caught.value.__cause__, psycopg.errors.QueryCanceled)
-    assert lender.query(PID) == pid
+    assert user.query(PID) == pid
 
 
 def test_an_exhausted_pool_raises_an_error(shared: Stores) -> None:
@@ -206,17 +208,17 @@ def test_waiting_for_a_connection_to_an_unavailable_server_raises_the_cause(
             waiting.result()
 
 
-def test_the_number_of_connections_is_limited(shared: Stores, lend: Lend) -> None:
-    lender = lend(shared, replace(GENEROUS, connections=2))
-    pids = set(lender.query("SELECT pg_backend_pid() FROM pg_sleep(0.01)", 4 * MANY))
+def test_the_number_of_connections_is_limited(shared: Stores, connect: Connect) -> None:
+    user = connect(shared, replace(GENEROUS, connections=2))
+    pids = set(user.query("SELECT pg_backend_pid() FROM pg_sleep(0.01)", 4 * MANY))
     assert len(pids) <= 2
-    assert lender.ping(4 * MANY) == [True] * 4 * MANY
-    assert all(map(len, lender.check_out(2)))
+    assert user.ping(4 * MANY) == [True] * 4 * MANY
+    assert all(map(len, user.check_out(2)))
 
 
 def test_closing_closes_all_connections(shared: Stores) -> None:
-    with lending("threads", shared, GENEROUS) as lender:
-        pids, clients = lender.check_out(MANY)
+    with using_pools("threads", shared, GENEROUS) as user:
+        pids, clients = user.check_out(MANY)
     wait_until(lambda: alive(shared, pids) == 0)
     wait_until(
         lambda: not clients & {int(client["id"]) for client in shared.redis.client_list()},

@@ -16,7 +16,7 @@ from helpers.stores.pooled_stores import PooledStores
 from tests.connections import connect_async_again, connect_pooled_again
 
 
-class Lender(Protocol):
+class PoolUser(Protocol):
     """Pooled stores. Errors of the drivers are raised as ``StoreError``."""
 
     @property
@@ -95,8 +95,8 @@ class Loop:
             pids, clients = set(), set()
             async with AsyncExitStack() as opened:
                 for _ in range(number):
-                    checkout = self.stores.postgres.connection()
-                    pids.add((await opened.enter_async_context(checkout)).info.backend_pid)
+                    connection = self.stores.postgres.connection()
+                    pids.add((await opened.enter_async_context(connection)).info.backend_pid)
                     client = await opened.enter_async_context(self.stores.redis.client())
                     clients.add(await client.client_id())
             return pids, clients
@@ -111,7 +111,7 @@ class Loop:
 
 
 @contextlib.contextmanager
-def lending(kind: str, stores: Stores, limits: Limits) -> Iterator[Threads | Loop]:
+def using_pools(kind: str, stores: Stores, limits: Limits) -> Iterator[Threads | Loop]:
     """Connect to the databases of ``stores`` again; ``kind`` is ``threads`` or ``loop``."""
     if kind == "threads":
         with connect_pooled_again(stores, limits=limits) as waiting:
