@@ -145,7 +145,7 @@ class ShardReader:
         if status is None or not status.away:
             return
         if product_ids is None:
-            raise self._error(MissingShards(frozenset(status.lost)), "their rows are needed")
+            raise self._error(MissingShards(frozenset(status.lost)), "all rows are needed")
         missing = MissingShards(frozenset(status.lost_of(product_ids)))
         if missing:
             raise self.product_error(missing, product_ids)
@@ -153,7 +153,7 @@ class ShardReader:
     def product_error(self, missing: MissingShards, ids: Collection[int]) -> NodeUnavailableError:
         """Return the error for products that are on missing shards."""
         named = ", ".join(map(str, missing.among(ids)[:10]))
-        return self._error(missing, f"they hold product {named}")
+        return self._error(missing, f"product {named} is stored there")
 
     def _error(self, missing: MissingShards, consequence: str) -> NodeUnavailableError:
         address = redact(self._stores.addresses.coordinator)
