@@ -1,31 +1,31 @@
 """The project's own errors.
 
-Every error that a person meets is one of these, and its text is one or two sentences that name the
-thing, the likely cause and the way out. No text ever holds a password::
+Every error that a person sees is one of these. Its message is one or two sentences that name the
+object, the likely cause and the way out. No message contains a password::
 
     CourseError
-    ├── SettingsError       an address or a setting is missing, half-set or malformed
+    ├── SettingsError       an address or a setting is missing, incomplete or malformed
     ├── ServerError         an embedded server cannot be prepared, started or stopped
-    ├── StoreError          a store does not answer, or refuses us
-    │   ├── NodeUnavailableError        some of a store's nodes do not answer; the others do
-    │   └── CircuitOpenError         a store is not asked for a while, since it has failed too often
-    ├── BusyError           all threads for work that blocks are taken: nothing was begun
-    ├── ProxyError           the relay between us and a store cannot be started, or has ended
-    ├── LoadError           a server cannot be measured: it does not listen, or the callers ended
-    ├── FaultError          another drill is on, or what it needs has ended
-    ├── NotebookError       a notebook's cells are not what a tool of the course's authors needs
-    ├── GradingError        the project's source, or what was handed in, is not what it must be
-    ├── CatalogError        a catalogue file has bad lines; all of them are in ``problems``
-    ├── QueryError          what is asked of the shop is not what it must be
-    ├── CatalogDownError  nobody knows which listings there are: their store does not answer
-    ├── ReadModelError      the views of the read model are being made by somebody else
-    ├── MetadataError       a document or a filter of product metadata is not what it must be
-    └── StockError          a quantity, an id or a reservation is not what it must be
-        ├── UnknownProductError  the shop, or its ledger, has no such product
-        ├── MissingCountError    Redis has no count of a product
-        ├── SoldOutError         fewer units are available than were asked for
-        └── ReservationError     a reservation is in a state in which this cannot be done
-            └── KeyReusedError   a key, or a token, stands for another order
+    ├── StoreError          a store does not respond, or rejects us
+    │   ├── NodeUnavailableError  some of a store's nodes do not respond, the others do
+    │   └── CircuitOpenError      the circuit of a store is open after repeated failures
+    ├── BusyError           the thread pool for blocking work is full: nothing was started
+    ├── ProxyError          a proxy in front of a store cannot be started, or has exited
+    ├── LoadError           a server cannot be measured: it does not listen, or the clients exited
+    ├── FaultError          another fault injection is active, or a process that it needs has exited
+    ├── NotebookError       a notebook's cells are not what an authoring tool needs
+    ├── GradingError        the project's source, or a submission, is invalid
+    ├── CatalogError        a catalogue file has invalid lines, listed in ``problems``
+    ├── QueryError          a query for products is invalid
+    ├── CatalogDownError    the store that knows which listings exist does not respond
+    ├── ReadModelError      another worker builds the views, or a view is invalid
+    ├── MetadataError       a document or a filter of product metadata is invalid
+    └── StockError          a quantity, an id or a reservation is invalid
+        ├── UnknownProductError  the shop or its ledger does not have a product
+        ├── MissingCountError    Redis does not have a product's stock count
+        ├── SoldOutError         fewer units are available than requested
+        └── ReservationError     a reservation's state does not allow this
+            └── KeyReusedError   an idempotency key or token belongs to another order
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ StoreName = Literal["PostgreSQL", "MongoDB", "Redis"]
 
 
 class CourseError(Exception):
-    """The base of all errors raised by ``helpers``."""
+    """The base class of all errors raised by ``helpers``."""
 
 
 class SettingsError(CourseError):
-    """An address or another setting is missing, half-set or malformed."""
+    """An address or another setting is missing, incomplete or malformed."""
 
 
 class ServerError(CourseError):
@@ -51,21 +51,21 @@ class ServerError(CourseError):
 
 
 class ProxyError(CourseError):
-    """The relay between us and a store cannot be started, or has ended."""
+    """A proxy in front of a store cannot be started, or has exited."""
 
 
 class LoadError(CourseError):
-    """A server cannot be put under load: nothing listens, or the callers' process has ended."""
+    """A server cannot be put under load: it does not listen, or the clients' process exited."""
 
 
 class FaultError(CourseError):
-    """Another drill of the same servers is on, or a process that a drill needs has ended."""
+    """Another fault injection on the same servers is active, or a process it needs has exited."""
 
 
 class StoreError(CourseError):
-    """A store does not answer, or refuses us.
+    """A store does not respond, or rejects us.
 
-    ``store`` is the store's name, ``address`` where it was looked for, without its password.
+    ``store`` is the store's name, ``address`` its address without the password.
     """
 
     def __init__(self, store: StoreName, address: str, cause: str, way_out: str) -> None:
@@ -75,9 +75,9 @@ class StoreError(CourseError):
 
 
 class NodeUnavailableError(StoreError):
-    """Some of a store's nodes do not answer, though the store does: what they hold is missing.
+    """Some of a store's nodes do not respond, so their data is missing; the others do.
 
-    ``nodes`` are their names, such as ``worker1``; ``what`` in the text is what they hold.
+    ``nodes`` are their names, such as ``worker1``; ``what`` completes the sentence about them.
     """
 
     def __init__(self, store: StoreName, address: str, nodes: Sequence[str], what: str) -> None:
@@ -85,14 +85,14 @@ class NodeUnavailableError(StoreError):
         verb = "does" if len(self.nodes) == 1 else "do"
         self.reason = f"{' and '.join(self.nodes)} {verb} not answer, and {what}"
         super().__init__(
-            store, address, self.reason, "Start what does not answer, or try again in a moment."
+            store, address, self.reason, "Start the missing nodes, or try again in a moment."
         )
 
 
 class CircuitOpenError(StoreError):
-    """A store is not asked for the moment, because it failed several times in a row.
+    """The circuit of a store is open, because requests to it failed several times in a row.
 
-    ``failures`` is how many times, ``retry_seconds`` how long it is until it is asked again.
+    ``failures`` is how many, ``retry_seconds`` the time until the next request is allowed.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class CircuitOpenError(StoreError):
         super().__init__(
             store,
             address,
-            f"it failed {failures} times in a row, and is not asked for the moment",
+            f"it failed {failures} times in a row, so its circuit is open",
             f"Try again after {wait} second{'' if wait == 1 else 's'}.",
         )
         self.failures = failures
@@ -110,11 +110,11 @@ class CircuitOpenError(StoreError):
 
 
 class BusyError(CourseError):
-    """All threads for work that blocks are taken. Nothing was begun."""
+    """The thread pool for blocking work is full. Nothing was started."""
 
 
 class NotebookError(CourseError):
-    """A cell of a notebook is not what a tool of the course's authors needs it to be.
+    """A cell of a notebook is not what an authoring tool needs.
 
     ``cell`` is its id, ``reason`` what is wrong with it, ``way_out`` what to do.
     """
@@ -126,12 +126,12 @@ class NotebookError(CourseError):
 
 
 class GradingError(CourseError):
-    """The project's source, or a submission of it, is not what it must be."""
+    """The project's source, or a submission of it, is invalid."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong in a catalogue file: the line (counted from 1), the field and the reason."""
+    """One error in a catalogue file: the line (from 1), the field and the reason."""
 
     line: int
     field: str
@@ -142,7 +142,7 @@ class Problem:
 
 
 class CatalogError(CourseError):
-    """A catalogue file has bad lines. Nothing was loaded; ``problems`` lists every one."""
+    """A catalogue file has invalid lines, all in ``problems``. Nothing was loaded."""
 
     def __init__(self, name: str, problems: list[Problem]) -> None:
         count = len(problems)
@@ -155,7 +155,7 @@ class CatalogError(CourseError):
 
 
 class MetadataError(CourseError):
-    """A document of product metadata, or a filter for it, is not what it must be.
+    """A document of product metadata, or a filter for it, is invalid.
 
     ``field`` is the part that is wrong, ``reason`` what is wrong with it, ``way_out`` what to do.
     """
@@ -168,7 +168,7 @@ class MetadataError(CourseError):
 
 
 class QueryError(CourseError):
-    """A page of products is asked for in a way that cannot be answered.
+    """A query for a page of products is invalid.
 
     ``field`` is the part that is wrong, ``reason`` what is wrong with it.
     """
@@ -180,21 +180,21 @@ class QueryError(CourseError):
 
 
 class CatalogDownError(CourseError):
-    """The store that knows which listings there are does not answer, so there is no answer."""
+    """The store that knows which listings exist does not respond, so there is no result."""
 
 
 class ReadModelError(CourseError):
-    """The views of the read model are being made by somebody else. Nothing was changed."""
+    """Another background worker builds the views, or a view is invalid. Nothing was changed."""
 
 
 class StockError(CourseError):
-    """A quantity, an id, a token or a length of time is not what it must be."""
+    """A quantity, an id, a token or a duration is invalid."""
 
 
 class UnknownProductError(StockError):
-    """Somebody, such as the ledger, does not know some products. Nothing was changed.
+    """``who``, such as the ledger, does not have the products ``product_ids``.
 
-    ``product_ids`` are those that are not known.
+    Nothing was changed.
     """
 
     def __init__(self, who: str, product_ids: list[int], way_out: str) -> None:
@@ -204,37 +204,37 @@ class UnknownProductError(StockError):
 
 
 class MissingCountError(StockError):
-    """Redis has no count of some products, ``product_ids``. Nothing was reserved."""
+    """Redis does not have the stock counts of ``product_ids``. Nothing was reserved."""
 
     def __init__(self, product_ids: list[int]) -> None:
         super().__init__(
-            f"Redis has no count of product {', '.join(map(str, product_ids))}: refresh it from "
-            "the ledger, then reserve again."
+            f"Redis has no stock count of product {', '.join(map(str, product_ids))}: refresh it "
+            "from the ledger, then reserve again."
         )
         self.product_ids = product_ids
 
 
 class SoldOutError(StockError):
-    """Fewer units are available than were asked for. Nothing was reserved.
+    """Fewer units are available than requested. Nothing was reserved.
 
-    ``available`` has the units available of each product that there are too few of, ``overdue``
-    the number of reservations that are past their deadline and were not swept yet.
+    ``available`` has the available units of each product that has too few, ``overdue`` the number
+    of reservations past their deadline that have not been released yet.
     """
 
     def __init__(self, available: dict[int, int], overdue: int = 0) -> None:
-        counts = ", ".join(f"product {one} has {units}" for one, units in available.items())
+        counts = ", ".join(f"product {product} has {units}" for product, units in available.items())
         super().__init__(
-            f"There are too few units: {counts} available. Ask for fewer, or try again when "
-            "reservations have ended."
+            f"There are too few units: {counts} available. Order fewer, or try again when "
+            "reservations have expired."
         )
         self.available = available
         self.overdue = overdue
 
 
 class ReservationError(StockError):
-    """A reservation is in a state in which this cannot be done.
+    """A reservation's state does not allow this.
 
-    ``token`` is the reservation's name, ``state`` the state it is in.
+    ``token`` identifies the reservation, ``state`` is its state.
     """
 
     def __init__(self, token: str, state: str, way_out: str) -> None:
@@ -244,7 +244,7 @@ class ReservationError(StockError):
 
 
 class KeyReusedError(ReservationError):
-    """A client's key for an order, or its token, stands for another order. Nothing was ordered."""
+    """An idempotency key or a token belongs to another order. Nothing was ordered."""
 
     def __init__(self, name: str, what: str) -> None:
         super().__init__(name, "for another order", f"Give every order a {what} of its own.")

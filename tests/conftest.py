@@ -23,9 +23,9 @@ from helpers.shop.opening import open_databases
 from helpers.stores import Stores
 from helpers.stores.environment import environment_of
 from helpers.stores.stores import connect_all
+from tests.background_workers import StartWorker, starting_workers
 from tests.cleanup import Run, begin
 from tests.e2e.servers.server_helpers import temporary_servers
-from tests.keeping import Keeping, keeping
 from tests.layers import BY_ADDRESS
 
 _URLS = ("POSTGRES_URL", "MONGO_URL", "REDIS_URL")
@@ -124,10 +124,10 @@ def shop_environ(stores: Stores) -> dict[str, str]:
 
 
 @pytest.fixture
-def keep() -> Iterator[Keeping]:
-    """What starts a keeper, which then ends before the shop that the test named before this."""
-    with keeping() as keep:
-        yield keep
+def start_worker() -> Iterator[StartWorker]:
+    """Starts background workers, which stop before the shop named earlier in the test is reset."""
+    with starting_workers() as start:
+        yield start
 
 
 @pytest.fixture

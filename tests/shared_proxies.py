@@ -23,7 +23,7 @@ def restored(far: ProxiedStores) -> Iterator[ProxiedStores]:
     with contextlib.ExitStack() as opened:
         opened.callback(far.proxies.set_round_trip, 0)
         opened.callback(far.proxies.restore)
-        if _answers(far):
+        if _responds(far):
             yield far
             return
         postgres = connect_postgres(far.addresses.coordinator, database=far.mongo.name)
@@ -31,7 +31,7 @@ def restored(far: ProxiedStores) -> Iterator[ProxiedStores]:
         yield replace(far, postgres=postgres)
 
 
-def _answers(far: Stores) -> bool:
+def _responds(far: Stores) -> bool:
     with contextlib.suppress(Exception):
         return far.postgres.execute("SELECT 1").fetchone() == (1,)
     return False

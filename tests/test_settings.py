@@ -1,4 +1,4 @@
-"""Addresses from the environment and .env: complete, half-set and malformed."""
+"""Addresses from the environment and .env: complete, incomplete and malformed."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ def dotenv(tmp_path: Path) -> Path:
     return tmp_path / ".env"
 
 
-def test_without_addresses_the_course_starts_its_own_servers(dotenv: Path) -> None:
+def test_without_addresses_the_course_starts_embedded_servers(dotenv: Path) -> None:
     assert load_settings({}, dotenv=dotenv).addresses is None
 
 
-def test_three_addresses_are_used_as_they_are(dotenv: Path) -> None:
+def test_three_addresses_are_used_unchanged(dotenv: Path) -> None:
     assert load_settings(ALL, dotenv=dotenv).addresses == Addresses(POSTGRES, (), MONGO, REDIS)
 
 
-def test_an_address_without_a_database_names_the_shops(dotenv: Path) -> None:
+def test_an_address_without_a_database_gets_the_shops(dotenv: Path) -> None:
     environ = ALL | {"POSTGRES_URL": "postgresql://db.example:5432"}
     addresses = load_settings(environ, dotenv=dotenv).addresses
     assert addresses is not None
     assert addresses.coordinator == "postgresql://db.example:5432/ecommerce"
 
 
-def test_another_dotenv_file_is_named_by_the_environment(dotenv: Path) -> None:
+def test_shop_dotenv_names_another_file(dotenv: Path) -> None:
     dotenv.write_text("SHOP_HOME=/elsewhere\n")
     assert load_settings({"SHOP_DOTENV": str(dotenv)}).data_folder == Path("/elsewhere")
 
@@ -47,7 +47,7 @@ def test_workers_are_separated_by_spaces(dotenv: Path) -> None:
     assert addresses.workers == ("postgresql://a:1/x", "postgresql://b:2/x")
 
 
-def test_the_dotenv_file_is_read_and_the_environment_wins(dotenv: Path) -> None:
+def test_the_environment_overrides_the_dotenv_file(dotenv: Path) -> None:
     dotenv.write_text(
         "PASSWORD=secret\nPOSTGRES_URL=postgresql://u:${PASSWORD}@file:1/x\n"
         f"MONGO_URL={MONGO}\nREDIS_URL=redis://file:1/0\n"
@@ -57,7 +57,7 @@ def test_the_dotenv_file_is_read_and_the_environment_wins(dotenv: Path) -> None:
 
 
 @pytest.mark.parametrize("given", [["POSTGRES_URL"], ["MONGO_URL"], ["POSTGRES_URL", "REDIS_URL"]])
-def test_half_set_addresses_are_refused_naming_what_is_missing(
+def test_incomplete_addresses_raise_an_error_that_names_the_missing_ones(
     given: list[str], dotenv: Path
 ) -> None:
     with pytest.raises(SettingsError) as caught:
@@ -67,7 +67,7 @@ def test_half_set_addresses_are_refused_naming_what_is_missing(
     assert "secret" not in str(caught.value)
 
 
-def test_workers_without_addresses_are_refused(dotenv: Path) -> None:
+def test_workers_without_addresses_are_rejected(dotenv: Path) -> None:
     with pytest.raises(SettingsError, match="POSTGRES_WORKER_URLS"):
         load_settings({"POSTGRES_WORKER_URLS": POSTGRES}, dotenv=dotenv)
 
@@ -83,7 +83,7 @@ def test_workers_without_addresses_are_refused(dotenv: Path) -> None:
         ("POSTGRES_URL", "postgresql://[::1:5432/secret"),
     ],
 )
-def test_a_malformed_address_is_refused_without_showing_it(
+def test_a_malformed_address_is_rejected_without_showing_it(
     name: str, value: str, dotenv: Path
 ) -> None:
     with pytest.raises(SettingsError) as caught:
@@ -92,7 +92,7 @@ def test_a_malformed_address_is_refused_without_showing_it(
     assert "secret" not in str(caught.value)
 
 
-def test_a_bindir_without_postgres_is_refused(dotenv: Path, tmp_path: Path) -> None:
+def test_a_bindir_without_postgres_is_rejected(dotenv: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="PG_BINDIR"):
         load_settings({"PG_BINDIR": str(tmp_path)}, dotenv=dotenv)
 
@@ -112,7 +112,7 @@ def test_a_password_is_redacted(url: str, shown: str) -> None:
     assert redact(url) == shown
 
 
-def test_addresses_show_no_password() -> None:
+def test_the_representation_of_addresses_has_no_password() -> None:
     shown = repr(Addresses(POSTGRES, (POSTGRES,), MONGO, REDIS))
     assert "secret" not in shown
     assert "db.example" in shown

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from helpers.stores import Stores
 from helpers.stores.connection_limits import Limits
 from helpers.stores.proxied_stores import Proxies, proxied
-from helpers.stores.stores import connect_all
+from helpers.stores.stores import connect_again
 from helpers.stores.time_budgets import Budgets
 
 #: How long a store may take to answer. One that is there takes a few thousandths of it.
@@ -23,17 +23,11 @@ def within_reach(stores: Stores) -> Iterator[tuple[Stores, Proxies]]:
 
     Raises ``SettingsError``, ``ProxyError`` or ``StoreError`` as ``helpers.linked`` does.
     """
-    number = stores.redis.connection_pool.connection_kwargs.get("db")
     limits = Limits(budgets=Budgets.even(ANSWER_SECONDS))
     with proxied(stores) as far:
         try:
             with (
-                connect_all(
-                    far.addresses,
-                    database=stores.mongo.name,
-                    redis_database=number,
-                    limits=limits,
-                ) as near,
+                connect_again(far, limits=limits) as near,
                 _restored(far.proxies),  # before it is closed: PyMongo says goodbye, and waits
             ):
                 yield near, far.proxies

@@ -16,10 +16,9 @@ from helpers.api.responses import Answer, Content, respond
 from helpers.api.service import Service
 from helpers.catalog.model import ProductJSON
 from helpers.joins import products_json, strategies
-from helpers.joins.async_executor import drive_async
+from helpers.joins.executor import ALL_STORES, ResilientExecutor
 from helpers.joins.garbage_collection import gc_relaxed
 from helpers.joins.requests import Strategy
-from helpers.joins.resilient_executor import ALL_STORES, ResilientExecutor
 from helpers.stores.trace import Trace
 
 Way = Callable[[], Awaitable[Shared]]
@@ -35,7 +34,7 @@ def lab_router(service: Service) -> APIRouter:
             trace = Trace()
             asking = ResilientExecutor(service.stores, trace=trace, seconds=None, needed=ALL_STORES)
             with gc_relaxed():
-                body = products_json(await drive_async(strategy(), asking))
+                body = products_json(await asking.run(strategy()))
             return Shared(Answer(Content(body), trace), shared=False)
 
         return way

@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from helpers.api.problems import KINDS, MEDIA_TYPE
 from helpers.api.query_parameters import KEY_HEADER
 from helpers.api.schemas import Problem
-from helpers.joins.page_query import MOST
+from helpers.joins.pages import MAX_PAGE_SIZE
 from helpers.validation import LARGEST_ID
 
 _ID = "[1-9][0-9]{0,17}"
@@ -64,8 +64,8 @@ PAGE: dict[str, Any] = {
         {
             "name": "ids",
             "in": "query",
-            "description": f"Products of these ids, at most {MOST}.",
-            "schema": {"type": "string", "pattern": f"^({_ID}(,{_ID}){{0,{MOST - 1}}})?$"},
+            "description": f"Products of these ids, at most {MAX_PAGE_SIZE}.",
+            "schema": {"type": "string", "pattern": f"^({_ID}(,{_ID}){{0,{MAX_PAGE_SIZE - 1}}})?$"},
             "example": "1,2,3",
         },
         _CATEGORY,
@@ -81,7 +81,7 @@ PAGE: dict[str, Any] = {
             "name": "limit",
             "in": "query",
             "description": "The most products on a page; 24 where any other parameter is given.",
-            "schema": {"type": "integer", "minimum": 1, "maximum": MOST},
+            "schema": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE},
         },
         {
             "name": "cursor",

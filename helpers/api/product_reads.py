@@ -21,13 +21,12 @@ from helpers.joins import (
     products_json,
     strategies,
 )
-from helpers.joins.async_executor import AsyncFill, drive_async
+from helpers.joins.driver_adapters import AsyncFill
+from helpers.joins.executor import NEEDED_ALWAYS, ResilientExecutor
 from helpers.joins.garbage_collection import gc_relaxed
-from helpers.joins.live_shards import Rows, Workers
-from helpers.joins.missing_products import everything, on_page
 from helpers.joins.pages import find_page
+from helpers.joins.partial_answers import PartialRows, ShardReader, matching_ids, page_ids
 from helpers.joins.requests import FindIds, Strategy
-from helpers.joins.resilient_executor import NEEDED_ALWAYS, ResilientExecutor
 from helpers.stores.async_stores import AsyncStores
 from helpers.stores.circuit_breaker import Breakers
 from helpers.stores.time_budgets import Budgets
@@ -66,7 +65,7 @@ class Catalog:
         self._fill = fill
         self._breakers = breakers
         self._flights: SingleFlight[object, Answer] = SingleFlight()
-        self.workers = Workers(stores)
+        self.workers = ShardReader(stores)
 
     async def everything(self) -> Shared:
         """Return all products, in order of id."""
@@ -78,8 +77,8 @@ class Catalog:
         """Return the same, asked for this request alone, in the way of ``strategy``."""
         rows, asking = self._asking()
         with gc_relaxed():
-            body = products_json(await drive_async(strategy(), asking))
-        return await self._answer(Content(body), rows, asking, everything())
+            body = products_json(await asking.run(strategy()))
+        return await self._answer(Content(body), rows, asking, matching_ids())
 
     async def page(self, query: Query) -> Shared:
         """Return one page of the products that ``query`` asks for."""
@@ -108,8 +107,8 @@ class Catalog:
         answer = await self._flights.read(key, reading)
         return Shared(answer, not alone)
 
-    def _asking(self, *needed: StoreName) -> tuple[Rows, ResilientExecutor]:
-        rows = Rows(self.workers)
+    def _asking(self, *needed: StoreName) -> tuple[PartialRows, ResilientExecutor]:
+        rows = PartialRows(self.workers)
         return rows, ResilientExecutor(
             self._stores,
             trace=Trace(),
@@ -123,7 +122,7 @@ class Catalog:
     async def _answer(
         self,
         content: Content,
-        rows: Rows,
+        rows: PartialRows,
         asking: ResilientExecutor,
         meant: FindIds,
         *,
@@ -131,26 +130,28 @@ class Catalog:
     ) -> Answer:
         """Return the answer; where shards are lost, with what they hold of the products meant."""
         named = None
-        if rows.lost:
+        if rows.missing:
             with contextlib.suppress(StoreError):  # then nobody knows their names
-                named = tuple(rows.lost.among(await asking(meant)))
+                named = tuple(rows.missing.among(await asking.send(meant)))
         missing = frozenset(asking.missing)
-        return Answer(content, asking.trace, missing, next_id, lost=rows.lost, lost_products=named)
+        return Answer(
+            content, asking.trace, missing, next_id, lost=rows.missing, lost_products=named
+        )
 
     async def _page(self, query: Query) -> Answer:
         needed: list[StoreName] = ["MongoDB"] if query.condition() else []
         needed += ["Redis"] if query.in_stock else []
         rows, asking = self._asking(*needed)
-        page = await drive_async(find_page(query), asking)
+        page = await asking.run(find_page(query))
         content = Content(products_json(page.products))
-        meant = on_page(query, page.next)
+        meant = page_ids(query, page.next)
         return await self._answer(content, rows, asking, meant, next_id=page.next)
 
     async def _product(self, product_id: int) -> Answer:
         rows, asking = self._asking()
-        products = await drive_async(strategies.at_once([product_id]), asking)
-        if rows.lost:
-            raise self.workers.product_error(rows.lost, [product_id])
+        products = await asking.run(strategies.at_once([product_id]))
+        if rows.missing:
+            raise self.workers.product_error(rows.missing, [product_id])
         body = orjson.dumps(products[0]) if products else b""
         return Answer(Content(body), asking.trace, frozenset(asking.missing))
 
@@ -160,7 +161,7 @@ class Catalog:
 
         async def part(strategy: Strategy[T]) -> T | None:
             try:
-                return await drive_async(strategy, asking)
+                return await asking.run(strategy)
             except StoreError as error:
                 missing.add(error.store)
                 return None
@@ -178,9 +179,9 @@ class Catalog:
             }
         )
         if "MongoDB" not in missing:
-            answer = await self._answer(Content(body), rows, asking, everything(query))
+            answer = await self._answer(Content(body), rows, asking, matching_ids(query))
             return replace(answer, missing=frozenset(missing))
-        return Answer(Content(body), asking.trace, frozenset(missing), lost=rows.lost)
+        return Answer(Content(body), asking.trace, frozenset(missing), lost=rows.missing)
 
 
 def _counted(values: list[tuple[Any, int]]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from helpers.api.timing_header import server_timing
 from helpers.errors import StoreName
-from helpers.joins.missing_shards import MissingShards
+from helpers.joins.partial_answers import MissingShards
 from helpers.stores.trace import Trace
 
 _JSON = "application/json"

@@ -133,7 +133,7 @@ class Service:
             raise
         except StoreError as error:
             if error.store == "PostgreSQL":
-                await workers.explain(product_ids)
+                await workers.probe_and_check(product_ids)
             raise
 
 

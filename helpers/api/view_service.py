@@ -16,8 +16,8 @@ from helpers.api.responses import Answer, Content
 from helpers.catalog.model import ProductJSON, stock_key
 from helpers.errors import CourseError, ReadModelError, StoreError
 from helpers.joins.assembly import stock_text
-from helpers.joins.async_executor import AsyncFill
-from helpers.read_model.live_views import LiveList, LiveViews
+from helpers.joins.driver_adapters import AsyncFill
+from helpers.read_model.view_cache import ProductList, ViewCache
 from helpers.read_model.view_worker import ViewWorker
 from helpers.read_model.views import view_key
 from helpers.settings import Addresses
@@ -39,7 +39,7 @@ class ViewService:
     def __init__(
         self,
         stores: AsyncStores,
-        views: LiveViews,
+        views: ViewCache,
         keeper: ViewWorker,
         *,
         seconds: float,
@@ -50,7 +50,7 @@ class ViewService:
         self._keeper = keeper
         self._seconds = seconds
         self._breaker = breaker
-        self._last: tuple[LiveList, Content] | None = None
+        self._last: tuple[ProductList, Content] | None = None
 
     async def read(self) -> Answer:
         """Return all products as the views have them, and how far these are behind.
@@ -92,9 +92,9 @@ class ViewService:
             return None
         return replace(answer, missing=frozenset({"PostgreSQL"}), age_seconds=age)
 
-    async def _read(self) -> tuple[Answer, LiveList]:
+    async def _read(self) -> tuple[Answer, ProductList]:
         trace = Trace()
-        views: LiveList = await self._ask(trace, "PING", self._views.read)
+        views: ProductList = await self._ask(trace, "PING", self._views.read)
         if not views.complete:
             raise _not_made("The views are not all made yet")
         plural = "" if views.behind == 1 else "s"
@@ -126,7 +126,7 @@ class ViewService:
         except TimeoutError:
             raise explained("Redis", url, TimeoutError("timed out")) from None
 
-    def _content(self, views: LiveList) -> Content:
+    def _content(self, views: ProductList) -> Content:
         """Return the same content for the same list, so that it is compressed once."""
         if self._last is None or self._last[0] is not views:
             self._last = views, Content(views.body, views.etag.strip('"'))
@@ -156,7 +156,7 @@ async def open_view_service(
         with explaining_all(addresses):
             return await fill(product_ids)
 
-    views = LiveViews(stores, fill=fill_if_there, answer_seconds=budgets.redis)
+    views = ViewCache(stores, fill=fill_if_there, answer_seconds=budgets.redis)
     keeper.start()
     try:
         yield ViewService(
@@ -172,7 +172,7 @@ async def open_view_service(
 
 
 def _is_cut_off(keeper: ViewWorker) -> bool:
-    return keeper.state == "failing" or keeper.silent_seconds > _SILENT_SECONDS
+    return keeper.state == "failing" or keeper.seconds_since_response > _SILENT_SECONDS
 
 
 def _not_made(what: str) -> ReadModelError:

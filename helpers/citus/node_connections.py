@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 
 from psycopg.pq import TransactionStatus
 
-from helpers.stores.postgres_pools import AsyncLimitedConnection, is_there_async
+from helpers.stores.postgres_pools import AsyncLimitedConnection, is_alive_async
 
 # Connecting takes client and server some milliseconds of CPU time.
 _MAX_CONNECTIONS = 4
@@ -68,7 +68,7 @@ class NodeConnections:
         while idle:
             connection = idle.pop()
             connection.most_seconds = seconds
-            if await is_there_async(connection):
+            if await is_alive_async(connection):
                 return connection
         async with asyncio.timeout(seconds):
             connection = await AsyncLimitedConnection.connect(conninfo, autocommit=True)

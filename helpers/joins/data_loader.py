@@ -1,8 +1,8 @@
-"""A DataLoader: single keys asked for here and there, fetched together.
+"""A DataLoader: collect the keys requested in one turn of the event loop, fetch them in one batch.
 
-Many parts of a request each want one product, and none knows of the others. They ask a loader,
-which waits until the event loop has nothing else to run in this round, and fetches all keys in one
-batch. The contract is that of graphql/dataloader: https://github.com/graphql/dataloader
+Many parts of a request each need one product, and none knows of the others. They call a loader,
+which waits until the event loop has nothing else to run in this turn, and then fetches all keys in
+one batch. The contract is that of graphql/dataloader: https://github.com/graphql/dataloader
 """
 
 from __future__ import annotations
@@ -14,17 +14,15 @@ from typing import Generic, Self, TypeVar
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-#: Fetches the values of keys that are all different: as many, in the same order, ``None`` for
-#: what is missing.
+#: Fetches the values of unique keys: one per key, in order, ``None`` for a missing one.
 Fetch = Callable[[Sequence[K]], Awaitable[Sequence[V | None]]]
 
 
 class DataLoader(Generic[K, V]):
-    """Gathers the keys of one request, and remembers what it has fetched: make one per request.
+    """Batches the keys of one request and caches their values: create one per request.
 
-    Use it in an ``async with`` statement, or call ``aclose()``: no fetching outlives the request.
-
-    ``most`` is the most keys of a batch; more are fetched in several, at once.
+    Use it in an ``async with`` statement or call ``aclose()``, so that no fetch outlives the
+    request. ``most`` is the maximum batch size; more keys are fetched in concurrent batches.
     """
 
     def __init__(self, fetch: Fetch[K, V], *, most: int = 1000) -> None:
@@ -37,25 +35,20 @@ class DataLoader(Generic[K, V]):
         self._batches: set[asyncio.Task[None]] = set()
 
     async def load(self, key: K) -> V | None:
-        """Return the value of ``key``, ``None`` where there is none.
+        """Return the value of ``key``, or ``None`` if there is none.
 
-        Raises what fetching its batch raised; the next call fetches it anew. Cancelling one caller
-        cancels it for nobody else.
+        Raises the error of its batch; the next call fetches the key again. Cancelling one caller
+        does not cancel the others.
         """
         return await asyncio.shield(self._future(key))
 
     async def load_many(self, keys: Iterable[K]) -> list[V | None]:
-        """Return the values of ``keys``: as many, in the same order."""
+        """Return the values of ``keys``: one per key, in order."""
         futures = [self._future(key) for key in keys]
         return list(await asyncio.gather(*map(asyncio.shield, futures)))
 
-    def forget(self, key: K) -> None:
-        """Fetch ``key`` anew when it is next asked for: after it was changed."""
-        if key not in self._waiting:  # else it was not fetched yet
-            self._values.pop(key, None)
-
     async def aclose(self) -> None:
-        """Cancel what is being fetched, at the end of the request, and wait until it has ended."""
+        """Cancel all fetches, and return when they have ended."""
         for future in self._waiting.values():
             future.cancel()
         self._waiting.clear()
@@ -76,7 +69,7 @@ class DataLoader(Generic[K, V]):
             loop = asyncio.get_running_loop()
             future = self._values[key] = loop.create_future()
             if not self._waiting:
-                # Not now, but when those that can run have run: they may have keys too.
+                # Only after all tasks that are ready have run: they may need keys too.
                 loop.call_soon(self._dispatch)
             self._waiting[key] = future
         return future
@@ -87,14 +80,14 @@ class DataLoader(Generic[K, V]):
             self._start(dict(waiting[start : start + self._most]))
 
     def _start(self, futures: dict[K, asyncio.Future[V | None]]) -> None:
-        def ended(batch: asyncio.Task[None]) -> None:
+        def end(batch: asyncio.Task[None]) -> None:
             self._batches.discard(batch)
             for future in futures.values():
-                future.cancel()  # those that have no value: the batch was cancelled
+                future.cancel()  # those without a value: the batch was cancelled
 
         batch = asyncio.get_running_loop().create_task(self._run(futures))
         self._batches.add(batch)
-        batch.add_done_callback(ended)
+        batch.add_done_callback(end)
 
     async def _run(self, futures: dict[K, asyncio.Future[V | None]]) -> None:
         try:
@@ -104,13 +97,13 @@ class DataLoader(Generic[K, V]):
                     f"{len(futures)} keys were fetched and {len(values)} values came: fetching "
                     "must return one for each key, None for what is missing."
                 )
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is for those who wait
+        except Exception as error:  # noqa: BLE001  # any error is raised by the callers of load
             for key, future in futures.items():
                 if self._values.get(key) is future:
                     del self._values[key]
                 if not future.done():
                     future.set_exception(error)
-                    future.exception()  # seen: whoever waited may have been cancelled
+                    future.exception()  # mark as retrieved: all callers may have been cancelled
             return
         for future, value in zip(futures.values(), values, strict=True):
             if not future.done():

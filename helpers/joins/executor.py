@@ -1,13 +1,20 @@
-"""Answering a strategy's questions with the drivers that wait: one by one, or at once."""
+"""Run strategies: send their requests, concurrently if allowed, and feed the results back.
+
+``run`` blocks, ``run_async`` runs in an event loop; both raise the drivers' errors.
+``ResilientExecutor`` is what the service uses: it adds a trace, time limits and circuit breakers,
+and tolerates the loss of a store that the result does not depend on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
-from helpers.catalog.model import stock_keys
-from helpers.joins.bson_values import decode_batches
+from helpers.errors import BusyError, StockError, StoreError, StoreName
+from helpers.joins.driver_adapters import AsyncFill, Fill, send, send_async
 from helpers.joins.garbage_collection import gc_relaxed
 from helpers.joins.requests import (
     CountCategories,
@@ -22,53 +29,86 @@ from helpers.joins.requests import (
     SelectProducts,
     Strategy,
 )
-from helpers.joins.statements import ID_ALONE, ONE_ANSWER, condition, pipeline, statement
-from helpers.metadata.document_ids import product_ids_of
-from helpers.stores import Document, Stores
-from helpers.stores.long_lists import slow_at_lists
+from helpers.stores import Stores
+from helpers.stores.async_stores import AsyncStores
+from helpers.stores.bounded_waits import wait_at_most
+from helpers.stores.circuit_breaker import Breakers, guarding
+from helpers.stores.time_budgets import Budgets
+from helpers.stores.trace import STORES, Trace
 
 T = TypeVar("T")
 
-#: Reads counts of products from the ledger, as ``Stock.counts.fill`` does.
-Fill = Callable[[Sequence[int]], Mapping[int, int | None]]
-Answer = Callable[[Request[Any]], Any]
+#: Sends one request and returns its result.
+Send = Callable[[Request[Any]], Any]
+AsyncSend = Callable[[Request[Any]], Awaitable[Any]]
+
+#: The stores that a complete product depends on.
+ALL_STORES: frozenset[StoreName] = frozenset(STORES)
+
+#: PostgreSQL knows which products exist: without it there is no result.
+NEEDED_ALWAYS: frozenset[StoreName] = frozenset({"PostgreSQL"})
+
+# The store that a request is sent to, and the name of the request in a trace.
+_KINDS: dict[type[Request[Any]], tuple[StoreName, str]] = {
+    SelectProducts: ("PostgreSQL", "SELECT"),
+    CountProducts: ("PostgreSQL", "count"),
+    CountCategories: ("PostgreSQL", "count"),
+    FillStock: ("PostgreSQL", "ledger"),
+    FindMetadata: ("MongoDB", "find"),
+    FindIds: ("MongoDB", "find"),
+    CountMetadata: ("MongoDB", "count"),
+    CountValues: ("MongoDB", "aggregate"),
+    ReadStock: ("Redis", "MGET"),
+}
 
 
 def run(
     stores: Stores, strategy: Strategy[T], *, threads: bool = False, fill: Fill | None = None
 ) -> T:
-    """Run a strategy to its end, and return what it returns.
+    """Run a strategy with blocking drivers and return its result.
 
-    With ``threads``, what may be asked at once is: by a thread for each store, since each of the
-    three connections does one thing at a time. ``fill`` is asked for counts that Redis does not
-    have; without it they stay unknown.
+    With ``threads``, concurrent requests get a thread each, since each of the three connections
+    runs one request at a time. ``fill`` reads stock counts that Redis does not have; without it
+    they stay unknown.
 
-    Raises ``psycopg.Error``, ``pymongo.errors.PyMongoError`` or ``redis.RedisError`` when a store
-    fails, and ``MetadataError`` where a product has two documents.
+    Raises ``psycopg.Error``, ``pymongo.errors.PyMongoError`` or ``redis.RedisError`` if a store
+    fails, and ``MetadataError`` if a product has two documents.
     """
     with gc_relaxed():
-        return drive(strategy, lambda request: answer(stores, request, fill), threads=threads)
+        return execute(strategy, lambda request: send(stores, request, fill), threads=threads)
 
 
-def drive(strategy: Strategy[T], asking: Answer, *, threads: bool = False) -> T:
-    """Run a strategy to its end; ``asking`` answers each of its requests."""
+async def run_async(
+    stores: AsyncStores, strategy: Strategy[T], *, fill: AsyncFill | None = None
+) -> T:
+    """Run a strategy with async drivers, requests concurrently if allowed; return its result.
 
-    def one(asked: Any) -> Any:
-        if isinstance(asked, Generator):
-            return drive(asked, asking, threads=threads)
-        return asking(asked)
+    ``fill`` is as in ``run``. Cancelling this cancels the requests in flight: no task is left
+    running and no connection stays checked out. Raises what ``run`` raises.
+    """
+    with gc_relaxed():
+        return await execute_async(strategy, lambda request: send_async(stores, request, fill))
+
+
+def execute(strategy: Strategy[T], send_one: Send, *, threads: bool = False) -> T:
+    """Run a strategy, sending each request with ``send_one``, and return its result."""
+
+    def result_of(member: Any) -> Any:
+        if isinstance(member, Generator):
+            return execute(member, send_one, threads=threads)
+        return send_one(member)
 
     try:
         group = next(strategy)
         while True:
             if threads and len(group) > 1:
-                # This thread waits for the first itself: a thread less to start and to join.
+                # This thread runs the first member itself: one thread less to start and join.
                 with ThreadPoolExecutor(len(group) - 1) as pool:
-                    others = [pool.submit(one, asked) for asked in group[1:]]
-                    answers = [one(group[0]), *(other.result() for other in others)]
+                    others = [pool.submit(result_of, member) for member in group[1:]]
+                    results = [result_of(group[0]), *(other.result() for other in others)]
             else:
-                answers = [one(asked) for asked in group]
-            group = strategy.send(answers)
+                results = [result_of(member) for member in group]
+            group = strategy.send(results)
     except StopIteration as end:
         result: T = end.value
         return result
@@ -76,51 +116,140 @@ def drive(strategy: Strategy[T], asking: Answer, *, threads: bool = False) -> T:
         strategy.close()
 
 
-def answer(stores: Stores, request: Request[Any], fill: Fill | None = None) -> Any:
-    """Ask one store one question. Raises the drivers' errors."""
-    match request:
-        case SelectProducts() | CountProducts() | CountCategories():
-            return _ask_postgres(stores, request)
-        case FindMetadata():
-            return _find(stores, request)
-        case CountMetadata():
-            return stores.mongo.productmetas.count_documents(condition(request))
-        case CountValues():
-            return decode_batches(
-                stores.mongo.productmetas.aggregate_raw_batches(pipeline(request))
-            )[0]
-        case FindIds():
-            found = stores.mongo.productmetas.find_raw_batches(
-                request.condition, ID_ALONE, batch_size=ONE_ANSWER
-            )
-            return product_ids_of(decode_batches(found))
-        case ReadStock():
-            return _read_stock(stores, request)
-        case FillStock():
-            return {} if fill is None else fill(request.ids)
-    raise TypeError(f"{request!r} is no question to a store.")
+async def execute_async(strategy: Strategy[T], send_one: AsyncSend) -> T:
+    """Run a strategy in the event loop, sending each request with ``send_one``."""
+
+    async def result_of(member: Any) -> Any:
+        if isinstance(member, Generator):
+            return await execute_async(member, send_one)
+        return await _cancellable(send_one(member))
+
+    try:
+        group = next(strategy)
+        while True:
+            if len(group) > 1:
+                results = await _gather([result_of(member) for member in group])
+            else:
+                results = [await result_of(member) for member in group]
+            group = strategy.send(results)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        strategy.close()
 
 
-def _ask_postgres(stores: Stores, request: SelectProducts | CountProducts | CountCategories) -> Any:
-    # Not prepared: that would be another round trip at some time, and the plan would no longer be
-    # made for these ids.
-    cursor = stores.postgres.execute(*statement(request), prepare=False)
-    rows = cursor.fetchall()
-    return rows[0][0] if isinstance(request, CountProducts) else rows
+class ResilientExecutor:
+    """Runs strategies for one response, without the stores that the response can do without.
+
+    ``trace`` records each request. ``seconds`` limits each request, for all stores or per store
+    (``None``: no limit but the driver's); a request that takes longer is abandoned without waiting
+    for its driver. No request is sent to a store whose circuit in ``breakers`` is open. ``rows``
+    sends the requests to PostgreSQL, by default to the coordinator alone.
+
+    A failure of a store in ``needed`` raises ``StoreError``. Any other store that fails is added to
+    ``missing``, its data is left out, and no further request is sent to it.
+    """
+
+    def __init__(
+        self,
+        stores: AsyncStores,
+        *,
+        trace: Trace,
+        seconds: Budgets | float | None,
+        needed: Collection[StoreName] = NEEDED_ALWAYS,
+        fill: AsyncFill | None = None,
+        breakers: Breakers | None = None,
+        rows: AsyncSend | None = None,
+    ) -> None:
+        self.trace = trace
+        self.missing: set[StoreName] = set()
+        self._stores = stores
+        self._budgets = Budgets.even(seconds) if isinstance(seconds, float | int) else seconds
+        self._needed = frozenset(needed)
+        self._fill = fill
+        self._breakers = breakers
+        self._rows = rows
+
+    async def run(self, strategy: Strategy[T]) -> T:
+        """Run a strategy and return its result. Raises ``StoreError`` and ``MetadataError``."""
+        return await execute_async(strategy, self.send)
+
+    async def send(self, request: Request[Any]) -> Any:
+        """Send one request and return its result, which is empty if its store is missing.
+
+        Raises ``StoreError`` if the response cannot do without it.
+        """
+        store, name = _KINDS[type(request)]
+        if isinstance(request, FillStock):
+            return await self._fill_stock(request)
+        is_optional = store not in self._needed and isinstance(request, FindMetadata | ReadStock)
+        if not (is_optional and store in self.missing):
+            try:
+                with self._stores.explaining(store), self._breaker(store):
+                    return await self._traced(store, name, self._send(store, request))
+            except StoreError:
+                if not is_optional:
+                    raise
+                self.missing.add(store)
+        return [None] * len(request.ids) if isinstance(request, ReadStock) else []
+
+    def _send(self, store: StoreName, request: Request[Any]) -> Awaitable[Any]:
+        if store == "PostgreSQL" and self._rows is not None:
+            return self._rows(request)
+        return send_async(self._stores, request)
+
+    async def _fill_stock(self, request: FillStock) -> Any:
+        """Read stock counts from the ledger; if that fails they stay unknown."""
+        if self._fill is None or "Redis" in self.missing:
+            return {}
+        # The ledger uses Redis too, so its failures do not count as failures of PostgreSQL.
+        if self._breakers is not None and self._breakers.postgres.state != "closed":
+            return {}
+        try:
+            with self._stores.explaining("PostgreSQL"):
+                return await self._traced("PostgreSQL", "ledger", self._fill(request.ids))
+        except (StoreError, StockError, BusyError):
+            return {}
+
+    async def _traced(self, store: StoreName, name: str, sending: Awaitable[Any]) -> Any:
+        round_trip = self.trace.begin(store, name)
+        try:
+            if self._budgets is None:
+                return await sending
+            return await wait_at_most(sending, self._budgets[store])
+        finally:
+            round_trip.extend()
+
+    def _breaker(self, store: StoreName) -> AbstractContextManager[None]:
+        return nullcontext() if self._breakers is None else guarding(self._breakers[store])
 
 
-def _find(stores: Stores, request: FindMetadata) -> list[Document]:
-    # Whole documents, also what is not shown: leaving fields out costs the server more than
-    # sending them (1,000 documents: 20 ms whole, 32 ms without _id).
-    cursor = stores.mongo.productmetas.find_raw_batches(
-        condition(request, slow_lists=slow_at_lists(stores.mongo.client)), batch_size=ONE_ANSWER
-    )
-    if request.limit is not None:
-        cursor = cursor.sort("product_id").limit(request.limit)
-    return decode_batches(cursor)
+async def _gather(awaitables: Sequence[Awaitable[Any]]) -> list[Any]:
+    """Await all concurrently. If one fails, cancel the others and raise its error."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_await(awaitable)) for awaitable in awaitables]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
-def _read_stock(stores: Stores, request: ReadStock) -> Any:
-    # As bytes: a value that is no text is no count, but no reason to fail either.
-    ask: Any = stores.redis.execute_command
-    return ask("MGET", *stock_keys(request.ids), NEVER_DECODE=True)
+async def _await(awaitable: Awaitable[T]) -> T:
+    return await awaitable
+
+
+async def _cancellable(awaitable: Awaitable[T]) -> T:
+    """Await a driver, and raise ``CancelledError`` if the task is cancelled meanwhile.
+
+    A driver may raise an error of its own instead of the cancellation: PyMongo does.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    try:
+        return await awaitable
+    except Exception:
+        if task.cancelling() > before:
+            raise asyncio.CancelledError from None
+        raise

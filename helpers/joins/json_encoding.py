@@ -1,4 +1,4 @@
-"""The answer as the bytes that are sent."""
+"""Encode products as JSON."""
 
 from __future__ import annotations
 
@@ -7,36 +7,25 @@ from collections.abc import Sequence
 import orjson
 
 from helpers.catalog.model import ProductJSON
-from helpers.joins.executor import Fill, run
+from helpers.joins.executor import run
 from helpers.joins.garbage_collection import gc_relaxed
-from helpers.joins.page_query import Page
 from helpers.joins.requests import Strategy
 from helpers.stores import Stores
 
 
 def products_json(products: Sequence[ProductJSON]) -> bytes:
-    """Return the original's JSON, in UTF-8."""
+    """Return products as the original's JSON, in UTF-8."""
     return orjson.dumps(products)
 
 
-def page_json(page: Page) -> bytes:
-    """Return a page as JSON, in UTF-8: ``{"products": […], "next": id or null}``."""
-    return orjson.dumps({"products": page.products, "next": page.next})
-
-
 def join_json(
-    stores: Stores,
-    strategy: Strategy[list[ProductJSON]],
-    *,
-    threads: bool = False,
-    fill: Fill | None = None,
+    stores: Stores, strategy: Strategy[list[ProductJSON]], *, threads: bool = False
 ) -> bytes:
-    """Run a strategy as ``run`` does, and return the original's JSON of what it returns.
+    """Run a strategy as ``run`` does, and return its products as the original's JSON.
 
-    The products are given back before the garbage collector is let at them: with 20,000, looking
-    at them would take it 17 ms.
+    The products are freed before the garbage collector resumes: scanning 20,000 takes it 17 ms.
 
     Raises what ``run`` raises.
     """
     with gc_relaxed():
-        return products_json(run(stores, strategy, threads=threads, fill=fill))
+        return products_json(run(stores, strategy, threads=threads))

@@ -1,16 +1,15 @@
-"""Facets: how many products there are of each category, tag and value, beside a page of products.
+"""Count facets: how many products have each category, tag and specification value.
 
-Who says what is as in the join: categories are PostgreSQL's, tags and specifications MongoDB's. A
-condition of one store reaches the other by the ids that meet it.
+As in the join, categories come from PostgreSQL, tags and specifications from MongoDB. A condition
+on one store is applied to the other as a list of the matching ids.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from helpers.joins.page_query import Query
+from helpers.joins.pages import Query
 from helpers.joins.requests import (
     CountCategories,
     CountValues,
@@ -20,25 +19,25 @@ from helpers.joins.requests import (
     ask,
 )
 
-#: A value and how many products have it.
-Counted = tuple[Any, int]
+#: A value and the number of products that have it.
+ValueCount = tuple[Any, int]
 
-_MOST = 30
+_MAX_VALUES = 30
 
 
 @dataclass(frozen=True)
-class Values:
-    """Tags, and values of specifications by name, with the number of products that have them."""
+class FacetCounts:
+    """Tags, and specification values by name, each with the number of products that have it."""
 
-    tags: list[Counted]
-    specifications: dict[str, list[Counted]]
+    tags: list[ValueCount]
+    specifications: dict[str, list[ValueCount]]
 
 
-def count_categories(query: Query) -> Strategy[list[Counted]]:
-    """Count the products of each category, the most frequent first.
+def count_categories(query: Query) -> Strategy[list[ValueCount]]:
+    """Count the products per category, most frequent first.
 
-    Counted are those that meet the conditions on tags and specifications, whatever their category,
-    so that another one can be chosen. What else ``query`` says does not matter here.
+    Only the query's tags and specifications apply, not its category, so that the customer can
+    choose another one.
     """
     condition = query.condition()
     ids = (yield from ask(FindIds(condition))) if condition else None
@@ -46,32 +45,27 @@ def count_categories(query: Query) -> Strategy[list[Counted]]:
     return [*counted]
 
 
-def count_values(query: Query) -> Strategy[Values]:
-    """Count tags and values of specifications, the 30 most frequent of each.
+def count_values(query: Query) -> Strategy[FacetCounts]:
+    """Count tags and specification values, the 30 most frequent of each.
 
-    Counted are the documents that meet all conditions on category, tags and specifications.
+    The query's category, tags and specifications all apply.
     """
     ids = None
     if query.category is not None:
         rows = yield from ask(SelectProducts(category=query.category))
         ids = [row[0] for row in rows]
     found = yield from ask(CountValues(query.condition(), ids))
-    tags = [(one["_id"], one["count"]) for one in found["tags"] if isinstance(one["_id"], str)]
-    return Values(tags[:_MOST], _by_name(found["specifications"]))
+    tags = [(tag["_id"], tag["count"]) for tag in found["tags"] if isinstance(tag["_id"], str)]
+    return FacetCounts(tags[:_MAX_VALUES], _by_name(found["specifications"]))
 
 
-def _by_name(groups: list[dict[str, Any]]) -> dict[str, list[Counted]]:
-    found: dict[str, list[Counted]] = {}
-    for name, value, count in _plain(groups):
-        values = found.setdefault(name, [])
-        if len(values) < _MOST:
-            values.append((value, count))
-    return found
-
-
-def _plain(groups: list[dict[str, Any]]) -> Iterator[tuple[str, Any, int]]:
+def _by_name(groups: list[dict[str, Any]]) -> dict[str, list[ValueCount]]:
+    by_name: dict[str, list[ValueCount]] = {}
     for group in groups:
         name, value = group["_id"]["k"], group["_id"]["v"]
-        # An object within the specifications, or a list in a list: no value to choose.
+        # A nested object or a list within a list is not a value that a customer can choose.
         if isinstance(value, str | int | float):
-            yield name, value, group["count"]
+            values = by_name.setdefault(name, [])
+            if len(values) < _MAX_VALUES:
+                values.append((value, group["count"]))
+    return by_name

@@ -1,4 +1,4 @@
-"""What a page costs: which store is asked what, in which order, and how much comes back."""
+"""Explain how a page is found: the requests to each store, their order and their result sizes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 
 from helpers.citus.query_plans import explain
 from helpers.errors import StoreName
-from helpers.joins.executor import answer
-from helpers.joins.page_query import Choice, Page, Query
-from helpers.joins.pages import find_page
+from helpers.joins.driver_adapters import send, sql
+from helpers.joins.pages import JoinOrder, Page, Query, find_page
 from helpers.joins.requests import (
     CountMetadata,
     CountProducts,
@@ -19,17 +18,19 @@ from helpers.joins.requests import (
     Request,
     SelectProducts,
 )
-from helpers.joins.statements import statement
 from helpers.stores import Stores
+from helpers.stores.trace import STORES
+
+_COLUMNS = ("wait", "store", "asked", "tasks", "keys", "found")
 
 
 @dataclass(frozen=True)
 class Step:
-    """One question to one store.
+    """One request to one store.
 
-    ``wait`` is the number of the wait that it belongs to: those of one wait are asked at once.
-    ``tasks`` are the Citus tasks (``None``: another store), ``keys`` how many keys or ids were
-    sent, ``found`` how many rows, documents or counts came back.
+    Requests with the same ``wait`` run concurrently. ``asked`` describes the request, ``tasks`` is
+    the number of Citus tasks (``None`` for another store), ``keys`` the number of keys or ids sent,
+    ``found`` the number of rows, documents or stock counts returned.
     """
 
     wait: int
@@ -40,7 +41,7 @@ class Step:
     found: int
 
     def row(self) -> dict[str, object]:
-        """Return the step as a row of a small table."""
+        """Return the step as a row of a table."""
         return {
             "wait": self.wait,
             "store": self.store,
@@ -53,97 +54,95 @@ class Step:
 
 @dataclass(frozen=True)
 class JoinPlan:
-    """How a page was found: the choice, and every question, each a round trip.
+    """How a page was found: the join order, and each request, which is one round trip.
 
-    ``found`` is how many products the page has.
+    ``found`` is the number of products on the page.
     """
 
-    choice: Choice
+    join_order: JoinOrder
     steps: tuple[Step, ...]
     found: int
 
     @property
     def round_trips(self) -> dict[StoreName, int]:
-        """How many round trips there were to each store."""
-        names: tuple[StoreName, ...] = ("PostgreSQL", "MongoDB", "Redis")
-        return {name: sum(step.store == name for step in self.steps) for name in names}
+        """The number of round trips to each store."""
+        return {name: sum(step.store == name for step in self.steps) for name in STORES}
 
     @property
     def waits(self) -> int:
-        """How many times somebody waits, where what may be asked at once is."""
+        """The number of sequential waits, if requests run concurrently where they can."""
         return max((step.wait for step in self.steps), default=0)
 
     def rows(self) -> list[dict[str, object]]:
-        """Return the steps as rows of a small table."""
+        """Return the steps as rows of a table."""
         return [step.row() for step in self.steps]
 
     def __str__(self) -> str:
-        names = ("wait", "store", "asked", "tasks", "keys", "found")
-        lines = [names, *(tuple(str(step.row()[name]) for name in names) for step in self.steps)]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
+        lines = [_COLUMNS, *(tuple(str(row[name]) for name in _COLUMNS) for row in self.rows())]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         table = (
             "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
             for line in lines
         )
         total = f"{len(self.steps)} round trips in {self.waits} waits, {self.found} products found"
-        return "\n".join((str(self.choice), *table, total))
+        return "\n".join((str(self.join_order), *table, total))
 
 
 def explain_page(stores: Stores, query: Query) -> JoinPlan:
-    """Find a page, and return what was asked for it. Counts that are missing are not filled.
+    """Find a page, and return the requests that this took. Missing stock counts are not filled.
 
-    Raises the drivers' errors, and ``MetadataError`` where a product has two documents.
+    Raises the drivers' errors, and ``MetadataError`` if a product has two documents.
     """
     steps: list[Step] = []
-    strategy, answers, wait = find_page(query), None, 0
+    strategy, results, wait = find_page(query), None, 0
     while True:
         try:
-            group = strategy.send(answers)  # type: ignore[arg-type]  # None begins a generator
+            group = strategy.send(results)  # type: ignore[arg-type]  # None starts a generator
         except StopIteration as end:
             page: Page = end.value
-            return JoinPlan(page.choice, tuple(steps), len(page.products))
-        answers = [answer(stores, asked) for asked in group]
-        asked_now = [asked for asked in group if not isinstance(asked, FillStock)]
-        wait += bool(asked_now)
-        steps += [
-            _step(stores, wait, asked, found)
-            for asked, found in zip(group, answers, strict=True)
-            if asked in asked_now
+            return JoinPlan(page.join_order, tuple(steps), len(page.products))
+        results = [send(stores, request) for request in group]
+        sent = [
+            (request, result)
+            for request, result in zip(group, results, strict=True)
+            if not isinstance(request, FillStock)
         ]
+        wait += bool(sent)
+        steps += [_step(stores, wait, request, result) for request, result in sent]
 
 
-def _step(stores: Stores, wait: int, asked: Request[Any], found: Any) -> Step:
-    match asked:
+def _step(stores: Stores, wait: int, request: Request[Any], result: Any) -> Step:
+    match request:
         case SelectProducts() | CountProducts():
-            sql, parameters = statement(asked)
-            tasks = explain(stores.postgres, sql, parameters).task_count
-            keys = len(asked.ids or ()) if isinstance(asked, SelectProducts) else 0
-            return Step(wait, "PostgreSQL", _summary(asked), tasks, keys, _size(found))
+            statement, parameters = sql(request)
+            tasks = explain(stores.postgres, statement, parameters).task_count
+            keys = len(request.ids or ()) if isinstance(request, SelectProducts) else 0
+            return Step(wait, "PostgreSQL", _summary(request), tasks, keys, _size(result))
         case FindMetadata() | CountMetadata():
-            keys = len(asked.ids or ()) if isinstance(asked, FindMetadata) else 0
-            return Step(wait, "MongoDB", _summary(asked), None, keys, _size(found))
+            keys = len(request.ids or ()) if isinstance(request, FindMetadata) else 0
+            return Step(wait, "MongoDB", _summary(request), None, keys, _size(result))
         case ReadStock():
-            present = sum(count is not None for count in found)
-            return Step(wait, "Redis", "MGET", None, len(asked.ids), present)
-    raise TypeError(f"{asked!r} is no question to a store.")
+            present = sum(count is not None for count in result)
+            return Step(wait, "Redis", "MGET", None, len(request.ids), present)
+    raise TypeError(f"{request!r} is not a request to a store.")
 
 
-def _summary(asked: SelectProducts | CountProducts | FindMetadata | CountMetadata) -> str:
-    """Return what is asked, without its values: those of the conditions may be long."""
+def _summary(request: SelectProducts | CountProducts | FindMetadata | CountMetadata) -> str:
+    """Describe a request by the names of its conditions, without their values."""
     parts: list[str] = []
-    if isinstance(asked, SelectProducts | CountProducts):
-        verb = "SELECT" if isinstance(asked, SelectProducts) else "SELECT count(*)"
-        parts += ["category"] if asked.category is not None else []
+    if isinstance(request, SelectProducts | CountProducts):
+        verb = "SELECT" if isinstance(request, SelectProducts) else "SELECT count(*)"
+        parts += ["category"] if request.category is not None else []
     else:
-        verb = "find" if isinstance(asked, FindMetadata) else "count"
-        parts += sorted(asked.condition)
-    if isinstance(asked, SelectProducts | FindMetadata):
-        parts += ["ids"] if asked.ids is not None else []
-    parts += ["after"] if asked.after is not None else []
-    limit = getattr(asked, "limit", None)
+        verb = "find" if isinstance(request, FindMetadata) else "count"
+        parts += sorted(request.condition)
+    if isinstance(request, SelectProducts | FindMetadata):
+        parts += ["ids"] if request.ids is not None else []
+    parts += ["after"] if request.after is not None else []
+    limit = getattr(request, "limit", None)
     by = f" by {', '.join(parts)}" if parts else ""
     return f"{verb}{by}" + (f" limit {limit}" if limit is not None else "")
 
 
-def _size(found: Any) -> int:
-    return found if isinstance(found, int) else len(found)
+def _size(result: Any) -> int:
+    return result if isinstance(result, int) else len(result)

@@ -1,4 +1,4 @@
-"""The strategies as plain functions, with the drivers that wait: as they are taught."""
+"""The strategies as plain functions over blocking drivers, as the lessons use them."""
 
 from __future__ import annotations
 
@@ -6,53 +6,41 @@ from collections.abc import Iterable, Sequence
 
 from helpers.catalog.model import ProductJSON
 from helpers.joins import strategies
-from helpers.joins.executor import Fill, run
-from helpers.joins.page_query import Page, Query
-from helpers.joins.pages import find_page
+from helpers.joins.executor import run
 from helpers.stores import Stores
 
 
 def per_product(stores: Stores, ids: Iterable[int] | None = None) -> list[ProductJSON]:
-    """Join as the original did: for each product, ask MongoDB, then ask Redis.
+    """Join as the original did: for each product, one query to MongoDB and one to Redis.
 
-    Takes 1 + 2n round trips for n products. ``ids`` are the products wanted (default: all).
+    Takes 1 + 2n round trips for n products. ``ids`` selects the products (default: all).
 
-    Raises the drivers' errors, and ``MetadataError`` where a product has two documents.
+    Raises the drivers' errors, and ``MetadataError`` if a product has two documents.
     """
-    return run(stores, strategies.per_product(_listed(ids)))
+    return run(stores, strategies.per_product(_unique(ids)))
 
 
 def batched(stores: Stores, ids: Iterable[int] | None = None) -> list[ProductJSON]:
-    """Join with one question to each store: the rows, then all documents, then all stock.
+    """Join with one query to each store: the rows, then all documents, then all stock counts.
 
-    Takes 3 round trips for any number of products, as far as their documents fit into the 16 MiB
-    of one answer (some 80,000 products; one more for each 16 MiB after that). ``ids`` are the
-    products wanted (default: all).
+    Takes 3 round trips for any number of products, if their documents fit into the 16 MiB of one
+    reply (some 80,000 products; each further 16 MiB takes one more). ``ids`` selects the products
+    (default: all).
 
-    Raises the drivers' errors, and ``MetadataError`` where a product has two documents.
+    Raises the drivers' errors, and ``MetadataError`` if a product has two documents.
     """
-    return run(stores, strategies.batched(_listed(ids)))
+    return run(stores, strategies.batched(_unique(ids)))
 
 
 def at_once(stores: Stores, ids: Iterable[int] | None = None) -> list[ProductJSON]:
-    """Join with one question to each store, those at once that need not wait for another.
+    """Join with one query to each store, concurrently unless one needs the result of another.
 
-    Takes the same 3 round trips as ``batched``, and the time of the slowest store.
+    Takes the same 3 round trips as ``batched``, but only the time of the slowest store.
 
-    Raises the drivers' errors, and ``MetadataError`` where a product has two documents.
+    Raises the drivers' errors, and ``MetadataError`` if a product has two documents.
     """
-    return run(stores, strategies.at_once(_listed(ids)), threads=True)
+    return run(stores, strategies.at_once(_unique(ids)), threads=True)
 
 
-def read_page(stores: Stores, query: Query, *, fill: Fill | None = None) -> Page:
-    """Return one page of the products that ``query`` asks for.
-
-    ``fill`` is asked for counts that Redis does not have, such as ``Stock.counts.fill``.
-
-    Raises the drivers' errors, and ``MetadataError`` where a product has two documents.
-    """
-    return run(stores, find_page(query), threads=True, fill=fill)
-
-
-def _listed(ids: Iterable[int] | None) -> Sequence[int] | None:
+def _unique(ids: Iterable[int] | None) -> Sequence[int] | None:
     return None if ids is None else list(dict.fromkeys(ids))

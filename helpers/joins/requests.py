@@ -1,8 +1,8 @@
-"""What a strategy may ask of the stores, and how it asks: without a driver, without waiting.
+"""The requests that a strategy sends to the stores, as values: no driver, no waiting.
 
-A strategy is a generator. It yields groups of what it wants to know, all of which may be asked at
-once, and is sent their answers in the same order. Who answers, and whether somebody waits or
-awaits meanwhile, is the business of ``run`` and ``run_async``: so each strategy is written once.
+A strategy is a generator. It yields groups of requests that may run concurrently, and receives
+their results in the same order. ``executor`` runs strategies, blocking or in an event loop, so that
+each strategy is written once.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ B = TypeVar("B")
 C = TypeVar("C")
 T = TypeVar("T")
 
-#: A row of ``products``: id, name, price as text.
+#: A row of ``products``: id, name, and price as a string.
 Row = tuple[int, str, str]
 
 
 @dataclass(frozen=True)
 class Request(Generic[T]):
-    """One question to one store, whose answer is a ``T``."""
+    """One request to one store, whose result is a ``T``."""
 
 
 @dataclass(frozen=True)
 class SelectProducts(Request[list[Row]]):
-    """Rows of PostgreSQL in order of id: of these ids, of this category, after this id, so many.
+    """Select rows from PostgreSQL, ordered by id. A filter that is ``None`` does not apply.
 
-    What is ``None`` is not asked for.
+    ``after`` is an exclusive lower bound on the id.
     """
 
     ids: Sequence[int] | None = None
@@ -42,7 +42,7 @@ class SelectProducts(Request[list[Row]]):
 
 @dataclass(frozen=True)
 class CountProducts(Request[int]):
-    """How many rows PostgreSQL has of this category, after this id."""
+    """Count the rows in PostgreSQL with this category and an id above ``after``."""
 
     category: str | None = None
     after: int | None = None
@@ -50,10 +50,11 @@ class CountProducts(Request[int]):
 
 @dataclass(frozen=True)
 class FindMetadata(Request[list[Document]]):
-    """Documents of MongoDB that meet ``condition``: of these products, or a page of them.
+    """Find documents in MongoDB that match ``condition``, for given products or for a page.
 
-    For a list of ids there may come documents of other products too, where the server finds more
-    of them faster. With ``limit``, they come in order of product, from the first after ``after``.
+    With ``ids``, the result may include documents of other products, if the server finds a range
+    faster than a list. With ``limit``, documents are ordered by product id and start after
+    ``after``.
     """
 
     ids: Sequence[int] | None = None
@@ -64,7 +65,7 @@ class FindMetadata(Request[list[Document]]):
 
 @dataclass(frozen=True)
 class CountMetadata(Request[int]):
-    """How many documents of MongoDB meet ``condition``, after this product."""
+    """Count the documents in MongoDB that match ``condition`` with a product id above ``after``."""
 
     condition: Document = field(default_factory=dict)
     after: int | None = None
@@ -72,17 +73,18 @@ class CountMetadata(Request[int]):
 
 @dataclass(frozen=True)
 class CountCategories(Request[list[tuple[str, int]]]):
-    """How many rows PostgreSQL has of each category, the most frequent first: of these ids."""
+    """Count the rows in PostgreSQL per category, most frequent first, optionally of these ids."""
 
     ids: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
 class CountValues(Request[Document]):
-    """How often each tag and each value of a specification occurs in documents of MongoDB.
+    """Count in MongoDB how often each tag and each specification value occurs.
 
-    Counted are those that meet ``condition``, of these products. The answer has ``tags`` (pairs of
-    ``_id`` and ``count``) and ``specifications``, where ``_id`` has the name and the value.
+    Only documents that match ``condition`` are counted, optionally of these products. The result
+    has ``tags`` (pairs of ``_id`` and ``count``) and ``specifications``, whose ``_id`` holds the
+    name and the value.
     """
 
     condition: Document = field(default_factory=dict)
@@ -91,33 +93,33 @@ class CountValues(Request[Document]):
 
 @dataclass(frozen=True)
 class FindIds(Request[list[int]]):
-    """The products whose documents in MongoDB meet ``condition``."""
+    """Find the ids of the products whose documents in MongoDB match ``condition``."""
 
     condition: Document = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ReadStock(Request[list[bytes | None]]):
-    """The counts that Redis has of these products, in their order; ``None`` where it has none."""
+    """Read the stock counts of these products from Redis, in order; ``None`` for a missing key."""
 
     ids: Sequence[int]
 
 
 @dataclass(frozen=True)
 class FillStock(Request[Mapping[int, int | None]]):
-    """The counts that the ledger has of these products. Answered with none where nobody fills."""
+    """Read the stock counts of these products from the ledger; empty if there is no ledger."""
 
     ids: Sequence[int]
 
 
-#: Yields groups of requests, or of strategies that run beside one another; returns a ``T``.
+#: Yields groups of requests and of strategies to run concurrently; returns a ``T``.
 Strategy = Generator[Sequence[Any], Sequence[Any], T]
 
 
 def ask(request: Request[T]) -> Strategy[T]:
-    """Ask one question, and go on with its answer."""
-    (answer,) = yield [request]
-    return answer  # type: ignore[no-any-return]
+    """Send one request and return its result."""
+    (result,) = yield [request]
+    return result  # type: ignore[no-any-return]
 
 
 @overload
@@ -131,10 +133,10 @@ def ask_at_once(
     third: Request[C] | Strategy[C],
     /,
 ) -> Strategy[tuple[A, B, C]]: ...
-def ask_at_once(*asked: Any) -> Strategy[tuple[Any, ...]]:
-    """Ask several questions that need not wait for one another, and go on with all answers.
+def ask_at_once(*group: Any) -> Strategy[tuple[Any, ...]]:
+    """Send several requests concurrently and return all results.
 
-    A strategy among them runs beside the others, step by step.
+    A strategy in the group runs step by step, concurrently with the other members.
     """
-    answers = yield asked
-    return tuple(answers)
+    results = yield group
+    return tuple(results)

@@ -1,8 +1,7 @@
-"""The join of the three stores, in the application: four ways to ask for the same answer.
+"""Join PostgreSQL, MongoDB and Redis in the application: four strategies with the same result.
 
-Each gives the original's JSON in order of id, with ``None`` for metadata or stock that a store
-does not have: a left join, in which PostgreSQL says which products there are. ``ids`` are the
-products wanted, ``None`` all of them.
+Each returns the original's JSON ordered by id, with ``None`` for metadata or stock that a store
+does not have: a left join on PostgreSQL's rows. ``ids`` selects the products; ``None`` means all.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ Ids = Sequence[int] | None
 
 
 def per_product(ids: Ids = None) -> Strategy[list[ProductJSON]]:
-    """Ask for the rows; then, for each product, for its document and for its count."""
+    """Select the rows; then, for each product, find its document and read its stock count."""
     products = []
     for row in (yield from ask(SelectProducts(ids))):
         documents = yield from ask(FindMetadata([row[0]]))
@@ -46,7 +45,7 @@ def batched(ids: Ids = None) -> Strategy[list[ProductJSON]]:
 
 
 def rows_first(ids: Ids = None) -> Strategy[list[ProductJSON]]:
-    """Ask for the rows; then, at once, for all documents and all counts."""
+    """Select the rows; then find all documents and read all stock counts concurrently."""
     rows = yield from ask(SelectProducts(ids))
     if not rows:
         return []
@@ -58,9 +57,9 @@ def rows_first(ids: Ids = None) -> Strategy[list[ProductJSON]]:
 
 
 def at_once(ids: Ids = None) -> Strategy[list[ProductJSON]]:
-    """Ask all three at once, as far as nobody needs another's answer.
+    """Send every request as soon as its input is known.
 
-    Which counts there are to read, only the rows tell; the documents need not wait for them.
+    The stock counts depend on the ids of the rows; the documents do not depend on anything.
     """
     documents, products = yield from ask_at_once(FindMetadata(ids), _without_metadata(ids))
     return add_metadata(products, documents)

@@ -15,8 +15,8 @@ import psycopg
 
 from helpers.catalog.model import ProductJSON
 from helpers.joins import batched
-from helpers.joins.assembly import shown, stock_text
-from helpers.joins.executor import answer
+from helpers.joins.assembly import stock_text, to_metadata
+from helpers.joins.driver_adapters import send
 from helpers.joins.requests import FindMetadata, ReadStock, Row, SelectProducts
 from helpers.metadata.document_ids import product_id_of
 from helpers.stores import Document, Stores
@@ -98,12 +98,12 @@ def read_frames(stores: Stores) -> Frames:
 
     Raises the drivers' errors.
     """
-    rows: list[Row] = answer(stores, SelectProducts())
-    documents: list[Document] = answer(stores, FindMetadata())
+    rows: list[Row] = send(stores, SelectProducts())
+    documents: list[Document] = send(stores, FindMetadata())
     ids = [row[0] for row in rows]
-    counts: list[bytes | None] = answer(stores, ReadStock(ids)) if ids else []
+    counts: list[bytes | None] = send(stores, ReadStock(ids)) if ids else []
     numbered = [
-        (one["product_id"], shown(one)) for one in documents if product_id_of(one) is not None
+        (one["product_id"], to_metadata(one)) for one in documents if product_id_of(one) is not None
     ]
     return Frames(
         _frame(rows, "id", "name", "price"),

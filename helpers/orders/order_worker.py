@@ -55,7 +55,7 @@ class OrderWorker(BackgroundWorker):
         return self._relayed
 
     @contextlib.contextmanager
-    def _working(self, stores: Stores) -> Iterator[Pass]:
+    def _prepare(self, stores: Stores) -> Iterator[Pass]:
         stock = Stock.of(stores)
 
         def run_pass() -> bool:

@@ -1,4 +1,4 @@
-"""The network between a driver and its store: slowed, frozen and cut in one place."""
+"""A TCP proxy between a driver and its store, which can delay, freeze and cut connections."""
 
 from helpers.proxy.tcp_proxy import ProxyState, TcpProxy
 

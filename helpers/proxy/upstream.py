@@ -1,4 +1,4 @@
-"""Where a store's address leads, and the same address leading through a relay."""
+"""Parse a store's address, and rewrite it to lead through a proxy."""
 
 from __future__ import annotations
 
@@ -15,17 +15,14 @@ _STORES: dict[str, tuple[StoreName, int]] = {
     "redis": ("Redis", 6379),
 }
 _ENCRYPTED = {"rediss", "mongodb+srv"}
-# Options that name the server once more, which must not lead past the relay.
+# Options that name the server again, which must not bypass the proxy.
 _PLACES = {"PostgreSQL": {"host", "hostaddr", "port"}, "MongoDB": {"directconnection"}}
 _LAST_PORT = 65535
 
 
 @dataclass(frozen=True)
 class Target:
-    """A store's address taken apart: ``store`` answers at ``path``, or else at ``host``:``port``.
-
-    ``path`` is that of a Unix socket.
-    """
+    """A store's parsed address: a Unix socket at ``path``, or else ``host`` and ``port``."""
 
     store: StoreName
     host: str
@@ -37,13 +34,13 @@ class Target:
         return f"{self.store} at {self.path or f'{self.host}:{self.port}'}"
 
     def through(self, port: int) -> str:
-        """Return the address with the relay on ``port`` of this machine in the store's place."""
+        """Return the address with a proxy on this machine's ``port`` in the store's place."""
         user, at, _ = self._parts.netloc.rpartition("@")
         places = _PLACES.get(self.store, set())
         options = [(k, v) for k, v in _options(self._parts) if k.lower() not in places]
         path = self._parts.path
         if self.store == "MongoDB":
-            # Else the driver would ask the server for its own address, and go there.
+            # Otherwise the driver connects to the address that the server reports.
             options.append(("directConnection", "true"))
             path = path or "/"
         return urlunsplit(
@@ -54,10 +51,10 @@ class Target:
 
 
 def find_target(url: str) -> Target:
-    """Return where ``url`` leads.
+    """Return the store that ``url`` leads to.
 
-    Raises ``SettingsError`` where no relay can stand before that: where the address names several
-    servers or none, where the server proves its name by TLS, or where it is no address of a store.
+    Raises ``SettingsError`` if it cannot be proxied: it names several servers or none, uses TLS
+    that verifies the server's name, or is not the address of a store.
     """
     try:
         parts = urlsplit(url)
@@ -80,7 +77,7 @@ def find_target(url: str) -> Target:
         host = options.get("hostaddr") or options.get("host") or host
         port = _port(url, options["port"]) if "port" in options else port
     if several or "," in host:
-        raise _refusal(url, "names several servers", "Name one: a link leads to one server")
+        raise _refusal(url, "names several servers", "Name one: a proxy leads to one server")
     if _is_encrypted(options):
         raise _encrypted(url)
     if options.get("loadbalanced") == "true":
@@ -114,12 +111,12 @@ def _is_encrypted(options: dict[str, str]) -> bool:
 def _encrypted(url: str) -> SettingsError:
     return _refusal(
         url,
-        "wants a server that proves its name by TLS, and a relay has another name",
+        "requires TLS that verifies the server's name, and a proxy has another name",
         "Use an address without TLS for this",
     )
 
 
 def _refusal(url: str, cause: str, way_out: str) -> SettingsError:
-    # Options are left out: in PostgreSQL's addresses, one of them may be the password.
+    # Options are omitted: in PostgreSQL's addresses, one of them may be the password.
     shown = redact(url).partition("?")[0]
-    return SettingsError(f"No link can lead to {shown}: the address {cause}. {way_out}.")
+    return SettingsError(f"{shown} cannot be proxied: the address {cause}. {way_out}.")

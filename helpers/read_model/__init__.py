@@ -1,7 +1,7 @@
 """The read model: products joined when they change instead of when they are read.
 
-``views`` writes the joined products to Redis, ``view_worker`` keeps them current in the background,
-and ``live_views`` holds a copy in the process that serves them.
+``views`` writes the joined products to Redis, ``view_worker`` keeps them up to date in the
+background, and ``view_cache`` caches them in the process that serves them.
 """
 
 from helpers.read_model.product_changes import set_price

@@ -1,8 +1,4 @@
-"""The keeper of the read model, as a part of a service: it catches up, again and again.
-
-Each pass asks PostgreSQL something, too. What changes there is announced in Redis: a keeper to whom
-nothing is announced would not notice that PostgreSQL is away.
-"""
+"""The background worker of the read model: it brings the views up to date while a service runs."""
 
 from __future__ import annotations
 
@@ -18,18 +14,21 @@ from helpers.stores.background_worker import BackgroundWorker, Pass
 class ViewWorker(BackgroundWorker):
     """Brings the views up to date every ``pause_seconds``, from ``start()`` to ``stop()``.
 
-    ``connect`` makes the connections, which it closes. Where there are no views it makes all of
-    them, else it goes on where the last keeper stopped; another one's work it leaves alone.
+    ``connect`` opens the connections, which the worker closes. If there are no views the worker
+    builds all of them, else it continues from the last worker's positions. While another worker
+    holds the lock, it does nothing.
     """
 
     def __init__(self, connect: Callable[[], Stores], *, pause_seconds: float = 1.0) -> None:
-        super().__init__("view-keeper", connect, pause_seconds=pause_seconds)
+        super().__init__("view-worker", connect, pause_seconds=pause_seconds)
 
     @contextlib.contextmanager
-    def _working(self, stores: Stores) -> Iterator[Pass]:
+    def _prepare(self, stores: Stores) -> Iterator[Pass]:
         with ReadModel(stores) as model:
 
             def catch_up() -> bool:
+                # Changes in PostgreSQL arrive through Redis: without a query, a worker would not
+                # notice that PostgreSQL is unavailable.
                 stores.postgres.execute("SELECT 1")
                 try:
                     model.catch_up()

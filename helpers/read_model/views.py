@@ -1,16 +1,16 @@
-"""The read model: products joined when they change, and not when they are read.
+"""The read model: products joined when they change, not when they are read.
 
-Each product is kept ready as a text in Redis, ``shop:view:<id>``: what PostgreSQL and MongoDB say
-of it. The count is not in it, since that changes with every sale; it is read beside it. So any
-number of products is one round trip to one store, and as fast as that store.
+Each product is stored as a string in Redis, ``shop:view:<id>``: the data from PostgreSQL and
+MongoDB. The stock count is not part of it, since it changes with every sale; it is read with the
+view. So reading any number of products is one round trip to one store.
 
-The price is staleness: a view shows a change once ``catch_up`` has seen it. MongoDB's changes come
-from its change stream (a document that is deleted does not say whose it was: then all views are
-made anew), PostgreSQL's from the announcements of ``product_changes``. How many announced versions
-the views are behind is read in the same round trip.
+The price is staleness: a view shows a change only after ``catch_up`` has processed it. Changes in
+MongoDB come from its change stream (the event of a deletion does not tell whose document it was;
+then all views are rebuilt), changes in PostgreSQL from the announcements of ``product_changes``.
+The same round trip reads how many announced versions the views are behind.
 
-One keeper at a time makes views. It resumes where the last one stopped: where each of its sources
-was read to is kept beside the views.
+A lock lets one worker at a time write views. It continues where the last one stopped: the positions
+in its two sources are stored with the views.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from helpers.read_model.product_changes import PRODUCT_CHANGES, VERSION
 from helpers.stock.redis_streams import extent
 from helpers.stores import Stores
 
-#: How many announced changes are in the views; not there: no keeper has made them.
+#: The number of announced changes that the views include; missing until a worker has built them.
 APPLIED = "shop:views:applied"
 
-#: What the keys of views begin with.
+#: The prefix of the views' keys.
 VIEW_PREFIX = "shop:view:"
 
 _POSITIONS = "shop:views:positions"
-_KEEPER = "shop:views:keeper"
+_LOCK = "shop:views:lock"
 _BATCH = 500
-_KEEPER_SECONDS = 60
-_NO_HISTORY = {260, 280, 286}  # the change stream cannot be resumed: it is gone, or too old
+_LOCK_SECONDS = 60
+_NO_HISTORY = {260, 280, 286}  # MongoDB's codes for a change stream that cannot be resumed
 
 
 def view_key(product_id: int) -> str:
@@ -55,9 +55,9 @@ def view_key(product_id: int) -> str:
 
 @dataclass(frozen=True)
 class Views:
-    """Products from the read model. ``behind`` is how many announced versions they may be behind.
+    """Products from the read model, and how many announced versions they may be ``behind``.
 
-    A product that has no view is not among them.
+    Products without a view are omitted.
     """
 
     products: list[ProductJSON]
@@ -70,8 +70,8 @@ def read_views(stores: Stores, product_ids: Sequence[int]) -> Views:
     Raises ``redis.RedisError``.
     """
     keys = [VERSION, APPLIED, *map(view_key, product_ids), *stock_keys(product_ids)]
-    ask_redis: Any = stores.redis.execute_command
-    version, applied, *values = ask_redis("MGET", *keys, NEVER_DECODE=True)
+    execute: Any = stores.redis.execute_command
+    version, applied, *values = execute("MGET", *keys, NEVER_DECODE=True)
     half = len(product_ids)
     products: list[ProductJSON] = []
     for view, count in zip(values[:half], values[half:], strict=True):
@@ -83,31 +83,31 @@ def read_views(stores: Stores, product_ids: Sequence[int]) -> Views:
 
 
 class ReadModel:
-    """The keeper of the views. Use it in a ``with`` statement, or call ``close()``.
+    """Writes the views. Use it in a ``with`` statement, or call ``close()``.
 
-    Its methods raise the drivers' errors; what was cut short is done again by the next call.
-    ``ReadModelError`` is raised where another keeper is at work.
+    The methods raise the drivers' errors; the next call repeats what was interrupted. They raise
+    ``ReadModelError`` if another worker holds the lock.
     """
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
         self._redis = stores.redis
         self._lock = stores.redis.lock(
-            _KEEPER, timeout=_KEEPER_SECONDS, blocking=False, thread_local=False
+            _LOCK, timeout=_LOCK_SECONDS, blocking=False, thread_local=False
         )
         self._stream: Any = None
 
     def rebuild(self) -> int:
-        """Make all views anew, delete those of products that are gone; return how many."""
-        with self._keeping():
+        """Rebuild all views, delete those of deleted products, and return the number of views."""
+        with self._locked():
             return self._rebuild()
 
     def catch_up(self) -> int:
-        """Make anew what has changed since the last time, and return how many views that were.
+        """Rebuild the views of products that changed since the last call; return their number.
 
-        Where the sources no longer have all that changed, rebuilds.
+        Rebuilds all views if the sources no longer have all changes.
         """
-        with self._keeping():
+        with self._locked():
             positions, applied, version = self._positions()
             if positions is None or (self._stream is None and positions["documents"] is None):
                 return self._rebuild()
@@ -118,10 +118,10 @@ class ReadModel:
             ids, last = announced
             ids |= documents
             for batch in _batches(sorted(ids)):
-                self._make(batch)
-            # The last pass may have seen an announcement that it had not counted yet.
+                self._build(batch)
+            # The last pass may have read an announcement that its version did not include yet.
             if ids or last != positions["announcements"] or version != applied:
-                self._remember(last, version)
+                self._save_positions(last, version)
             return len(ids)
 
     def close(self) -> None:
@@ -137,91 +137,96 @@ class ReadModel:
         self.close()
 
     def _rebuild(self) -> int:
-        # Where the sources stand is noted first: what changes meanwhile is made anew afterwards.
+        # The positions are read first: changes during the rebuild are processed by the next pass.
         self.close()
         last = extent(self._redis, PRODUCT_CHANGES).last
         version = int(self._redis.get(VERSION) or 0)
-        self._open(None)
-        there = self._with_views()
+        self._open_stream(None)
+        existing = self._ids_with_views()
         rows = run(self._stores, ask(SelectProducts()))
         ids = [row[0] for row in rows]
         for batch in _batches(ids):
-            self._make(batch)
-        for batch in _batches(sorted(there.difference(ids))):
+            self._build(batch)
+        for batch in _batches(sorted(existing.difference(ids))):
             self._write({}, batch)
-        self._remember(last, version)
+        self._save_positions(last, version)
         return len(ids)
 
-    def _make(self, ids: list[int]) -> None:
-        """Make the views of these products anew; one that is gone loses its view."""
+    def _build(self, ids: list[int]) -> None:
+        """Build the views of these products, and delete those of deleted products."""
         products = run(self._stores, _without_stock(ids))
         views = {product["id"]: orjson.dumps(product) for product in products}
-        self._write(views, [one for one in ids if one not in views])
+        self._write(views, [product_id for product_id in ids if product_id not in views])
 
-    def _write(self, views: dict[int, bytes], gone: list[int]) -> None:
+    def _write(self, views: dict[int, bytes], deleted: list[int]) -> None:
         try:
             self._lock.reacquire()
         except LockError:
-            raise _not_the_keeper() from None
+            raise _lock_is_taken() from None
         with self._redis.pipeline() as pipeline:
-            pipeline.watch(_KEEPER)  # type: ignore[no-untyped-call]
+            pipeline.watch(_LOCK)  # type: ignore[no-untyped-call]
             if not self._lock.owned():
-                raise _not_the_keeper()
+                raise _lock_is_taken()
             pipeline.multi()
-            for one, view in views.items():
-                pipeline.set(view_key(one), view)
-            for one in gone:
-                pipeline.delete(view_key(one))
+            for product_id, view in views.items():
+                pipeline.set(view_key(product_id), view)
+            for product_id in deleted:
+                pipeline.delete(view_key(product_id))
             try:
                 pipeline.execute()
             except WatchError:
-                raise _not_the_keeper() from None
+                raise _lock_is_taken() from None
 
     @contextlib.contextmanager
-    def _keeping(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         if not self._lock.acquire():
-            raise _not_the_keeper()
+            raise _lock_is_taken()
         try:
             yield
         finally:
-            with contextlib.suppress(LockError):  # it ran out, and another keeper may have it
+            with contextlib.suppress(LockError):  # it expired, and another worker may hold it
                 self._lock.release()
 
-    # Where the sources stand.
+    # The positions in the sources.
 
     def _positions(self) -> tuple[dict[str, Any] | None, int, int]:
-        """Return where the sources were read to, with how many changes, and how many there are."""
+        """Return the positions up to which the sources were read, and both version numbers."""
         found: Any = self._redis.mget(_POSITIONS, APPLIED, VERSION)
-        text, applied, version = found
-        positions = None if text is None else json_util.loads(text)
-        return positions, int(applied or 0), int(version or 0)
+        positions, applied, version = found
+        decoded = None if positions is None else json_util.loads(positions)
+        return decoded, int(applied or 0), int(version or 0)
 
-    def _remember(self, announcements: str, version: int) -> None:
+    def _save_positions(self, announcements: str, version: int) -> None:
         positions = {"announcements": announcements, "documents": self._stream.resume_token}
         self._redis.mset({_POSITIONS: json_util.dumps(positions), APPLIED: version})
 
     def _announced(self, position: str) -> tuple[set[int], str] | None:
         """Return the products announced after ``position``, and the last announcement.
 
-        ``None`` where the stream has dropped some of them.
+        ``None`` if the stream has dropped some of them.
         """
         entries: Any = self._redis.xrange(PRODUCT_CHANGES, min=f"({position}")
-        # Asked afterwards: nothing can have been dropped between this and the answer above.
+        # Read afterwards, so that no entry can have been dropped before the range was read.
         if not extent(self._redis, PRODUCT_CHANGES).holds_all_after(position):
             return None
-        ids = {int(one) for _, fields in entries for one in fields["products"].split(",") if one}
+        ids = {
+            int(number)
+            for _, fields in entries
+            for number in fields["products"].split(",")
+            if number
+        }
         return ids, entries[-1][0] if entries else position
 
     def _changed_documents(self, token: Any) -> set[int] | None:
-        """Return the products whose documents changed after ``token``; ``None``: nobody knows."""
+        """Return the products whose documents changed after ``token``; ``None`` if unknown."""
         try:
             if self._stream is None:
-                self._open(token)
+                self._open_stream(token)
             ids: set[int] = set()
             while (event := self._stream.try_next()) is not None:
                 document = event.get("fullDocument")
                 if document is None:
-                    return None  # deleted, or the collection was: of which product is not told
+                    return None  # a deletion does not tell which product it was
                 ids.add(int(document["product_id"]))
         except OperationFailure as error:
             if error.code in _NO_HISTORY:
@@ -229,14 +234,14 @@ class ReadModel:
             raise
         return ids
 
-    def _open(self, token: Any) -> None:
+    def _open_stream(self, token: Any) -> None:
         self._stream = self._stores.mongo.productmetas.watch(
             full_document="updateLookup", resume_after=token, max_await_time_ms=1
         )
         if token is None:
-            self._stream.try_next()  # the answer says where the stream stands
+            self._stream.try_next()  # its reply has the current position
 
-    def _with_views(self) -> set[int]:
+    def _ids_with_views(self) -> set[int]:
         keys = self._redis.scan_iter(match=f"{VIEW_PREFIX}*", count=1000)
         return {int(key.removeprefix(VIEW_PREFIX)) for key in keys}
 
@@ -247,10 +252,10 @@ def _without_stock(ids: Sequence[int]) -> Strategy[list[ProductJSON]]:
     return (yield from assemble(rows, documents, [None] * len(rows)))
 
 
-def _not_the_keeper() -> ReadModelError:
+def _lock_is_taken() -> ReadModelError:
     return ReadModelError(
-        "Another keeper is making the views: let it, or stop it and try again after "
-        f"{_KEEPER_SECONDS} seconds."
+        "Another background worker builds the views: let it, or stop it and try again after "
+        f"{_LOCK_SECONDS} seconds."
     )
 
 

@@ -1,4 +1,4 @@
-"""The three stores: connections, deadlines, circuit breaker, and round trips counted.
+"""The three stores: connections, time limits, circuit breakers, and traces of round trips.
 
 ``Stores`` has one connection to each store, for a notebook or a script. ``PooledStores`` is for
 threads, ``AsyncStores`` for an event loop.

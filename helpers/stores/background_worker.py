@@ -1,8 +1,8 @@
-"""A keeper: a thread beside a service that does the same work again and again.
+"""A background worker: a thread of a service that repeats the same work.
 
-It works with connections of its own, since the drivers that wait would make others wait. When a
-store fails, it gives all of them up and begins anew after a pause: that also replaces a connection
-which the server has closed.
+It has its own connections, since blocking drivers serve one caller at a time. If a store fails, the
+worker closes all connections and starts over after a pause, which also replaces a connection that
+the server has closed.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import Literal
 from helpers.errors import CourseError
 from helpers.stores import Stores
 
-#: ``keeping``: the last pass went to its end; ``yielding``: another keeper is at work; ``failing``:
-#: a store does not answer; ``ended``: stopped, or ended by an error that is none of a store.
-KeeperState = Literal["starting", "keeping", "yielding", "failing", "ended"]
+#: ``running``: the last pass was complete; ``standby``: another worker does the work; ``failing``:
+#: a store does not respond; ``ended``: stopped, or terminated by an error that no store caused.
+WorkerState = Literal["starting", "running", "standby", "failing", "ended"]
 
-#: Does the work once, and tells whether it was ours to do.
+#: Does the work once; returns whether it did, rather than leave it to another worker.
 Pass = Callable[[], bool]
 
 
 class BackgroundWorker(ABC):
-    """Makes a pass every ``pause_seconds``, from ``start()`` to ``stop()``.
+    """Runs a pass every ``pause_seconds``, from ``start()`` to ``stop()``.
 
-    ``connect`` makes the connections, which it closes. ``name`` is that of its thread.
+    ``connect`` opens the connections, which the worker closes. ``name`` is the thread's name.
     """
 
     def __init__(self, name: str, connect: Callable[[], Stores], *, pause_seconds: float) -> None:
@@ -37,44 +37,46 @@ class BackgroundWorker(ABC):
         self._pause = pause_seconds
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._state: KeeperState = "starting"
+        self._state: WorkerState = "starting"
         self._error: str | None = None
         self._passes = 0
-        self._heard = self._current = -math.inf
+        # When the last pass started in which all stores responded, and the last that did the work.
+        self._responded = self._done = -math.inf
 
     @property
-    def state(self) -> KeeperState:
-        """What it does now."""
+    def state(self) -> WorkerState:
+        """The current state."""
         return self._state
 
     @property
     def error(self) -> str | None:
-        """What went wrong in the last pass, in a sentence or two; ``None``: nothing did."""
+        """The error of the last pass, in a sentence or two; ``None`` if there was none."""
         return self._error
 
     @property
     def passes(self) -> int:
-        """How often it has done its work to the end."""
+        """The number of complete passes."""
         return self._passes
 
     @property
-    def silent_seconds(self) -> float:
-        """How long ago all stores were known to answer; never: infinity."""
-        return time.monotonic() - self._heard
+    def seconds_since_response(self) -> float:
+        """The time since all stores were known to respond; infinite if they never did."""
+        return time.monotonic() - self._responded
 
     @property
     def age_seconds(self) -> float:
-        """How long ago its work was known to be done; never: infinity."""
-        return time.monotonic() - self._current
+        """The time since the work was known to be done; infinite if it never was."""
+        return time.monotonic() - self._done
 
     def start(self) -> None:
-        """Begin, in a thread. Once only."""
+        """Start the thread. May be called once."""
         self._thread.start()
 
     def stop(self, *, wait_seconds: float = 10.0) -> bool:
-        """End after the pass that runs, and tell whether it has ended within ``wait_seconds``.
+        """Stop after the current pass; return whether that took at most ``wait_seconds``.
 
-        Else a store does not answer. The thread does not keep the process from ending.
+        If not, the thread waits for a store that is unresponsive. It is a daemon thread, so it does
+        not keep the process alive.
         """
         self._stopping.set()
         if self._thread.ident is not None:
@@ -85,36 +87,36 @@ class BackgroundWorker(ABC):
         return f"<{type(self).__name__}, {self._state}>"
 
     @abstractmethod
-    def _working(self, stores: Stores) -> AbstractContextManager[Pass]:
-        """Make ready to work with ``stores``, and yield what makes a pass.
+    def _prepare(self, stores: Stores) -> AbstractContextManager[Pass]:
+        """Set up the work with new connections, and yield the function that runs a pass.
 
-        A driver's error ends it, and so does a ``CourseError``: the keeper begins anew.
+        If that function raises a driver's error or a ``CourseError``, the worker starts over.
         """
 
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
                 try:
-                    self._keep()
+                    self._run_passes()
                 except CourseError as error:
                     self._error, self._state = str(error), "failing"
                     self._stopping.wait(self._pause)
         except BaseException as error:
-            # Its text may hold anything; what it is, suffices to look for it in the log.
-            self._error = f"The keeper ended with {type(error).__name__}: see the log."
+            # The message may contain a password; the class name is enough to find it in the log.
+            self._error = f"The background worker ended with {type(error).__name__}: see the log."
             raise
         finally:
             self._state = "ended"
 
-    def _keep(self) -> None:
-        """Make passes until it is to stop. Raises ``CourseError`` when a store fails."""
-        with self._connect() as stores, stores.explaining(), self._working(stores) as make_pass:
+    def _run_passes(self) -> None:
+        """Run passes until the worker is stopped. Raises ``CourseError`` if a store fails."""
+        with self._connect() as stores, stores.explaining(), self._prepare(stores) as run_pass:
             while not self._stopping.is_set():
-                began = time.monotonic()
-                was_ours = make_pass()
-                self._heard = began
-                if was_ours:
-                    self._current = began
-                self._error, self._state = None, "keeping" if was_ours else "yielding"
-                self._passes += was_ours
+                started = time.monotonic()
+                is_done = run_pass()
+                self._responded = started
+                if is_done:
+                    self._done = started
+                self._error, self._state = None, "running" if is_done else "standby"
+                self._passes += is_done
                 self._stopping.wait(self._pause)

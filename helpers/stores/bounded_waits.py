@@ -1,4 +1,4 @@
-"""Waiting for an answer for so long and no longer, whatever the driver does meanwhile."""
+"""Wait for a driver for a limited time, even if the driver does not stop when it is cancelled."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Awaitable
 from typing import Any
 
 
-async def wait_at_most(asking: Awaitable[Any], seconds: float) -> Any:
-    """Await an answer for so long. Raises ``TimeoutError`` then, without waiting for the driver.
+async def wait_at_most(awaitable: Awaitable[Any], seconds: float) -> Any:
+    """Await at most ``seconds``; then raise ``TimeoutError`` without waiting for the driver.
 
-    Drivers that are cancelled while their store is silent may go on until a deadline of their own.
-    So what is given up, or whose caller is cancelled, ends by itself, later.
+    A driver that is cancelled while its store is unresponsive may continue until its own timeout.
+    So a task that timed out, or whose caller was cancelled, ends later in the background.
     """
-    task = asyncio.ensure_future(asking)
+    task = asyncio.ensure_future(awaitable)
     try:
         done, _ = await asyncio.wait({task}, timeout=seconds)
     except asyncio.CancelledError:
@@ -25,17 +25,17 @@ async def wait_at_most(asking: Awaitable[Any], seconds: float) -> Any:
     return task.result()
 
 
-_left: set[asyncio.Future[Any]] = set()
+_abandoned: set[asyncio.Future[Any]] = set()
 
 
 def abandon(task: asyncio.Future[Any]) -> None:
-    """Cancel what nobody waits for any more, and let it end."""
+    """Cancel a task without waiting for its end, and ignore its error."""
 
-    def ended(task: asyncio.Future[Any]) -> None:
-        _left.discard(task)
+    def end(task: asyncio.Future[Any]) -> None:
+        _abandoned.discard(task)
         if not task.cancelled():
-            task.exception()  # seen: there is nobody left to tell
+            task.exception()  # mark as retrieved
 
-    _left.add(task)
-    task.add_done_callback(ended)
+    _abandoned.add(task)
+    task.add_done_callback(end)
     task.cancel()

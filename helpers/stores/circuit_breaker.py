@@ -1,15 +1,15 @@
-"""A circuit breaker: a store that fails again and again is left alone for a while.
+"""A circuit breaker: stop sending requests for a while to a store that fails repeatedly.
 
-Whoever asks a store that is silent waits for it as long as he has time; then so does the next one.
-The breaker lets the first few wait. The others are told at once, and the store has its peace while
-it recovers. ``TRANSITIONS`` is the whole of it.
+Each request to an unresponsive store waits for its full time limit. With a circuit breaker, only
+the first few do; further requests fail at once, and the store gets no load while it recovers.
+``TRANSITIONS`` is the complete state machine.
 
-It is one object for threads and for event loops: it never waits, so what a thread has learned of a
-store, a task knows. We looked for a library first. aiobreaker 1.2 is for event loops alone.
-pybreaker 1.4 holds a lock as long as a call lasts, so that calls take turns, and awaits for Tornado
-alone. purgatory 3.0 keeps threads and event loops apart, each with a state of its own. And these,
-like circuitbreaker 2.1, let through whoever comes until the first trial has ended: where hundreds
-ask a frozen store, that is hundreds of trials.
+One object serves both threads and event loops: it never blocks, so tasks benefit from what threads
+have found out. We looked for a library first. aiobreaker 1.2 is for event loops only. pybreaker 1.4
+holds a lock during a call, so that calls are serialized, and its async support needs Tornado.
+purgatory 3.0 has separate states for threads and event loops. And these, like circuitbreaker 2.1,
+let all requests through until the first trial has ended: with hundreds of requests to a frozen
+store, that is hundreds of trials.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ BreakerState = Literal["closed", "open", "half-open"]
 Move = Literal["fail", "try", "succeed", "leave"]
 Outcome = Literal["fail", "succeed", "leave"]
 
-#: The first is the one in which each begins.
+#: The first is the initial state.
 STATES: tuple[BreakerState, ...] = get_args(BreakerState)
 
-#: From which state, by what, to which state. ``fail`` opens a closed one when it is the last of
-#: several in a row. ``leave``: whoever tried was cancelled, and has learned nothing.
+#: State, event, next state. ``fail`` opens a closed circuit only if it is the last of several in a
+#: row. ``leave``: the trial was cancelled, or its outcome says nothing about the store.
 TRANSITIONS: tuple[tuple[BreakerState, Move, BreakerState], ...] = (
     ("closed", "fail", "open"),
     ("open", "try", "half-open"),
@@ -54,13 +54,13 @@ TRANSITIONS: tuple[tuple[BreakerState, Move, BreakerState], ...] = (
 
 _NEXT = {(before, move): after for before, move, after in TRANSITIONS}
 
-# A server that says one of these is going or coming: shut down, crashed, starting; too many of us.
-_AWAY = ("57P01", "57P02", "57P03", "53300")
+# SQLSTATEs of a server that shuts down, has crashed, is starting or has too many connections.
+_UNAVAILABLE = ("57P01", "57P02", "57P03", "53300")
 
 
 @dataclass(frozen=True)
 class BreakerView:
-    """How a breaker stands: its state, the failures in a row, the seconds until the next trial."""
+    """A breaker's state, its consecutive failures, and the seconds until the next trial."""
 
     state: BreakerState
     failures: int
@@ -69,20 +69,21 @@ class BreakerView:
 
 @dataclass(frozen=True)
 class GuardedCall:
-    """One question that a breaker let through. Call ``end`` once, with how it went."""
+    """One request that a breaker let through. Call ``end`` once, with its outcome."""
 
     store: StoreName
     end: Callable[[Outcome], None]
 
 
 class Breaker:
-    """The breaker of one store, for any number of threads and tasks.
+    """The circuit breaker of one store, for any number of threads and tasks.
 
-    After ``failures`` in a row it is open: nobody asks for ``pause_seconds``. Then it is half-open:
-    whoever comes first tries, and the others are refused as before. If that goes well it is closed,
-    else it is open once more. What was asked before the last move counts for nothing when it ends.
+    After ``failures`` in a row the circuit is open: no request is sent for ``pause_seconds``. Then
+    it is half-open: the first request is a trial, and all others still fail. If the trial succeeds
+    the circuit is closed, else it is open again. The outcome of a request that started before the
+    last change of state is ignored.
 
-    ``address`` is where the store is, without a password; ``clock`` tells the time in seconds.
+    ``address`` is the store's address without its password; ``clock`` returns a time in seconds.
     """
 
     def __init__(
@@ -96,29 +97,29 @@ class Breaker:
     ) -> None:
         self.store = store
         self._address = address
-        self._most = failures
+        self._max_failures = failures
         self._pause = pause_seconds
         self._clock = clock
         self._lock = threading.Lock()
         self._state: BreakerState = "closed"
         self._failures = 0
-        self._due = 0.0  # when it may be tried, while it is open
-        self._era = 0  # how many moves there were
+        self._due = 0.0  # when the next trial is allowed, while the circuit is open
+        self._generation = 0  # the number of changes of state
 
     @property
     def state(self) -> BreakerState:
-        """Its state now. One that is open stays so until somebody comes to try."""
+        """The current state. An open circuit stays open until a request becomes its trial."""
         return self._state
 
     def view(self) -> BreakerView:
-        """Return its state, and what belongs to it, at one moment."""
+        """Return a consistent snapshot of the state and its figures."""
         with self._lock:
             return BreakerView(self._state, self._failures, self._retry_seconds())
 
     def begin(self) -> GuardedCall:
-        """Ask for leave to ask the store, and say with ``GuardedCall.end`` how that went.
+        """Start a request to the store; report its outcome with ``GuardedCall.end``.
 
-        Raises ``CircuitOpenError`` where the store is not to be asked now.
+        Raises ``CircuitOpenError`` if no request may be sent now.
         """
         with self._lock:
             if self._state == "open" and self._clock() >= self._due:
@@ -130,18 +131,18 @@ class Breaker:
                     failures=self._failures,
                     retry_seconds=self._retry_seconds(),
                 )
-            return GuardedCall(self.store, partial(self._end, self._era))
+            return GuardedCall(self.store, partial(self._end, self._generation))
 
     def __repr__(self) -> str:
         return f"<Breaker of {self.store}, {self._state}>"
 
-    def _end(self, era: int, outcome: Outcome) -> None:
+    def _end(self, generation: int, outcome: Outcome) -> None:
         with self._lock:
-            if era != self._era:
+            if generation != self._generation:
                 return
             if outcome == "fail":
                 self._failures += 1
-                if self._state == "half-open" or self._failures >= self._most:
+                if self._state == "half-open" or self._failures >= self._max_failures:
                     self._due = self._clock() + self._pause
                     self._move("fail")
             elif outcome == "succeed":
@@ -149,11 +150,11 @@ class Breaker:
                 if self._state == "half-open":
                     self._move("succeed")
             elif self._state == "half-open":
-                self._move("leave")  # it is still due: the next one tries
+                self._move("leave")  # a trial is still due: the next request is one
 
     def _move(self, move: Move) -> None:
         self._state = _NEXT[self._state, move]
-        self._era += 1
+        self._generation += 1
 
     def _retry_seconds(self) -> float:
         return max(0.0, self._due - self._clock()) if self._state == "open" else 0.0
@@ -169,7 +170,7 @@ class Breakers:
 
     @classmethod
     def of(cls, addresses: Addresses, *, pause_seconds: float = 2.0) -> Breakers:
-        """Return closed breakers for the stores at ``addresses``; open, each pauses so long."""
+        """Return closed breakers for the stores at ``addresses``, with this pause when open."""
         return cls(
             Breaker("PostgreSQL", redact(addresses.coordinator), pause_seconds=pause_seconds),
             Breaker("MongoDB", redact(addresses.mongo), pause_seconds=pause_seconds),
@@ -184,18 +185,18 @@ class Breakers:
 
 @contextlib.contextmanager
 def guarding(*breakers: Breaker) -> Iterator[None]:
-    """Ask stores within this, by waiting or by awaiting, if their breakers let it.
+    """Run requests to stores through their circuit breakers, blocking or async.
 
-    An error that says that a store is away is a failure of that store. A time limit that ran out
-    (``TimeoutError``) is one where only one store is asked. Any other error tells nothing of the
-    stores, unless it is a store's own: then that one answers.
+    An error which means that a store is unavailable counts as its failure; so does a
+    ``TimeoutError``, if there is only one store. Another error of a store counts as a success: the
+    store responds. All other errors say nothing about the stores.
 
-    Raises ``CircuitOpenError`` where one of them is not to be asked now.
+    Raises ``CircuitOpenError`` if no request may be sent to one of them now.
     """
     begun: list[GuardedCall] = []
     try:
         for breaker in breakers:
-            begun.append(breaker.begin())  # noqa: PERF401  # what has begun is to be ended
+            begun.append(breaker.begin())  # noqa: PERF401  # those that have begun must be ended
         yield
     except BaseException as error:
         for attempt in begun:
@@ -208,29 +209,35 @@ def guarding(*breakers: Breaker) -> Iterator[None]:
 def _outcome(error: BaseException, store: StoreName, *, alone: bool) -> Outcome:
     match error:
         case psycopg.Error():
-            named, away = "PostgreSQL", _postgres_is_away(error)
+            named, is_unavailable = "PostgreSQL", _postgres_is_unavailable(error)
         case redis.RedisError():
-            named, away = "Redis", isinstance(error, redis.ConnectionError | redis.TimeoutError)
+            named, is_unavailable = (
+                "Redis",
+                isinstance(error, redis.ConnectionError | redis.TimeoutError),
+            )
         case PyMongoError():
-            named, away = "MongoDB", isinstance(error, ConnectionFailure | ExecutionTimeout)
+            named, is_unavailable = (
+                "MongoDB",
+                isinstance(error, ConnectionFailure | ExecutionTimeout),
+            )
         case TimeoutError() if alone:
             return "fail"
         case _:
             return "leave"
-    if named != store or _is_our_own(error):
+    if named != store or _pool_is_exhausted(error):
         return "leave"
-    return "fail" if away else "succeed"
+    return "fail" if is_unavailable else "succeed"
 
 
-def _postgres_is_away(error: psycopg.Error) -> bool:
-    """Tell whether it is the server that we ask: of a worker that is away, that one tells us."""
+def _postgres_is_unavailable(error: psycopg.Error) -> bool:
+    """Tell whether the server itself is unavailable, not a worker that it reports."""
     if error.sqlstate is not None:
-        return error.sqlstate in _AWAY
+        return error.sqlstate in _UNAVAILABLE
     return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
 
 
-def _is_our_own(error: BaseException) -> bool:
-    """Tell whether all our connections were in use: that may be for any reason."""
+def _pool_is_exhausted(error: BaseException) -> bool:
+    """Tell whether all our connections were in use, which says nothing about the store."""
     return isinstance(error, PoolTimeout | WaitQueueTimeoutError) or (
         isinstance(error, redis.ConnectionError) and "No connection available" in str(error)
     )

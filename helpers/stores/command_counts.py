@@ -1,4 +1,4 @@
-"""Counting what is sent to MongoDB: by the driver's own monitoring, not by hand."""
+"""Record the commands that PyMongo sends, through its own monitoring."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from helpers.stores.trace_mongo import CommandTrace
 
 @contextlib.contextmanager
 def count_commands(stores: Stores) -> Iterator[tuple[Database[Document], list[str]]]:
-    """Give the database of ``stores`` once more, and the names of the commands sent through it.
+    """Connect to the database of ``stores`` again; yield it and the names of the commands sent.
 
-    Each command is one round trip. Clear the list to count anew.
+    Each command is one round trip. Clear the list to start counting again.
     """
     names: list[str] = []
-    watch = CommandTrace(names.append)
-    database = connect_mongo(stores.addresses.mongo, database=stores.mongo.name, listeners=[watch])
+    listener = CommandTrace(names.append)
+    database = connect_mongo(
+        stores.addresses.mongo, database=stores.mongo.name, listeners=[listener]
+    )
     with database.client:
         names.clear()
         try:
             yield database, names
         finally:
-            watch.listening = False  # closing may send commands of its own
+            listener.listening = False  # closing may send commands too

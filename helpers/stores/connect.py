@@ -1,4 +1,4 @@
-"""Connections to the three stores, and one clear sentence when a store does not answer."""
+"""Connect to each of the three stores, and explain in one sentence why that failed."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ _START = "Start it, or correct its address"
 _WAIT = "Try again in a moment, or allow more of them"
 _LOG_IN = "Correct the user or the password in its address"
 
-# What a driver says when it cannot connect: the cause in our words, and the way out.
+# Part of a driver's error message, the cause in our words, and the way out.
 _CAUSES = (
     ("password authentication failed", "the user or the password is wrong", _LOG_IN),
-    ("no password supplied", "it wants a password", _LOG_IN),
+    ("no password supplied", "it requires a password", _LOG_IN),
     ("no pg_hba.conf entry", "it does not accept this user from here", _LOG_IN),
     ("AuthenticationFailed", "the user or the password is wrong", _LOG_IN),
     ("Authentication failed", "the user or the password is wrong", _LOG_IN),
-    ("requires authentication", "it wants a user and a password", _LOG_IN),
+    ("requires authentication", "it requires a user and a password", _LOG_IN),
     ("WRONGPASS", "the user or the password is wrong", _LOG_IN),
     ("invalid username-password pair", "the user or the password is wrong", _LOG_IN),
     ("invalid password", "the user or the password is wrong", _LOG_IN),
-    ("NOAUTH", "it wants a password", _LOG_IN),
-    ("Authentication required", "it wants a password", _LOG_IN),
+    ("NOAUTH", "it requires a password", _LOG_IN),
+    ("Authentication required", "it requires a password", _LOG_IN),
     ("without any password configured", "it has no password, but the address gives one", _LOG_IN),
     (
         "DB index is out of range",
@@ -87,8 +87,8 @@ def connect_postgres(
 ) -> psycopg.Connection[Any]:
     """Connect to one PostgreSQL node, in autocommit mode.
 
-    ``database`` overrides the one that ``url`` names; ``kind`` is the class of the connection.
-    Raises ``StoreError``.
+    ``database`` overrides the one in ``url``; ``kind`` is the class of the connection. Raises
+    ``StoreError``.
     """
     with explaining("PostgreSQL", url):
         conninfo = make_conninfo(url, dbname=database) if database else url
@@ -104,9 +104,9 @@ def connect_mongo(
 ) -> Database[Document]:
     """Connect to MongoDB and return one of its databases.
 
-    ``database`` defaults to the one that ``url`` names, or else to the shop's; ``listeners`` are
-    told of each command; ``answer_seconds`` is how long an answer is waited for. Raises
-    ``StoreError``. Close the connection with ``database.client.close()``.
+    ``database`` defaults to the one in ``url``, or else to the shop's; ``listeners`` receive each
+    command; ``answer_seconds`` limits the wait for a reply. Raises ``StoreError``. Close the
+    connection with ``database.client.close()``.
     """
     milliseconds = TIMEOUT_SECONDS * 1000
     with explaining("MongoDB", url):
@@ -120,7 +120,7 @@ def connect_mongo(
         try:
             found = client[database] if database else client.get_default_database(DATABASE)
             found.command("listCollections", nameOnly=True)
-            slow_at_lists(client)  # asked here, once, and not within somebody's question
+            slow_at_lists(client)  # queried here once, and cached for the requests
         except BaseException:
             client.close()
             raise
@@ -130,10 +130,10 @@ def connect_mongo(
 def connect_redis(
     url: str, *, database: int | None = None, answer_seconds: float | None = None
 ) -> redis.Redis:
-    """Connect to Redis, with texts decoded.
+    """Connect to Redis, with strings decoded.
 
-    ``database`` is the number of a logical database and overrides the one that ``url`` names;
-    ``answer_seconds`` is how long an answer is waited for. Raises ``StoreError``.
+    ``database`` is the number of a logical database and overrides the one in ``url``;
+    ``answer_seconds`` limits the wait for a reply. Raises ``StoreError``.
     """
     with explaining("Redis", url):
         client = redis.Redis.from_url(
@@ -154,7 +154,7 @@ def connect_redis(
 
 @contextlib.contextmanager
 def explaining(store: StoreName, url: str) -> Iterator[None]:
-    """Turn a driver's failure to reach ``store`` into a ``StoreError``; let other errors pass."""
+    """Turn a failure to connect to ``store`` into a ``StoreError``; let other errors pass."""
     try:
         yield
     except (psycopg.OperationalError, ConnectionFailure, redis.RedisError) as error:
@@ -178,10 +178,17 @@ def explaining(store: StoreName, url: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def explaining_all(addresses: Addresses) -> Iterator[None]:
-    """Turn any error of the three drivers into a ``StoreError``, for use at the very top."""
+def explaining_all(addresses: Addresses, store: StoreName | None = None) -> Iterator[None]:
+    """Turn any error of the three drivers into a ``StoreError``, for use at the very top.
+
+    With ``store``, a ``TimeoutError`` means that this store did not respond in time.
+    """
     try:
         yield
+    except TimeoutError:
+        if store is None:
+            raise
+        raise explained(store, addresses[store], TimeoutError("timed out")) from None
     except psycopg.Error as error:
         raise explained("PostgreSQL", addresses.coordinator, error) from error
     except PyMongoError as error:
@@ -191,7 +198,7 @@ def explaining_all(addresses: Addresses) -> Iterator[None]:
 
 
 def explained(store: StoreName, url: str, error: Exception) -> StoreError:
-    """Return a driver's error as one of ours, without a word of the driver's own."""
+    """Return the ``StoreError`` for a driver's error, without the driver's message."""
     text = str(error)
     if isinstance(error, psycopg.OperationalError) and "does not exist" in text:
         what = "database" if 'database "' in text else "role"
@@ -205,7 +212,7 @@ def explained(store: StoreName, url: str, error: Exception) -> StoreError:
     for sign, cause, way_out in _CAUSES:
         if sign in text:
             return StoreError(store, redact(url), cause, f"{way_out}.")
-    # The driver's words may quote the address, and with it the password: the class name does not.
+    # The driver's message may contain the address with its password; the class name does not.
     return StoreError(
         store,
         redact(url),

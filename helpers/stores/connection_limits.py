@@ -1,4 +1,4 @@
-"""How many connections each store gets, and how long anybody waits, where many ask at a time."""
+"""How many connections each store gets, and how long requests wait."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 from helpers.errors import StoreName
 from helpers.stores.time_budgets import Budgets
 
-#: How long a server may take to accept a connection.
+#: How long a server may take to accept a connection, in seconds.
 TIMEOUT_SECONDS = 5
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How many connections each store gets, and how long anybody waits, in seconds.
+    """How many connections each store gets, and how long requests wait, in seconds.
 
-    ``wait_seconds`` is for a free connection, ``answer_seconds`` for an answer: with ``budgets``,
-    each store has its own time for that.
+    ``wait_seconds`` limits the wait for a free connection, ``answer_seconds`` that for a reply;
+    ``budgets`` gives each store its own limit for a reply instead.
     """
 
     connections: int = 10
@@ -26,11 +26,11 @@ class Limits:
     budgets: Budgets | None = None
 
     def seconds(self, store: StoreName) -> float:
-        """Return how long a store may take to answer."""
+        """Return how long a reply of a store may take."""
         return self.answer_seconds if self.budgets is None else self.budgets[store]
 
     def for_redis(self) -> dict[str, Any]:
-        """Return these limits as options of a blocking pool of redis-py, texts decoded."""
+        """Return these limits as options of a blocking pool of redis-py that decodes strings."""
         return {
             "max_connections": self.connections,
             "timeout": self.wait_seconds,

@@ -1,4 +1,4 @@
-"""How another process finds the same databases: the settings that lead to them."""
+"""Pass the databases of a shop on to another process, in its environment variables."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from helpers.stores.stores import Stores
 
 
 def environment_of(stores: Stores) -> dict[str, str]:
-    """Return the environment whose shop is in the databases of ``stores``, passwords included.
+    """Return the environment variables that lead to the databases of ``stores``, with passwords.
 
-    The workers are left as the coordinator knows them where the addresses name none.
+    The workers are omitted if the addresses omit them: the coordinator knows them.
     """
     addresses, name = stores.addresses, stores.mongo.name
-    number = stores.redis.connection_pool.connection_kwargs.get("db") or 0
-    found = {
+    variables = {
         "POSTGRES_URL": _with_path(addresses.coordinator, name),
         "POSTGRES_WORKER_URLS": " ".join(_with_path(url, name) for url in addresses.workers),
         "MONGO_URL": _with_path(addresses.mongo, name),
-        "REDIS_URL": _with_path(addresses.redis, str(number)),
+        "REDIS_URL": _with_path(addresses.redis, str(stores.redis_database or 0)),
     }
     if addresses.worker_names:
         names = (f"{host}:{port}" for host, port in addresses.worker_names)
-        found["POSTGRES_WORKER_NAMES"] = " ".join(names)
-    return found
+        variables["POSTGRES_WORKER_NAMES"] = " ".join(names)
+    return variables
 
 
 def _with_path(url: str, path: str) -> str:

@@ -1,21 +1,21 @@
-"""Which keys of Redis change: one connection that the server tells, whoever changes them and how.
+"""Receive the names of keys that change in Redis, over one dedicated connection.
 
-This is Redis's client-side caching in its broadcast mode (``CLIENT TRACKING ON BCAST``, RESP3). The
-server puts the names of changed keys into this connection's stream: of those written, deleted,
-expired and evicted, in scripts and transactions too, and in all logical databases, which it does
-not tell apart; of all, where a database is emptied. It does so before it acknowledges the change
-to whoever made it. So what was acknowledged before a PING was sent is named before its PONG: a
-``check`` costs the smallest round trip there is, and nothing that was changed before it is missed.
+This is Redis's client-side caching in broadcast mode (``CLIENT TRACKING ON BCAST``, RESP3). The
+server pushes the names of keys that are written, deleted, expired or evicted into the connection's
+stream, also from scripts and transactions, from any client and from all logical databases, which it
+does not tell apart; if a database is flushed, it reports all keys. It does so before it
+acknowledges the change to its client. So the names of all changes acknowledged before a PING was
+sent arrive before the PONG: a ``check`` costs the smallest round trip there is, and misses nothing.
 
-A server with I/O threads (both engines have one thread by default) may acknowledge a change a turn
-of its loop before it names it. There, a check asks a second time: by then that turn is over.
+A server with I/O threads (both engines have one thread by default) may acknowledge a change one
+event loop iteration before it pushes the name. There, a check sends a second PING: by then that
+iteration is over.
 
-Of ``SWAPDB``, which exchanges databases, the server does not tell.
+The server does not report ``SWAPDB``, which exchanges two databases.
 
-The driver's own connection reads only while somebody waits, and sets a timer for each step: a PING
-over it took 99 µs, a check over this one 41 µs. This one reads all the time, so that what the
-server tells while nobody asks does not pile up there; and whoever is cancelled while he waits for
-an answer leaves the connection as it is.
+The driver's own connection reads only while a caller waits, and sets a timer for each step: a PING
+over it took 99 µs, a check over this one 41 µs. This one reads all the time, so that pushed names
+do not pile up in the server's buffer, and a caller that is cancelled leaves the connection intact.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as LateError
 
-#: Takes an answer of the server, or the error in its place.
-Answered = Callable[[Any], None]
+#: Receives a reply of the server, or the error in its place.
+OnReply = Callable[[Any], None]
 
 _NAME = "key-changes"
 _PING = hiredis.pack_command(("PING",))
 _INCOMPLETE: Final = object()
-_MOST_NAMES = 100_000
+_MAX_NAMES = 100_000
 
 
 class KeyChanges(asyncio.Protocol):
-    """The names of keys with these prefixes that change, from ``open`` until it is closed or lost.
+    """Collects the names of changed keys with these prefixes, from ``open`` until it is closed.
 
-    It goes to the server and the database of ``client``; no prefix may begin with another. What is
-    asked is answered in order. An answer that takes longer than ``answer_seconds`` ends the
-    connection. With it ends the knowledge of what changed: everything must be read anew over
-    another one.
+    It connects to the server and database of ``client``; no prefix may start with another one.
+    Replies arrive in the order of the commands. A reply that takes longer than ``answer_seconds``
+    closes the connection. After that changes are unknown: everything must be read again over a new
+    connection.
     """
 
     def __init__(
@@ -59,198 +59,198 @@ class KeyChanges(asyncio.Protocol):
         self._seconds = answer_seconds
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._answers = hiredis.Reader(replyError=ResponseError, notEnoughData=_INCOMPLETE)
-        self._asked: deque[tuple[Answered, float]] = deque()  # who takes the answer, until when
-        self._watch: asyncio.TimerHandle | None = None
+        self._replies = hiredis.Reader(replyError=ResponseError, notEnoughData=_INCOMPLETE)
+        self._pending: deque[tuple[OnReply, float]] = deque()  # callbacks and their deadlines
+        self._timer: asyncio.TimerHandle | None = None
         self._names: set[bytes] = set()
         self._any_key = False
-        self._asks_twice = False
+        self._pings_twice = False
         self._closed = self._loop.create_future()
         self.is_open = False
 
     async def open(self) -> None:
-        """Connect, and be told of what changes from then on. Once only.
+        """Connect and start to receive names. May be called once.
 
-        Raises ``redis.RedisError``; then it is closed.
+        Raises ``redis.RedisError``; then the connection is closed.
         """
-        where = self._pool.connection_kwargs
-        host = where["host"]
+        options = self._pool.connection_kwargs
+        host = options["host"]
         try:
-            async with asyncio.timeout(where.get("socket_connect_timeout")):
+            async with asyncio.timeout(options.get("socket_connect_timeout")):
                 await self._loop.create_connection(
-                    lambda: self, host, where["port"], ssl=_tls(self._pool)
+                    lambda: self, host, options["port"], ssl=_tls(self._pool)
                 )
         except TimeoutError:
             raise LateError(f"Timeout connecting to {host}.") from None
         except OSError as error:
-            text = str(error)
+            reason = str(error)
             if isinstance(error, ConnectionError) and error.errno:
-                text = os.strerror(error.errno)  # asyncio has put a text of its own in its place
-            raise LostError(f"Error connecting to {host}. {text}.") from error
+                reason = os.strerror(error.errno)  # which asyncio replaced with its own text
+            raise LostError(f"Error connecting to {host}. {reason}.") from error
         try:
-            await self._greet(where)
+            await self._log_in(options)
         except BaseException:
             await self.aclose()
             raise
 
-    def ask(self, answered: Answered) -> None:
-        """Send a PING; ``answered`` is called with its answer, or with an error in its place.
+    def ping(self, on_reply: OnReply) -> None:
+        """Send a PING and call ``on_reply`` with the reply, or with an error in its place.
 
-        Then all that was changed and acknowledged before is among what ``take`` returns.
+        By then ``take`` returns all changes that were acknowledged before this call.
         """
-        if not self._asks_twice:
-            self._send(_PING, answered)
+        if not self._pings_twice:
+            self._send(_PING, on_reply)
             return
 
-        def again(answer: Any) -> None:
-            if isinstance(answer, Exception):
-                answered(answer)
+        def ping_again(reply: Any) -> None:
+            if isinstance(reply, Exception):
+                on_reply(reply)
             else:
-                self._send(_PING, answered)
+                self._send(_PING, on_reply)
 
-        self._send(_PING, again)
+        self._send(_PING, ping_again)
 
     async def check(self) -> None:
-        """Return when all is known that was changed and acknowledged before this call.
+        """Return when all changes that were acknowledged before this call are known.
 
         Raises ``redis.RedisError``.
         """
-        asked = self._loop.create_future()
-        self.ask(lambda answer: _settle(asked, answer))
-        await asked
+        result = self._loop.create_future()
+        self.ping(lambda reply: _settle(result, reply))
+        await result
 
     def run(self, *command: str | int | bytes) -> asyncio.Future[Any]:
-        """Send a command at once; the answer is awaited, and its texts are bytes.
+        """Send a command at once, and return a future of its reply, in which strings are bytes.
 
         Awaiting it raises ``redis.RedisError``.
         """
-        asked = self._loop.create_future()
+        result = self._loop.create_future()
         packed = hiredis.pack_command(command)  # type: ignore[arg-type]  # declared for one part
-        self._send(packed, lambda answer: _settle(asked, answer))
-        return asked
+        self._send(packed, lambda reply: _settle(result, reply))
+        return result
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing was named since the last ``take``."""
+        """Whether no change was received since the last ``take``."""
         return not (self._names or self._any_key)
 
     def take(self) -> set[bytes] | None:
-        """Return the keys that were named since the last time; ``None``: it may be any of them."""
+        """Return the keys that changed since the last call, or ``None`` if any may have."""
         names, self._names = self._names, set()
         any_key, self._any_key = self._any_key, False
         return None if any_key else names
 
     async def aclose(self) -> None:
-        """Close the connection. Whoever waits for an answer gets ``redis.ConnectionError``."""
+        """Close the connection. Callers that wait for a reply get ``redis.ConnectionError``."""
         self._end(LostError("Connection closed by us."))
         if self._transport is not None:
-            await asyncio.shield(self._closed)  # which others may await too
+            await asyncio.shield(self._closed)  # several callers may await it
 
     def __repr__(self) -> str:
         return f"<KeyChanges, {'open' if self.is_open else 'closed'}>"
 
-    # What the event loop calls.
+    # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self.is_open = True
 
     def data_received(self, data: bytes) -> None:
-        self._answers.feed(data)
+        self._replies.feed(data)
         try:
-            while self.is_open and (answer := self._answers.gets()) is not _INCOMPLETE:
-                if isinstance(answer, hiredis.PushNotification):
-                    self._note(answer)
-                elif self._asked:
-                    answered, _ = self._asked.popleft()
-                    answered(answer)
+            while self.is_open and (reply := self._replies.gets()) is not _INCOMPLETE:
+                if isinstance(reply, hiredis.PushNotification):
+                    self._collect(reply)
+                elif self._pending:
+                    on_reply, _ = self._pending.popleft()
+                    on_reply(reply)
                 else:
-                    self._end(LostError("Connection closed: an answer that nobody asked for."))
+                    self._end(LostError("Connection closed: an unexpected reply."))
         except hiredis.ProtocolError:
-            self._end(LostError("Connection closed: an answer that nobody can read."))
+            self._end(LostError("Connection closed: a malformed reply."))
 
     def connection_lost(self, _: Exception | None) -> None:
         self._end(LostError("Connection closed by server."))
         self._closed.set_result(None)
 
-    async def _greet(self, where: dict[str, Any]) -> None:
-        """Log in, choose the database, and have the server tell."""
+    async def _log_in(self, options: dict[str, Any]) -> None:
+        """Authenticate, select the database and turn tracking on."""
         login: list[str] = []
-        if where.get("password"):
-            login = ["AUTH", where.get("username") or "default", where["password"]]
+        if options.get("password"):
+            login = ["AUTH", options.get("username") or "default", options["password"]]
         tracked = [part for prefix in self._prefixes for part in ("PREFIX", prefix)]
         *_, threads = await asyncio.gather(
             self.run("HELLO", 3, *login, "SETNAME", _NAME),
-            self.run("SELECT", where.get("db") or 0),
+            self.run("SELECT", options.get("db") or 0),
             self.run("CLIENT", "TRACKING", "ON", "BCAST", *tracked),
-            self._threads(),
+            self._io_threads(),
         )
-        self._asks_twice = threads != b"1"
+        self._pings_twice = threads != b"1"
 
-    async def _threads(self) -> bytes | None:
-        """Return how many threads the server may have; ``None`` where it does not tell."""
+    async def _io_threads(self) -> bytes | None:
+        """Return the number of I/O threads of the server; ``None`` if it is unknown."""
         try:
             found = await self.run("CONFIG", "GET", "io-threads")
-        except ResponseError:  # not everybody may ask
+        except ResponseError:  # this user has no permission
             return None
         return cast("bytes | None", found.get(b"io-threads"))
 
-    def _send(self, command: bytes, answered: Answered) -> None:
+    def _send(self, command: bytes, on_reply: OnReply) -> None:
         if self._transport is None or not self.is_open:
-            answered(LostError("Connection closed before it was asked."))
+            on_reply(LostError("Connection closed before the command was sent."))
             return
         self._transport.write(command)
-        self._asked.append((answered, self._loop.time() + self._seconds))
-        if self._watch is None:
-            self._watch = self._loop.call_later(self._seconds, self._look_at_the_clock)
+        self._pending.append((on_reply, self._loop.time() + self._seconds))
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._seconds, self._check_deadline)
 
-    def _note(self, push: Sequence[Any]) -> None:
-        """Keep what the server told: the names of keys, or none where it may be any."""
+    def _collect(self, push: Sequence[Any]) -> None:
+        """Collect the keys of an invalidation message, or that any key may have changed."""
         if push[0] != b"invalidate":
             return
         if push[1] is not None:
             self._names.update(push[1])
-        if push[1] is None or len(self._names) > _MOST_NAMES:
-            # Nobody may take the names for a long time: then better all than more and more.
+        if push[1] is None or len(self._names) > _MAX_NAMES:
+            # If ``take`` is not called for long, this bounds the memory.
             self._names.clear()
             self._any_key = True
 
-    def _look_at_the_clock(self) -> None:
-        """End the connection where an answer is late; else look again when the next one would be.
+    def _check_deadline(self) -> None:
+        """Close the connection if a reply is late; else set the timer for the next deadline.
 
-        A timer for each answer would do too, but it made a check a sixth slower.
+        A timer for each reply would work too, but made a check a sixth slower.
         """
-        self._watch = None
-        if self._asked:
-            left = self._asked[0][1] - self._loop.time()
+        self._timer = None
+        if self._pending:
+            left = self._pending[0][1] - self._loop.time()
             if left > 0:
-                self._watch = self._loop.call_later(left, self._look_at_the_clock)
+                self._timer = self._loop.call_later(left, self._check_deadline)
             else:
                 self._end(LateError(f"Timeout: no answer within {self._seconds:g} seconds."))
 
     def _end(self, error: RedisError) -> None:
-        """Close the connection, and give ``error`` to all who wait for an answer."""
+        """Close the connection, and pass ``error`` to all callers that wait for a reply."""
         if self._transport is None or not self.is_open:
             return
         self.is_open = False
         self._transport.abort()
-        if self._watch is not None:
-            self._watch.cancel()
-        asked, self._asked = self._asked, deque()
-        for answered, _ in asked:
-            answered(error)
+        if self._timer is not None:
+            self._timer.cancel()
+        pending, self._pending = self._pending, deque()
+        for on_reply, _ in pending:
+            on_reply(error)
 
 
-def _settle(asked: asyncio.Future[Any], answer: Any) -> None:
-    if asked.done():
-        return  # whoever asked was cancelled
-    if isinstance(answer, Exception):
-        asked.set_exception(answer)
+def _settle(result: asyncio.Future[Any], reply: Any) -> None:
+    if result.done():
+        return  # the caller was cancelled
+    if isinstance(reply, Exception):
+        result.set_exception(reply)
     else:
-        asked.set_result(answer)
+        result.set_result(reply)
 
 
 def _tls(pool: aioredis.ConnectionPool) -> ssl.SSLContext | None:
-    """Return how the driver encrypts its connections to this server, if it does."""
+    """Return the TLS context of the driver's connections to this server, if they use TLS."""
     connection = pool.make_connection()  # type: ignore[no-untyped-call]
     return connection.ssl_context.get() if isinstance(connection, aioredis.SSLConnection) else None

@@ -1,4 +1,4 @@
-"""Whether a document server is slow at long lists (``$in``): which one it is, asked once."""
+"""Detect a document server that is slow at long lists (``$in``): the embedded one."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _lock = threading.Lock()
 
 
 def slow_at_lists(client: pymongo.MongoClient[Any]) -> bool:
-    """Return whether the server behind ``client`` is the course's own, which is slow at ``$in``.
+    """Return whether the server of ``client`` is the embedded one, which is slow at ``$in``.
 
-    It is asked once for each client, when it connects. Raises ``pymongo.errors.PyMongoError``.
+    The server is queried once per client, on connecting. Raises ``pymongo.errors.PyMongoError``.
     """
     with _lock:
-        found = _known.get(client)
-    if found is None:
-        found = is_slow_at_lists(client.server_info())
+        is_slow = _known.get(client)
+    if is_slow is None:
+        is_slow = is_slow_at_lists(client.server_info())
         with _lock:
-            _known[client] = found
-    return found
+            _known[client] = is_slow
+    return is_slow
 
 
 def is_slow_at_lists(build_info: dict[str, Any]) -> bool:
-    """Return the same from a server's answer to ``buildInfo``."""
+    """Return the same from a server's reply to ``buildInfo``."""
     return "secantusVersion" in build_info

@@ -3,59 +3,37 @@
 from __future__ import annotations
 
 import contextlib
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
+from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from helpers.settings import Addresses
-from helpers.stores.connect import explaining, explaining_all
+from helpers.stores.connect import explaining
 from helpers.stores.connection_limits import Limits
 from helpers.stores.postgres_pools import Pool
-from helpers.stores.stores import Stores
+from helpers.stores.stores import BlockingClients
 
 
-@dataclass(frozen=True)
-class PooledStores:
+@dataclass(frozen=True, repr=False)
+class PooledStores(BlockingClients):
     """The two stores that orders and stock are written to, for any number of threads.
 
     ``postgres`` is a pool of psycopg connections to the coordinator (autocommit), ``redis`` a
-    redis-py client with a pool of its own. A server that was started again is no error to whoever
-    asks next; in Redis a command whose connection was lost is therefore sent once more, so send
-    only what may come twice. Use it in a ``with`` statement, or call ``close()``.
+    redis-py client with its own pool. Requests after a server's restart do not fail. For this,
+    redis-py sends a command again if its connection was lost, so send only commands that are safe
+    to repeat. Use it in a ``with`` statement, or call ``close()``.
     """
 
     postgres: Pool
     redis: redis.Redis
     addresses: Addresses
 
-    def close(self) -> None:
-        """Close all connections."""
-        with contextlib.ExitStack() as closing:
-            closing.callback(self.redis.close)
-            closing.callback(self.postgres.close)
-
-    def explaining(self) -> AbstractContextManager[None]:
-        """Turn any error of the drivers into a ``StoreError``, for use at the very top."""
-        return explaining_all(self.addresses)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"<PooledStores of {self.addresses!r}>"
+    def _closers(self) -> Sequence[Callable[[], Any]]:
+        return self.redis.close, self.postgres.close
 
 
 def connect_pooled(
@@ -65,16 +43,16 @@ def connect_pooled(
     redis_database: int | None = None,
     limits: Limits | None = None,
 ) -> PooledStores:
-    """Connect to PostgreSQL and Redis: to the databases that the addresses name, or to those given.
+    """Connect to PostgreSQL and Redis: to the databases in the addresses, or to the given ones.
 
-    Raises ``StoreError`` for the first store that does not answer; nothing stays open then.
+    Raises ``StoreError`` for the first store that does not respond; no connection stays open then.
     """
     limits = limits or Limits()
     with contextlib.ExitStack() as opened:
         with explaining("PostgreSQL", addresses.coordinator):
             postgres = Pool(addresses.coordinator, database, limits)
             opened.callback(postgres.close)
-            # A pool says only that it got no connection; one made by hand says why.
+            # A pool reports only that it has no connection; a single one reports the cause.
             postgres.probe()
             postgres.open()
         with explaining("Redis", addresses.redis):
@@ -85,21 +63,10 @@ def connect_pooled(
     return PooledStores(postgres, client, addresses)
 
 
-def connect_pooled_beside(stores: Stores, *, limits: Limits | None = None) -> PooledStores:
-    """Connect to the databases of ``stores`` once more, for threads.
-
-    Where it is reached through links, the new connections are too. Raises ``StoreError``.
-    """
-    number = stores.redis.connection_pool.connection_kwargs.get("db")
-    return connect_pooled(
-        stores.addresses, database=stores.mongo.name, redis_database=number, limits=limits
-    )
-
-
 def _redis(url: str, database: int | None, limits: Limits) -> redis.Redis:
     pool = redis.BlockingConnectionPool.from_url(
         url,
-        # Not after a time limit: a server that is silent would be waited for twice.
+        # Not after a timeout: that would wait twice for a server that is unresponsive.
         retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         **limits.for_redis(),
     )

@@ -1,15 +1,16 @@
 """Pools of connections to PostgreSQL, for threads and for an event loop.
 
-They are psycopg's own, and differ in what happens when the server was started again, or is away:
+They are psycopg's pools, except for what happens if the server was restarted or is unavailable:
 
-- A connection that the server has closed is not lent. That is seen on the socket, without a round
-  trip. (psycopg's own check takes one each time, and waits a second after the first connection
-  that fails it, two after the next, four after the third.)
-- While it is in doubt whether the server is there, whoever finds no connection makes one by hand
-  first. So he is told at once, and by its cause, that the server is away. (psycopg's pool lets him
-  wait, and says that it had no connection.)
-- A server that says nothing at all is given up. (PostgreSQL's ``statement_timeout`` is kept by
-  the server, so it ends what takes too long only where the server lives.)
+- A connection that the server has closed is not returned to a caller. This is checked on the
+  socket, without a round trip. (psycopg's ``check`` takes a round trip each time. If the server was
+  restarted, it waits 0, 1, 2, 4, … seconds after each closed connection: with 8 of them, a caller
+  got ``PoolTimeout`` after 30 seconds, here a connection after 0.05.)
+- If the server may be unavailable, a caller that finds no connection first tries a single
+  connection. So it gets the cause at once. (psycopg's pool lets it wait until ``PoolTimeout``: 30
+  seconds instead of 0.003.)
+- An unresponsive server is abandoned after a time limit. (PostgreSQL's ``statement_timeout`` is
+  enforced by the server, so it does nothing if the server is frozen.)
 """
 
 from __future__ import annotations
@@ -32,39 +33,39 @@ from helpers.stores.connection_limits import TIMEOUT_SECONDS, Limits
 
 Result = TypeVar("Result")
 
-# So much later than the server would end a statement, we do.
+# How much later than the server we cancel a statement.
 _GRACE_SECONDS = 1.0
 _SET_TIMEOUT = "SELECT set_config('statement_timeout', %s, false)"
 
 
 @dataclass
-class _Doubt:
-    """Whether it is known that the server is there, and what the last attempt to connect met.
+class _Availability:
+    """Whether the server may be unavailable, and the result of the last attempt to connect.
 
-    Those who want to know share an attempt, but for one that began before they asked: the server
-    may have come back since.
+    Concurrent callers share an attempt, unless it started before they called: the server may have
+    become available since.
     """
 
-    is_open: bool = True
-    began: float = 0.0
+    is_uncertain: bool = True
+    started: float = 0.0
     failure: psycopg.Error | None = None
 
-    def raise_since(self, asked: float) -> None:
-        if self.failure is not None and self.began >= asked:
+    def raise_if_failed_since(self, called: float) -> None:
+        if self.failure is not None and self.started >= called:
             raise self.failure
 
-    def begin(self) -> None:
-        self.began = time.monotonic()
+    def start(self) -> None:
+        self.started = time.monotonic()
 
     def end(self, failure: psycopg.Error | None = None) -> None:
         self.failure = failure
-        self.is_open = failure is not None
+        self.is_uncertain = failure is not None
 
 
 class LimitedConnection(psycopg.Connection[Any]):
-    """A connection that waits up to ``most_seconds`` for an answer; then it is closed.
+    """A connection that waits at most ``most_seconds`` for a reply; then it is closed.
 
-    What does not come in time raises ``psycopg.OperationalError``.
+    A reply that takes longer raises ``psycopg.OperationalError``.
     """
 
     most_seconds: float | None = None
@@ -73,7 +74,7 @@ class LimitedConnection(psycopg.Connection[Any]):
         try:
             return super().wait(gen, *args, **{"timeout": self.most_seconds, **kwargs})
         except psycopg.OperationalError:
-            _close_unanswered(self.pgconn)
+            _close_if_active(self.pgconn)
             raise
 
 
@@ -86,76 +87,76 @@ class AsyncLimitedConnection(psycopg.AsyncConnection[Any]):
         try:
             return await super().wait(gen, *args, **{"timeout": self.most_seconds, **kwargs})
         except psycopg.OperationalError:
-            _close_unanswered(self.pgconn)
+            _close_if_active(self.pgconn)
             raise
 
 
 def limit(connection: LimitedConnection, limits: Limits) -> None:
-    """Let the server end what takes longer than ``limits`` allow, and us soon after."""
+    """Let the server cancel statements that exceed ``limits``, and this connection soon after."""
     connection.most_seconds = limits.seconds("PostgreSQL") + _GRACE_SECONDS
     connection.execute(_SET_TIMEOUT, [_milliseconds(limits)])
 
 
 class Pool(ConnectionPool[LimitedConnection]):
-    """Connections for threads, in autocommit mode. ``connection()`` lends one.
+    """Connections for threads, in autocommit mode; ``connection()`` checks one out.
 
-    Lending raises ``psycopg.OperationalError`` where the server is away, and ``PoolTimeout``, which
-    is one, where all connections are lent for too long.
+    That raises ``psycopg.OperationalError`` if the server is unavailable, and its subclass
+    ``PoolTimeout`` if all connections stay in use.
     """
 
     def __init__(self, url: str, database: str | None, limits: Limits) -> None:
-        self._doubt = _Doubt()
+        self._availability = _Availability()
         self._probing = threading.Lock()
 
         def configure(connection: LimitedConnection) -> None:
             limit(connection, limits)
 
-        def doubt(_: ConnectionPool[Any]) -> None:
-            self._doubt.is_open = True
+        def reconnect_failed(_: ConnectionPool[Any]) -> None:
+            self._availability.is_uncertain = True
 
         self._url = _conninfo(url, database)
         super().__init__(
             self._url,
             connection_class=LimitedConnection,
             configure=configure,
-            reconnect_failed=doubt,
+            reconnect_failed=reconnect_failed,
             **_options(limits),
         )
 
     def probe(self) -> None:
-        """Connect by hand, unless it is known by now that the server is there.
+        """Try a single connection, unless the server is known to be available.
 
-        Raises ``psycopg.OperationalError`` where it is not.
+        Raises ``psycopg.OperationalError`` if it is not.
         """
-        asked = time.monotonic()
+        called = time.monotonic()
         with self._probing:
-            if not self._doubt.is_open:
+            if not self._availability.is_uncertain:
                 return
-            self._doubt.raise_since(asked)
-            self._doubt.begin()
+            self._availability.raise_if_failed_since(called)
+            self._availability.start()
             try:
                 psycopg.connect(self._url, connect_timeout=TIMEOUT_SECONDS).close()
             except psycopg.Error as error:
-                self._doubt.end(error)
+                self._availability.end(error)
                 raise
-            self._doubt.end()
+            self._availability.end()
 
     def getconn(self, timeout: float | None = None) -> LimitedConnection:
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
         while True:
-            if self._doubt.is_open and not self.get_stats()["pool_available"]:
+            if self._availability.is_uncertain and not self.get_stats()["pool_available"]:
                 self.probe()
             try:
                 connection = super().getconn(deadline - time.monotonic())
             except PoolTimeout:
                 self.probe()
                 raise
-            if _is_there(connection):
+            if _is_alive(connection):
                 return connection
             self.putconn(connection)
 
     def putconn(self, conn: LimitedConnection) -> None:
-        self._doubt.is_open |= conn.closed
+        self._availability.is_uncertain |= conn.closed
         super().putconn(conn)
 
 
@@ -163,53 +164,53 @@ class AsyncPool(AsyncConnectionPool[AsyncLimitedConnection]):
     """The same for an event loop."""
 
     def __init__(self, url: str, database: str | None, limits: Limits) -> None:
-        self._doubt = _Doubt()
+        self._availability = _Availability()
         self._probing = asyncio.Lock()
 
         async def configure(connection: AsyncLimitedConnection) -> None:
             connection.most_seconds = limits.seconds("PostgreSQL") + _GRACE_SECONDS
             await connection.execute(_SET_TIMEOUT, [_milliseconds(limits)])
 
-        def doubt(_: AsyncConnectionPool[Any]) -> None:
-            self._doubt.is_open = True
+        def reconnect_failed(_: AsyncConnectionPool[Any]) -> None:
+            self._availability.is_uncertain = True
 
         self._url = _conninfo(url, database)
         super().__init__(
             self._url,
             connection_class=AsyncLimitedConnection,
             configure=configure,
-            reconnect_failed=doubt,
+            reconnect_failed=reconnect_failed,
             **_options(limits),
         )
 
     @property
     def url(self) -> str:
-        """How the database is reached, password included."""
+        """The connection string of the database, including the password."""
         return self._url
 
     async def probe(self) -> None:
-        """Connect by hand, unless it is known by now that the server is there.
+        """Try a single connection, unless the server is known to be available.
 
-        Raises ``psycopg.OperationalError`` where it is not.
+        Raises ``psycopg.OperationalError`` if it is not.
         """
-        asked = time.monotonic()
+        called = time.monotonic()
         async with self._probing:
-            if not self._doubt.is_open:
+            if not self._availability.is_uncertain:
                 return
-            self._doubt.raise_since(asked)
-            self._doubt.begin()
+            self._availability.raise_if_failed_since(called)
+            self._availability.start()
             try:
                 connect = psycopg.AsyncConnection.connect
                 await (await connect(self._url, connect_timeout=TIMEOUT_SECONDS)).close()
             except psycopg.Error as error:
-                self._doubt.end(error)
+                self._availability.end(error)
                 raise
-            self._doubt.end()
+            self._availability.end()
 
     async def getconn(self, timeout: float | None = None) -> AsyncLimitedConnection:
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
         while True:
-            if self._doubt.is_open and not self.get_stats()["pool_available"]:
+            if self._availability.is_uncertain and not self.get_stats()["pool_available"]:
                 await self.probe()
             try:
                 connection = await super().getconn(deadline - time.monotonic())
@@ -217,15 +218,15 @@ class AsyncPool(AsyncConnectionPool[AsyncLimitedConnection]):
                 await self.probe()
                 raise
             try:
-                if await is_there_async(connection):
+                if await is_alive_async(connection):
                     return connection
-            except BaseException:  # cancelled: it is the pool's again
+            except BaseException:  # cancelled: return the connection to the pool
                 await self.putconn(connection)
                 raise
             await self.putconn(connection)
 
     async def putconn(self, conn: AsyncLimitedConnection) -> None:
-        self._doubt.is_open |= conn.closed
+        self._availability.is_uncertain |= conn.closed
         await super().putconn(conn)
 
 
@@ -239,7 +240,7 @@ def _options(limits: Limits) -> dict[str, Any]:
         "min_size": 1,
         "max_size": limits.connections,
         "timeout": limits.wait_seconds,
-        # What is tried again in the background is tried while somebody may still wait for it.
+        # The pool reconnects in the background while a caller may still wait.
         "reconnect_timeout": limits.wait_seconds / 2,
         "open": False,
     }
@@ -249,35 +250,35 @@ def _milliseconds(limits: Limits) -> str:
     return str(round(1000 * limits.seconds("PostgreSQL")))
 
 
-def _is_there(connection: LimitedConnection) -> bool:
-    """Tell whether the server has kept a connection; close it where not."""
+def _is_alive(connection: LimitedConnection) -> bool:
+    """Return whether the server has kept a connection open; close it if not."""
     try:
-        if _has_news(connection.pgconn):
+        if _has_input(connection.pgconn):
             connection.execute("")
     except psycopg.Error:
         connection.close()
     return not connection.closed
 
 
-async def is_there_async(connection: AsyncLimitedConnection) -> bool:
-    """Tell whether the server has kept a connection; close it where not."""
+async def is_alive_async(connection: AsyncLimitedConnection) -> bool:
+    """Return whether the server has kept a connection open; close it if not."""
     try:
-        if _has_news(connection.pgconn):
+        if _has_input(connection.pgconn):
             await connection.execute("")
     except psycopg.Error:
         await connection.close()
     return not connection.closed
 
 
-def _has_news(pgconn: PGconn) -> bool:
-    """Tell whether there is anything to read: as a rule, that the server has gone."""
+def _has_input(pgconn: PGconn) -> bool:
+    """Return whether there is data to read; usually this means that the server closed it."""
     poll = select.poll()
     poll.register(pgconn.socket, select.POLLIN)
     return bool(poll.poll(0))
 
 
-def _close_unanswered(pgconn: PGconn) -> None:
-    # Whatever an error of the server's ends, the server has answered. Where it has not, nobody can
-    # use the connection any more: the answer may come yet.
+def _close_if_active(pgconn: PGconn) -> None:
+    # After an error from the server there is nothing more to read. If the server has not replied,
+    # the connection cannot be reused: the reply may still arrive.
     if pgconn.transaction_status == TransactionStatus.ACTIVE:
         pgconn.finish()

@@ -1,4 +1,4 @@
-"""The same three stores once more, over a network that obeys."""
+"""Connect to the same three stores through proxies that can delay, freeze and cut connections."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 
 from helpers.errors import ProxyError
 from helpers.proxy.tcp_proxy import TcpProxy
-from helpers.stores.connect import connect_mongo, connect_postgres, connect_redis
-from helpers.stores.stores import Stores
+from helpers.stores.stores import Stores, connect_again
 
 
 @dataclass(frozen=True)
 class Proxies:
-    """One link to each store. What is done to all three is done here."""
+    """One proxy for each store, and what can be done to all three together."""
 
     postgres: TcpProxy
     mongo: TcpProxy
@@ -22,48 +21,45 @@ class Proxies:
 
     def set_round_trip(self, seconds: float) -> None:
         """Add ``seconds`` to each round trip to any store. Raises ``SettingsError``."""
-        for link in self._all():
-            link.set_round_trip(seconds)
+        for proxy in self._all():
+            proxy.set_round_trip(seconds)
 
     def cut(self) -> None:
-        """Close all connections to all stores at once, and every new one."""
-        for link in self._all():
-            link.cut()
+        """Close all connections to all stores, and every new one at once."""
+        for proxy in self._all():
+            proxy.cut()
 
     def freeze(self) -> None:
-        """Let all connections to all stores hang."""
-        for link in self._all():
-            link.freeze()
+        """Stop delivering data on all connections to all stores, without closing them."""
+        for proxy in self._all():
+            proxy.freeze()
 
     def restore(self) -> None:
         """End a cut or a freeze of all proxies."""
-        for link in self._all():
-            link.restore()
+        for proxy in self._all():
+            proxy.restore()
 
     def _all(self) -> tuple[TcpProxy, TcpProxy, TcpProxy]:
         return self.postgres, self.mongo, self.redis
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ProxiedStores(Stores):
     """Stores that are reached through ``proxies``."""
 
     proxies: Proxies
 
-    def __repr__(self) -> str:
-        return f"<Stores of {self.mongo.name}, proxied>"
-
 
 @contextlib.contextmanager
 def proxied(stores: Stores, round_trip: float = 0.0) -> Iterator[ProxiedStores]:
-    """Connect to the databases of ``stores`` once more, with ``round_trip`` seconds to each store.
+    """Connect to the databases of ``stores`` through proxies that add ``round_trip`` seconds.
 
-    The connections are new ones; ``stores`` stays as it is. Their ``addresses`` lead through the
-    proxies too, except those of the workers, so that what connects by them is slowed alike. At the
-    end the proxies are restored before they are closed: what a freeze still held, the store gets.
+    ``stores`` itself does not change. The ``addresses`` of the result lead through the proxies too,
+    except those of the workers, so that further connections are delayed alike. At the end the
+    proxies are restored before they are closed: the stores receive what a freeze held back.
 
-    Raises ``SettingsError`` where an address wants TLS or names several servers, ``ProxyError``
-    where a relay does not start, and ``StoreError`` where a store does not answer.
+    Raises ``SettingsError`` if an address uses TLS or names several servers, ``ProxyError`` if a
+    proxy does not start, and ``StoreError`` if a store does not respond.
     """
     addresses = stores.addresses
     with contextlib.ExitStack() as opened:
@@ -72,25 +68,19 @@ def proxied(stores: Stores, round_trip: float = 0.0) -> Iterator[ProxiedStores]:
             opened.enter_context(TcpProxy(addresses.mongo, round_trip)),
             opened.enter_context(TcpProxy(addresses.redis, round_trip)),
         )
-        far = replace(
+        proxied_addresses = replace(
             addresses,
             coordinator=proxies.postgres.url,
             mongo=proxies.mongo.url,
             redis=proxies.redis.url,
         )
-        postgres = connect_postgres(far.coordinator, database=stores.postgres.info.dbname)
-        opened.callback(postgres.close)
-        mongo = connect_mongo(far.mongo, database=stores.mongo.name)
-        opened.callback(mongo.client.close)
-        number = stores.redis.connection_pool.connection_kwargs.get("db")
-        client = connect_redis(far.redis, database=number)
-        opened.callback(client.close)
-        # PyMongo says goodbye when it is closed, and waits for the answer.
-        opened.callback(_let_pass, proxies)
-        yield ProxiedStores(postgres, mongo, client, far, proxies)
+        far = opened.enter_context(connect_again(stores, proxied_addresses))
+        # Closing, PyMongo sends endSessions and waits for the reply.
+        opened.callback(_restore_running, proxies)
+        yield ProxiedStores(far.postgres, far.mongo, far.redis, far.addresses, proxies)
 
 
-def _let_pass(proxies: Proxies) -> None:
-    for link in (proxies.postgres, proxies.mongo, proxies.redis):
-        with contextlib.suppress(ProxyError):  # closed before, or ended by something else
-            link.restore()
+def _restore_running(proxies: Proxies) -> None:
+    for proxy in (proxies.postgres, proxies.mongo, proxies.redis):
+        with contextlib.suppress(ProxyError):  # it was closed, or its process has exited
+            proxy.restore()

@@ -1,4 +1,4 @@
-"""How long each store may take to answer one question: its share of the time that a request has."""
+"""How long each store may take for one request: its share of an HTTP request's deadline."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from helpers.errors import StoreName
 
 @dataclass(frozen=True)
 class Budgets:
-    """Seconds for an answer of each store."""
+    """The time limit of each store, in seconds per request."""
 
     postgres: float
     mongo: float
@@ -17,19 +17,18 @@ class Budgets:
 
     @classmethod
     def even(cls, seconds: float) -> Budgets:
-        """Return the same time for each store."""
+        """Return the same limit for each store."""
         return cls(seconds, seconds, seconds)
 
     @classmethod
     def within(cls, deadline: float) -> Budgets:
-        """Return shares of a request's time.
+        """Return limits that fit into a deadline, in seconds.
 
-        One question to each store after the other, all of them silent, leaves a fifth of the time
-        to tell so.
+        If one request to each store in turn times out, a fifth of the time is left to report it.
         """
         return cls(postgres=0.4 * deadline, mongo=0.25 * deadline, redis=0.15 * deadline)
 
     def __getitem__(self, store: StoreName) -> float:
-        """Return the seconds of a store."""
+        """Return the limit of a store."""
         by_name = {"PostgreSQL": self.postgres, "MongoDB": self.mongo, "Redis": self.redis}
         return by_name[store]

@@ -1,4 +1,4 @@
-"""What was asked of the stores: one span for each round trip, written down as it happens."""
+"""Record round trips to the stores, one span each."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ STORES: tuple[StoreName, ...] = ("PostgreSQL", "MongoDB", "Redis")
 
 @dataclass(frozen=True)
 class Span:
-    """One round trip: what was asked of which store, and when, in seconds since the beginning.
+    """One round trip: its store, its kind, and when it took place, in seconds since the start.
 
-    ``name`` is the kind of request (``SELECT``, ``find``, ``MGET``), never its values. A round
-    trip that has no answer yet ends where it starts.
+    ``name`` is the kind of request (``SELECT``, ``find``, ``MGET``), without its values. A round
+    trip without a reply yet ends where it starts.
     """
 
     store: StoreName
@@ -25,8 +25,8 @@ class Span:
     end_seconds: float
 
 
-class Exchange:
-    """A round trip while it happens. ``extend()`` says that an answer has come just now."""
+class RoundTrip:
+    """A round trip in progress. Call ``extend()`` whenever a part of the reply has arrived."""
 
     def __init__(self, store: StoreName, name: str, start: float) -> None:
         self.store = store
@@ -34,55 +34,56 @@ class Exchange:
         self.start = start
         self.end = start
 
-    def extend(self, moment: float | None = None) -> None:
-        """Let the round trip end now, or at ``moment`` on ``perf_counter()``."""
-        self.end = time.perf_counter() if moment is None else moment
+    def extend(self, time_now: float | None = None) -> None:
+        """Set the end of the round trip to now, or to a value of ``perf_counter()``."""
+        self.end = time.perf_counter() if time_now is None else time_now
 
 
 class Trace:
-    """The round trips to the three stores, in the order in which they began."""
+    """The round trips to the three stores, in the order in which they started."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open = True
-        self._exchanges: list[Exchange] = []
+        self._round_trips: list[RoundTrip] = []
         self._beginning = time.perf_counter()
 
     @property
     def beginning(self) -> float:
-        """When the trace began or was cleared, on ``perf_counter()``."""
+        """When the trace was created or cleared, as a value of ``perf_counter()``."""
         with self._lock:
             return self._beginning
 
     @property
     def round_trips(self) -> dict[StoreName, int]:
-        """How many round trips there were to each store, also to those with none."""
+        """The number of round trips to each store, including zeros."""
         with self._lock:
-            stores = [exchange.store for exchange in self._exchanges]
+            stores = [round_trip.store for round_trip in self._round_trips]
         return {store: stores.count(store) for store in STORES}
 
     @property
     def spans(self) -> list[Span]:
-        """The round trips, in seconds since the trace began or was cleared."""
+        """The round trips, in seconds since the trace was created or cleared."""
         with self._lock:
-            exchanges, zero = sorted(self._exchanges, key=lambda one: one.start), self._beginning
-        return [Span(one.store, one.name, one.start - zero, one.end - zero) for one in exchanges]
+            found = sorted(self._round_trips, key=lambda round_trip: round_trip.start)
+            zero = self._beginning
+        return [Span(each.store, each.name, each.start - zero, each.end - zero) for each in found]
 
     def clear(self) -> None:
-        """Forget all round trips and begin anew."""
+        """Remove all round trips, and start again."""
         with self._lock:
-            self._exchanges.clear()
+            self._round_trips.clear()
             self._beginning = time.perf_counter()
 
     def stop(self) -> None:
-        """Write down nothing more."""
+        """Record nothing more."""
         with self._lock:
             self._open = False
 
-    def begin(self, store: StoreName, name: str, start: float | None = None) -> Exchange:
-        """Write down a round trip that begins now, or began at ``start`` on ``perf_counter()``."""
-        exchange = Exchange(store, name, time.perf_counter() if start is None else start)
+    def begin(self, store: StoreName, name: str, start: float | None = None) -> RoundTrip:
+        """Record a round trip that starts now, or at a value of ``perf_counter()``."""
+        round_trip = RoundTrip(store, name, time.perf_counter() if start is None else start)
         with self._lock:
-            if self._open and exchange.start >= self._beginning:
-                self._exchanges.append(exchange)
-        return exchange
+            if self._open and round_trip.start >= self._beginning:
+                self._round_trips.append(round_trip)
+        return round_trip

@@ -1,4 +1,4 @@
-"""Watching MongoDB's round trips: by PyMongo's own monitoring. Each command is one."""
+"""Trace MongoDB: each command that PyMongo's own monitoring reports is one round trip."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from pymongo.monitoring import (
     CommandSucceededEvent,
 )
 
-from helpers.stores.trace import Exchange
+from helpers.stores.trace import RoundTrip
 
-# What the driver says by itself, when it makes a connection and when it is closed.
-_NOT_ASKED = {"hello", "ismaster", "saslStart", "saslContinue", "authenticate", "endSessions"}
+# Commands that the driver sends itself, to open, authenticate or close a connection.
+_INTERNAL = {"hello", "ismaster", "saslStart", "saslContinue", "authenticate", "endSessions"}
 
 _Event = CommandStartedEvent | CommandSucceededEvent | CommandFailedEvent
 
 
 class CommandTrace(CommandListener):
-    """Calls ``begin`` with the name of each command when it is sent, while ``listening`` is set.
+    """Calls ``begin`` with the name of each command that is sent, while ``listening`` is set.
 
-    What belongs to making a connection and closing it is left out, and so are writes that nobody
-    acknowledges (``w=0``): they are not waited for.
+    Commands that open or close a connection are left out, and so are unacknowledged writes
+    (``w=0``), which do not wait for a reply.
     """
 
-    def __init__(self, begin: Callable[[str], Exchange | None]) -> None:
+    def __init__(self, begin: Callable[[str], RoundTrip | None]) -> None:
         self.listening = True
         self._begin = begin
-        self._exchanges: dict[object, Exchange] = {}
+        self._round_trips: dict[object, RoundTrip] = {}
 
     def started(self, event: CommandStartedEvent) -> None:
         concern = event.command.get("writeConcern") or {}
-        unasked = event.command_name in _NOT_ASKED or concern.get("w") == 0
-        if unasked or not self.listening:
+        is_internal = event.command_name in _INTERNAL
+        if is_internal or concern.get("w") == 0 or not self.listening:
             return
-        exchange = self._begin(event.command_name)
-        if exchange is not None:
-            self._exchanges[_key(event)] = exchange
+        round_trip = self._begin(event.command_name)
+        if round_trip is not None:
+            self._round_trips[_key(event)] = round_trip
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
         self._end(event)
@@ -47,9 +47,9 @@ class CommandTrace(CommandListener):
         self._end(event)
 
     def _end(self, event: CommandSucceededEvent | CommandFailedEvent) -> None:
-        exchange = self._exchanges.pop(_key(event), None)
-        if exchange is not None:
-            exchange.extend()
+        round_trip = self._round_trips.pop(_key(event), None)
+        if round_trip is not None:
+            round_trip.extend()
 
 
 def _key(event: _Event) -> object:

@@ -1,9 +1,9 @@
-"""Watching PostgreSQL's round trips: where psycopg waits for an answer.
+"""Trace PostgreSQL: each time that psycopg waits for a reply is one round trip.
 
-psycopg writes its whole protocol as generators, which it runs in ``Connection.wait()``: each yields
-what it waits for, to read or to write. A round trip is a wait to read after something was sent. So
-no rule about methods is needed: what the driver really does is counted, such as the ``BEGIN``
-that it sends before a statement, or the sixth execution of a statement, which it prepares first.
+psycopg implements its protocol as generators, which it runs in ``Connection.wait()``: each yields
+whether it waits to read or to write. A round trip is a wait to read after something was sent. This
+counts what the driver really does, whichever method was called: also the ``BEGIN`` that it sends
+before a statement, or the preparation before a statement's sixth execution.
 """
 
 from __future__ import annotations
@@ -20,43 +20,40 @@ from psycopg.pq.abc import PGconn
 from psycopg.sql import Composable
 from psycopg.waiting import Wait
 
-from helpers.stores.trace import Exchange, Trace
+from helpers.stores.trace import RoundTrip, Trace
 
 Result = TypeVar("Result")
 
-# Under these names, psycopg's generators hold what they send.
+# The names of the local variables in psycopg's generators that hold what they send.
 _REQUESTS = ("command", "query", "statement")
-# The generator that sends one request and reads its answer; in Python or in C.
+# The generator that sends one request and reads its reply; in Python or in C.
 _EXECUTES = {"execute", "_execute"}
 _COMMENTS = re.compile(r"/\*.*?\*/|--[^\n]*", re.DOTALL)
 
 
 class TracedConnection(psycopg.Connection):
-    """A connection that writes its round trips down once ``watch`` is set."""
+    """A connection whose round trips are recorded if ``tracer`` is set."""
 
-    watch: PostgresTrace | None = None
+    tracer: PostgresTrace | None = None
 
     def wait(self, gen: PQGen[Result], *args: Any, **kwargs: Any) -> Result:
-        if self.watch is not None:
-            gen = self.watch.over(gen, self.pgconn)
+        if self.tracer is not None:
+            gen = self.tracer.record(gen, self.pgconn)
         return super().wait(gen, *args, **kwargs)
 
 
 class PostgresTrace:
-    """Sees the round trips of one connection; nothing in it depends on how the driver waits."""
+    """Records the round trips of one connection, blocking or async."""
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
         self._execute: object = None
         self._name = "statement"
-        self._sent_at: float | None = None  # something was sent, and no answer was awaited yet
-        self._current: Exchange | None = None
+        self._sent_at: float | None = None  # something was sent, and no reply was awaited yet
+        self._current: RoundTrip | None = None
 
-    def over(self, gen: PQGen[Result], pgconn: PGconn) -> PQGen[Result]:
-        """Return a generator that does what ``gen`` does, and is watched.
-
-        ``pgconn`` is the connection that it works on.
-        """
+    def record(self, gen: PQGen[Result], pgconn: PGconn) -> PQGen[Result]:
+        """Return a generator that runs ``gen`` on ``pgconn`` and records its round trips."""
         resumed = time.perf_counter()
         was_active = _is_active(pgconn)
         if self._sent_at is None and pgconn.pipeline_status != PipelineStatus.OFF:
@@ -71,14 +68,14 @@ class PostgresTrace:
                 except StopIteration as end:
                     result: Result = end.value
                     return result
-                self._see(gen, state, resumed)
+                self._record_wait(gen, state, resumed)
                 has_read = has_read or state == Wait.R
                 ready = yield state
                 resumed = time.perf_counter()
         finally:
             active = _is_active(pgconn)
             if self._sent_at is not None and not active:
-                self._receive()  # the answer was there before anybody waited for it
+                self._receive()  # the reply arrived before the driver waited for it
                 has_read = True
             elif self._sent_at is None and self._current is None and active > was_active:
                 self._send(request, resumed)  # a stream: what follows only reads
@@ -87,10 +84,10 @@ class PostgresTrace:
             if not active:
                 self._current = None
 
-    def _see(self, gen: Generator[Any, Any, Any], state: Wait, resumed: float) -> None:
-        """Note what the driver is about to wait for; it went on since ``resumed``.
+    def _record_wait(self, gen: Generator[Any, Any, Any], state: Wait, resumed: float) -> None:
+        """Record that the driver, resumed at ``resumed``, is about to wait for ``state``.
 
-        ``gen`` is where its generators begin: each knows the one that it waits for itself.
+        ``gen`` is the outermost generator; each one refers to the one that it delegates to.
         """
         name, execute = "", None
         inner: Any = gen
@@ -99,7 +96,7 @@ class PostgresTrace:
             execute = inner if inner.__name__ in _EXECUTES else None
             inner = getattr(inner, "gi_yieldfrom", None)
         if execute is not None and execute is not self._execute:
-            self._execute = execute  # kept, so that no later one has its identity
+            self._execute = execute  # kept alive, so that no later one has its identity
             self._send(name, resumed)
         elif state != Wait.R and self._sent_at is None:
             self._send(name, resumed)

@@ -1,7 +1,7 @@
-"""Watching Redis's round trips: by a connection class of our own, which redis-py lets us give.
+"""Trace Redis: through a connection class of our own, which redis-py's pools accept.
 
-All that redis-py sends at once leaves in one call of ``send_packed_command``, be it a command, a
-pipeline or a transaction: that is one round trip.
+redis-py sends a command, a pipeline or a transaction in one call of ``send_packed_command``, which
+is one round trip.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from typing import Any
 
 import redis
 
-from helpers.stores.trace import Exchange, Trace
+from helpers.stores.trace import RoundTrip, Trace
 
 
-class _Watched:
-    """What is added to redis-py's connection class. ``trace`` is set in a class made for each."""
+class _Traced:
+    """A mix-in for redis-py's connection class. ``trace`` is set in a subclass for each trace."""
 
     trace: Trace
-    _setting_up = False
+    _connecting = False
     _request = ("command", 1)
     _replies = 0
-    _current: Exchange | None = None
+    _current: RoundTrip | None = None
 
     def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
-        """Make the connection; what is said for that is no round trip of ours."""
-        self._setting_up = True
+        """Connect, without recording the commands that this takes."""
+        self._connecting = True
         try:
             super().connect_check_health(*args, **kwargs)  # type: ignore[misc]
         finally:
-            self._setting_up = False
+            self._connecting = False
 
     def send_command(self, *args: Any, **kwargs: Any) -> None:
         """Send one command."""
@@ -44,29 +44,29 @@ class _Watched:
         return super().pack_commands(commands)  # type: ignore[misc]
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        """Send what is packed; a round trip begins where that succeeds."""
-        (name, replies), began = self._request, time.perf_counter()
+        """Send packed commands; if that succeeds, a round trip starts."""
+        (name, replies), started = self._request, time.perf_counter()
         super().send_packed_command(command, check_health=check_health)  # type: ignore[misc]
-        if not self._setting_up:
-            self._current = self.trace.begin("Redis", name, began)
+        if not self._connecting:
+            self._current = self.trace.begin("Redis", name, started)
             self._replies = replies
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        """Read one answer; the round trip lasts until the last one."""
+        """Read one reply; the round trip lasts until the last one."""
         try:
             return super().read_response(*args, **kwargs)  # type: ignore[misc]
         finally:
-            # Further on, what comes was not asked for: messages of a subscription.
-            if self._current is not None and self._replies > 0 and not self._setting_up:
+            # Further replies have no request: they are messages of a subscription.
+            if self._current is not None and self._replies > 0 and not self._connecting:
                 self._replies -= 1
                 self._current.extend()
 
 
 def trace_redis(client: redis.Redis, trace: Trace) -> None:
-    """Write the round trips of ``client`` to ``trace``: of it alone, with connections made anew."""
+    """Record the round trips of ``client``, and of no other, in ``trace``. It reconnects."""
     pool = client.connection_pool
     pool.disconnect()
     pool.connection_class = type(
-        "TracedConnection", (_Watched, pool.connection_class), {"trace": trace}
+        "TracedConnection", (_Traced, pool.connection_class), {"trace": trace}
     )
     pool.reset()

@@ -1,24 +1,24 @@
-"""Counting what is asked of the three stores, and when: by the drivers' own interfaces.
+"""Trace the requests to the three stores, through the drivers' own interfaces.
 
-A round trip is a wait for a store's answer. What is counted:
+A round trip is a wait for a store's reply. What counts:
 
-- PostgreSQL: each wait of psycopg, whatever it is for. ``execute`` is one, and one more where the
-  driver first begins a transaction or prepares the statement, or afterwards lets prepared ones go;
-  ``executemany`` is one, however many rows (with ``returning=True`` two); ``COPY … FROM STDIN``
-  two, to begin and to end; ``COPY … TO`` and ``stream`` one; ``transaction()`` two beside what is
-  in it; a pipeline one for each time that the driver waits for its results, named after its first
-  statement.
-- MongoDB: each command that PyMongo sends and that is answered, so a ``find`` is one, and each
+- PostgreSQL: each wait of psycopg, whatever it is for. ``execute`` is one, and one more if the
+  driver first begins a transaction or prepares the statement, or afterwards deallocates prepared
+  ones; ``executemany`` is one, for any number of rows (with ``returning=True`` two);
+  ``COPY … FROM STDIN`` two, to begin and to end; ``COPY … TO`` and ``stream`` one;
+  ``transaction()`` two besides its statements; a pipeline one each time the driver waits for its
+  results, named after its first statement.
+- MongoDB: each command that PyMongo sends and that is acknowledged, so a ``find`` is one, and each
   ``getMore`` after it another.
-- Redis: all that redis-py sends at once, so a pipeline of any length is one, and so are ``MGET``
-  and a script. A command that is sent anew after a failure counts again.
+- Redis: all that redis-py sends in one go, so a pipeline of any length is one, and so are ``MGET``
+  and a script. A command that is sent again after a failure counts again.
 
-Making and closing connections is not counted. Nothing in the drivers is replaced: the connections
-that are counted are new ones, of classes of their own.
+Opening and closing connections does not count. Nothing in the drivers is replaced: the traced
+connections are new ones, of our own classes.
 
-OpenTelemetry's instrumentations count calls of methods instead: they see neither ``COPY`` nor the
-driver's ``BEGIN``, count each statement of a psycopg pipeline and a redis-py pipeline that is
-empty, and PyMongo's can only be registered for the whole process.
+OpenTelemetry's instrumentations count method calls instead: they miss ``COPY`` and the driver's
+``BEGIN``, count each statement of a psycopg pipeline and an empty redis-py pipeline, and PyMongo's
+can only be registered for the whole process.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from helpers.stores.connect import connect_mongo, connect_postgres, connect_redis
-from helpers.stores.stores import Stores
+from helpers.stores.stores import Stores, connect_again
 from helpers.stores.trace import Trace
 from helpers.stores.trace_mongo import CommandTrace
 from helpers.stores.trace_postgres import PostgresTrace, TracedConnection
@@ -36,27 +35,21 @@ from helpers.stores.trace_redis import trace_redis
 
 @contextlib.contextmanager
 def traced(stores: Stores) -> Iterator[tuple[Stores, Trace]]:
-    """Connect to the databases of ``stores`` once more, and write down each round trip.
+    """Connect to the databases of ``stores`` with new connections, and trace their round trips.
 
-    ``stores`` itself stays as it is and is not counted. Where it is reached through links, the new
-    connections are too. The trace can be read after the end, too.
+    ``stores`` itself does not change and is not traced. If it is proxied, the new connections are
+    too. The trace can still be read after the end.
 
-    Raises ``StoreError`` where a store does not answer.
+    Raises ``StoreError`` if a store does not respond.
     """
-    addresses, trace = stores.addresses, Trace()
-    with contextlib.ExitStack() as opened:
-        postgres = connect_postgres(
-            addresses.coordinator, database=stores.postgres.info.dbname, kind=TracedConnection
-        )
-        opened.callback(postgres.close)
-        watch = CommandTrace(lambda name: trace.begin("MongoDB", name))
-        mongo = connect_mongo(addresses.mongo, database=stores.mongo.name, listeners=[watch])
-        opened.callback(mongo.client.close)
-        number = stores.redis.connection_pool.connection_kwargs.get("db")
-        client = connect_redis(addresses.redis, database=number)
-        opened.callback(client.close)
-        trace_redis(client, trace)
-        postgres.watch = PostgresTrace(trace)
+    trace = Trace()
+    listener = CommandTrace(lambda name: trace.begin("MongoDB", name))
+    with connect_again(stores, kind=TracedConnection, listeners=[listener]) as counted:
+        trace_redis(counted.redis, trace)
+        assert isinstance(counted.postgres, TracedConnection)
+        counted.postgres.tracer = PostgresTrace(trace)
         trace.clear()
-        opened.callback(trace.stop)
-        yield Stores(postgres, mongo, client, addresses), trace
+        try:
+            yield counted, trace
+        finally:
+            trace.stop()

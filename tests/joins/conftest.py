@@ -1,4 +1,4 @@
-"""The stores once more, for an event loop that the tests of a module share."""
+"""Blocking and async clients of the same stores, and an event loop, shared by a module's tests."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 
 from helpers.shop.seed import seed
 from helpers.stores import Stores
-from helpers.stores.async_stores import AsyncStores, connect_beside
+from helpers.stores.async_stores import AsyncStores
 from helpers.stores.proxied_stores import ProxiedStores, proxied
+from tests.connections import connect_async_again
 from tests.joins.filling import make_tables, put
 from tests.joins.memory import MemoryStores
 from tests.snapshots import filled_shop
@@ -32,29 +33,29 @@ def twenty(shared: Stores) -> Stores:
 
 @pytest.fixture(scope="module")
 def proxied_stores(shared: Stores) -> Iterator[ProxiedStores]:
-    """The stores behind links, for the tests of a module; each restores them."""
+    """The proxied stores, for the tests of a module; each restores them."""
     with proxied(shared) as found:
         yield found
 
 
 @dataclass(frozen=True)
 class Both:
-    """The same databases for waiting and for awaiting, and what runs the latter."""
+    """Blocking and async clients of the same databases, and an event loop."""
 
-    waiting: Stores
+    blocking: Stores
     awaited: AsyncStores
     runner: asyncio.Runner
 
 
 @pytest.fixture(scope="module")
 def both(shared: Stores) -> Iterator[Both]:
-    """Tables and a collection that are there for all tests of a module; each fills them anew.
+    """Tables and a collection for all tests of a module; each test fills them again.
 
-    At the end the collection, which has no validator, is dropped; the tables stay, and are empty.
+    At the end the collection, which has no validator, is dropped, and the tables are emptied.
     """
     make_tables(shared)
     with asyncio.Runner() as runner:
-        awaited = runner.run(connect_beside(shared))
+        awaited = runner.run(connect_async_again(shared))
         yield Both(shared, awaited, runner)
         runner.run(awaited.aclose())
     put(shared, MemoryStores())

@@ -1,4 +1,4 @@
-"""What is in memory, put into the three stores: straight, past everything that would check it."""
+"""Write the data of ``MemoryStores`` to the three stores directly, without validation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.joins.memory import MemoryStores
 
 
 def make_tables(stores: Stores, *, unique: bool = True) -> None:
-    """Create the tables, and a collection that takes any document (``unique``: one a product)."""
+    """Create the tables, and a collection without a validator (``unique``: one per product)."""
     stores.mongo.productmetas.drop()
     create_shop(stores)
     stores.mongo.productmetas.drop()
@@ -20,23 +20,25 @@ def make_tables(stores: Stores, *, unique: bool = True) -> None:
 
 
 def put(stores: Stores, shop: MemoryStores) -> None:
-    """Make the rows, the documents and the counts those of ``shop``, and nothing else."""
+    """Replace all rows, documents and stock counts with those of ``shop``."""
     stores.postgres.execute("DELETE FROM products")
     stores.mongo.productmetas.delete_many({})
     stores.redis.flushdb()
     with stores.postgres.cursor() as cursor:
         if shop.rows:
             with cursor.copy("COPY products (id, name, price, category) FROM STDIN") as copy:
-                for one, row in shop.rows.items():
-                    copy.write_row((one, *row))
+                for product_id, row in shop.rows.items():
+                    copy.write_row((product_id, *row))
     if shop.documents:
-        stores.mongo.productmetas.insert_many([dict(one) for one in shop.documents])
+        stores.mongo.productmetas.insert_many([dict(document) for document in shop.documents])
     if shop.counts:
-        stores.redis.mset({stock_key(one): count for one, count in shop.counts.items()})
+        stores.redis.mset(
+            {stock_key(product_id): count for product_id, count in shop.counts.items()}
+        )
 
 
 def insert_product(stores: Stores, product_id: int, category: str, tags: Sequence[str]) -> None:
-    """Add one product to all three stores, 5 units of it."""
+    """Add a product to all three stores, with 5 units."""
     stores.mongo.productmetas.insert_one({"product_id": product_id, "tags": list(tags)})
     stores.redis.set(stock_key(product_id), "5")
     stores.postgres.execute(
@@ -45,12 +47,12 @@ def insert_product(stores: Stores, product_id: int, category: str, tags: Sequenc
 
 
 def delete_product(stores: Stores, product_id: int) -> None:
-    """Delete one product from all three stores."""
+    """Delete a product from all three stores."""
     stores.postgres.execute("DELETE FROM products WHERE id = %s", [product_id])
     stores.redis.delete(stock_key(product_id))
     stores.mongo.productmetas.delete_one({"product_id": product_id})
 
 
 def ids_of(products: Sequence[ProductJSON]) -> list[int]:
-    """Return the ids of some products, in their order."""
-    return [one["id"] for one in products]
+    """Return the ids of products, in order."""
+    return [product["id"] for product in products]

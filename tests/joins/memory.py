@@ -1,4 +1,4 @@
-"""Three stores in memory, for strategies to ask: what each has, and what it was asked."""
+"""Stores in memory that strategies can query, and that record the requests."""
 
 from __future__ import annotations
 
@@ -20,59 +20,61 @@ from helpers.stores import Document
 
 @dataclass
 class MemoryStores:
-    """``rows`` by id (name, price, category), documents, counts by id, and counts of the ledger."""
+    """Rows by id (name, price, category), documents, and stock counts in Redis and the ledger."""
 
     rows: dict[int, tuple[str, str, str]] = field(default_factory=dict)
     documents: list[Document] = field(default_factory=list)
     counts: dict[int, bytes] = field(default_factory=dict)
     ledger: dict[int, int | None] = field(default_factory=dict)
-    asked: list[Request[Any]] = field(default_factory=list)
+    requests: list[Request[Any]] = field(default_factory=list)
 
-    def answer(self, request: Request[Any]) -> Any:
-        """Answer as the stores do. Documents meet a condition by their tags alone."""
-        self.asked.append(request)
+    def send(self, request: Request[Any]) -> Any:
+        """Return what the stores would. Only tags of a condition are matched."""
+        self.requests.append(request)
         match request:
             case SelectProducts():
                 found = [
-                    (one, *self.rows[one][:2])
-                    for one in sorted(self.rows)
-                    if request.ids is None or one in request.ids
-                    if request.category in (None, self.rows[one][2])
-                    if request.after is None or one > request.after
+                    (product_id, *self.rows[product_id][:2])
+                    for product_id in sorted(self.rows)
+                    if request.ids is None or product_id in request.ids
+                    if request.category in (None, self.rows[product_id][2])
+                    if request.after is None or product_id > request.after
                 ]
                 return found[: request.limit]
             case CountProducts():
-                return len(self.answer(SelectProducts(None, request.category, request.after)))
+                return len(self.send(SelectProducts(None, request.category, request.after)))
             case FindMetadata():
                 return self._find(request)
             case CountMetadata():
                 return len(self._find(FindMetadata(None, request.condition, request.after)))
             case ReadStock():
-                return [self.counts.get(one) for one in request.ids]
+                return [self.counts.get(product_id) for product_id in request.ids]
             case FillStock():
-                return {one: self.ledger.get(one) for one in request.ids}
+                return {product_id: self.ledger.get(product_id) for product_id in request.ids}
         raise AssertionError(request)
 
     def _find(self, request: FindMetadata) -> list[Document]:
         found = [
             dict(document)
             for document in self.documents
-            if _meets(document, request.condition)
+            if _matches(document, request.condition)
             if request.ids is None or document["product_id"] in request.ids
             if request.after is None or document["product_id"] > request.after
         ]
         if request.limit is None:
             return found
-        return sorted(found, key=lambda one: int(one["product_id"]))[: request.limit]
+        return sorted(found, key=lambda document: int(document["product_id"]))[: request.limit]
 
     def kinds(self) -> list[str]:
-        """Return the kinds of requests, in the order in which they were asked."""
-        return [type(request).__name__ for request in self.asked]
+        """Return the class names of the requests, in the order in which they were sent."""
+        return [type(request).__name__ for request in self.requests]
 
 
-def _meets(document: Document, condition: Document) -> bool:
-    wanted: Any = condition.get("tags")
-    if wanted is None:
+def _matches(document: Document, condition: Document) -> bool:
+    required: Any = condition.get("tags")
+    if required is None:
         return True
     tags: Sequence[str] = document.get("tags", ())
-    return all(tag in tags for tag in (wanted["$all"] if isinstance(wanted, dict) else [wanted]))
+    return all(
+        tag in tags for tag in (required["$all"] if isinstance(required, dict) else [required])
+    )

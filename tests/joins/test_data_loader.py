@@ -1,4 +1,4 @@
-"""The DataLoader's contract: order, null for missing, one batch per tick, memory, errors."""
+"""The DataLoader's contract: order, None for missing, one batch per turn, caching, errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.waiting import come
 
 
 class _Source:
-    """Fetches squares, not those of multiples of 5, and notes its batches."""
+    """Fetches squares, except those of multiples of 5, and records its batches."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -33,7 +33,7 @@ class _Source:
         return [key * key if key % 5 else None for key in keys]
 
 
-def test_many_parts_of_a_request_make_one_batch_in_their_order() -> None:
+def test_keys_requested_in_one_turn_are_fetched_in_one_batch_in_order() -> None:
     async def main() -> None:
         source = _Source()
         loader = DataLoader(source.fetch)
@@ -46,14 +46,14 @@ def test_many_parts_of_a_request_make_one_batch_in_their_order() -> None:
         assert list(values) == [[9, None, 9], 1, 4]
         assert source.batches == [[3, 5, 1, 2]]
         assert await loader.load_many([2, 7, 5]) == [4, 49, None]
-        assert source.batches[1:] == [[7]], "what was fetched is remembered, missing ones too"
+        assert source.batches[1:] == [[7]], "results are cached, also missing ones"
         assert await asyncio.gather(*map(part, (11, 1, 12))) == [121, 1, 144]
         assert source.batches[2:] == [[11, 12]]
 
     asyncio.run(main())
 
 
-def test_a_batch_has_no_more_keys_than_it_may() -> None:
+def test_batches_are_limited_in_size() -> None:
     async def main() -> None:
         source = _Source()
         await DataLoader(source.fetch, most=2).load_many([1, 2, 3, 4, 6])
@@ -64,7 +64,7 @@ def test_a_batch_has_no_more_keys_than_it_may() -> None:
     asyncio.run(main())
 
 
-def test_an_error_reaches_everybody_and_is_not_remembered() -> None:
+def test_an_error_is_raised_by_all_callers_and_is_not_cached() -> None:
     async def main() -> None:
         source = _Source()
         source.error = ConnectionError("gone")
@@ -77,7 +77,7 @@ def test_an_error_reaches_everybody_and_is_not_remembered() -> None:
     asyncio.run(main())
 
 
-def test_a_batch_of_the_wrong_length_is_refused() -> None:
+def test_a_batch_with_the_wrong_number_of_values_raises_an_error() -> None:
     async def fetch(keys: Sequence[int]) -> list[int | None]:
         return [1]
 
@@ -88,7 +88,7 @@ def test_a_batch_of_the_wrong_length_is_refused() -> None:
     asyncio.run(main())
 
 
-def test_who_is_cancelled_takes_nobody_along_and_the_end_leaves_no_task() -> None:
+def test_cancelling_one_caller_does_not_affect_the_others_and_closing_leaves_no_task() -> None:
     async def main() -> None:
         source = _Source()
         source.gate.clear()
@@ -100,28 +100,12 @@ def test_who_is_cancelled_takes_nobody_along_and_the_end_leaves_no_task() -> Non
             assert await second == 1
             assert first.cancelled()
             source.gate.clear()
-            third, fourth = (asyncio.ensure_future(loader.load(one)) for one in (2, 3))
+            third, fourth = (asyncio.ensure_future(loader.load(key)) for key in (2, 3))
             await come(lambda: source.running > 0)
-            loader.forget(2)
         await asyncio.wait([third, fourth])
         assert third.cancelled()
         assert fourth.cancelled()
         assert source.running == 0
         assert asyncio.all_tasks() == {asyncio.current_task()}
-
-    asyncio.run(main())
-
-
-def test_what_is_forgotten_is_fetched_anew() -> None:
-    async def main() -> None:
-        source = _Source()
-        loader = DataLoader(source.fetch)
-        await loader.load(1)
-        loader.forget(1)
-        waiting = asyncio.ensure_future(loader.load(1))
-        await asyncio.sleep(0)
-        loader.forget(1)
-        assert await waiting == 1
-        assert source.batches == [[1], [1]]
 
     asyncio.run(main())

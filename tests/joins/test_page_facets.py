@@ -1,4 +1,4 @@
-"""Facets on the stores: what is counted is what the join has."""
+"""Facets count the products that the join returns."""
 
 from __future__ import annotations
 
@@ -19,21 +19,24 @@ from tests.joins.conftest import Both
 from tests.joins.filling import put
 from tests.joins.memory import MemoryStores
 
-ROWS = {one: (f"Product {one}", "1.50", "lamp" if one % 3 else "phone") for one in range(1, 31)}
+ROWS = {
+    number: (f"Product {number}", "1.50", "lamp" if number % 3 else "phone")
+    for number in range(1, 31)
+}
 DOCUMENTS: list[dict[str, Any]] = [
     {
-        "product_id": one,
-        "tags": ["new", *(["gift"] if one % 2 else [])],
+        "product_id": number,
+        "tags": ["new", *(["gift"] if number % 2 else [])],
         "specifications": {
-            "watts": one % 4,
-            "colours": ["red", "blue"][: one % 3],
+            "watts": number % 4,
+            "colours": ["red", "blue"][: number % 3],
             "bulb": {"socket": "E27"},
-            "dimmable": one % 5 == 0,
+            "dimmable": number % 5 == 0,
         },
     }
-    for one in range(1, 31)
+    for number in range(1, 31)
 ]
-# What no validator has seen.
+# Documents that a validator would reject.
 ODD: list[dict[str, Any]] = [
     {"product_id": 31, "tags": "gift", "specifications": [{"watts": 1}]},
     {"product_id": 32, "tags": None, "specifications": "none"},
@@ -43,13 +46,13 @@ ODD: list[dict[str, Any]] = [
 
 
 def _values(query: Query, both: Both) -> tuple[dict[Any, int], dict[str, dict[Any, int]]]:
-    found = run(both.waiting, count_values(query))
+    found = run(both.blocking, count_values(query))
     assert both.runner.run(run_async(both.awaited, count_values(query))) == found
     return dict(found.tags), {name: dict(of) for name, of in found.specifications.items()}
 
 
 def _categories(query: Query, both: Both) -> list[tuple[Any, int]]:
-    found = run(both.waiting, count_categories(query))
+    found = run(both.blocking, count_categories(query))
     assert both.runner.run(run_async(both.awaited, count_categories(query))) == found
     return found
 
@@ -65,47 +68,53 @@ QUERIES = {
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_facets_count_the_products_that_meet_the_conditions(both: Both, name: str) -> None:
-    put(both.waiting, MemoryStores(rows=ROWS, documents=DOCUMENTS))
+def test_facets_count_the_products_that_match_the_conditions(both: Both, name: str) -> None:
+    put(both.blocking, MemoryStores(rows=ROWS, documents=DOCUMENTS))
     query = QUERIES[name]
     met = [
-        one
-        for one in DOCUMENTS
-        if set(query.tags) <= set(one["tags"])
-        if not query.specifications or one["specifications"]["watts"] in (2, 3)
+        document
+        for document in DOCUMENTS
+        if set(query.tags) <= set(document["tags"])
+        if not query.specifications or document["specifications"]["watts"] in (2, 3)
     ]
-    categories = Counter(ROWS[one["product_id"]][2] for one in met)
+    categories = Counter(ROWS[document["product_id"]][2] for document in met)
     assert dict(_categories(query, both)) == dict(categories)
 
-    counted = [one for one in met if query.category in (None, ROWS[one["product_id"]][2])]
+    counted = [
+        document for document in met if query.category in (None, ROWS[document["product_id"]][2])
+    ]
     tags, specifications = _values(query, both)
-    assert tags == Counter(tag for one in counted for tag in one["tags"])
+    assert tags == Counter(tag for document in counted for tag in document["tags"])
     for specification in ("watts", "dimmable"):
         assert specifications.get(specification, {}) == Counter(
-            one["specifications"][specification] for one in counted
+            document["specifications"][specification] for document in counted
         )
-    colours = Counter(colour for one in counted for colour in one["specifications"]["colours"])
+    colours = Counter(
+        colour for document in counted for colour in document["specifications"]["colours"]
+    )
     assert specifications.get("colours", {}) == colours
     assert "bulb" not in specifications
 
 
-def test_documents_of_any_shape_do_no_harm(both: Both) -> None:
-    put(both.waiting, MemoryStores(rows=ROWS, documents=[*DOCUMENTS[:2], *ODD]))
+def test_documents_of_any_shape_are_accepted(both: Both) -> None:
+    put(both.blocking, MemoryStores(rows=ROWS, documents=[*DOCUMENTS[:2], *ODD]))
     tags, specifications = _values(Query(), both)
-    assert tags == {"new": 2, "gift": 2}, "a text is a list of one; what is no text is no tag"
+    assert tags == {"new": 2, "gift": 2}, (
+        "a string counts as a list of one; other values are not tags"
+    )
     assert specifications["watts"] == {1: 1, 2: 1, "NaN": 1}
 
 
-def test_the_most_frequent_values_come_first_and_there_are_30_at_most(both: Both) -> None:
+def test_at_most_30_values_are_counted_most_frequent_first(both: Both) -> None:
     documents = [
-        {"product_id": one, "tags": [f"tag {n:02}" for n in range(one)], "specifications": {}}
-        for one in range(1, 41)
+        {"product_id": number, "tags": [f"tag {n:02}" for n in range(number)], "specifications": {}}
+        for number in range(1, 41)
     ]
-    put(both.waiting, MemoryStores(documents=documents))
-    found = run(both.waiting, count_values(Query()))
+    put(both.blocking, MemoryStores(documents=documents))
+    found = run(both.blocking, count_values(Query()))
     assert found.tags == [(f"tag {n:02}", 40 - n) for n in range(30)]
 
 
-def test_categories_come_the_most_frequent_first(both: Both) -> None:
-    put(both.waiting, MemoryStores(rows=ROWS, documents=DOCUMENTS))
+def test_categories_are_ordered_by_frequency(both: Both) -> None:
+    put(both.blocking, MemoryStores(rows=ROWS, documents=DOCUMENTS))
     assert _categories(Query(), both) == [("lamp", 20), ("phone", 10)]

@@ -1,4 +1,4 @@
-"""Pages on the three stores: every product once, in order, whoever goes first, whatever moves."""
+"""Pages have every product once and in order, whichever store is queried first."""
 
 from __future__ import annotations
 
@@ -12,37 +12,41 @@ import pytest
 from bson import Decimal128
 
 from helpers.catalog.model import Product, stock_key
-from helpers.joins import Page, Pages, Query, read_page, run_async
-from helpers.joins.pages import find_page
+from helpers.joins import Query, run_async
+from helpers.joins.pages import Page, find_page
 from helpers.shop.seed import load
 from helpers.stock import Stock
 from helpers.stores import Document, Stores
 from tests.joins.conftest import Both
 from tests.joins.filling import delete_product, ids_of, insert_product, put
 from tests.joins.memory import MemoryStores
+from tests.joins.shared_reads import SharedPages, read_page
 from tests.snapshots import empty_shop
 
 COUNT = 60
 
 
 def _shop() -> MemoryStores:
-    """Products with gaps between their ids, and parts of products that are not there."""
+    """Products with gaps between their ids, and data of products that do not exist."""
     draw = random.Random(7)
-    ids = [7 * one for one in range(1, COUNT + 1)]
+    ids = [7 * product_id for product_id in range(1, COUNT + 1)]
     documents: list[Document] = [
         {
-            "product_id": one,
+            "product_id": product_id,
             "tags": draw.sample(["gift", "new", "sale"], draw.randrange(4)),
             "specifications": {"ram_gb": draw.choice([8, 16, 32])},
         }
-        for one in [*draw.sample(ids, 50), 5, 50, 500, 5000]
+        for product_id in [*draw.sample(ids, 50), 5, 50, 500, 5000]
     ]
     return MemoryStores(
-        {one: (f"Product {one}", "1.50", draw.choice(["lamp", "phone"])) for one in ids},
+        {
+            product_id: (f"Product {product_id}", "1.50", draw.choice(["lamp", "phone"]))
+            for product_id in ids
+        },
         documents,
         {
-            one: draw.choice([b"0", b"-2", b"9", b"12", b"many"])
-            for one in [*draw.sample(ids, 50), 6]
+            product_id: draw.choice([b"0", b"-2", b"9", b"12", b"many"])
+            for product_id in [*draw.sample(ids, 50), 6]
         },
     )
 
@@ -73,24 +77,24 @@ KINDS = {
 EACH = pytest.mark.parametrize("kind", KINDS)
 
 
-def _meets(query: Query, one: int) -> bool:
-    """Say of one product whether it is meant: store by store, as they were filled."""
-    document = next((each for each in SHOP.documents if each["product_id"] == one), {})
-    count = SHOP.counts.get(one, b"")
+def _matches(query: Query, product_id: int) -> bool:
+    """Return whether a product matches all conditions, computed from the data of each store."""
+    document = next((each for each in SHOP.documents if each["product_id"] == product_id), {})
+    count = SHOP.counts.get(product_id, b"")
     return all(
         (
-            query.ids is None or one in query.ids,
-            query.category in (None, SHOP.rows[one][2]),
+            query.ids is None or product_id in query.ids,
+            query.category in (None, SHOP.rows[product_id][2]),
             set(query.tags) <= set(document.get("tags", ())),
             query.specifications.items() <= document.get("specifications", {}).items(),
             not query.in_stock or (count.isdigit() and int(count) > 0),
-            query.after is None or one > query.after,
+            query.after is None or product_id > query.after,
         )
     )
 
 
 def _walk(read: Callable[[Query], Page], query: Query) -> Iterator[Page]:
-    """Read page after page, from the first to the last."""
+    """Read all pages, from the first to the last."""
     while True:
         page = read(query)
         yield page
@@ -100,12 +104,12 @@ def _walk(read: Callable[[Query], Page], query: Query) -> Iterator[Page]:
 
 
 def _ids(pages: Iterable[Page]) -> list[int]:
-    return [one for page in pages for one in ids_of(page.products)]
+    return [product_id for page in pages for product_id in ids_of(page.products)]
 
 
 @pytest.fixture(scope="module")
 def filled(both: Both) -> Both:
-    put(both.waiting, SHOP)
+    put(both.blocking, SHOP)
     return both
 
 
@@ -114,16 +118,16 @@ def filled(both: Both) -> Both:
 def test_all_pages_together_have_every_product_once_and_in_order(
     filled: Both, kind: str, limits: str
 ) -> None:
-    expected = [one for one in sorted(SHOP.rows) if _meets(KINDS[kind], one)]
+    expected = [product_id for product_id in sorted(SHOP.rows) if _matches(KINDS[kind], product_id)]
     assert bool(expected) == (kind != "nothing")
     most = max(len(expected), 1)
     many = {1, 2, max(most - 1, 1), most + 1, 1000}
     for limit in sorted({7, most} if limits == "few" else many):
         query = dataclasses.replace(KINDS[kind], limit=limit)
-        pages = list(_walk(lambda asked: read_page(filled.waiting, asked), query))
+        pages = list(_walk(lambda page_query: read_page(filled.blocking, page_query), query))
         assert _ids(pages) == expected
         assert all(len(page.products) == limit for page in pages[:-1])
-        assert len(pages) == max(1, -(-len(expected) // limit)), "no last page that is empty"
+        assert len(pages) == max(1, -(-len(expected) // limit)), "the last page is not empty"
 
 
 @pytest.mark.parametrize(
@@ -133,13 +137,13 @@ def test_all_pages_together_have_every_product_once_and_in_order(
         for kind in KINDS
     ],
 )
-def test_awaited_pages_are_the_same(filled: Both, kind: str) -> None:
-    query, shared = dataclasses.replace(KINDS[kind], limit=4), Pages(filled.awaited)
+def test_async_and_shared_pages_are_the_same(filled: Both, kind: str) -> None:
+    query, shared = dataclasses.replace(KINDS[kind], limit=4), SharedPages(filled.awaited)
 
-    def read(asked: Query) -> Page:
-        return filled.runner.run(shared.read(asked))
+    def read(page_query: Query) -> Page:
+        return filled.runner.run(shared.read(page_query))
 
-    expected = list(_walk(lambda asked: read_page(filled.waiting, asked), query))
+    expected = list(_walk(lambda page_query: read_page(filled.blocking, page_query), query))
     assert list(_walk(read, query)) == expected
     assert filled.runner.run(run_async(filled.awaited, find_page(query))) == expected[0]
 
@@ -164,15 +168,15 @@ def test_awaited_pages_are_the_same(filled: Both, kind: str) -> None:
         for limit in (1, 3)
     ],
 )
-def test_what_is_there_throughout_is_neither_repeated_nor_lost_while_others_come_and_go(
+def test_inserts_and_deletes_neither_repeat_nor_skip_other_products(
     both: Both, query: Query, limit: int
 ) -> None:
     old = list(range(20, 400, 20))
     put(
-        both.waiting,
+        both.blocking,
         MemoryStores(
             dict.fromkeys(old, ("A", "1", "lamp")),
-            [{"product_id": one, "tags": ["gift"]} for one in old],
+            [{"product_id": product_id, "tags": ["gift"]} for product_id in old],
             dict.fromkeys(old, b"5"),
         ),
     )
@@ -180,23 +184,24 @@ def test_what_is_there_throughout_is_neither_repeated_nor_lost_while_others_come
     deleted: set[int] = set()
     added: set[int] = set()
     for page in _walk(
-        lambda asked: read_page(both.waiting, asked), dataclasses.replace(query, limit=limit)
+        lambda page_query: read_page(both.blocking, page_query),
+        dataclasses.replace(query, limit=limit),
     ):
         found = ids_of(page.products)
         seen += found
         if page.next is None:
             break
-        # The last of this page, the one that would be second next, and new ones on either side.
+        # Delete the last product of this page and the second next, insert others on either side.
         for gone in {page.next, page.next + 40} & set(old):
-            delete_product(both.waiting, gone)
+            delete_product(both.blocking, gone)
             deleted.add(gone)
         for new in (page.next - 1 - len(added) % 7, page.next + 1 + len(added) % 7):
             if new not in added | set(old) and len(added) < 30:
-                insert_product(both.waiting, new, "lamp", ["gift"])
+                insert_product(both.blocking, new, "lamp", ["gift"])
                 added.add(new)
     assert seen == sorted(set(seen))
     assert set(old) - deleted <= set(seen)
-    assert any(one % 20 for one in seen), "what was added further on is seen"
+    assert any(product_id % 20 for product_id in seen), "products inserted after the page are found"
 
 
 @pytest.mark.parametrize(
@@ -209,48 +214,54 @@ def test_what_is_there_throughout_is_neither_repeated_nor_lost_while_others_come
         ),
     ],
 )
-def test_the_page_is_the_same_whichever_store_goes_first(
-    both: Both, limit: int, in_stock: bool
-) -> None:
+def test_pages_do_not_depend_on_the_join_order(both: Both, limit: int, in_stock: bool) -> None:
     meant = list(range(10, 200, 10))
-    documents: list[Document] = [{"product_id": one, "tags": ["gift"]} for one in meant]
+    documents: list[Document] = [
+        {"product_id": product_id, "tags": ["gift"]} for product_id in meant
+    ]
     rows = dict.fromkeys(meant, ("A", "1", "lamp"))
-    counts = {one: b"5" if one % 30 else b"0" for one in meant}
+    counts = {product_id: b"5" if product_id % 30 else b"0" for product_id in meant}
     query = Query(category="lamp", tags=["gift"], in_stock=in_stock, limit=limit)
     pages: dict[str, list[Page]] = {}
     others = range(1, 400, 2)
     for shop in (
         MemoryStores(rows | dict.fromkeys(others, ("B", "1", "lamp")), documents, counts),
         MemoryStores(
-            rows, [*documents, *({"product_id": one, "tags": ["gift"]} for one in others)], counts
+            rows,
+            [*documents, *({"product_id": product_id, "tags": ["gift"]} for product_id in others)],
+            counts,
         ),
     ):
-        put(both.waiting, shop)
-        walked = list(_walk(lambda asked: read_page(both.waiting, asked), query))
-        pages[walked[0].choice.first] = walked
-    assert [(one.products, one.next) for one in pages["MongoDB"]] == [
-        (one.products, one.next) for one in pages["PostgreSQL"]
+        put(both.blocking, shop)
+        walked = list(_walk(lambda page_query: read_page(both.blocking, page_query), query))
+        pages[walked[0].join_order.first] = walked
+    assert [(page.products, page.next) for page in pages["MongoDB"]] == [
+        (page.products, page.next) for page in pages["PostgreSQL"]
     ]
-    assert _ids(pages["MongoDB"]) == [one for one in meant if one % 30 or not in_stock]
+    assert _ids(pages["MongoDB"]) == [
+        product_id for product_id in meant if product_id % 30 or not in_stock
+    ]
 
 
 @pytest.mark.parametrize(
     "strange",
     [[None], [None, math.nan], ["a", "b", "c"], [Decimal128("5.5")], [2.5, -1]],
-    ids=["null", "before numbers", "behind numbers", "between, as a decimal", "as numbers"],
+    ids=["null", "before numbers", "after numbers", "between, as a decimal", "as numbers"],
 )
-def test_documents_of_no_product_do_not_end_the_pages(both: Both, strange: list[object]) -> None:
+def test_documents_without_a_product_id_do_not_end_the_pages(
+    both: Both, strange: list[object]
+) -> None:
     ids = list(range(1, 10))
     put(
-        both.waiting,
+        both.blocking,
         MemoryStores(
             dict.fromkeys(ids, ("A", "1", "lamp")),
-            [{"product_id": one, "tags": ["gift"]} for one in [*ids, *strange]],
+            [{"product_id": product_id, "tags": ["gift"]} for product_id in [*ids, *strange]],
         ),
     )
     for limit in (1, 2, 9, 10):
         query = Query(tags=["gift"], limit=limit)
-        assert _ids(_walk(lambda asked: read_page(both.waiting, asked), query)) == ids
+        assert _ids(_walk(lambda page_query: read_page(both.blocking, page_query), query)) == ids
 
 
 @pytest.mark.parametrize(
@@ -263,64 +274,82 @@ def test_documents_of_no_product_do_not_end_the_pages(both: Both, strange: list[
         ),
     ],
 )
-def test_pages_of_what_is_in_stock_are_full_although_most_is_sold_out(
+def test_pages_of_products_in_stock_are_full_although_most_are_sold_out(
     both: Both, query: Query
 ) -> None:
     ids = range(1, 401)
-    available = [one for one in ids if one % 40 == 0]
+    available = [product_id for product_id in ids if product_id % 40 == 0]
     put(
-        both.waiting,
+        both.blocking,
         MemoryStores(
             dict.fromkeys(ids, ("A", "1", "lamp")),
-            [{"product_id": one, "tags": ["gift"]} for one in ids],
-            {one: b"1" if one in available else b"0" for one in ids if one % 3 or one % 40 == 0},
+            [{"product_id": product_id, "tags": ["gift"]} for product_id in ids],
+            {
+                product_id: b"1" if product_id in available else b"0"
+                for product_id in ids
+                if product_id % 3 or product_id % 40 == 0
+            },
         ),
     )
     query = dataclasses.replace(query, in_stock=True, limit=4)
-    pages = list(_walk(lambda asked: read_page(both.waiting, asked), query))
+    pages = list(_walk(lambda page_query: read_page(both.blocking, page_query), query))
     assert [len(page.products) for page in pages] == [4, 4, 2]
     assert _ids(pages) == available
 
 
 class _Filling:
-    """The ledger of a shop, and what it was asked for."""
+    """Reads stock counts from a shop's ledger, and records the ids."""
 
     def __init__(self, stores: Stores) -> None:
         self._counts = Stock.of(stores).counts
-        self.asked: list[int] = []
+        self.requested: list[int] = []
 
     def __call__(self, ids: Sequence[int]) -> dict[int, int | None]:
-        self.asked += ids
+        self.requested += ids
         return self._counts.fill(ids)
 
 
-def test_the_ledger_is_asked_for_missing_counts_alone_and_they_are_there_again(
+def test_missing_stock_counts_are_read_from_the_ledger_and_written_back(
     shared: Stores,
 ) -> None:
     stores = empty_shop(shared)
     load(
         stores,
         [
-            Product(one, "A", Decimal(1), "lamp", {"tags": ["gift"]}, one % 5 and 10 * one)
-            for one in range(1, 31)
+            Product(
+                product_id,
+                "A",
+                Decimal(1),
+                "lamp",
+                {"tags": ["gift"]},
+                product_id % 5 and 10 * product_id,
+            )
+            for product_id in range(1, 31)
         ]
         + [Product(31, "B", Decimal(1), "lamp", {"tags": ["gift"]}, None)],
     )
-    lost = [one for one in range(1, 31) if one % 3 == 0]
+    lost = [product_id for product_id in range(1, 31) if product_id % 3 == 0]
     stores.redis.delete(*map(stock_key, lost))
     stores.redis.set(stock_key(4), "many")
     fill = _Filling(stores)
     first = read_page(stores, Query(tags=["gift"], limit=10), fill=fill)
-    # The eleventh is looked at to know whether there is a next page.
-    assert fill.asked == [3, 4, 6, 9]
-    assert [one["stock"] for one in first.products] == [
-        str(one % 5 and 10 * one) for one in range(1, 11)
+    # The eleventh product is examined to know whether there is a next page.
+    assert fill.requested == [3, 4, 6, 9]
+    assert [product["stock"] for product in first.products] == [
+        str(product_id % 5 and 10 * product_id) for product_id in range(1, 11)
     ]
-    assert [stores.redis.get(stock_key(one)) for one in (3, 4, 6, 9)] == ["30", "40", "60", "90"]
-    fill.asked.clear()
+    assert [stores.redis.get(stock_key(product_id)) for product_id in (3, 4, 6, 9)] == [
+        "30",
+        "40",
+        "60",
+        "90",
+    ]
+    fill.requested.clear()
     assert read_page(stores, Query(tags=["gift"], limit=10), fill=fill) == first
-    assert fill.asked == []
+    assert fill.requested == []
     rest = read_page(stores, Query(after=10, in_stock=True), fill=fill)
-    assert fill.asked == [12, 15, 18, 21, 24, 27, 30, 31]
-    assert ids_of(rest.products) == [one for one in range(11, 31) if one % 5]
-    assert stores.redis.exists(stock_key(31)) == 0, "what the ledger does not know has no count"
+    assert fill.requested == [12, 15, 18, 21, 24, 27, 30, 31]
+    assert ids_of(rest.products) == [product_id for product_id in range(11, 31) if product_id % 5]
+    assert stores.redis.exists(stock_key(31)) == 0, (
+        "a product unknown to the ledger has no stock count"
+    )

@@ -1,4 +1,4 @@
-"""The join: the original's JSON, the same both ways, with null for what is missing."""
+"""The joins return the original's JSON, with null for missing data."""
 
 from __future__ import annotations
 
@@ -53,43 +53,41 @@ ORIGINALS = [
 
 
 @BOTH
-def test_the_originals_are_answered_to_the_letter(join: Join, shop: Stores) -> None:
+def test_the_originals_products_are_returned_exactly(join: Join, shop: Stores) -> None:
     seed(shop, 3)
-    answer = join(shop, None)
-    assert answer == ORIGINALS
-    assert [list(product) for product in answer] == [list(product) for product in ORIGINALS]
+    result = join(shop, None)
+    assert result == ORIGINALS
+    assert [list(product) for product in result] == [list(product) for product in ORIGINALS]
 
 
-def test_both_ways_agree_whatever_is_missing(shop: Stores) -> None:
+def test_both_joins_agree_whatever_is_missing(shop: Stores) -> None:
     seed(shop, 60)
     for number in range(1, 61, 3):
         shop.redis.delete(f"stock:{number}")
     shop.mongo.productmetas.delete_many({"product_id": {"$mod": [4, 0]}})
     shop.mongo.productmetas.insert_one({"product_id": 999, "description": "of no product"})
     shop.redis.set("stock:998", "5")
-    answer = batched(shop)
-    assert answer == per_product(shop)
-    assert [p["id"] for p in answer if p["stock"] is None] == list(range(1, 61, 3))
-    assert [p["id"] for p in answer if p["metadata"] is None] == list(range(4, 61, 4))
+    result = batched(shop)
+    assert result == per_product(shop)
+    assert [p["id"] for p in result if p["stock"] is None] == list(range(1, 61, 3))
+    assert [p["id"] for p in result if p["metadata"] is None] == list(range(4, 61, 4))
 
 
 @BOTH
-def test_an_empty_shop_has_an_empty_list(join: Join, shop: Stores) -> None:
+def test_an_empty_shop_returns_an_empty_list(join: Join, shop: Stores) -> None:
     seed(shop, 0)
     assert join(shop, None) == []
 
 
 @BOTH
-def test_chosen_ids_come_in_order_without_those_that_are_not_there(
-    join: Join, shop: Stores
-) -> None:
+def test_given_ids_are_returned_in_order_without_unknown_ones(join: Join, shop: Stores) -> None:
     seed(shop, 10)
     assert [p["id"] for p in join(shop, [7, 2, 999, 2])] == [2, 7]
     assert join(shop, []) == []
 
 
 @BOTH
-def test_zero_is_not_unknown(join: Join, shop: Stores) -> None:
+def test_a_stock_of_zero_is_not_null(join: Join, shop: Stores) -> None:
     load(
         shop,
         [Product(1, "A", Decimal(1), "c", {}, 0), Product(2, "B", Decimal(1), "c", None, None)],
@@ -104,7 +102,7 @@ def test_unknown_keys_in_metadata_are_kept(join: Join, shop: Stores) -> None:
     assert join(shop, None)[0]["metadata"] == metadata
 
 
-def test_the_json_is_that_of_the_answer(shop: Stores) -> None:
+def test_join_json_encodes_the_result_of_the_join(shop: Stores) -> None:
     seed(shop, 20, orders=False)
     expected = products_json(batched(shop))
     for strategy in (strategies.batched, strategies.rows_first, strategies.at_once):

@@ -1,4 +1,4 @@
-"""Single flight: few reads for many readers, and no answer older than its question."""
+"""Single flight: few reads for many callers, and no stale result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.waiting import come
 
 
 class _Store:
-    """A value that is read at the beginning and told at the end of a read, as stores do."""
+    """A value that is read at the start of a request and returned at its end, as stores do."""
 
     def __init__(self) -> None:
         self.value = 0
@@ -35,7 +35,7 @@ async def _until_reads(store: _Store, reads: int) -> None:
     await come(lambda: store.reads >= reads)
 
 
-def test_those_who_come_before_it_begins_share_a_read() -> None:
+def test_callers_share_a_read_that_has_not_started() -> None:
     async def main() -> None:
         store, flights = _Store(), SingleFlight[str, int]()
         store.gate.set()
@@ -45,12 +45,12 @@ def test_those_who_come_before_it_begins_share_a_read() -> None:
     asyncio.run(main())
 
 
-def test_who_comes_while_a_read_runs_waits_for_the_next_and_sees_what_was_written() -> None:
+def test_a_caller_during_a_read_waits_for_the_next_and_sees_later_writes() -> None:
     async def main() -> None:
         store, flights = _Store(), SingleFlight[str, int]()
         early = asyncio.ensure_future(flights.read("a", store.read))
         await _until_reads(store, 1)
-        store.value = 1  # acknowledged: whoever asks from here on must see it
+        store.value = 1  # acknowledged: all later callers must see it
         late = [asyncio.ensure_future(flights.read("a", store.read)) for _ in range(20)]
         for _ in range(5):
             await asyncio.sleep(0)
@@ -66,7 +66,7 @@ def test_who_comes_while_a_read_runs_waits_for_the_next_and_sees_what_was_writte
 @pytest.mark.parametrize(
     "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.verify) for seed in range(2, 20))]
 )
-def test_a_writer_and_readers_none_of_whom_sees_less_than_was_acknowledged(  # noqa: C901
+def test_no_reader_gets_a_value_older_than_the_last_acknowledged_write(  # noqa: C901
     seed: int,
 ) -> None:
     async def main() -> None:
@@ -88,7 +88,7 @@ def test_a_writer_and_readers_none_of_whom_sees_less_than_was_acknowledged(  # n
                 assert await flights.read("a", read) >= acknowledged
                 await steps()
 
-        async def impatient() -> None:
+        async def cancelling_reader() -> None:
             while not done:
                 task = asyncio.ensure_future(flights.read("a", read))
                 await steps()
@@ -102,14 +102,16 @@ def test_a_writer_and_readers_none_of_whom_sees_less_than_was_acknowledged(  # n
                 await steps()
             done = True
 
-        await asyncio.gather(writer(), *(reader() for _ in range(5)), impatient(), impatient())
+        await asyncio.gather(
+            writer(), *(reader() for _ in range(5)), cancelling_reader(), cancelling_reader()
+        )
         assert len(flights) == 0
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(main())
 
 
-def test_one_who_leaves_cancels_nothing_and_the_last_one_cancels_the_read() -> None:
+def test_only_cancelling_the_last_caller_cancels_the_read() -> None:
     async def main() -> None:
         store, flights = _Store(), SingleFlight[str, int]()
         first, second = (
@@ -130,7 +132,7 @@ def test_one_who_leaves_cancels_nothing_and_the_last_one_cancels_the_read() -> N
         second.cancel()
         await asyncio.wait([second])
         await _until_reads(store, 2)
-        assert store.most == 1, "a read that waits does not begin beside one that runs"
+        assert store.most == 1, "a waiting read does not start while another runs"
         again.cancel()
         await asyncio.wait([again])
         assert (store.running, len(flights)) == (0, 0)
@@ -139,7 +141,7 @@ def test_one_who_leaves_cancels_nothing_and_the_last_one_cancels_the_read() -> N
     asyncio.run(main())
 
 
-def test_an_error_reaches_everybody_and_is_not_remembered() -> None:
+def test_an_error_is_raised_by_all_callers_and_is_not_cached() -> None:
     async def main() -> None:
         flights, store = SingleFlight[str, int](), _Store()
         store.gate.set()
@@ -157,7 +159,7 @@ def test_an_error_reaches_everybody_and_is_not_remembered() -> None:
     asyncio.run(main())
 
 
-def test_keys_do_not_wait_for_one_another() -> None:
+def test_reads_of_different_keys_run_concurrently() -> None:
     async def main() -> None:
         store, flights = _Store(), SingleFlight[str, int]()
         reads = [asyncio.ensure_future(flights.read(key, store.read)) for key in "ab"]

@@ -1,4 +1,4 @@
-"""The strategies alone, against stores in memory: the same answer, whatever is where."""
+"""The strategies on stores in memory return the same result, whatever data is missing."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from helpers.catalog.model import ProductJSON
 from helpers.errors import MetadataError
 from helpers.joins import Query, strategies
 from helpers.joins.assembly import stock_text
-from helpers.joins.async_executor import drive_async
-from helpers.joins.executor import drive
+from helpers.joins.executor import execute, execute_async
 from helpers.joins.pages import find_page
 from tests.joins.memory import MemoryStores
 
@@ -31,7 +30,10 @@ COUNTS = st.sampled_from(
 SHOPS = st.builds(
     lambda rows, documents, counts, ledger: MemoryStores(
         rows,
-        [{"_id": one, "product_id": one, **rest} for one, rest in documents.items()],
+        [
+            {"_id": product_id, "product_id": product_id, **rest}
+            for product_id, rest in documents.items()
+        ],
         counts,
         ledger,
     ),
@@ -45,30 +47,30 @@ SHOPS = st.builds(
 
 
 def _expected(shop: MemoryStores, ids: Sequence[int] | None = None) -> list[ProductJSON]:
-    """Return the answer, written down product by product."""
-    documents = {one["product_id"]: one for one in shop.documents}
-    answer: list[ProductJSON] = []
-    for one, (name, price, _) in sorted(shop.rows.items()):
-        if ids is not None and one not in ids:
+    """Return the expected result, product by product."""
+    documents = {document["product_id"]: document for document in shop.documents}
+    result: list[ProductJSON] = []
+    for product_id, (name, price, _) in sorted(shop.rows.items()):
+        if ids is not None and product_id not in ids:
             continue
-        document = documents.get(one)
+        document = documents.get(product_id)
         metadata = document and {
             key: value for key, value in document.items() if key not in ("_id", "product_id")
         }
-        stock = stock_text(shop.counts.get(one))
-        if stock is None and (units := shop.ledger.get(one)) is not None:
+        stock = stock_text(shop.counts.get(product_id))
+        if stock is None and (units := shop.ledger.get(product_id)) is not None:
             stock = str(max(units, 0))
-        answer.append(
-            {"id": one, "name": name, "price": price, "metadata": metadata, "stock": stock}
+        result.append(
+            {"id": product_id, "name": name, "price": price, "metadata": metadata, "stock": stock}
         )
-    return answer
+    return result
 
 
 EXAMPLES = pytest.mark.parametrize("examples", [25, pytest.param(200, marks=pytest.mark.verify)])
 
 
 @EXAMPLES
-def test_every_strategy_gives_the_same_answer(examples: int) -> None:
+def test_all_strategies_return_the_same_result(examples: int) -> None:
     settings(max_examples=examples, deadline=None)(
         given(SHOPS, st.none() | st.lists(IDS, unique=True))(_compare_strategies)
     )()
@@ -77,16 +79,16 @@ def test_every_strategy_gives_the_same_answer(examples: int) -> None:
 def _compare_strategies(shop: MemoryStores, ids: list[int] | None) -> None:
     expected = _expected(shop, ids)
     for strategy in ALL:
-        assert drive(strategy(ids), shop.answer) == expected
-        assert drive(strategy(ids), shop.answer, threads=True) == expected
+        assert execute(strategy(ids), shop.send) == expected
+        assert execute(strategy(ids), shop.send, threads=True) == expected
 
-    async def answer(request: Any) -> Any:
-        return shop.answer(request)
+    async def send(request: Any) -> Any:
+        return shop.send(request)
 
-    async def all_awaited() -> list[list[ProductJSON]]:
-        return [await drive_async(strategy(ids), answer) for strategy in ALL]
+    async def run_all() -> list[list[ProductJSON]]:
+        return [await execute_async(strategy(ids), send) for strategy in ALL]
 
-    assert asyncio.run(all_awaited()) == [expected] * len(ALL)
+    assert asyncio.run(run_all()) == [expected] * len(ALL)
 
 
 QUERIES = st.builds(
@@ -100,27 +102,27 @@ QUERIES = st.builds(
 
 
 @EXAMPLES
-def test_pages_together_are_what_meets_every_condition(examples: int) -> None:
+def test_all_pages_together_have_the_products_that_match_every_condition(examples: int) -> None:
     settings(max_examples=examples, deadline=None)(given(SHOPS, QUERIES)(_compare_pages))()
 
 
 def _compare_pages(shop: MemoryStores, query: Query) -> None:
-    tags = {one["product_id"]: set(one["tags"]) for one in shop.documents}
+    tags = {document["product_id"]: set(document["tags"]) for document in shop.documents}
     expected = [
-        one
-        for one in _expected(shop, query.ids)
-        if query.category in (None, shop.rows[one["id"]][2])
-        if not query.tags or tags.get(one["id"], set()) >= set(query.tags)
-        if not query.in_stock or one["stock"] not in (None, "0")
+        product
+        for product in _expected(shop, query.ids)
+        if query.category in (None, shop.rows[product["id"]][2])
+        if not query.tags or tags.get(product["id"], set()) >= set(query.tags)
+        if not query.in_stock or product["stock"] not in (None, "0")
     ]
     found: list[ProductJSON] = []
     after = None
     while True:
-        asked = Query(
+        page_query = Query(
             query.ids, query.category, query.tags, in_stock=query.in_stock, after=after,
             limit=query.limit,
         )  # fmt: skip
-        page = drive(find_page(asked), shop.answer)
+        page = execute(find_page(page_query), shop.send)
         found += page.products
         after = page.next
         if after is None:
@@ -129,30 +131,30 @@ def _compare_pages(shop: MemoryStores, query: Query) -> None:
     assert found == expected
 
 
-def test_the_store_with_fewer_goes_first_and_the_other_is_asked_for_these_alone() -> None:
+def test_the_store_with_fewer_matches_is_queried_first() -> None:
     shop = MemoryStores(
         dict.fromkeys(range(1, 51), ("A", "1", "lamp")),
-        [{"product_id": one, "tags": ["gift"]} for one in (7, 8, 60)],
+        [{"product_id": number, "tags": ["gift"]} for number in (7, 8, 60)],
     )
-    page = drive(find_page(Query(category="lamp", tags=["gift"])), shop.answer)
-    assert str(page.choice) == "MongoDB first: 50 rows in PostgreSQL, 3 documents in MongoDB"
-    assert [one["id"] for one in page.products] == [7, 8]
-    (asked,) = [one for one in shop.asked if type(one).__name__ == "ReadStock"]
-    assert asked.ids == [7, 8, 60]  # type: ignore[attr-defined]
+    page = execute(find_page(Query(category="lamp", tags=["gift"])), shop.send)
+    assert str(page.join_order) == "MongoDB first: 50 rows in PostgreSQL, 3 documents in MongoDB"
+    assert [product["id"] for product in page.products] == [7, 8]
+    (request,) = [each for each in shop.requests if type(each).__name__ == "ReadStock"]
+    assert request.ids == [7, 8, 60]  # type: ignore[attr-defined]
     del shop.rows
     shop.rows = {7: ("A", "1", "lamp"), 9: ("A", "1", "lamp")}
-    page = drive(find_page(Query(category="lamp", tags=["gift"])), shop.answer)
-    assert str(page.choice) == "PostgreSQL first: 2 rows in PostgreSQL, 3 documents in MongoDB"
-    assert [one["id"] for one in page.products] == [7]
+    page = execute(find_page(Query(category="lamp", tags=["gift"])), shop.send)
+    assert str(page.join_order) == "PostgreSQL first: 2 rows in PostgreSQL, 3 documents in MongoDB"
+    assert [product["id"] for product in page.products] == [7]
 
 
-def test_pages_go_on_where_they_ended_whatever_is_added_or_deleted_meanwhile() -> None:
+def test_pages_continue_after_the_last_id_despite_inserts_and_deletes() -> None:
     shop = MemoryStores(dict.fromkeys(range(10, 101, 10), ("A", "1", "lamp")))
     seen: list[int] = []
     after: int | None = None
     while True:
-        page = drive(find_page(Query(after=after, limit=3)), shop.answer)
-        seen += [one["id"] for one in page.products]
+        page = execute(find_page(Query(after=after, limit=3)), shop.send)
+        seen += [product["id"] for product in page.products]
         if page.next is None:
             break
         after = page.next
@@ -163,65 +165,65 @@ def test_pages_go_on_where_they_ended_whatever_is_added_or_deleted_meanwhile() -
 
 
 @EACH
-def test_two_documents_of_a_product_are_refused(strategy: Any) -> None:
+def test_two_documents_of_a_product_raise_an_error(strategy: Any) -> None:
     shop = MemoryStores({1: ("A", "1", "c")}, [{"product_id": 1}, {"product_id": 1}])
     with pytest.raises(MetadataError, match="two documents of product 1"):
-        drive(strategy(None), shop.answer)
+        execute(strategy(None), shop.send)
 
 
 @EACH
-def test_documents_of_no_product_are_passed_over(strategy: Any) -> None:
+def test_documents_without_a_product_are_ignored(strategy: Any) -> None:
     shop = MemoryStores({1: ("A", "1", "c")}, [])
     shop.documents = [{"product_id": True}, {"product_id": "1"}, {"product_id": None}, {}]
-    if strategy is not strategies.per_product:  # it asks for its product's alone
-        (product,) = drive(strategy(None), shop.answer)
+    if strategy is not strategies.per_product:  # which finds documents by product
+        (product,) = execute(strategy(None), shop.send)
         assert product["metadata"] is None
 
 
-def test_the_ledger_is_asked_once_and_for_missing_counts_alone() -> None:
+def test_only_missing_stock_counts_are_read_from_the_ledger_in_one_request() -> None:
     shop = MemoryStores(
         dict.fromkeys((1, 2, 3, 4), ("A", "1", "c")),
         counts={1: b"5", 2: b"lost", 4: b"0"},
         ledger={2: 8, 3: None},
     )
-    answer = drive(strategies.batched(), shop.answer)
-    assert [one["stock"] for one in answer] == ["5", "8", None, "0"]
-    assert shop.asked[-1].ids == [2, 3]  # type: ignore[attr-defined]
+    result = execute(strategies.batched(), shop.send)
+    assert [product["stock"] for product in result] == ["5", "8", None, "0"]
+    assert shop.requests[-1].ids == [2, 3]  # type: ignore[attr-defined]
     assert shop.kinds() == ["SelectProducts", "FindMetadata", "ReadStock", "FillStock"]
 
 
-def test_an_error_of_a_store_comes_out_as_it_is_and_ends_the_strategy() -> None:
+def test_an_error_of_a_store_is_raised_and_closes_the_strategy() -> None:
     def fail(request: Any) -> Any:
         raise ConnectionError("gone")
 
-    async def fail_awaited(request: Any) -> Any:
+    async def fail_async(request: Any) -> Any:
         raise ConnectionError("gone")
 
     for threads in (False, True):
         strategy = strategies.at_once()
         with pytest.raises(ConnectionError, match="gone"):
-            drive(strategy, fail, threads=threads)
+            execute(strategy, fail, threads=threads)
         assert strategy.gi_frame is None  # type: ignore[attr-defined]
     with pytest.raises(ConnectionError, match="gone"):
-        asyncio.run(drive_async(strategies.at_once([1]), fail_awaited))
+        asyncio.run(execute_async(strategies.at_once([1]), fail_async))
 
 
 @EACH
-def test_who_is_cancelled_is_cancelled_although_a_driver_raises_an_error_of_its_own(
+def test_a_cancelled_task_is_cancelled_even_if_the_driver_raises_another_error(
     strategy: Any,
 ) -> None:
     async def main() -> None:
-        asked = asyncio.Event()
+        sent = asyncio.Event()
 
-        async def answer(request: Any) -> Any:
-            asked.set()
+        async def send(request: Any) -> Any:
+            sent.set()
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
                 raise ConnectionError("operation cancelled") from None
 
-        task = asyncio.create_task(drive_async(strategy([1]), answer))
-        await asked.wait()
+        task = asyncio.create_task(execute_async(strategy([1]), send))
+        await sent.wait()
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()

@@ -1,4 +1,4 @@
-"""On the three stores: every strategy, however it is run, gives what plain Python puts together."""
+"""On the three stores, every strategy returns the expected result, blocking and async."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from helpers.catalog.model import ProductJSON
 from helpers.errors import MetadataError
 from helpers.joins import (
-    product_loader,
     products_json,
     run,
     run_async,
@@ -26,14 +25,15 @@ from helpers.stores import Document, Stores
 from tests.joins.conftest import Both
 from tests.joins.filling import make_tables, put
 from tests.joins.memory import MemoryStores
+from tests.joins.shared_reads import product_loader
 
 ALL = (strategies.per_product, strategies.batched, strategies.rows_first, strategies.at_once)
 EXAMPLES = pytest.mark.parametrize("examples", [8, pytest.param(60, marks=pytest.mark.verify)])
 
 IDS = st.integers(1, 12) | st.sampled_from([2**31 - 1, 2**31, 2**53 + 1, 2**63 - 1])
-# PostgreSQL takes no NUL and no half of a surrogate pair.
+# PostgreSQL accepts neither NUL nor lone surrogates.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
-# JSON with NUL is fine; a name of MongoDB's must not look like an operator or a path.
+# NUL is valid in JSON; a field name in MongoDB must not look like an operator or a path.
 NAMES = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0.$"), min_size=1, max_size=5
 ).filter(lambda name: name not in ("_id", "product_id", "schema_version", "category"))
@@ -50,8 +50,11 @@ PRICES = st.sampled_from(["0", "0.00", "12.50", "1E+3", "1E-9", "NaN", "9" * 60 
 ROWS = st.dictionaries(IDS, st.tuples(TEXTS, PRICES, TEXTS), max_size=8)
 DOCUMENTS = st.builds(
     lambda found, stray: [
-        *({"product_id": one, **rest, **hidden} for one, (rest, hidden) in found.items()),
-        *({"product_id": one, "stray": True} for one in stray),
+        *(
+            {"product_id": product_id, **rest, **hidden}
+            for product_id, (rest, hidden) in found.items()
+        ),
+        *({"product_id": product_id, "stray": True} for product_id in stray),
     ],
     st.dictionaries(
         IDS,
@@ -84,7 +87,7 @@ SHOPS = st.builds(
     COUNTS,
     st.dictionaries(IDS, st.integers(-5, 10**12) | st.none(), max_size=4),
 )
-ASKED = st.none() | st.lists(IDS | st.integers(100, 110), unique=True, max_size=8)
+REQUESTED = st.none() | st.lists(IDS | st.integers(100, 110), unique=True, max_size=8)
 
 
 def _expected(
@@ -92,14 +95,14 @@ def _expected(
 ) -> list[ProductJSON]:
     return [
         {
-            "id": one,
+            "id": product_id,
             "name": name,
             "price": format(Decimal(price), "f"),
-            "metadata": _metadata(shop.documents, one),
-            "stock": _stock(shop.counts.get(one), ledger.get(one)),
+            "metadata": _metadata(shop.documents, product_id),
+            "stock": _stock(shop.counts.get(product_id), ledger.get(product_id)),
         }
-        for one, (name, price, _) in sorted(shop.rows.items())
-        if ids is None or one in ids
+        for product_id, (name, price, _) in sorted(shop.rows.items())
+        if ids is None or product_id in ids
     ]
 
 
@@ -108,15 +111,15 @@ def _metadata(documents: Sequence[Document], product_id: int) -> Document | None
         if document["product_id"] == product_id and document["product_id"] is not True:
             hidden = {"product_id", "schema_version"}
             hidden |= {"category"} if "schema_version" in document else set()
-            return {key: _shown(value) for key, value in document.items() if key not in hidden}
+            return {key: _json_value(value) for key, value in document.items() if key not in hidden}
     return None
 
 
-def _shown(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _shown(part) for key, part in value.items()}
+        return {key: _json_value(part) for key, part in value.items()}
     if isinstance(value, list):
-        return [_shown(part) for part in value]
+        return [_json_value(part) for part in value]
     if isinstance(value, float) and not math.isfinite(value):
         return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
     return value
@@ -129,11 +132,11 @@ def _stock(count: bytes | None, ledger: int | None) -> str | None:
 
 
 @EXAMPLES
-def test_every_strategy_gives_the_same_answer_whether_it_waits_or_is_awaited(
+def test_all_strategies_return_the_same_result_blocking_and_async(
     both: Both, examples: int
 ) -> None:
     @settings(max_examples=examples, deadline=None)
-    @given(SHOPS, ASKED)
+    @given(SHOPS, REQUESTED)
     def compare(shop: MemoryStores, ids: list[int] | None) -> None:
         _compare_ways(both, shop, ids)
 
@@ -141,27 +144,25 @@ def test_every_strategy_gives_the_same_answer_whether_it_waits_or_is_awaited(
 
 
 def _compare_ways(both: Both, shop: MemoryStores, ids: list[int] | None) -> None:
-    put(both.waiting, shop)
+    put(both.blocking, shop)
     expected = _expected(shop, ids, {})
 
-    async def all_awaited() -> list[list[ProductJSON]]:
+    async def run_all() -> list[list[ProductJSON]]:
         return [await run_async(both.awaited, strategy(ids)) for strategy in ALL]
 
     for strategy in ALL:
-        assert run(both.waiting, strategy(ids)) == expected
-        assert run(both.waiting, strategy(ids), threads=True) == expected
-    answers = both.runner.run(all_awaited())
-    assert answers == [expected] * len(ALL)
-    for answer in answers:
-        assert json.loads(products_json(answer)) == expected
+        assert run(both.blocking, strategy(ids)) == expected
+        assert run(both.blocking, strategy(ids), threads=True) == expected
+    results = both.runner.run(run_all())
+    assert results == [expected] * len(ALL)
+    for result in results:
+        assert json.loads(products_json(result)) == expected
 
 
 @EXAMPLES
-def test_missing_counts_are_the_ledgers_and_nobody_is_asked_for_others(
-    both: Both, examples: int
-) -> None:
+def test_only_missing_stock_counts_are_read_from_the_ledger(both: Both, examples: int) -> None:
     @settings(max_examples=examples, deadline=None)
-    @given(SHOPS, ASKED)
+    @given(SHOPS, REQUESTED)
     def compare(shop: MemoryStores, ids: list[int] | None) -> None:
         _compare_with_ledger(both, shop, ids)
 
@@ -169,32 +170,34 @@ def test_missing_counts_are_the_ledgers_and_nobody_is_asked_for_others(
 
 
 def _compare_with_ledger(both: Both, shop: MemoryStores, ids: list[int] | None) -> None:
-    put(both.waiting, shop)
+    put(both.blocking, shop)
     expected = _expected(shop, ids, shop.ledger)
     missing = [
-        one["id"] for one in expected if _stock(shop.counts.get(one["id"]), None) is None
-    ]  # fmt: skip
-    asked: list[int] = []
+        product["id"]
+        for product in expected
+        if _stock(shop.counts.get(product["id"]), None) is None
+    ]
+    requested: list[int] = []
 
-    def fill(wanted: Sequence[int]) -> dict[int, int | None]:
-        asked.extend(wanted)
-        return {one: shop.ledger[one] for one in wanted if one in shop.ledger}
+    def fill(product_ids: Sequence[int]) -> dict[int, int | None]:
+        requested.extend(product_ids)
+        return {key: shop.ledger[key] for key in product_ids if key in shop.ledger}
 
-    async def fill_awaited(wanted: Sequence[int]) -> dict[int, int | None]:
-        return fill(wanted)
+    async def fill_async(product_ids: Sequence[int]) -> dict[int, int | None]:
+        return fill(product_ids)
 
     for strategy in ALL:
-        asked.clear()
-        assert run(both.waiting, strategy(ids), threads=True, fill=fill) == expected
-        assert asked == missing
-        awaited = run_async(both.awaited, strategy(ids), fill=fill_awaited)
-        asked.clear()
+        requested.clear()
+        assert run(both.blocking, strategy(ids), threads=True, fill=fill) == expected
+        assert requested == missing
+        awaited = run_async(both.awaited, strategy(ids), fill=fill_async)
+        requested.clear()
         assert both.runner.run(awaited) == expected
-        assert asked == missing
+        assert requested == missing
 
 
 @EXAMPLES
-def test_a_loader_gives_each_product_where_it_was_asked_for(both: Both, examples: int) -> None:
+def test_a_loader_returns_products_in_the_requested_order(both: Both, examples: int) -> None:
     @settings(max_examples=examples, deadline=None)
     @given(SHOPS, st.lists(IDS | st.integers(100, 110), max_size=8))
     def compare(shop: MemoryStores, ids: list[int]) -> None:
@@ -204,25 +207,25 @@ def test_a_loader_gives_each_product_where_it_was_asked_for(both: Both, examples
 
 
 def _compare_loader(both: Both, shop: MemoryStores, ids: list[int]) -> None:
-    put(both.waiting, shop)
-    expected = {one["id"]: one for one in _expected(shop, None, {})}
+    put(both.blocking, shop)
+    expected = {product["id"]: product for product in _expected(shop, None, {})}
 
     async def load() -> list[ProductJSON | None]:
         async with product_loader(both.awaited) as loader:
             return await loader.load_many(ids)
 
-    assert both.runner.run(load()) == [expected.get(one) for one in ids]
+    assert both.runner.run(load()) == [expected.get(product_id) for product_id in ids]
 
 
 @pytest.fixture
 def without_index(both: Both) -> Iterator[Stores]:
-    """A collection in which a product may have two documents."""
-    make_tables(both.waiting, unique=False)
-    yield both.waiting
-    make_tables(both.waiting)
+    """A collection without the unique index, so that a product may have two documents."""
+    make_tables(both.blocking, unique=False)
+    yield both.blocking
+    make_tables(both.blocking)
 
 
-def test_two_documents_of_a_product_are_refused(both: Both, without_index: Stores) -> None:
+def test_two_documents_of_a_product_raise_an_error(both: Both, without_index: Stores) -> None:
     for second in (1, 1.0):
         documents: list[Document] = [{"product_id": 1, "a": 1}, {"product_id": second, "a": 2}]
         put(without_index, MemoryStores({1: ("A", "1", "c"), 2: ("B", "1", "c")}, documents))
@@ -232,13 +235,13 @@ def test_two_documents_of_a_product_are_refused(both: Both, without_index: Store
                     run(without_index, strategy([1, 2]), threads=threads)
             with pytest.raises(MetadataError, match="two documents of product 1"):
                 both.runner.run(run_async(both.awaited, strategy(None)))
-            assert [one["id"] for one in run(without_index, strategy([2]))] == [2]
+            assert [product["id"] for product in run(without_index, strategy([2]))] == [2]
 
 
-def test_a_key_that_holds_no_text_is_no_count(both: Both) -> None:
-    put(both.waiting, MemoryStores({1: ("A", "1", "c"), 2: ("B", "1", "c")}, [], {2: b"4"}))
-    both.waiting.redis.rpush("stock:1", "7")
+def test_a_key_of_another_type_is_not_a_stock_count(both: Both) -> None:
+    put(both.blocking, MemoryStores({1: ("A", "1", "c"), 2: ("B", "1", "c")}, [], {2: b"4"}))
+    both.blocking.redis.rpush("stock:1", "7")
     for strategy in ALL:
-        answer = run(both.waiting, strategy([1, 2]))
-        assert [one["stock"] for one in answer] == [None, "4"], strategy
-        assert both.runner.run(run_async(both.awaited, strategy(None))) == answer
+        result = run(both.blocking, strategy([1, 2]))
+        assert [product["stock"] for product in result] == [None, "4"], strategy
+        assert both.runner.run(run_async(both.awaited, strategy(None))) == result

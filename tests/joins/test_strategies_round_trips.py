@@ -1,4 +1,4 @@
-"""How many round trips a join takes: exactly, and the same that its explanation says."""
+"""The number of round trips of each join is exact, and equal to that in its plan."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from typing import Any
 import pytest
 
 from helpers.errors import StoreName
-from helpers.joins import Query, at_once, batched, explain_page, per_product, read_page
+from helpers.joins import Query, at_once, batched, explain_page, per_product
 from helpers.shop.schema import SHARDS
 from helpers.stores import Stores
 from helpers.stores.tracing import traced
 from tests.joins.filling import ids_of, make_tables, put
 from tests.joins.memory import MemoryStores
+from tests.joins.shared_reads import read_page
 
 
 def _shop(count: int) -> MemoryStores:
     """Products of two categories, every fifth with a tag; every 20th is in stock."""
     return MemoryStores(
-        {one: ("A", "1", "lamp" if one % 2 else "phone") for one in range(1, count + 1)},
+        {number: ("A", "1", "lamp" if number % 2 else "phone") for number in range(1, count + 1)},
         [
-            {"product_id": one, "tags": ["new"] if one % 5 else ["new", "gift"]}
-            for one in range(1, count + 1)
+            {"product_id": number, "tags": ["new"] if number % 5 else ["new", "gift"]}
+            for number in range(1, count + 1)
         ],
-        {one: b"0" if one % 20 else b"3" for one in range(1, count + 1)},
+        {number: b"0" if number % 20 else b"3" for number in range(1, count + 1)},
     )
 
 
@@ -39,7 +40,7 @@ def tables(shared: Stores) -> Iterator[Stores]:
 
 @pytest.fixture
 def shop(tables: Stores) -> Stores:
-    """200 products, for the tests that only read."""
+    """200 products, for tests that only read."""
     if ids_of(batched(tables)) != list(range(1, 201)):
         put(tables, _shop(200))
     return tables
@@ -61,23 +62,19 @@ def test_three_round_trips_for_any_number_of_products(tables: Stores, count: int
 
 
 @pytest.mark.parametrize("ids", [None, [], [7, 8]])
-def test_without_a_product_nothing_is_asked_that_hangs_on_one(
-    tables: Stores, ids: list[int] | None
-) -> None:
+def test_an_empty_shop_needs_no_further_requests(tables: Stores, ids: list[int] | None) -> None:
     put(tables, MemoryStores())
     with traced(tables) as (counted, trace):
         assert batched(counted, ids) == per_product(counted, ids) == []
         assert trace.round_trips == _counts(2, 0, 0)
         trace.clear()
         assert at_once(counted, ids) == []
-        # The documents are asked for before it is known that there are no rows.
+        # The documents are requested before it is known that there are no rows.
         assert trace.round_trips == _counts(1, 1, 0)
 
 
 @pytest.mark.parametrize("count", [1, 10, pytest.param(300, marks=pytest.mark.verify)])
-def test_one_and_two_more_for_each_product_where_each_is_asked_for(
-    tables: Stores, count: int
-) -> None:
+def test_per_product_takes_one_round_trip_and_two_per_product(tables: Stores, count: int) -> None:
     put(tables, _shop(count))
     with traced(tables) as (counted, trace):
         for ids in (None, range(1, count + 1)):
@@ -86,8 +83,8 @@ def test_one_and_two_more_for_each_product_where_each_is_asked_for(
             assert trace.round_trips == _counts(1, count, count)
 
 
-# In a batch are one more than the page holds, then twice as many each time: 6, 12, 24, 48, 96 for
-# a page of 5, whose sixth in stock is product 120; 25 and 50 for one of 24.
+# A batch has one product more than the page, then twice as many each time: 6, 12, 24, 48, 96 for
+# a page of 5, whose sixth product in stock is product 120; 25 and 50 for a page of 24.
 PAGES = [
     pytest.param(Query(), (1, 1, 1), id="all"),
     pytest.param(Query(after=190), (1, 1, 1), id="the last page"),
@@ -109,7 +106,7 @@ PAGES = [
 
 
 @pytest.mark.parametrize(("query", "expected"), PAGES)
-def test_a_page_takes_so_many_round_trips_and_its_explanation_says_so(
+def test_the_round_trips_of_a_page_are_those_in_its_plan(
     shop: Stores, query: Query, expected: tuple[int, int, int]
 ) -> None:
     with traced(shop) as (counted, trace):
@@ -118,7 +115,7 @@ def test_a_page_takes_so_many_round_trips_and_its_explanation_says_so(
     plan = explain_page(shop, query)
     assert plan.round_trips == trace.round_trips
     assert plan.found == len(page.products)
-    assert plan.choice == page.choice
+    assert plan.join_order == page.join_order
     assert str(plan) == str(explain_page(shop, query))
 
 
@@ -132,7 +129,7 @@ def test_a_page_takes_so_many_round_trips_and_its_explanation_says_so(
         (Query(tags=["none"]), []),
     ],
 )
-def test_an_id_is_one_task_and_a_condition_one_for_each_shard(
+def test_an_id_is_one_citus_task_and_a_condition_one_per_shard(
     shop: Stores, query: Query, tasks: list[int]
 ) -> None:
     steps: list[dict[str, Any]] = explain_page(shop, query).rows()
@@ -140,9 +137,9 @@ def test_an_id_is_one_task_and_a_condition_one_for_each_shard(
     assert {step["tasks"] for step in steps if step["store"] != "PostgreSQL"} <= {""}
 
 
-def test_an_explanation_says_what_is_asked_at_once(shop: Stores) -> None:
+def test_a_plan_tells_which_requests_are_concurrent(shop: Stores) -> None:
     plan = explain_page(shop, Query(category="lamp", tags=["gift"], limit=4))
-    assert [(one.wait, one.asked, one.keys, one.found) for one in plan.steps] == [
+    assert [(step.wait, step.asked, step.keys, step.found) for step in plan.steps] == [
         (1, "SELECT count(*) by category", 0, 100),
         (1, "count by tags", 0, 40),
         (2, "find by tags limit 100", 0, 40),
@@ -151,5 +148,5 @@ def test_an_explanation_says_what_is_asked_at_once(shop: Stores) -> None:
     ]
     assert plan.waits == 3
     assert str(plan).endswith("5 round trips in 3 waits, 4 products found")
-    # What is explained is only read: counts that are missing stay missing.
+    # Explaining a page writes nothing: missing stock counts stay missing.
     assert shop.redis.exists("stock:999") == 0

@@ -16,7 +16,7 @@ from helpers.stores import Stores
 from helpers.stores.connection_limits import Limits
 from helpers.stores.proxied_stores import proxied
 from helpers.stores.stores import connect_all
-from tests.keeping import NEVER, SOON, Keeping, is_in
+from tests.background_workers import NEVER, SOON, StartWorker, is_in
 from tests.orders.agreement import assert_consistent, assert_relayed, outbox_rows
 from tests.orders.test_orders_failures import CrashError, fail
 from tests.orders.test_saga import Crash, crash
@@ -44,16 +44,16 @@ def worker(shop: Stores) -> OrderWorker:
 
 
 def test_the_worker_relays_orders_until_it_is_stopped(
-    orders: Orders, shop: Stores, worker: OrderWorker, keep: Keeping
+    orders: Orders, shop: Stores, worker: OrderWorker, start_worker: StartWorker
 ) -> None:
     orders.place(1, 2, 7)
     assert (worker.state, worker.passes, worker.relayed) == ("starting", 0, 0)
-    keep(worker)
+    start_worker(worker)
     wait_until(lambda: worker.relayed == 1)
     # The worker may cancel a confirmation in progress; under its key, it is placed again.
     placed = [orders.place(product, 1, 8, key="k") for product in (1, 2, 3)]
     wait_until(lambda: worker.relayed == 4)
-    wait_until(is_in(worker, "keeping"))
+    wait_until(is_in(worker, "running"))
     assert worker.error is None
     assert worker.stop(wait_seconds=60)
     assert_relayed(shop)
@@ -71,11 +71,16 @@ def test_the_worker_relays_orders_until_it_is_stopped(
     ],
 )
 def test_the_worker_recovers_an_order_after_a_crash_at_any_step(
-    orders: Orders, shop: Stores, worker: OrderWorker, keep: Keeping, step: str, end: str
+    orders: Orders,
+    shop: Stores,
+    worker: OrderWorker,
+    start_worker: StartWorker,
+    step: str,
+    end: str,
 ) -> None:
     token = orders.new_token()
     crash(shop, "after", step, token)
-    keep(worker)
+    start_worker(worker)
     wait_until(lambda: state_of(shop, 1, token) == end)
     assert worker.stop(wait_seconds=60)
     assert_relayed(shop)
@@ -83,23 +88,23 @@ def test_the_worker_recovers_an_order_after_a_crash_at_any_step(
 
 
 def test_the_worker_expires_overdue_reservations_only(
-    orders: Orders, shop: Stores, worker: OrderWorker, keep: Keeping
+    orders: Orders, shop: Stores, worker: OrderWorker, start_worker: StartWorker
 ) -> None:
     orders.stock.reserve({1: 4}, token="short", hold_seconds=0.001)
     orders.stock.reserve({1: 3}, token="long", hold_seconds=NEVER)
-    keep(worker)
+    start_worker(worker)
     wait_until(lambda: orders.stock.reservations.state("short") == "expired")
     assert orders.stock.reservations.state("long") == "reserved"
     assert orders.stock.read([1]) == {1: 7}
 
 
 def test_the_worker_leaves_recent_confirmations_to_their_clients(
-    orders: Orders, shop: Stores, keep: Keeping
+    orders: Orders, shop: Stores, start_worker: StartWorker
 ) -> None:
     token = orders.new_token()
     crash(shop, "after", "confirm", token)
     worker = OrderWorker(connecting(shop), pause_seconds=SOON, in_doubt_seconds=NEVER)
-    keep(worker)
+    start_worker(worker)
     wait_until(lambda: worker.passes > 2)
     assert worker.stop(wait_seconds=60)
     assert state_of(shop, 1, token) == "confirming"
@@ -108,11 +113,11 @@ def test_the_worker_leaves_recent_confirmations_to_their_clients(
 
 @pytest.mark.parametrize("every", [None, SOON])
 def test_the_worker_reconciles_the_stock_if_configured(
-    orders: Orders, shop: Stores, every: float | None, keep: Keeping
+    orders: Orders, shop: Stores, every: float | None, start_worker: StartWorker
 ) -> None:
     shop.redis.set("stock:1", 99)
     worker = OrderWorker(connecting(shop), pause_seconds=SOON, reconcile_seconds=every)
-    keep(worker)
+    start_worker(worker)
     wait_until(lambda: worker.passes > 2)
     assert shop.redis.get("stock:1") == ("99" if every is None else "10")
     if every is not None:
@@ -122,10 +127,10 @@ def test_the_worker_reconciles_the_stock_if_configured(
 
 
 def test_the_worker_reconciles_at_intervals_only(
-    orders: Orders, shop: Stores, keep: Keeping
+    orders: Orders, shop: Stores, start_worker: StartWorker
 ) -> None:
     worker = OrderWorker(connecting(shop), pause_seconds=SOON, reconcile_seconds=NEVER)
-    keep(worker)
+    start_worker(worker)
     wait_until(lambda: worker.passes > 0)
     shop.redis.set("stock:1", 99)
     passes = worker.passes
@@ -135,22 +140,24 @@ def test_the_worker_reconciles_at_intervals_only(
 
 
 def test_the_worker_calls_its_hook_and_continues_after_a_store_error(
-    orders: Orders, shop: Stores, keep: Keeping
+    orders: Orders, shop: Stores, start_worker: StartWorker
 ) -> None:
     orders.place(1, 2, 7)
     hook = Crash("before", "acknowledge", redis.ConnectionError())
     worker = OrderWorker(connecting(shop), pause_seconds=SOON, hook=hook)
-    keep(worker)
+    start_worker(worker)
     wait_until(lambda: hook.calls.count(("before", "acknowledge")) > 2)
     assert worker.stop(wait_seconds=60)
     assert (worker.relayed, len(outbox_rows(shop))) == (0, 1)
     assert "Redis at" in (worker.error or "")
 
 
-def test_the_worker_stops_during_a_pause(orders: Orders, shop: Stores, keep: Keeping) -> None:
+def test_the_worker_stops_during_a_pause(
+    orders: Orders, shop: Stores, start_worker: StartWorker
+) -> None:
     worker = OrderWorker(connecting(shop), pause_seconds=NEVER)
-    keep(worker)
-    wait_until(is_in(worker, "keeping"))
+    start_worker(worker)
+    wait_until(is_in(worker, "running"))
     assert worker.stop(wait_seconds=60)
     assert (worker.state, worker.error, worker.passes) == ("ended", None, 1)
     assert "order-worker" not in {thread.name for thread in threading.enumerate()}
@@ -158,7 +165,7 @@ def test_the_worker_stops_during_a_pause(orders: Orders, shop: Stores, keep: Kee
 
 
 def test_the_worker_stops_between_two_batches(
-    orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch, keep: Keeping
+    orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch, start_worker: StartWorker
 ) -> None:
     monkeypatch.setattr("helpers.orders.order_worker._MOST_ROWS", 1)
     for customer in range(1, 5):
@@ -170,7 +177,7 @@ def test_the_worker_stops_between_two_batches(
         workers[0]._stopping.set()
 
     workers.append(OrderWorker(connecting(shop), pause_seconds=NEVER, hook=stop))
-    keep(workers[0])
+    start_worker(workers[0])
     wait_until(is_in(workers[0], "ended"))
     assert workers[0].relayed == 1
     assert len(outbox_rows(shop)) == 3
@@ -181,12 +188,12 @@ def test_the_worker_stops_between_two_batches(
     ["postgres", *(pytest.param(store, marks=pytest.mark.verify) for store in ("mongo", "redis"))],
 )
 def test_the_worker_reports_an_unavailable_store_and_recovers(
-    orders: Orders, shop: Stores, store: str, keep: Keeping
+    orders: Orders, shop: Stores, store: str, start_worker: StartWorker
 ) -> None:
     with proxied(shop) as far:
         worker = OrderWorker(connecting(far), pause_seconds=SOON, in_doubt_seconds=0)
-        keep(worker)
-        wait_until(is_in(worker, "keeping"))
+        start_worker(worker)
+        wait_until(is_in(worker, "running"))
         link = getattr(far.proxies, store)
         link.cut()
         token = orders.new_token()
@@ -196,7 +203,7 @@ def test_the_worker_reports_an_unavailable_store_and_recovers(
         assert (worker.error or "").startswith(f"{name} at ")
         link.restore()
         wait_until(lambda: state_of(shop, 1, token) == "completed")
-        wait_until(is_in(worker, "keeping"))
+        wait_until(is_in(worker, "running"))
         assert worker.error is None
         assert worker.stop(wait_seconds=60)
     assert_consistent(orders, shop)
@@ -204,10 +211,10 @@ def test_the_worker_reports_an_unavailable_store_and_recovers(
 
 @pytest.mark.verify
 def test_two_workers_and_a_client_run_concurrently(
-    orders: Orders, shop: Stores, keep: Keeping
+    orders: Orders, shop: Stores, start_worker: StartWorker
 ) -> None:
     workers = [
-        keep(OrderWorker(connecting(shop), pause_seconds=SOON, in_doubt_seconds=0))
+        start_worker(OrderWorker(connecting(shop), pause_seconds=SOON, in_doubt_seconds=0))
         for _ in range(2)
     ]
     placed = [orders.place(n % 5 + 1, 1, n % 3 + 1, key=f"k{n}") for n in range(30)]
@@ -220,7 +227,7 @@ def test_two_workers_and_a_client_run_concurrently(
 
 
 def test_the_worker_retries_until_the_stores_are_available(
-    orders: Orders, shop: Stores, keep: Keeping
+    orders: Orders, shop: Stores, start_worker: StartWorker
 ) -> None:
     connect, tries = connecting(shop), 0
 
@@ -232,19 +239,19 @@ def test_the_worker_retries_until_the_stores_are_available(
         return connect()
 
     worker = OrderWorker(later, pause_seconds=SOON)
-    keep(worker)
-    wait_until(is_in(worker, "keeping"))
+    start_worker(worker)
+    wait_until(is_in(worker, "running"))
     assert (tries, worker.error) == (3, None)
     assert worker.stop(wait_seconds=60)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_unexpected_error_ends_the_worker_and_is_reported(
-    orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch, keep: Keeping
+    orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch, start_worker: StartWorker
 ) -> None:
     fail(monkeypatch, OrderWorker, "_working", CrashError("secret"))
     worker = OrderWorker(connecting(shop), pause_seconds=SOON)
-    keep(worker)
+    start_worker(worker)
     wait_until(is_in(worker, "ended"))
     assert worker.error == "The keeper ended with CrashError: see the log."
     assert worker.stop(wait_seconds=60)

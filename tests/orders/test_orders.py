@@ -159,13 +159,13 @@ WRONG = [0, -1, True, 1.0, "1", None, LARGEST_ID + 1]
 def test_invalid_arguments_raise_stock_error_before_anything_is_sent(
     unusable_orders: Orders, wrong: Any
 ) -> None:
-    with pytest.raises(StockError, match="is no product id"):
+    with pytest.raises(StockError, match="is not a valid product id"):
         unusable_orders.place(wrong, 1, 7)
-    with pytest.raises(StockError, match="is no number of units"):
+    with pytest.raises(StockError, match="is not a valid number of units"):
         unusable_orders.place(1, wrong, 7)
-    with pytest.raises(StockError, match="is no customer id"):
+    with pytest.raises(StockError, match="is not a valid customer id"):
         unusable_orders.place(1, 1, wrong)
-    with pytest.raises(StockError, match="is no order id"):
+    with pytest.raises(StockError, match="is not a valid order id"):
         unusable_orders.find(wrong)
 
 
@@ -180,7 +180,7 @@ def test_invalid_arguments_raise_stock_error_before_anything_is_sent(
 def test_an_invalid_order_token_raises_stock_error_before_anything_is_sent(
     unusable_orders: Orders, token: Any
 ) -> None:
-    with pytest.raises(StockError, match=r"is not the token of an order|is no order id"):
+    with pytest.raises(StockError, match=r"is not the token of an order|is not a valid order id"):
         unusable_orders.place(1, 1, 7, token=token)
 
 

@@ -18,7 +18,7 @@ from helpers.orders.orders import Orders
 from helpers.stock import reconcile
 from helpers.stores import Stores
 from helpers.stores.connection_limits import Limits
-from helpers.stores.pooled_stores import connect_pooled_beside
+from tests.connections import connect_pooled_again
 from tests.orders.agreement import assert_all_agree, ordered
 from tests.stock.agreement import on_hand
 
@@ -28,7 +28,7 @@ FEW = Limits(connections=6, wait_seconds=60, answer_seconds=60)
 
 @pytest.fixture
 def pooled(shop: Stores) -> Iterator[Orders]:
-    with connect_pooled_beside(shop, limits=FEW) as stores:
+    with connect_pooled_again(shop, limits=FEW) as stores:
         yield Orders.of(stores)
 
 

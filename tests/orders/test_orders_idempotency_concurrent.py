@@ -20,7 +20,7 @@ from helpers.orders.outbox import relay
 from helpers.stock import reconcile
 from helpers.stores import Stores
 from helpers.stores.connection_limits import Limits
-from helpers.stores.pooled_stores import connect_pooled_beside
+from tests.connections import connect_pooled_again
 from tests.orders.agreement import assert_consistent, assert_relayed, ordered
 
 THREADS, RELAYS = 16, 3
@@ -31,7 +31,7 @@ Request = tuple[int, int, int, str]
 
 @pytest.fixture
 def pooled(shop: Stores) -> Iterator[Orders]:
-    with connect_pooled_beside(shop, limits=FEW) as stores:
+    with connect_pooled_again(shop, limits=FEW) as stores:
         yield Orders.of(stores)
 
 

@@ -288,7 +288,7 @@ def test_bought_together_raises_stock_error_for_invalid_arguments(wrong: Any) ->
     nowhere: Any = object()
     with pytest.raises(StockError, match="products cannot be asked for"):
         bought_together(nowhere, 1, most=wrong)
-    with pytest.raises(StockError, match="is no product id"):
+    with pytest.raises(StockError, match="is not a valid product id"):
         bought_together(nowhere, -1)
 
 

@@ -321,7 +321,7 @@ def test_rows_stay_in_the_outbox_if_the_relay_fails(
 
 
 def test_state_of_raises_stock_error_for_invalid_arguments(shop: Stores) -> None:
-    with pytest.raises(StockError, match="is no product id"):
+    with pytest.raises(StockError, match="is not a valid product id"):
         state_of(shop, 0, "order-1000000000001")
     with pytest.raises(StockError, match="is not the token of an order"):
         state_of(shop, 1, "r1")

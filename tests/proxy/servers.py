@@ -1,4 +1,4 @@
-"""Small servers that the tests put behind a link."""
+"""Small servers that the tests reach through a proxy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PATIENCE_SECONDS = 60.0
 
 @contextlib.contextmanager
 def serving(handle: Callable[[socket.socket], None], path: Path | None = None) -> Iterator[str]:
-    """Answer each connection with ``handle`` in a thread; yield an address of a Redis there.
+    """Serve each connection with ``handle`` in a thread; yield the address as a Redis URL.
 
     With ``path``, listen on that Unix socket instead.
     """
@@ -23,7 +23,7 @@ def serving(handle: Callable[[socket.socket], None], path: Path | None = None) -
     threads = []
     stopping = False
 
-    def one(connection: socket.socket) -> None:
+    def serve(connection: socket.socket) -> None:
         connection.settimeout(_PATIENCE_SECONDS)
         with connection, contextlib.suppress(ConnectionError):
             handle(connection)
@@ -34,7 +34,7 @@ def serving(handle: Callable[[socket.socket], None], path: Path | None = None) -
             if stopping:
                 connection.close()
                 return
-            threads.append(threading.Thread(target=one, args=[connection]))
+            threads.append(threading.Thread(target=serve, args=[connection]))
             threads[-1].start()
 
     acceptor = threading.Thread(target=accept)
@@ -52,7 +52,7 @@ def serving(handle: Callable[[socket.socket], None], path: Path | None = None) -
 
 
 def echo(connection: socket.socket) -> None:
-    """Send back whatever comes, to the end."""
+    """Send all received data back, until the connection is closed."""
     while data := connection.recv(65536):
         connection.sendall(data)
 
@@ -62,14 +62,14 @@ def port_of(url: str) -> int:
 
 
 def connect(url: str) -> socket.socket:
-    """Connect to the relay that ``url`` leads through."""
+    """Connect to the proxy in ``url``."""
     connection = socket.create_connection(("127.0.0.1", port_of(url)))
     connection.settimeout(_PATIENCE_SECONDS)
     return connection
 
 
 def receive(connection: socket.socket, count: int) -> bytes:
-    """Read ``count`` bytes, or fewer where the connection ends before."""
+    """Read ``count`` bytes, or fewer if the connection is closed before."""
     parts = b""
     while len(parts) < count and (part := connection.recv(count - len(parts))):
         parts += part

@@ -1,4 +1,4 @@
-"""A link by itself: bytes arrive whole, in order, not too early, and as its orders say."""
+"""A proxy delivers bytes complete, in order and not too early, and executes its commands."""
 
 from __future__ import annotations
 
@@ -31,55 +31,55 @@ LARGE = 20_000_000
 
 
 @pytest.fixture(scope="module")
-def shared_link() -> Iterator[TcpProxy]:
-    """A link to a server that sends everything back, for all tests that leave it as it was."""
-    with serving(echo) as url, TcpProxy(url) as link:
-        yield link
+def shared_proxy() -> Iterator[TcpProxy]:
+    """A proxy to an echo server, for all tests that restore it."""
+    with serving(echo) as url, TcpProxy(url) as proxy:
+        yield proxy
 
 
 @pytest.fixture
-def link(shared_link: TcpProxy) -> Iterator[TcpProxy]:
-    """The same, without a connection, undisturbed and without delay before and afterwards."""
-    yield shared_link
-    shared_link.cut()
-    shared_link.restore()
-    shared_link.set_round_trip(0)
-    wait_until(lambda: shared_link.state() == ProxyState(0, 0))
+def proxy(shared_proxy: TcpProxy) -> Iterator[TcpProxy]:
+    """The same, restored and without connections and delay, before and after the test."""
+    yield shared_proxy
+    shared_proxy.cut()
+    shared_proxy.restore()
+    shared_proxy.set_round_trip(0)
+    wait_until(lambda: shared_proxy.state() == ProxyState(0, 0))
 
 
 def _ends(connection: socket.socket) -> bool:
-    """Tell whether the other side closed the connection without an answer."""
+    """Tell whether the other side closed the connection without a reply."""
     with contextlib.suppress(ConnectionError):
         return connection.recv(1) == b""
     return True
 
 
-def test_what_is_sent_comes_back(link: TcpProxy) -> None:
-    with connect(link.url) as client:
+def test_data_passes_in_both_directions(proxy: TcpProxy) -> None:
+    with connect(proxy.url) as client:
         client.sendall(b"to and fro")
         assert receive(client, 10) == b"to and fro"
 
 
 @pytest.mark.parametrize("seconds", [0.001, 0.02])
-def test_no_answer_comes_before_the_round_trip(link: TcpProxy, seconds: float) -> None:
-    with connect(link.url) as client:
+def test_no_reply_arrives_before_the_round_trip(proxy: TcpProxy, seconds: float) -> None:
+    with connect(proxy.url) as client:
         for _ in range(10):
-            link.set_round_trip(seconds)
+            proxy.set_round_trip(seconds)
             start = time.perf_counter()
             client.sendall(b"x")
             assert receive(client, 1) == b"x"
             assert time.perf_counter() - start >= seconds
 
 
-def test_each_direction_takes_half_of_it() -> None:
+def test_each_direction_takes_half_of_the_round_trip() -> None:
     arrived = []
 
-    def note(connection: socket.socket) -> None:
+    def record(connection: socket.socket) -> None:
         receive(connection, 1)
         arrived.append(time.monotonic())
         connection.sendall(b"x")
 
-    with serving(note) as url, TcpProxy(url, ROUND_TRIP) as link, connect(link.url) as client:
+    with serving(record) as url, TcpProxy(url, ROUND_TRIP) as proxy, connect(proxy.url) as client:
         start = time.monotonic()
         client.sendall(b"x")
         receive(client, 1)
@@ -87,48 +87,48 @@ def test_each_direction_takes_half_of_it() -> None:
         assert time.monotonic() - arrived[0] >= ROUND_TRIP / 2
 
 
-def test_requests_in_flight_together_do_not_wait_for_one_another() -> None:
-    """The server answers the first only after it has seen the last: all must be on their way."""
+def test_concurrent_requests_are_delayed_in_parallel() -> None:
+    """The server replies only after it has received the last request."""
     count = 50
     seen = 0
 
-    def answer_at_the_end(connection: socket.socket) -> None:
+    def reply_at_the_end(connection: socket.socket) -> None:
         nonlocal seen
         while seen < count and receive(connection, 1):
             seen += 1
         connection.sendall(b"y" * seen)
 
     with (
-        serving(answer_at_the_end) as url,
-        TcpProxy(url, ROUND_TRIP) as link,
-        connect(link.url) as client,
+        serving(reply_at_the_end) as url,
+        TcpProxy(url, ROUND_TRIP) as proxy,
+        connect(proxy.url) as client,
     ):
         start = time.perf_counter()
         for _ in range(count):
             client.sendall(b"x")
-            time.sleep(0.001)  # in pieces of their own
+            time.sleep(0.001)  # as separate chunks
         assert receive(client, count) == b"y" * count
         assert time.perf_counter() - start >= ROUND_TRIP
     assert seen == count
 
 
-def test_pieces_wait_side_by_side(link: TcpProxy) -> None:
-    """All of them are held at the same moment, so none is waited out before the next is taken."""
-    link.set_round_trip(20)
-    with connect(link.url) as client:
+def test_chunks_are_buffered_together(proxy: TcpProxy) -> None:
+    """The proxy accepts each chunk before it delivers the first one."""
+    proxy.set_round_trip(20)
+    with connect(proxy.url) as client:
         for _ in range(10):
             client.sendall(b"x")
             time.sleep(0.001)
-        wait_until(lambda: link.state() == ProxyState(1, 10))
+        wait_until(lambda: proxy.state() == ProxyState(1, 10))
 
 
-def test_a_shorter_round_trip_lets_nothing_overtake(link: TcpProxy) -> None:
-    with connect(link.url) as client:
-        link.set_round_trip(0.4)
+def test_a_shorter_round_trip_does_not_reorder_data(proxy: TcpProxy) -> None:
+    with connect(proxy.url) as client:
+        proxy.set_round_trip(0.4)
         start = time.perf_counter()
         client.sendall(b"first")
-        wait_until(lambda: link.state().held_bytes == 5)
-        link.set_round_trip(0)
+        wait_until(lambda: proxy.state().buffered_bytes == 5)
+        proxy.set_round_trip(0)
         client.sendall(b"second")
         assert receive(client, 11) == b"firstsecond"
         assert time.perf_counter() - start >= 0.2
@@ -137,12 +137,12 @@ def test_a_shorter_round_trip_lets_nothing_overtake(link: TcpProxy) -> None:
 @pytest.mark.parametrize(
     ("seconds", "size"), [(0.01, LARGE // 10), pytest.param(0, LARGE, marks=pytest.mark.verify)]
 )
-def test_large_transfers_arrive_whole_in_both_directions(
-    link: TcpProxy, seconds: float, size: int
+def test_large_transfers_arrive_complete_in_both_directions(
+    proxy: TcpProxy, seconds: float, size: int
 ) -> None:
     data = random.Random(1).randbytes(size)
-    link.set_round_trip(seconds)
-    with connect(link.url) as client:
+    proxy.set_round_trip(seconds)
+    with connect(proxy.url) as client:
         sender = threading.Thread(target=client.sendall, args=[data])
         sender.start()
         back = bytearray()
@@ -150,12 +150,12 @@ def test_large_transfers_arrive_whole_in_both_directions(
             back += part
         sender.join()
     assert hashlib.sha256(back).digest() == hashlib.sha256(data).digest()
-    wait_until(lambda: link.state() == ProxyState(0, 0))
+    wait_until(lambda: proxy.state() == ProxyState(0, 0))
 
 
 @pytest.mark.verify
-def test_one_who_does_not_read_makes_the_sender_wait() -> None:
-    """The sender cannot get rid of a hundred megabytes, and the relay holds only a few."""
+def test_backpressure_makes_the_sender_wait() -> None:
+    """The sender cannot send a hundred megabytes, and the proxy buffers only a few."""
     reading = threading.Event()
     received = 0
 
@@ -166,30 +166,30 @@ def test_one_who_does_not_read_makes_the_sender_wait() -> None:
             received += len(data)
 
     sent = 0
-    with serving(read_late) as url, TcpProxy(url) as link, connect(link.url) as client:
+    with serving(read_late) as url, TcpProxy(url) as proxy, connect(proxy.url) as client:
         client.settimeout(1)
         with contextlib.suppress(TimeoutError):
             while sent < 100_000_000:
                 sent += client.send(b"x" * 65536)
         assert sent < 100_000_000
-        assert link.state().held_bytes < 10_000_000
+        assert proxy.state().buffered_bytes < 10_000_000
         reading.set()
         client.shutdown(socket.SHUT_WR)
         assert client.recv(1) == b""
     assert received == sent
 
 
-def test_the_end_of_one_direction_leaves_the_other_open() -> None:
-    def answer_after_the_end(connection: socket.socket) -> None:
+def test_a_half_closed_connection_stays_open_in_the_other_direction() -> None:
+    def reply_after_eof(connection: socket.socket) -> None:
         total = 0
         while data := connection.recv(65536):
             total += len(data)
         connection.sendall(str(total).encode())
 
     with (
-        serving(answer_after_the_end) as url,
-        TcpProxy(url, 0.01) as link,
-        connect(link.url) as client,
+        serving(reply_after_eof) as url,
+        TcpProxy(url, 0.01) as proxy,
+        connect(proxy.url) as client,
     ):
         client.sendall(b"x" * 1000)
         client.shutdown(socket.SHUT_WR)
@@ -197,137 +197,137 @@ def test_the_end_of_one_direction_leaves_the_other_open() -> None:
         assert _ends(client)
 
 
-def test_a_cut_closes_what_is_open_and_refuses_what_is_new(link: TcpProxy) -> None:
-    with connect(link.url) as before:
+def test_a_cut_closes_open_and_new_connections(proxy: TcpProxy) -> None:
+    with connect(proxy.url) as before:
         before.sendall(b"x")
         assert receive(before, 1) == b"x"
-        link.cut()
+        proxy.cut()
         assert _ends(before)
     for _ in range(3):
-        with connect(link.url) as during:
+        with connect(proxy.url) as during:
             assert _ends(during)
-    assert link.state() == ProxyState(0, 0)
-    link.restore()
-    with connect(link.url) as after:
+    assert proxy.state() == ProxyState(0, 0)
+    proxy.restore()
+    with connect(proxy.url) as after:
         after.sendall(b"x")
         assert receive(after, 1) == b"x"
 
 
-def test_a_cut_throws_away_what_was_on_its_way() -> None:
+def test_a_cut_discards_buffered_data() -> None:
     received = b""
 
-    def note(connection: socket.socket) -> None:
+    def record(connection: socket.socket) -> None:
         nonlocal received
         while data := connection.recv(100):
             received += data
             connection.sendall(data)
 
-    with serving(note) as url, TcpProxy(url) as link:
-        link.freeze()
-        with connect(link.url) as client:
+    with serving(record) as url, TcpProxy(url) as proxy:
+        proxy.freeze()
+        with connect(proxy.url) as client:
             client.sendall(b"lost")
-            wait_until(lambda: link.state().held_bytes == 4)
-            link.cut()
-            link.restore()
+            wait_until(lambda: proxy.state().buffered_bytes == 4)
+            proxy.cut()
+            proxy.restore()
             assert _ends(client)
-        with connect(link.url) as client:
+        with connect(proxy.url) as client:
             client.sendall(b"kept")
             assert receive(client, 4) == b"kept"
     assert received == b"kept"
 
 
-def test_a_frozen_link_takes_everything_and_delivers_it_when_it_is_restored(link: TcpProxy) -> None:
-    with connect(link.url) as client:
+def test_a_frozen_proxy_accepts_data_and_delivers_it_when_restored(proxy: TcpProxy) -> None:
+    with connect(proxy.url) as client:
         client.sendall(b"a")
         assert receive(client, 1) == b"a"
-        link.freeze()
+        proxy.freeze()
         client.sendall(b"bc")
-        wait_until(lambda: link.state() == ProxyState(1, 2))
-        with connect(link.url) as other:
+        wait_until(lambda: proxy.state() == ProxyState(1, 2))
+        with connect(proxy.url) as other:
             other.sendall(b"d")
-            wait_until(lambda: link.state() == ProxyState(2, 3))
+            wait_until(lambda: proxy.state() == ProxyState(2, 3))
             client.setblocking(False)
             with pytest.raises(BlockingIOError):
                 client.recv(1)
             client.settimeout(60)
-            link.restore()
+            proxy.restore()
             assert receive(client, 2) == b"bc"
             assert receive(other, 1) == b"d"
 
 
-def test_a_frozen_link_can_be_cut(link: TcpProxy) -> None:
-    with connect(link.url) as client:
-        link.freeze()
+def test_a_frozen_proxy_can_be_cut(proxy: TcpProxy) -> None:
+    with connect(proxy.url) as client:
+        proxy.freeze()
         client.sendall(b"x")
-        link.cut()
+        proxy.cut()
         assert _ends(client)
 
 
 @pytest.mark.verify
-def test_three_hundred_connections_at_once(link: TcpProxy) -> None:
+def test_three_hundred_concurrent_connections(proxy: TcpProxy) -> None:
     with contextlib.ExitStack() as opened:
-        clients = [opened.enter_context(connect(link.url)) for _ in range(300)]
+        clients = [opened.enter_context(connect(proxy.url)) for _ in range(300)]
         for number, client in enumerate(clients):
             client.sendall(b"%03d" % number)
         for number, client in enumerate(clients):
             assert receive(client, 3) == b"%03d" % number
-        assert link.state() == ProxyState(300, 0)
-    wait_until(lambda: link.state() == ProxyState(0, 0))
+        assert proxy.state() == ProxyState(300, 0)
+    wait_until(lambda: proxy.state() == ProxyState(0, 0))
 
 
-def test_a_store_that_is_not_there_looks_like_a_closed_connection() -> None:
+def test_an_unavailable_store_looks_like_a_closed_connection() -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))  # and does not listen
         with (
-            TcpProxy(f"redis://127.0.0.1:{reserved.getsockname()[1]}") as link,
-            connect(link.url) as client,
+            TcpProxy(f"redis://127.0.0.1:{reserved.getsockname()[1]}") as proxy,
+            connect(proxy.url) as client,
         ):
             assert _ends(client)
 
 
-def test_a_unix_socket_is_reached() -> None:
+def test_a_unix_socket_can_be_proxied() -> None:
     with (
         # The path of a socket may have about a hundred characters.
         tempfile.TemporaryDirectory() as folder,
         serving(echo, Path(folder) / ".s.PGSQL.5433"),
-        TcpProxy(f"postgresql:///shop?host={folder}&port=5433") as link,
-        connect(link.url) as client,
+        TcpProxy(f"postgresql:///shop?host={folder}&port=5433") as proxy,
+        connect(proxy.url) as client,
     ):
         client.sendall(b"x")
         assert receive(client, 1) == b"x"
 
 
-def test_a_round_trip_that_cannot_be_is_refused(link: TcpProxy) -> None:
-    link.set_round_trip(0.001)
+def test_an_invalid_round_trip_is_rejected(proxy: TcpProxy) -> None:
+    proxy.set_round_trip(0.001)
     for seconds in (-0.001, math.nan, math.inf, -math.inf, 60.1):
         with pytest.raises(SettingsError, match="from 0 to 60"):
-            link.set_round_trip(seconds)
-        assert link.round_trip == 0.001
+            proxy.set_round_trip(seconds)
+        assert proxy.round_trip == 0.001
         with pytest.raises(SettingsError, match="from 0 to 60"):
             TcpProxy("redis://127.0.0.1", seconds)
 
 
-def test_a_closed_link_says_so() -> None:
-    link = TcpProxy("redis://127.0.0.1:1")
-    link.close()
-    link.close()
+def test_a_closed_proxy_raises_an_error() -> None:
+    proxy = TcpProxy("redis://127.0.0.1:1")
+    proxy.close()
+    proxy.close()
     with pytest.raises(ProxyError, match="is closed: make another one"):
-        link.cut()
+        proxy.cut()
     with pytest.raises(ConnectionRefusedError):
-        connect(link.url)
+        connect(proxy.url)
 
 
-def test_a_relay_that_was_killed_is_noticed() -> None:
-    with TcpProxy("redis://:secret@127.0.0.1:1") as link:
-        link._process.kill()
-        link._process.wait()
+def test_a_killed_proxy_process_raises_an_error() -> None:
+    with TcpProxy("redis://:secret@127.0.0.1:1") as proxy:
+        proxy._process.kill()
+        proxy._process.wait()
         with pytest.raises(ProxyError, match="has ended") as caught:
-            link.freeze()
+            proxy.freeze()
         assert "secret" not in str(caught.value)
 
 
-def test_an_interrupted_order_does_not_shift_the_answers(
-    link: TcpProxy, monkeypatch: pytest.MonkeyPatch
+def test_the_reply_to_an_interrupted_command_is_skipped(
+    proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(_: TcpProxy) -> dict[str, int]:
         raise KeyboardInterrupt
@@ -335,36 +335,36 @@ def test_an_interrupted_order_does_not_shift_the_answers(
     with monkeypatch.context() as patched:
         patched.setattr(TcpProxy, "_read", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            link.freeze()
-    assert link.state() == ProxyState(0, 0)
+            proxy.freeze()
+    assert proxy.state() == ProxyState(0, 0)
 
 
-def test_the_relay_ends_when_the_body_fails() -> None:
-    with pytest.raises(ZeroDivisionError), TcpProxy("redis://127.0.0.1:1") as link:
+def test_the_process_exits_if_the_body_fails() -> None:
+    with pytest.raises(ZeroDivisionError), TcpProxy("redis://127.0.0.1:1") as proxy:
         raise ZeroDivisionError
-    assert link._process.returncode == 0
+    assert proxy._process.returncode == 0
 
 
-def test_the_relay_ends_with_a_link_that_was_forgotten() -> None:
-    link = TcpProxy("redis://127.0.0.1:1")
-    process = link._process
-    del link
+def test_the_process_exits_if_the_proxy_is_garbage_collected() -> None:
+    proxy = TcpProxy("redis://127.0.0.1:1")
+    process = proxy._process
+    del proxy
     assert process.wait(60) == 0
 
 
 @pytest.mark.verify
 @pytest.mark.parametrize("children", [0, 1])
-def test_no_relay_outlives_a_parent_that_was_killed(children: int) -> None:
-    """Nor where the parent forked a child, which has the relay's input open still."""
+def test_the_process_exits_if_its_parent_is_killed(children: int) -> None:
+    """Also if the parent forked a child, which keeps the process's standard input open."""
     program = f"""
         import os, sys, time
         from helpers.proxy import TcpProxy
-        link = TcpProxy("redis://127.0.0.1:1")
+        proxy = TcpProxy("redis://127.0.0.1:1")
         child = 0
         if {children}:
             child = os.fork()
         if child or not {children}:
-            print(link._process.pid, child, flush=True)
+            print(proxy._process.pid, child, flush=True)
         time.sleep(600)
     """
     parent = subprocess.Popen(
@@ -374,8 +374,8 @@ def test_no_relay_outlives_a_parent_that_was_killed(children: int) -> None:
         text=True,
     )
     assert parent.stdout is not None
-    relay, child = map(int, parent.stdout.readline().split())
-    process = psutil.Process(relay)
+    forwarder, child = map(int, parent.stdout.readline().split())
+    process = psutil.Process(forwarder)
     assert process.is_running()
     parent.kill()
     parent.wait()
@@ -387,12 +387,12 @@ def test_no_relay_outlives_a_parent_that_was_killed(children: int) -> None:
             psutil.Process(child).kill()
 
 
-def test_the_relay_imports_nothing_but_the_standard_library() -> None:
+def test_the_process_imports_only_the_standard_library() -> None:
     program = (
-        "import runpy, sys; runpy.run_path('helpers/proxy/forwarder.py', run_name='relay');"
+        "import runpy, sys; runpy.run_path('helpers/proxy/forwarder.py', run_name='forwarder');"
         "print(*{name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names)"
     )
     done = subprocess.run(
         [sys.executable, "-IS", "-c", program], cwd=PROJECT, capture_output=True, text=True
     )
-    assert set(done.stdout.split()) <= {"__main__", "relay"}, done.stderr
+    assert set(done.stdout.split()) <= {"__main__", "forwarder"}, done.stderr

@@ -1,4 +1,4 @@
-"""Addresses: which a link can lead to, and what becomes of them."""
+"""Which addresses can be proxied, and how they are rewritten."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from helpers.proxy.upstream import find_target
         ("redis://:secret@h/3", "Redis at h:6379", "redis://:secret@127.0.0.1:1234/3"),
     ],
 )
-def test_an_address_leads_through_the_relay_with_all_else_as_it_was(
+def test_through_replaces_the_server_and_keeps_the_rest_of_the_address(
     url: str, shown: str, through: str
 ) -> None:
     target = find_target(url)
@@ -73,17 +73,17 @@ def test_an_address_leads_through_the_relay_with_all_else_as_it_was(
         ("unix://:secret@/tmp/redis.sock", "none of postgresql"),
     ],
 )
-def test_an_address_that_no_relay_can_stand_before_is_refused_without_its_password(
+def test_an_address_that_cannot_be_proxied_is_rejected_without_its_password(
     url: str, reason: str
 ) -> None:
-    with pytest.raises(SettingsError, match="No link can lead to") as caught:
+    with pytest.raises(SettingsError, match="cannot be proxied") as caught:
         TcpProxy(url)
     assert reason in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
-def test_no_password_is_shown() -> None:
-    with TcpProxy("redis://:secret@127.0.0.1:1", 0.005) as link:
-        assert "secret" in link.url
-        assert repr(link) == "<TcpProxy to Redis at 127.0.0.1:1, round trip 5 ms>"
-        assert "secret" not in " ".join(link._process.args)  # type: ignore[arg-type]
+def test_the_password_is_not_shown() -> None:
+    with TcpProxy("redis://:secret@127.0.0.1:1", 0.005) as proxy:
+        assert "secret" in proxy.url
+        assert repr(proxy) == "<TcpProxy to Redis at 127.0.0.1:1, round trip 5 ms>"
+        assert "secret" not in " ".join(proxy._process.args)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The joined views are the JSON that would be written anew; ends of lives come in order, once."""
+"""Joined views equal newly encoded JSON; expired keys are returned once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.errors import ReadModelError
-from helpers.read_model.joined_views import JoinedViews, Lives
+from helpers.read_model.joined_views import ExpiryTimes, JoinedViews
 
 _IDS = st.integers(min_value=1, max_value=12)
 _STOCKS = st.none() | st.integers(min_value=0, max_value=99).map(str)
@@ -33,7 +33,7 @@ def put(joined: JoinedViews, product_id: int, name: str, stock: str | None) -> N
 
 
 @given(_CHANGES)
-def test_they_are_what_would_be_written_anew_after_any_changes(
+def test_joined_views_equal_newly_encoded_json_after_any_changes(
     changes: list[tuple[str, int, Any]],
 ) -> None:
     joined = JoinedViews()
@@ -53,13 +53,16 @@ def test_they_are_what_would_be_written_anew_after_any_changes(
             joined.put_stock(product_id, value)
             shown[product_id]["stock"] = value
         body = joined.body()
-        assert body == orjson.dumps([shown[one] for one in sorted(shown)])
-        assert (len(joined), set(shown)) == (len(shown), {one for one in shown if one in joined})
+        assert body == orjson.dumps([shown[number] for number in sorted(shown)])
+        assert (len(joined), set(shown)) == (
+            len(shown),
+            {number for number in shown if number in joined},
+        )
         assert digests.setdefault(joined.digest(), body) == body
     assert len(set(digests.values())) == len(digests)
 
 
-def test_they_are_the_same_object_until_something_is_different() -> None:
+def test_the_body_is_the_same_object_until_something_differs() -> None:
     joined = JoinedViews()
     put(joined, 2, "B", "5")
     put(joined, 1, "A", None)
@@ -74,7 +77,7 @@ def test_they_are_the_same_object_until_something_is_different() -> None:
     assert (joined.body(), joined.digest()) == (body, digest)
 
 
-def test_a_product_without_its_count_is_not_shown() -> None:
+def test_a_product_without_a_stock_count_is_not_shown() -> None:
     joined = JoinedViews()
     joined.put_view(1, view(1, "A"))
     assert (joined.body(), len(joined), 1 in joined) == (b"[]", 0, False)
@@ -83,7 +86,7 @@ def test_a_product_without_its_count_is_not_shown() -> None:
 
 
 @pytest.mark.parametrize("text", [b"x", b'{"id":1}', b'{"id":1,"stock":"5"}'])
-def test_what_is_no_view_is_refused_and_named(text: bytes) -> None:
+def test_an_invalid_view_raises_an_error_that_names_the_product(text: bytes) -> None:
     joined = JoinedViews()
     put(joined, 1, "A", "5")
     body = joined.body()
@@ -93,27 +96,27 @@ def test_what_is_no_view_is_refused_and_named(text: bytes) -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.none() | st.integers(0, 20))))
-def test_keys_end_when_their_last_life_says(changes: list[tuple[bytes, float | None]]) -> None:
-    lives = Lives()
-    ends: dict[bytes, float] = {}
+def test_keys_expire_at_their_last_expiry_time(changes: list[tuple[bytes, float | None]]) -> None:
+    expiry = ExpiryTimes()
+    times: dict[bytes, float] = {}
     for now, (key, end) in enumerate(changes):
-        lives.put(key, end)
+        expiry.put(key, end)
         if end is None:
-            ends.pop(key, None)
+            times.pop(key, None)
         else:
-            ends[key] = end
-        assert lives.next_end <= min(ends.values(), default=math.inf)
-        ended = {one for one, when in ends.items() if when <= now}
-        assert lives.take(now) == ended
-        ends = {one: when for one, when in ends.items() if one not in ended}
-    assert lives.take(math.inf) == set(ends)
-    assert lives.next_end == math.inf
+            times[key] = end
+        assert expiry.next <= min(times.values(), default=math.inf)
+        expired = {key for key, when in times.items() if when <= now}
+        assert expiry.take(now) == expired
+        times = {key: when for key, when in times.items() if key not in expired}
+    assert expiry.take(math.inf) == set(times)
+    assert expiry.next == math.inf
 
 
-def test_ends_that_hold_no_more_do_not_pile_up() -> None:
-    lives = Lives()
+def test_stale_expiry_times_do_not_accumulate() -> None:
+    expiry = ExpiryTimes()
     for end in range(100_000):
-        lives.put(b"a", end)
-    assert len(lives._heap) < 2000
-    assert lives.take(99_998) == set()
-    assert lives.take(99_999) == {b"a"}
+        expiry.put(b"a", end)
+    assert len(expiry._heap) < 2000
+    assert expiry.take(99_998) == set()
+    assert expiry.take(99_999) == {b"a"}

@@ -1,4 +1,4 @@
-"""The keeper of a service: it catches up until it is stopped, whatever the stores do meanwhile."""
+"""The view worker catches up until it is stopped, also if stores fail meanwhile."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from helpers.read_model.view_worker import ViewWorker
 from helpers.read_model.views import ReadModel, Views, read_views, view_key
 from helpers.stores import Stores
 from helpers.stores.proxied_stores import ProxiedStores
-from helpers.stores.stores import connect_all
-from tests.keeping import NEVER, SOON, Keeping, is_in
+from helpers.stores.stores import connect_again
+from tests.background_workers import NEVER, SOON, StartWorker, is_in
 from tests.shared_proxies import restored
 from tests.waiting import wait_until
 
@@ -30,19 +30,16 @@ def shop(twenty: Stores) -> Stores:
 
 
 class Connecting:
-    """Connects to a shop's databases, and remembers what it gave."""
+    """Connects to a shop's databases, and records the connections."""
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
-        self.given: list[Stores] = []
+        self.opened: list[Stores] = []
 
     def __call__(self) -> Stores:
-        number = self._stores.redis.connection_pool.connection_kwargs["db"]
-        found = connect_all(
-            self._stores.addresses, database=self._stores.mongo.name, redis_database=number
-        )
-        self.given.append(found)
-        return found
+        stores = connect_again(self._stores)
+        self.opened.append(stores)
+        return stores
 
 
 @pytest.fixture
@@ -51,8 +48,8 @@ def connect(shop: Stores) -> Connecting:
 
 
 @pytest.fixture
-def keeper(connect: Connecting) -> ViewWorker:
-    """A keeper that pauses for a moment only. It is started by the test."""
+def worker(connect: Connecting) -> ViewWorker:
+    """A worker with short pauses, which the test starts."""
     return ViewWorker(connect, pause_seconds=SOON)
 
 
@@ -61,181 +58,181 @@ def _is_current(shop: Stores) -> bool:
     return read_views(shop, ids) == Views(batched(shop, ids), 0)
 
 
-def test_it_makes_the_views_and_keeps_them_up_to_date(
-    shop: Stores, keeper: ViewWorker, keep: Keeping
+def test_the_worker_builds_the_views_and_keeps_them_up_to_date(
+    shop: Stores, worker: ViewWorker, start_worker: StartWorker
 ) -> None:
-    assert (keeper.state, keeper.passes) == ("starting", 0)
-    keep(keeper)
-    wait_until(is_in(keeper, "keeping"))
+    assert (worker.state, worker.passes) == ("starting", 0)
+    start_worker(worker)
+    wait_until(is_in(worker, "running"))
     assert _is_current(shop)
     set_price(shop, 1, Decimal("9.90"))
     shop.mongo.productmetas.update_one({"product_id": 2}, {"$set": {"description": "New"}})
     wait_until(lambda: _is_current(shop))
-    assert (keeper.state, keeper.error) == ("keeping", None)
-    assert keeper.passes > 1
+    assert (worker.state, worker.error) == ("running", None)
+    assert worker.passes > 1
 
 
-def test_it_knows_how_old_the_views_may_be(
-    shop: Stores, connect: Connecting, keep: Keeping
+def test_age_seconds_grows_between_passes(
+    shop: Stores, connect: Connecting, start_worker: StartWorker
 ) -> None:
-    keeper = ViewWorker(connect, pause_seconds=NEVER)
-    assert (keeper.age_seconds, keeper.silent_seconds) == (math.inf, math.inf)
-    keep(keeper)
-    wait_until(is_in(keeper, "keeping"))
-    wait_until(lambda: keeper.age_seconds < NEVER)
-    before = keeper.age_seconds
-    wait_until(lambda: keeper.age_seconds > before)
-    assert keeper.stop(wait_seconds=60)
+    worker = ViewWorker(connect, pause_seconds=NEVER)
+    assert (worker.age_seconds, worker.seconds_since_response) == (math.inf, math.inf)
+    start_worker(worker)
+    wait_until(is_in(worker, "running"))
+    wait_until(lambda: worker.age_seconds < NEVER)
+    before = worker.age_seconds
+    wait_until(lambda: worker.age_seconds > before)
+    assert worker.stop(wait_seconds=60)
 
 
-def test_where_another_keeper_is_at_work_it_hears_of_the_stores_and_knows_no_age(
-    shop: Stores, keeper: ViewWorker, keep: Keeping
+def test_on_standby_the_stores_respond_but_the_age_is_unknown(
+    shop: Stores, worker: ViewWorker, start_worker: StartWorker
 ) -> None:
-    with ReadModel(shop) as another, another._keeping():
-        keep(keeper)
-        wait_until(is_in(keeper, "yielding"))
-        wait_until(lambda: keeper.silent_seconds < NEVER)
-        assert keeper.age_seconds == math.inf
+    with ReadModel(shop) as another, another._locked():
+        start_worker(worker)
+        wait_until(is_in(worker, "standby"))
+        wait_until(lambda: worker.seconds_since_response < NEVER)
+        assert worker.age_seconds == math.inf
 
 
-def test_it_notices_that_postgresql_is_away_though_nothing_is_announced(
-    shop: Stores, proxied_stores: ProxiedStores, keep: Keeping
+def test_the_worker_notices_that_postgresql_is_unavailable_without_announcements(
+    shop: Stores, proxied_stores: ProxiedStores, start_worker: StartWorker
 ) -> None:
     with restored(proxied_stores) as far:
-        keeper = ViewWorker(Connecting(far), pause_seconds=SOON)
-        keep(keeper)
-        wait_until(is_in(keeper, "keeping"))
+        worker = ViewWorker(Connecting(far), pause_seconds=SOON)
+        start_worker(worker)
+        wait_until(is_in(worker, "running"))
         far.proxies.postgres.cut()
-        wait_until(is_in(keeper, "failing"))
-        age, passes = keeper.age_seconds, keeper.passes
-        wait_until(lambda: keeper.age_seconds > age)
-        assert keeper.passes == passes
-        assert "PostgreSQL at" in (keeper.error or "")
+        wait_until(is_in(worker, "failing"))
+        age, passes = worker.age_seconds, worker.passes
+        wait_until(lambda: worker.age_seconds > age)
+        assert worker.passes == passes
+        assert "PostgreSQL at" in (worker.error or "")
         far.proxies.restore()
-        wait_until(is_in(keeper, "keeping"))
-        assert keeper.stop(wait_seconds=60)
+        wait_until(is_in(worker, "running"))
+        assert worker.stop(wait_seconds=60)
 
 
-def test_it_goes_on_where_the_last_keeper_stopped(
-    shop: Stores, keeper: ViewWorker, keep: Keeping
+def test_the_worker_continues_from_the_last_workers_positions(
+    shop: Stores, worker: ViewWorker, start_worker: StartWorker
 ) -> None:
     with ReadModel(shop) as model:
         model.rebuild()
-    shop.redis.set(view_key(5), "left alone")
+    shop.redis.set(view_key(5), "unchanged")
     set_price(shop, 1, Decimal("9.90"))
-    keep(keeper)
-    wait_until(lambda: keeper.passes > 1)
+    start_worker(worker)
+    wait_until(lambda: worker.passes > 1)
     assert read_views(shop, [1]).products[0]["price"] == "9.90"
-    assert shop.redis.get(view_key(5)) == "left alone"
+    assert shop.redis.get(view_key(5)) == "unchanged"
 
 
-def test_it_pauses_between_its_passes_and_is_stopped_within_a_pause(
-    connect: Connecting, keep: Keeping
+def test_the_worker_stops_during_a_pause_and_closes_its_connections(
+    connect: Connecting, start_worker: StartWorker
 ) -> None:
-    keeper = ViewWorker(connect, pause_seconds=NEVER)
-    keep(keeper)
-    wait_until(is_in(keeper, "keeping"))
-    assert keeper.stop(wait_seconds=60)
-    assert (keeper.state, keeper.error, keeper.passes) == ("ended", None, 1)
-    assert keeper.stop()
-    (stores,) = connect.given
+    worker = ViewWorker(connect, pause_seconds=NEVER)
+    start_worker(worker)
+    wait_until(is_in(worker, "running"))
+    assert worker.stop(wait_seconds=60)
+    assert (worker.state, worker.error, worker.passes) == ("ended", None, 1)
+    assert worker.stop()
+    (stores,) = connect.opened
     assert stores.postgres.closed
-    assert "view-keeper" not in {thread.name for thread in threading.enumerate()}
-    assert repr(keeper) == "<ViewWorker, ended>"
+    assert "view-worker" not in {thread.name for thread in threading.enumerate()}
+    assert repr(worker) == "<ViewWorker, ended>"
 
 
-def test_one_that_was_never_started_is_stopped(connect: Connecting) -> None:
+def test_a_worker_that_was_never_started_can_be_stopped(connect: Connecting) -> None:
     assert ViewWorker(connect).stop()
-    assert connect.given == []
+    assert connect.opened == []
 
 
-def test_it_leaves_the_views_to_another_keeper_until_that_one_is_done(
-    shop: Stores, keeper: ViewWorker, keep: Keeping
+def test_the_worker_stays_on_standby_until_another_one_releases_the_lock(
+    shop: Stores, worker: ViewWorker, start_worker: StartWorker
 ) -> None:
-    with ReadModel(shop) as another, another._keeping():
-        keep(keeper)
-        wait_until(is_in(keeper, "yielding"))
-        assert (keeper.error, keeper.passes) == (None, 0)
+    with ReadModel(shop) as another, another._locked():
+        start_worker(worker)
+        wait_until(is_in(worker, "standby"))
+        assert (worker.error, worker.passes) == (None, 0)
         assert read_views(shop, [1]).products == []
-    wait_until(is_in(keeper, "keeping"))
+    wait_until(is_in(worker, "running"))
     assert _is_current(shop)
 
 
-def test_stores_that_are_not_there_yet_are_tried_again(connect: Connecting, keep: Keeping) -> None:
+def test_the_worker_retries_to_connect(connect: Connecting, start_worker: StartWorker) -> None:
     tries = 0
 
-    def later() -> Stores:
+    def connect_at_last() -> Stores:
         nonlocal tries
         tries += 1
         if tries < 4:
             raise StoreError("MongoDB", "there", "nobody listens there", "Start it.")
         return connect()
 
-    keeper = ViewWorker(later, pause_seconds=SOON)
-    keep(keeper)
-    wait_until(lambda: keeper.error is not None or keeper.passes > 0)
-    wait_until(is_in(keeper, "keeping"))
-    assert (tries, keeper.error) == (4, None)
-    assert keeper.stop(wait_seconds=60)
+    worker = ViewWorker(connect_at_last, pause_seconds=SOON)
+    start_worker(worker)
+    wait_until(lambda: worker.error is not None or worker.passes > 0)
+    wait_until(is_in(worker, "running"))
+    assert (tries, worker.error) == (4, None)
+    assert worker.stop(wait_seconds=60)
 
 
-def test_a_failure_is_kept_as_a_text_and_the_pause_after_it_is_no_loop(keep: Keeping) -> None:
+def test_the_worker_reports_a_failure_and_pauses_after_it(start_worker: StartWorker) -> None:
     tries = 0
 
-    def never() -> Stores:
+    def fail() -> Stores:
         nonlocal tries
         tries += 1
         raise StoreError("MongoDB", "there", "nobody listens there", "Start it.")
 
-    keeper = ViewWorker(never, pause_seconds=NEVER)
-    keep(keeper)
-    wait_until(is_in(keeper, "failing"))
-    assert keeper.error == "MongoDB at there: nobody listens there. Start it."
-    assert keeper.stop(wait_seconds=60)
+    worker = ViewWorker(fail, pause_seconds=NEVER)
+    start_worker(worker)
+    wait_until(is_in(worker, "failing"))
+    assert worker.error == "MongoDB at there: nobody listens there. Start it."
+    assert worker.stop(wait_seconds=60)
     assert tries == 1
 
 
-def test_a_connection_that_the_server_closed_is_replaced(
-    shop: Stores, connect: Connecting, keeper: ViewWorker, keep: Keeping
+def test_the_worker_replaces_a_connection_that_the_server_closed(
+    shop: Stores, connect: Connecting, worker: ViewWorker, start_worker: StartWorker
 ) -> None:
-    keep(keeper)
-    wait_until(is_in(keeper, "keeping"))
+    start_worker(worker)
+    wait_until(is_in(worker, "running"))
     for number in range(1, 4):
-        backend = connect.given[-1].postgres.info.backend_pid
+        backend = connect.opened[-1].postgres.info.backend_pid
         shop.postgres.execute("SELECT pg_terminate_backend(%s::int, 60000)", [backend])
         set_price(shop, 1, Decimal(number))
         wait_until(lambda: _is_current(shop))
-        assert len(connect.given) == number + 1
-        assert all(stores.postgres.closed for stores in connect.given[:-1])
+        assert len(connect.opened) == number + 1
+        assert all(stores.postgres.closed for stores in connect.opened[:-1])
 
 
-def test_stores_that_are_cut_off_are_told_of_without_a_secret_and_come_back(
-    shop: Stores, proxied_stores: ProxiedStores, keep: Keeping
+def test_the_worker_reports_a_cut_without_the_password_and_recovers(
+    shop: Stores, proxied_stores: ProxiedStores, start_worker: StartWorker
 ) -> None:
     with restored(proxied_stores) as far:
-        keeper = ViewWorker(Connecting(far), pause_seconds=SOON)
-        keep(keeper)
-        wait_until(is_in(keeper, "keeping"))
+        worker = ViewWorker(Connecting(far), pause_seconds=SOON)
+        start_worker(worker)
+        wait_until(is_in(worker, "running"))
         far.proxies.redis.cut()
-        wait_until(is_in(keeper, "failing"))
-        assert "Redis at" in (keeper.error or "")
+        wait_until(is_in(worker, "failing"))
+        assert "Redis at" in (worker.error or "")
         password = urlsplit(shop.addresses.redis).password
-        assert password is None or password not in (keeper.error or "")
+        assert password is None or password not in (worker.error or "")
         set_price(shop, 1, Decimal(3))
         far.proxies.redis.restore()
         wait_until(lambda: _is_current(shop))
-        wait_until(is_in(keeper, "keeping"))
-        assert keeper.error is None
-        assert keeper.stop(wait_seconds=60)
+        wait_until(is_in(worker, "running"))
+        assert worker.error is None
+        assert worker.stop(wait_seconds=60)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_an_error_that_is_none_of_a_store_ends_it_and_is_told_of(keep: Keeping) -> None:
-    def wrong() -> Stores:
+def test_an_error_that_no_store_caused_ends_the_worker(start_worker: StartWorker) -> None:
+    def crash() -> Stores:
         raise ZeroDivisionError("secret")
 
-    keeper = ViewWorker(wrong, pause_seconds=SOON)
-    keep(keeper)
-    wait_until(is_in(keeper, "ended"))
-    assert keeper.error == "The keeper ended with ZeroDivisionError: see the log."
-    assert keeper.stop(wait_seconds=60)
+    worker = ViewWorker(crash, pause_seconds=SOON)
+    start_worker(worker)
+    wait_until(is_in(worker, "ended"))
+    assert worker.error == "The background worker ended with ZeroDivisionError: see the log."
+    assert worker.stop(wait_seconds=60)

@@ -1,4 +1,4 @@
-"""The read model: the same answer in one round trip, a little later, and it says how much."""
+"""The read model returns what the join returns, in one round trip, and tells how stale it is."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def shop(twenty: Stores) -> Stores:
 
 @pytest.fixture
 def model(shop: Stores) -> Iterator[ReadModel]:
-    """The keeper, its views made."""
+    """A read model whose views are built."""
     with ReadModel(shop) as found:
         assert found.rebuild() == 20
         yield found
@@ -35,9 +35,7 @@ def assert_current(shop: Stores) -> None:
     assert read_views(shop, list(IDS)) == Views(batched(shop, IDS), 0)
 
 
-def test_views_answer_what_the_join_answers_in_one_round_trip(
-    shop: Stores, model: ReadModel
-) -> None:
+def test_views_equal_the_join_and_take_one_round_trip(shop: Stores, model: ReadModel) -> None:
     shop.redis.delete("stock:4")
     assert_current(shop)
     with traced(shop) as (counted, trace):
@@ -45,19 +43,19 @@ def test_views_answer_what_the_join_answers_in_one_round_trip(
     assert trace.round_trips == {"PostgreSQL": 0, "MongoDB": 0, "Redis": 1}
 
 
-def test_they_come_in_the_order_asked_for_without_those_that_are_not_there(
+def test_views_keep_the_requested_order_and_omit_unknown_products(
     shop: Stores, model: ReadModel
 ) -> None:
-    assert [one["id"] for one in read_views(shop, [7, 99, 3]).products] == [7, 3]
+    assert [product["id"] for product in read_views(shop, [7, 99, 3]).products] == [7, 3]
     assert read_views(shop, []).products == []
 
 
-def test_a_sale_shows_at_once(shop: Stores, model: ReadModel) -> None:
+def test_a_new_stock_count_is_visible_at_once(shop: Stores, model: ReadModel) -> None:
     shop.redis.set("stock:1", 3)
     assert read_views(shop, [1]).products[0]["stock"] == "3"
 
 
-def test_a_price_shows_when_the_keeper_has_caught_up_and_until_then_the_views_say_so(
+def test_a_new_price_is_visible_after_catch_up_and_views_tell_they_are_behind_until_then(
     shop: Stores, model: ReadModel
 ) -> None:
     assert set_price(shop, 1, Decimal("999.99")) == 1
@@ -69,10 +67,10 @@ def test_a_price_shows_when_the_keeper_has_caught_up_and_until_then_the_views_sa
     assert model.catch_up() == 0
 
 
-def test_what_is_announced_while_the_keeper_catches_up_is_not_behind_for_ever(
+def test_an_announcement_during_catch_up_does_not_leave_the_views_behind_for_ever(
     shop: Stores, model: ReadModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is in the views then, but not in the count of what is."""
+    """The views include it then, but their version does not."""
     announced = model._announced
 
     def just_before(position: str) -> tuple[set[int], str] | None:
@@ -88,9 +86,7 @@ def test_what_is_announced_while_the_keeper_catches_up_is_not_behind_for_ever(
     assert_current(shop)
 
 
-def test_a_changed_document_shows_when_the_keeper_has_caught_up(
-    shop: Stores, model: ReadModel
-) -> None:
+def test_a_changed_document_is_visible_after_catch_up(shop: Stores, model: ReadModel) -> None:
     shop.mongo.productmetas.update_one({"product_id": 2}, {"$set": {"description": "New"}})
     shop.mongo.productmetas.update_one({"product_id": 2}, {"$set": {"colour": "red"}})
     shop.mongo.productmetas.update_one({"product_id": 5}, {"$set": {"colour": "red"}})
@@ -101,14 +97,14 @@ def test_a_changed_document_shows_when_the_keeper_has_caught_up(
     assert (metadata["description"], metadata["colour"]) == ("New", "red")
 
 
-def test_a_deleted_document_makes_all_views_anew(shop: Stores, model: ReadModel) -> None:
+def test_a_deleted_document_rebuilds_all_views(shop: Stores, model: ReadModel) -> None:
     shop.mongo.productmetas.delete_one({"product_id": 2})
     assert model.catch_up() == 20
     assert read_views(shop, [2]).products[0]["metadata"] is None
     assert_current(shop)
 
 
-def test_products_come_and_go(shop: Stores, model: ReadModel) -> None:
+def test_catch_up_adds_and_deletes_views(shop: Stores, model: ReadModel) -> None:
     shop.postgres.execute("DELETE FROM products WHERE id = 3")
     shop.postgres.execute("INSERT INTO products VALUES (21, 'New', 5, 'desk')")
     announce(shop.redis, [3, 21])
@@ -116,7 +112,7 @@ def test_products_come_and_go(shop: Stores, model: ReadModel) -> None:
     assert read_views(shop, [3, 21]) == Views(batched(shop, [3, 21]), 0)
 
 
-def test_a_new_keeper_goes_on_where_the_last_one_stopped(shop: Stores, model: ReadModel) -> None:
+def test_catch_up_continues_from_the_last_positions(shop: Stores, model: ReadModel) -> None:
     shop.mongo.productmetas.update_one({"product_id": 2}, {"$set": {"description": "One"}})
     assert model.catch_up() == 1
     model.close()
@@ -127,13 +123,13 @@ def test_a_new_keeper_goes_on_where_the_last_one_stopped(shop: Stores, model: Re
     assert_current(shop)
 
 
-def test_a_keeper_without_views_makes_them(shop: Stores) -> None:
+def test_catch_up_without_views_builds_all(shop: Stores) -> None:
     with ReadModel(shop) as model:
         assert model.catch_up() == 20
     assert_current(shop)
 
 
-def test_announcements_that_are_gone_make_all_views_anew(shop: Stores, model: ReadModel) -> None:
+def test_dropped_announcements_rebuild_all_views(shop: Stores, model: ReadModel) -> None:
     set_price(shop, 1, Decimal(1))
     model.catch_up()
     set_price(shop, 2, Decimal(2))
@@ -143,7 +139,7 @@ def test_announcements_that_are_gone_make_all_views_anew(shop: Stores, model: Re
     assert_current(shop)
 
 
-def test_announcements_that_were_gone_before_any_was_read_make_all_views_anew(
+def test_announcements_dropped_before_the_first_read_rebuild_all_views(
     shop: Stores, model: ReadModel
 ) -> None:
     set_price(shop, 1, Decimal(1))
@@ -153,7 +149,7 @@ def test_announcements_that_were_gone_before_any_was_read_make_all_views_anew(
     assert_current(shop)
 
 
-def test_a_stream_that_began_anew_makes_all_views_anew(shop: Stores, model: ReadModel) -> None:
+def test_a_recreated_stream_rebuilds_all_views(shop: Stores, model: ReadModel) -> None:
     set_price(shop, 1, Decimal(1))
     model.catch_up()
     set_price(shop, 2, Decimal(2))
@@ -163,7 +159,7 @@ def test_a_stream_that_began_anew_makes_all_views_anew(shop: Stores, model: Read
     assert_current(shop)
 
 
-def test_a_keeper_that_is_up_to_date_needs_no_older_announcements(
+def test_views_that_are_up_to_date_need_no_older_announcements(
     shop: Stores, model: ReadModel
 ) -> None:
     set_price(shop, 1, Decimal(1))
@@ -173,30 +169,28 @@ def test_a_keeper_that_is_up_to_date_needs_no_older_announcements(
     assert_current(shop)
 
 
-def test_an_announcement_that_was_lost_is_made_good_by_rebuilding(
-    shop: Stores, model: ReadModel
-) -> None:
-    shop.postgres.execute("UPDATE products SET price = 7 WHERE id = 1")  # and its writer died
+def test_rebuild_repairs_a_lost_announcement(shop: Stores, model: ReadModel) -> None:
+    shop.postgres.execute(
+        "UPDATE products SET price = 7 WHERE id = 1"
+    )  # its writer crashed before announcing it
     assert model.catch_up() == 0
     assert read_views(shop, [1]).products[0]["price"] == "1200"
     model.rebuild()
     assert_current(shop)
 
 
-def test_two_keepers_are_not_at_work_at_once(shop: Stores, model: ReadModel) -> None:
+def test_only_one_read_model_at_a_time_builds_views(shop: Stores, model: ReadModel) -> None:
     with (
         ReadModel(shop) as another,
-        model._keeping(),
-        pytest.raises(ReadModelError, match="Another keeper"),
+        model._locked(),
+        pytest.raises(ReadModelError, match="Another background worker"),
     ):
         another.catch_up()
     assert model.catch_up() == 0
 
 
-def test_a_keeper_that_was_away_too_long_writes_nothing_over_its_successor(
-    shop: Stores, model: ReadModel
-) -> None:
-    with model._keeping():
-        shop.redis.delete("shop:views:keeper")  # its time ran out
+def test_a_worker_whose_lock_expired_does_not_write(shop: Stores, model: ReadModel) -> None:
+    with model._locked():
+        shop.redis.delete("shop:views:lock")  # it expired
         with pytest.raises(ReadModelError):
-            model._make([1])
+            model._build([1])

@@ -64,7 +64,7 @@ def test_many_counts_are_read_in_one_round_trip(shop: Stores) -> None:
 @pytest.mark.parametrize("wrong", NOT_IDS)
 def test_an_invalid_product_id_raises_stock_error_before_anything_is_sent(wrong: object) -> None:
     stock = Stock(Untouchable(), Untouchable())  # type: ignore[arg-type]
-    with pytest.raises(StockError, match="is no product id"):
+    with pytest.raises(StockError, match="is not a valid product id"):
         stock.read([1, wrong])  # type: ignore[list-item]
 
 

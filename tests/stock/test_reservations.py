@@ -263,16 +263,16 @@ NOT_QUANTITIES = [0, -1, True, 1.0, 1.5, "1", None, MOST_UNITS + 1, 10**30, floa
 @pytest.mark.parametrize("quantity", NOT_QUANTITIES)
 def test_an_invalid_quantity_raises_stock_error_before_anything_is_sent(quantity: Any) -> None:
     stock = Stock(Untouchable(), Untouchable())  # type: ignore[arg-type]
-    with pytest.raises(StockError, match="is no number of units"):
+    with pytest.raises(StockError, match="is not a valid number of units"):
         stock.reserve({1: 1, 2: quantity})
-    with pytest.raises(StockError, match="is no number of units"):
+    with pytest.raises(StockError, match="is not a valid number of units"):
         Ledger(Untouchable()).deliver(1, quantity, "x")
 
 
 @pytest.mark.parametrize("product_id", [0, -1, "1", True, 1.5, LARGEST_ID + 1, None])
 def test_an_invalid_product_id_raises_stock_error_before_anything_is_sent(product_id: Any) -> None:
     stock = Stock(Untouchable(), Untouchable())  # type: ignore[arg-type]
-    with pytest.raises(StockError, match="is no product id"):
+    with pytest.raises(StockError, match="is not a valid product id"):
         stock.reserve({product_id: 1, 5: 1})
 
 

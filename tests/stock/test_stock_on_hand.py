@@ -111,12 +111,12 @@ def test_unknown_products_are_listed_in_the_error(stock: Stock) -> None:
 @pytest.mark.parametrize("units", [-1, True, 1.0, "1", None, MOST_UNITS + 1])
 def test_invalid_units_raise_stock_error_before_anything_is_sent(units: Any) -> None:
     untouchable: Any = Untouchable()
-    with pytest.raises(StockError, match="is no number of units"):
+    with pytest.raises(StockError, match="is not a valid number of units"):
         Stock(untouchable, Ledger(untouchable)).set_on_hand(1, units)
 
 
 @pytest.mark.parametrize("product_id", [0, -1, True, 1.0, "1", None, LARGEST_ID + 1])
 def test_an_invalid_product_raises_stock_error_before_anything_is_sent(product_id: Any) -> None:
     untouchable: Any = Untouchable()
-    with pytest.raises(StockError, match="is no product id"):
+    with pytest.raises(StockError, match="is not a valid product id"):
         Stock(untouchable, Ledger(untouchable)).set_on_hand(product_id, 1)

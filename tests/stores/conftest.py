@@ -1,4 +1,4 @@
-"""A shop that is emptied before each test, and stores behind links that a module's tests share."""
+"""A shop that is empty before each test, and proxied stores that a module's tests share."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.snapshots import empty_shop
 
 @pytest.fixture
 def shop(shared: Stores) -> Stores:
-    """The shop's tables and collections, with nothing in them, and no keys."""
+    """The shop's empty tables and collections, and no keys."""
     return empty_shop(shared)
 
 
 @pytest.fixture(scope="module")
 def proxied_stores(shared: Stores) -> Iterator[ProxiedStores]:
-    """The stores behind links, for the fixture ``far`` of a module."""
+    """The proxied stores, for the fixture ``far`` of a module."""
     with proxied(shared) as found:
         yield found

@@ -1,4 +1,4 @@
-"""The circuit breaker: its moves are those of its table, in threads and in event loops alike."""
+"""The circuit breaker changes its state as in TRANSITIONS, in threads and in event loops."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PAUSE = 10.0
 
 
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -73,8 +73,8 @@ def _try(breaker: Breaker, clock: Clock) -> GuardedCall:
     return breaker.begin()
 
 
-def test_the_moves_are_those_of_the_table() -> None:
-    """Every move is tried in every state; those that change the state are the table's."""
+def test_the_changes_of_state_are_those_in_transitions() -> None:
+    """Every event is tried in every state; those that change the state are in the table."""
 
     def into(state: BreakerState, clock: Clock, breaker: Breaker) -> GuardedCall | None:
         if state == "closed":
@@ -108,7 +108,7 @@ def test_the_moves_are_those_of_the_table() -> None:
     assert len(TRANSITIONS) == len(found)
 
 
-def test_it_opens_at_failures_in_a_row_and_not_before(breaker: Breaker) -> None:
+def test_the_circuit_opens_after_consecutive_failures(breaker: Breaker) -> None:
     _fail(breaker, FAILURES - 1)
     breaker.begin().end("succeed")
     _fail(breaker, FAILURES - 1)
@@ -118,9 +118,7 @@ def test_it_opens_at_failures_in_a_row_and_not_before(breaker: Breaker) -> None:
     assert breaker.view() == BreakerView("open", FAILURES, PAUSE)
 
 
-def test_while_it_is_open_nobody_asks_and_everybody_hears_why(
-    breaker: Breaker, clock: Clock
-) -> None:
+def test_an_open_circuit_rejects_requests_with_a_reason(breaker: Breaker, clock: Clock) -> None:
     _open(breaker)
     clock.now += 2.5
     with pytest.raises(CircuitOpenError) as refused:
@@ -129,12 +127,12 @@ def test_while_it_is_open_nobody_asks_and_everybody_hears_why(
     assert isinstance(error, StoreError)
     assert (error.store, error.failures, error.retry_seconds) == ("Redis", FAILURES, PAUSE - 2.5)
     assert str(error) == (
-        "Redis at there: it failed 3 times in a row, and is not asked for the moment. "
+        "Redis at there: it failed 3 times in a row, so its circuit is open. "
         "Try again after 8 seconds."
     )
 
 
-def test_when_it_is_due_one_tries_and_the_others_wait(breaker: Breaker, clock: Clock) -> None:
+def test_a_half_open_circuit_lets_one_request_through(breaker: Breaker, clock: Clock) -> None:
     trial = _try(breaker, clock)
     assert breaker.state == "half-open"
     for _ in range(3):
@@ -146,12 +144,12 @@ def test_when_it_is_due_one_tries_and_the_others_wait(breaker: Breaker, clock: C
     breaker.begin()
 
 
-def test_a_trial_that_fails_opens_it_for_another_pause(breaker: Breaker, clock: Clock) -> None:
+def test_a_failed_trial_opens_the_circuit_again(breaker: Breaker, clock: Clock) -> None:
     _try(breaker, clock).end("fail")
     assert breaker.view() == BreakerView("open", FAILURES + 1, PAUSE)
 
 
-def test_a_trial_that_was_cancelled_leaves_it_to_the_next_one(
+def test_after_a_cancelled_trial_the_next_request_is_the_trial(
     breaker: Breaker, clock: Clock
 ) -> None:
     _try(breaker, clock).end("leave")
@@ -160,7 +158,7 @@ def test_a_trial_that_was_cancelled_leaves_it_to_the_next_one(
     assert breaker.state == "closed"
 
 
-def test_what_was_asked_before_the_last_move_counts_for_nothing(
+def test_outcomes_of_requests_before_the_last_change_of_state_are_ignored(
     breaker: Breaker, clock: Clock
 ) -> None:
     early = [breaker.begin() for _ in range(3)]
@@ -177,74 +175,72 @@ def test_what_was_asked_before_the_last_move_counts_for_nothing(
     assert breaker.view() == BreakerView("closed", 0, 0.0)
 
 
-def test_of_many_threads_one_tries(breaker: Breaker, clock: Clock) -> None:
+def test_only_one_of_many_threads_runs_the_trial(breaker: Breaker, clock: Clock) -> None:
     _open(breaker)
     clock.now += PAUSE
     together = threading.Barrier(16)
-    all_have_come = threading.Barrier(16)
+    all_have_begun = threading.Barrier(16)
 
-    def ask(_: int) -> bool:
+    def send(_: int) -> bool:
         together.wait()
         try:
             attempt = breaker.begin()
         except CircuitOpenError:
-            all_have_come.wait()
+            all_have_begun.wait()
             return False
-        all_have_come.wait()
+        all_have_begun.wait()
         attempt.end("succeed")
         return True
 
     with ThreadPoolExecutor(16) as pool:
-        assert sum(pool.map(ask, range(16))) == 1
+        assert sum(pool.map(send, range(16))) == 1
     assert breaker.state == "closed"
 
 
-def test_what_threads_have_learned_tasks_know_and_one_of_them_tries(
-    breaker: Breaker, clock: Clock
-) -> None:
+def test_threads_and_tasks_share_the_state(breaker: Breaker, clock: Clock) -> None:
     def failing() -> None:
         with pytest.raises(redis.ConnectionError), guarding(breaker):
             raise redis.ConnectionError
 
     with ThreadPoolExecutor(FAILURES) as pool:
-        for one in [pool.submit(failing) for _ in range(FAILURES)]:
-            one.result()
+        for future in [pool.submit(failing) for _ in range(FAILURES)]:
+            future.result()
 
     async def main() -> None:
-        answer = asyncio.Event()
+        reply = asyncio.Event()
 
-        async def ask() -> str:
+        async def send() -> str:
             try:
                 with guarding(breaker):
-                    await answer.wait()
+                    await reply.wait()
             except CircuitOpenError:
                 return "refused"
-            return "answered"
+            return "succeeded"
 
-        assert await asyncio.gather(*(ask() for _ in range(5))) == ["refused"] * 5
+        assert await asyncio.gather(*(send() for _ in range(5))) == ["refused"] * 5
         clock.now += PAUSE
-        tasks = [asyncio.ensure_future(ask()) for _ in range(5)]
+        tasks = [asyncio.ensure_future(send()) for _ in range(5)]
         await asyncio.sleep(0)
-        answer.set()
+        reply.set()
         found = await asyncio.gather(*tasks)
-        assert sorted(found) == ["answered", *["refused"] * 4]
+        assert sorted(found) == [*["refused"] * 4, "succeeded"]
         assert breaker.state == "closed"
 
     asyncio.run(main())
 
 
-def test_a_task_that_is_cancelled_while_it_tries_does_not_leave_it_stuck(
+def test_a_cancelled_trial_does_not_leave_the_circuit_half_open(
     breaker: Breaker, clock: Clock
 ) -> None:
     async def main() -> None:
-        async def ask() -> None:
+        async def send() -> None:
             with guarding(breaker):
                 await asyncio.Event().wait()
 
         _open(breaker)
         clock.now += PAUSE
         for _ in range(3):
-            trial = asyncio.ensure_future(ask())
+            trial = asyncio.ensure_future(send())
             await asyncio.sleep(0)
             assert breaker.state == "half-open"
             trial.cancel()
@@ -270,7 +266,7 @@ def _no_connection() -> redis.ConnectionError:
         ("PostgreSQL", errors.CannotConnectNow, True),
         ("PostgreSQL", TimeoutError, True),
         ("PostgreSQL", PoolTimeout, False),
-        # A worker is away: the coordinator tells us.
+        # Errors of the coordinator about an unavailable worker.
         ("PostgreSQL", errors.SqlclientUnableToEstablishSqlconnection, False),
         ("PostgreSQL", errors.ConnectionFailure, False),
         ("PostgreSQL", errors.UniqueViolation, False),
@@ -287,7 +283,7 @@ def _no_connection() -> redis.ConnectionError:
         ("Redis", KeyboardInterrupt, False),
     ],
 )
-def test_what_counts_is_that_the_store_is_away(
+def test_only_errors_of_an_unavailable_store_count(
     store: StoreName, raised: Callable[[], BaseException], counts: bool, clock: Clock
 ) -> None:
     breaker = _breaker(clock, store)
@@ -297,7 +293,7 @@ def test_what_counts_is_that_the_store_is_away(
     assert breaker.view().failures == (1 if counts else 0)
 
 
-def test_of_several_stores_the_one_that_is_away_has_failed(clock: Clock) -> None:
+def test_of_several_stores_only_the_unavailable_one_fails(clock: Clock) -> None:
     postgres, keys = _breaker(clock, "PostgreSQL"), _breaker(clock)
     _fail(postgres)
     for _ in range(FAILURES):
@@ -305,9 +301,9 @@ def test_of_several_stores_the_one_that_is_away_has_failed(clock: Clock) -> None
             raise redis.ConnectionError
     assert (postgres.view().failures, keys.state) == (1, "open")
     with pytest.raises(CircuitOpenError) as refused, guarding(postgres, keys):
-        raise AssertionError("nobody asks")
+        raise AssertionError("a request was sent")
     assert refused.value.store == "Redis"
-    # Nobody knows which of them took too long.
+    # It is unknown which of them took too long.
     clock.now += PAUSE
     with pytest.raises(TimeoutError), guarding(postgres, keys):
         raise TimeoutError
@@ -317,18 +313,18 @@ def test_of_several_stores_the_one_that_is_away_has_failed(clock: Clock) -> None
     assert (postgres.view().failures, keys.state) == (0, "closed")
 
 
-def test_where_one_refuses_the_trial_of_another_is_left_to_the_next_one(clock: Clock) -> None:
+def test_if_one_circuit_is_open_the_trial_of_another_is_not_used_up(clock: Clock) -> None:
     postgres, keys = _breaker(clock, "PostgreSQL"), _breaker(clock)
     _open(postgres)
     clock.now += PAUSE
     _open(keys)
     with pytest.raises(CircuitOpenError), guarding(postgres, keys):
-        raise AssertionError("nobody asks")
+        raise AssertionError("a request was sent")
     assert postgres.view() == BreakerView("open", FAILURES, 0.0)
     assert repr(keys) == "<Breaker of Redis, open>"
 
 
-def test_each_store_has_a_breaker_of_its_own_and_a_time() -> None:
+def test_each_store_has_its_own_breaker_and_time_limit() -> None:
     breakers = Breakers.of(
         Addresses("postgresql://me:secret@a/x", (), "mongodb://me:secret@b/x", "redis://:secret@c")
     )

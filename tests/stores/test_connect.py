@@ -1,4 +1,4 @@
-"""What a person reads when a store is out of reach: store, address, cause and way out."""
+"""Errors of unreachable stores name the store, the address, the cause and the way out."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def test_a_wrong_password_is_named_as_the_cause(store: str, shared: Stores) -> N
 
 
 @pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MongoDB's driver tries again until its time is over, here a second instead of five."""
+def short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the time for which MongoDB's driver retries from five seconds to one."""
     monkeypatch.setattr(connect, "TIMEOUT_SECONDS", 1)
 
 
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("short_timeout")
 @pytest.mark.parametrize("store", CONNECT)
-def test_a_server_that_is_down_is_named_with_its_port(store: str, shared: Stores) -> None:
+def test_an_unavailable_server_is_named_with_its_port(store: str, shared: Stores) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -71,7 +71,7 @@ def test_a_server_that_is_down_is_named_with_its_port(store: str, shared: Stores
     assert str(port) in text
 
 
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("short_timeout")
 @pytest.mark.parametrize("store", CONNECT)
 def test_an_unknown_host_is_named_as_the_cause(store: str, shared: Stores) -> None:
     url = _address(shared, store).replace("127.0.0.1", "no-such-host.invalid")

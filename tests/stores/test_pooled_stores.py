@@ -1,4 +1,4 @@
-"""Pooled stores: limited in number and in time, and not put off by a server that went and came."""
+"""Pooled stores limit connections and time, and recover from a restart of a server."""
 
 from __future__ import annotations
 
@@ -17,27 +17,30 @@ import pytest
 
 from helpers.errors import StoreError
 from helpers.stores import Stores, postgres_pools
-from helpers.stores.async_stores import AsyncStores, connect_beside
+from helpers.stores.async_stores import AsyncStores
 from helpers.stores.connection_limits import Limits
-from helpers.stores.pooled_stores import PooledStores, connect_pooled, connect_pooled_beside
+from helpers.stores.pooled_stores import PooledStores, connect_pooled
 from helpers.stores.proxied_stores import ProxiedStores
+from tests.connections import connect_async_again, connect_pooled_again
 from tests.shared_proxies import restored
-from tests.stores.lenders import Lender, lending
+from tests.stores.pool_users import PoolUser, using_pools
 from tests.waiting import come, wait_until
 
 MANY = 8
-ROOMY = Limits(connections=MANY, wait_seconds=60, answer_seconds=60)
-HASTY = Limits(connections=1, wait_seconds=0.5, answer_seconds=0.5)
+GENEROUS = Limits(connections=MANY, wait_seconds=60, answer_seconds=60)
+SHORT = Limits(connections=1, wait_seconds=0.5, answer_seconds=0.5)
 PID = "SELECT pg_backend_pid()"
 
-Lend = Callable[[Stores, Limits], Lender]
+Connect = Callable[[Stores, Limits], PoolUser]
 
 
 @pytest.fixture(params=["threads", "loop"])
-def lend(request: pytest.FixtureRequest) -> Iterator[Lend]:
-    """Connects to stores once more, for threads or for an event loop, until the test ends."""
+def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
+    """Connects to stores again, for threads or for an event loop, until the test ends."""
     with contextlib.ExitStack() as opened:
-        yield lambda stores, limits: opened.enter_context(lending(request.param, stores, limits))
+        yield lambda stores, limits: opened.enter_context(
+            using_pools(request.param, stores, limits)
+        )
 
 
 @pytest.fixture
@@ -54,16 +57,16 @@ def alive(stores: Stores, pids: set[int]) -> int:
     return int(row[0])
 
 
-def test_the_same_databases_are_reached(shared: Stores, lend: Lend) -> None:
-    lender = lend(shared, ROOMY)
-    assert lender.ask("SELECT current_database()") == [shared.mongo.name]
-    _, clients = lender.served_by(1)
-    (found,) = [one for one in shared.redis.client_list() if int(one["id"]) in clients]
-    assert found["db"] == str(shared.redis.connection_pool.connection_kwargs["db"])
+def test_pooled_stores_reach_the_same_databases(shared: Stores, connect: Connect) -> None:
+    user = connect(shared, GENEROUS)
+    assert user.query("SELECT current_database()") == [shared.mongo.name]
+    _, clients = user.check_out(1)
+    (found,) = [client for client in shared.redis.client_list() if int(client["id"]) in clients]
+    assert found["db"] == str(shared.redis_database)
 
 
-def test_texts_are_decoded_and_each_statement_stands_for_itself(shared: Stores) -> None:
-    with connect_pooled_beside(shared) as stores:
+def test_strings_are_decoded_and_statements_are_autocommitted(shared: Stores) -> None:
+    with connect_pooled_again(shared) as stores:
         stores.redis.set("near", "é")
         assert shared.redis.get("near") == stores.redis.get("near") == "é"
         shared.redis.delete("near")
@@ -71,103 +74,103 @@ def test_texts_are_decoded_and_each_statement_stands_for_itself(shared: Stores) 
             assert connection.autocommit
 
 
-def test_connections_that_postgresql_has_closed_are_not_lent(shared: Stores, lend: Lend) -> None:
-    lender = lend(shared, ROOMY)
-    before, _ = lender.served_by(MANY)
+def test_connections_closed_by_postgresql_are_not_reused(shared: Stores, connect: Connect) -> None:
+    user = connect(shared, GENEROUS)
+    before, _ = user.check_out(MANY)
     shared.postgres.execute(
         "SELECT pg_terminate_backend(p) FROM unnest(%s::int[]) p", [list(before)]
     )
     wait_until(lambda: alive(shared, before) == 0)
-    assert lender.ask("SELECT 1") == [1]
-    assert lender.ask("SELECT 1", MANY) == [1] * MANY
-    after, _ = lender.served_by(MANY)
+    assert user.query("SELECT 1") == [1]
+    assert user.query("SELECT 1", MANY) == [1] * MANY
+    after, _ = user.check_out(MANY)
     assert len(after) == MANY
     assert not before & after
 
 
-def test_connections_that_redis_has_closed_are_not_used(shared: Stores, lend: Lend) -> None:
-    lender = lend(shared, ROOMY)
-    _, before = lender.served_by(MANY)
+def test_connections_closed_by_redis_are_not_reused(shared: Stores, connect: Connect) -> None:
+    user = connect(shared, GENEROUS)
+    _, before = user.check_out(MANY)
     for client in before:
         shared.redis.client_kill_filter(_id=str(client))
-    assert lender.ping() == [True]
-    assert lender.ping(MANY) == [True] * MANY
-    _, after = lender.served_by(MANY)
+    assert user.ping() == [True]
+    assert user.ping(MANY) == [True] * MANY
+    _, after = user.check_out(MANY)
     assert len(after) == MANY
     assert not before & after
 
 
-def test_a_connection_on_which_the_server_only_says_something_is_kept(
-    shared: Stores, lend: Lend
-) -> None:
-    lender = lend(shared, HASTY)
-    pid = lender.ask(PID)
-    lender.ask("LISTEN near")
+def test_a_connection_with_a_pending_notification_is_kept(shared: Stores, connect: Connect) -> None:
+    user = connect(shared, SHORT)
+    pid = user.query(PID)
+    user.query("LISTEN near")
     for _ in range(3):
         shared.postgres.execute("NOTIFY near")
-        wait_until(lambda: _is_told_something(lender.stores))
-        assert lender.ask(PID) == pid
+        wait_until(lambda: _has_input(user.stores))
+        assert user.query(PID) == pid
 
 
-def _is_told_something(stores: PooledStores | AsyncStores) -> bool:
+def _has_input(stores: PooledStores | AsyncStores) -> bool:
     (idle,) = stores.postgres._pool
-    return postgres_pools._has_news(idle.pgconn)
+    return postgres_pools._has_input(idle.pgconn)
 
 
 @pytest.mark.parametrize("store", ["PostgreSQL", "Redis"])
-def test_while_a_store_is_away_everybody_is_told_why_and_then_it_is_there_again(
-    far: ProxiedStores, lend: Lend, store: str
+def test_every_request_to_an_unavailable_store_tells_the_cause_until_it_is_back(
+    far: ProxiedStores, connect: Connect, store: str
 ) -> None:
-    lender = lend(far, ROOMY)
-    lender.served_by(MANY)
-    ask = lender.ping if store == "Redis" else lambda: lender.ask("SELECT 1")
-    link = far.proxies.redis if store == "Redis" else far.proxies.postgres
+    user = connect(far, GENEROUS)
+    user.check_out(MANY)
+    send = user.ping if store == "Redis" else lambda: user.query("SELECT 1")
+    proxy = far.proxies.redis if store == "Redis" else far.proxies.postgres
     for _ in range(2):
-        link.cut()
+        proxy.cut()
         for _ in range(MANY + 1):
             with pytest.raises(StoreError, match="it closed the connection") as caught:
-                ask()
+                send()
             assert caught.value.store == store
-        link.restore()
-        assert ask() in ([1], [True])
-    lender.served_by(MANY)
+        proxy.restore()
+        assert send() in ([1], [True])
+    user.check_out(MANY)
 
 
 @pytest.mark.parametrize("store", ["PostgreSQL", "Redis"])
-def test_a_store_that_is_silent_is_given_up(far: ProxiedStores, lend: Lend, store: str) -> None:
-    lender = lend(far, HASTY)
-    ask = lender.ping if store == "Redis" else lambda: lender.ask("SELECT 1")
-    link = far.proxies.redis if store == "Redis" else far.proxies.postgres
-    ask()
-    link.freeze()
+def test_a_request_to_an_unresponsive_store_times_out(
+    far: ProxiedStores, connect: Connect, store: str
+) -> None:
+    user = connect(far, SHORT)
+    send = user.ping if store == "Redis" else lambda: user.query("SELECT 1")
+    proxy = far.proxies.redis if store == "Redis" else far.proxies.postgres
+    send()
+    proxy.freeze()
     with pytest.raises(StoreError, match="did not answer in time") as caught:
-        ask()
+        send()
     assert caught.value.store == store
-    link.restore()
-    wait_until(lambda: _answers(ask))
+    proxy.restore()
+    wait_until(lambda: _responds(send))
 
 
-def _answers(ask: Callable[[], object]) -> bool:
+def _responds(send: Callable[[], object]) -> bool:
     try:
-        return bool(ask())
+        return bool(send())
     except StoreError:
         return False
 
 
-def test_a_statement_that_takes_too_long_is_ended_and_its_connection_is_kept(
-    shared: Stores, lend: Lend
+def test_a_slow_statement_is_cancelled_and_its_connection_is_kept(
+    shared: Stores, connect: Connect
 ) -> None:
-    lender = lend(shared, HASTY)
-    pid = lender.ask(PID)
+    user = connect(shared, SHORT)
+    pid = user.query(PID)
     with pytest.raises(StoreError) as caught:
-        lender.ask("SELECT pg_sleep(600)")
+        user.query("SELECT pg_sleep(600)")
     assert isinstance(caught.value.__cause__, psycopg.errors.QueryCanceled)
-    assert lender.ask(PID) == pid
+    assert user.query(PID) == pid
 
 
-def test_whoever_finds_all_connections_lent_is_told_so(shared: Stores) -> None:
-    with connect_pooled_beside(shared, limits=HASTY) as stores:
-        one_connection: Any = stores.redis.client
+def test_an_exhausted_pool_raises_an_error(shared: Stores) -> None:
+    with connect_pooled_again(shared, limits=SHORT) as stores:
+        single_connection: Any = stores.redis.client
         with (
             stores.postgres.connection(),
             pytest.raises(StoreError, match="all our connections to it are in use"),
@@ -176,25 +179,27 @@ def test_whoever_finds_all_connections_lent_is_told_so(shared: Stores) -> None:
         ):
             pass
         with (
-            one_connection(),
+            single_connection(),
             pytest.raises(StoreError, match="all our connections to it are in use"),
             stores.explaining(),
         ):
             stores.redis.ping()
 
 
-def test_whoever_waits_in_vain_because_the_server_went_away_is_told_so(far: ProxiedStores) -> None:
+def test_waiting_for_a_connection_to_an_unavailable_server_raises_the_cause(
+    far: ProxiedStores,
+) -> None:
     with (
-        connect_pooled_beside(far, limits=Limits(connections=1, wait_seconds=2)) as stores,
+        connect_pooled_again(far, limits=Limits(connections=1, wait_seconds=2)) as stores,
         ThreadPoolExecutor(1) as pool,
     ):
 
-        def ask() -> None:
+        def send() -> None:
             with stores.explaining(), stores.postgres.connection():
                 pass
 
         with stores.postgres.connection() as connection:
-            waiting = pool.submit(ask)
+            waiting = pool.submit(send)
             wait_until(lambda: stores.postgres.get_stats()["requests_waiting"] == 1)
             far.proxies.postgres.cut()
             with pytest.raises(psycopg.OperationalError):
@@ -203,27 +208,25 @@ def test_whoever_waits_in_vain_because_the_server_went_away_is_told_so(far: Prox
             waiting.result()
 
 
-def test_no_more_connections_are_made_than_allowed(shared: Stores, lend: Lend) -> None:
-    lender = lend(shared, replace(ROOMY, connections=2))
-    pids = set(lender.ask("SELECT pg_backend_pid() FROM pg_sleep(0.01)", 4 * MANY))
+def test_the_number_of_connections_is_limited(shared: Stores, connect: Connect) -> None:
+    user = connect(shared, replace(GENEROUS, connections=2))
+    pids = set(user.query("SELECT pg_backend_pid() FROM pg_sleep(0.01)", 4 * MANY))
     assert len(pids) <= 2
-    assert lender.ping(4 * MANY) == [True] * 4 * MANY
-    assert all(map(len, lender.served_by(2)))
+    assert user.ping(4 * MANY) == [True] * 4 * MANY
+    assert all(map(len, user.check_out(2)))
 
 
-def test_closing_closes_all(shared: Stores) -> None:
-    with lending("threads", shared, ROOMY) as lender:
-        pids, clients = lender.served_by(MANY)
+def test_closing_closes_all_connections(shared: Stores) -> None:
+    with using_pools("threads", shared, GENEROUS) as user:
+        pids, clients = user.check_out(MANY)
     wait_until(lambda: alive(shared, pids) == 0)
     wait_until(
-        lambda: not clients & {int(one["id"]) for one in shared.redis.client_list()},
+        lambda: not clients & {int(client["id"]) for client in shared.redis.client_list()},
     )
 
 
 @pytest.mark.parametrize("store", ["coordinator", "redis"])
-def test_a_store_that_does_not_answer_is_named_and_nothing_stays_open(
-    shared: Stores, store: str
-) -> None:
+def test_an_unavailable_store_is_named_and_nothing_stays_open(shared: Stores, store: str) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -236,15 +239,15 @@ def test_a_store_that_does_not_answer_is_named_and_nothing_stays_open(
 
 
 def test_no_password_is_in_the_representation(shared: Stores) -> None:
-    with connect_pooled_beside(shared) as stores:
+    with connect_pooled_again(shared) as stores:
         for url in (shared.addresses.coordinator, shared.addresses.redis):
             assert str(urlsplit(url).password) not in repr(stores)
 
 
-def test_those_who_wait_to_know_whether_the_server_is_there_share_an_attempt(
+def test_concurrent_probes_share_an_attempt_to_connect(
     shared: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that began before they asked does not count: the server may have come back since."""
+    """An attempt that started before the call is not shared: the server may be back since."""
     attempts = 0
     go = asyncio.Event()
 
@@ -255,8 +258,8 @@ def test_those_who_wait_to_know_whether_the_server_is_there_share_an_attempt(
         raise psycopg.OperationalError(f"attempt {attempts}")
 
     async def main() -> list[str]:
-        async with await connect_beside(shared, limits=HASTY) as stores:
-            stores.postgres._doubt.is_open = True
+        async with await connect_async_again(shared, limits=SHORT) as stores:
+            stores.postgres._availability.is_uncertain = True
             with monkeypatch.context() as patch:
                 patch.setattr(psycopg.AsyncConnection, "connect", connect)
                 first = asyncio.create_task(stores.postgres.probe())
@@ -265,27 +268,29 @@ def test_those_who_wait_to_know_whether_the_server_is_there_share_an_attempt(
                 await asyncio.sleep(0)
                 go.set()
                 found = await asyncio.gather(first, *others, return_exceptions=True)
-            await stores.postgres.probe()  # it is there
-            return [str(one) for one in found]
+            await stores.postgres.probe()  # the server is available
+            return [str(error) for error in found]
 
     assert asyncio.run(main()) == ["attempt 1"] + ["attempt 2"] * 10
     assert attempts == 2
 
 
 @pytest.mark.verify
-def test_whoever_is_cancelled_while_a_connection_is_looked_at_gives_it_back(
+def test_cancelling_the_check_of_a_connection_returns_it_to_the_pool(
     far: ProxiedStores,
 ) -> None:
     async def main() -> None:
-        async with await connect_beside(far, limits=replace(ROOMY, connections=1)) as stores:
+        async with await connect_async_again(
+            far, limits=replace(GENEROUS, connections=1)
+        ) as stores:
             async with stores.postgres.connection() as connection:
                 await connection.execute("LISTEN near")
             far.postgres.execute("NOTIFY near")
-            await come(lambda: _is_told_something(stores))
+            await come(lambda: _has_input(stores))
             far.proxies.postgres.freeze()
-            before = far.proxies.postgres.state().held_bytes
+            before = far.proxies.postgres.state().buffered_bytes
             task = asyncio.create_task(stores.postgres.getconn())
-            await come(lambda: far.proxies.postgres.state().held_bytes != before)
+            await come(lambda: far.proxies.postgres.state().buffered_bytes != before)
             task.cancel()
             await asyncio.wait([task])
             assert task.cancelled()

@@ -1,4 +1,4 @@
-"""The three drivers through three links: as near, as far, or as broken as they are told."""
+"""The three drivers through proxies that delay, freeze and cut connections."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from helpers.stores.tracing import traced
 from tests.shared_proxies import restored
 from tests.waiting import wait_until
 
-ASK: dict[str, Callable[[Stores], object]] = {
+REQUESTS: dict[str, Callable[[Stores], object]] = {
     "PostgreSQL": lambda stores: stores.postgres.execute("SELECT 1").fetchone(),
     "MongoDB": lambda stores: stores.mongo.command("ping"),
     "Redis": lambda stores: stores.redis.ping(),
@@ -39,7 +39,7 @@ def proxied_stores(shared: Stores) -> Iterator[ProxiedStores]:
 
 @pytest.fixture
 def far(proxied_stores: ProxiedStores) -> Iterator[ProxiedStores]:
-    """The stores behind links that are as they were at first."""
+    """The proxied stores, restored."""
     with restored(proxied_stores) as found:
         yield found
 
@@ -59,27 +59,27 @@ def _read(stores: Stores) -> tuple[object, object, object]:
     )
 
 
-def test_the_same_databases_are_reached(stores: Stores) -> None:
+def test_proxied_stores_reach_the_same_databases(stores: Stores) -> None:
     _fill(stores)
     with proxied(stores) as far:
         assert _read(far) == _read(stores) == ([(1,)], [{"_id": 1}], "1")
         assert far.postgres.info.port != stores.postgres.info.port
-        for link in (far.proxies.postgres, far.proxies.mongo, far.proxies.redis):
-            assert link.state().connections >= 1
+        for proxy in (far.proxies.postgres, far.proxies.mongo, far.proxies.redis):
+            assert proxy.state().connections >= 1
     assert _read(stores) == ([(1,)], [{"_id": 1}], "1")
 
 
-def test_no_driver_gets_an_answer_before_the_round_trip(far: ProxiedStores) -> None:
+def test_no_driver_gets_a_reply_before_the_round_trip(far: ProxiedStores) -> None:
     for seconds in (0.005, 0.02):
         far.proxies.set_round_trip(seconds)
-        for name, ask in ASK.items():
+        for name, send in REQUESTS.items():
             for _ in range(3):
                 start = time.perf_counter()
-                ask(far)
+                send(far)
                 assert time.perf_counter() - start >= seconds, name
 
 
-def test_stores_are_slow_from_the_beginning_where_they_are_linked_so(shared: Stores) -> None:
+def test_a_round_trip_can_be_set_from_the_beginning(shared: Stores) -> None:
     with proxied(shared, round_trip=0.02) as far:
         start = time.perf_counter()
         assert far.redis.ping()
@@ -107,14 +107,14 @@ def test_large_values_pass_in_both_directions(stores: Stores) -> None:
 def _fails(far: ProxiedStores) -> None:
     with pytest.raises(psycopg.OperationalError):
         far.postgres.execute("SELECT 1")
-    # Its driver looks for another server, and tries again until its time is over.
+    # Its driver selects a server again and again, until its timeout expires.
     with pytest.raises(PyMongoError), pymongo.timeout(1):
         far.mongo.command("ping")
     with pytest.raises(redis.ConnectionError):
         far.redis.ping()
 
 
-def test_after_a_cut_drivers_fail_and_after_a_restore_they_find_their_way_back(
+def test_drivers_fail_after_a_cut_and_recover_after_a_restore(
     far: ProxiedStores,
 ) -> None:
     far.proxies.cut()
@@ -122,12 +122,12 @@ def test_after_a_cut_drivers_fail_and_after_a_restore_they_find_their_way_back(
     far.proxies.restore()
     assert far.redis.ping()
     assert far.mongo.command("ping")["ok"] == 1
-    assert far.postgres.closed  # one connection does not come back by itself
+    assert far.postgres.closed  # a single connection does not reconnect
     with psycopg.connect(far.addresses.coordinator) as again:
         assert again.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_one_store_alone_can_be_cut(far: ProxiedStores) -> None:
+def test_a_single_store_can_be_cut(far: ProxiedStores) -> None:
     far.proxies.redis.cut()
     with pytest.raises(redis.ConnectionError):
         far.redis.ping()
@@ -135,23 +135,23 @@ def test_one_store_alone_can_be_cut(far: ProxiedStores) -> None:
     assert far.mongo.command("ping")["ok"] == 1
 
 
-def test_a_frozen_link_hangs_until_the_driver_gives_up(far: ProxiedStores) -> None:
-    link = far.proxies.redis
+def test_a_frozen_proxy_makes_the_driver_time_out(far: ProxiedStores) -> None:
+    proxy = far.proxies.redis
     with redis.Redis.from_url(far.addresses.redis, socket_timeout=0.5, retry=None) as impatient:
         assert impatient.ping()
-        link.freeze()
+        proxy.freeze()
         with pytest.raises(redis.TimeoutError):
             impatient.ping()
-    assert link.state().held_bytes > 0
+    assert proxy.state().buffered_bytes > 0
 
 
-def test_what_a_freeze_held_arrives_when_it_ends(far: ProxiedStores, shared: Stores) -> None:
+def test_buffered_data_arrives_after_a_freeze(far: ProxiedStores, shared: Stores) -> None:
     shared.redis.delete("late")
     assert far.redis.ping()  # so that there is a connection
     connection = far.redis.connection_pool.get_connection()
     far.proxies.redis.freeze()
     connection.send_command("SET", "late", "1")  # type: ignore[no-untyped-call]
-    wait_until(lambda: far.proxies.redis.state().held_bytes > 0)
+    wait_until(lambda: far.proxies.redis.state().buffered_bytes > 0)
     assert shared.redis.get("late") is None
     far.proxies.restore()
     assert connection.read_response() in (b"OK", "OK")
@@ -161,32 +161,32 @@ def test_what_a_freeze_held_arrives_when_it_ends(far: ProxiedStores, shared: Sto
 
 
 @pytest.mark.parametrize(
-    "order",
-    ["close", *(pytest.param(order, marks=pytest.mark.verify) for order in ("cut", "freeze"))],
+    "command",
+    ["close", *(pytest.param(name, marks=pytest.mark.verify) for name in ("cut", "freeze"))],
 )
-def test_the_end_comes_in_any_state(shared: Stores, order: str) -> None:
+def test_proxies_stop_in_any_state(shared: Stores, command: str) -> None:
     with proxied(shared) as far:
-        for link in (far.proxies.postgres, far.proxies.redis):
-            getattr(link, order)()
-        if order != "close":
+        for proxy in (far.proxies.postgres, far.proxies.redis):
+            getattr(proxy, command)()
+        if command != "close":
             far.proxies.mongo.freeze()
         processes = [far.proxies.postgres._process, far.proxies.mongo._process]
     assert all(process.returncode == 0 for process in processes)
 
 
-def test_a_bad_round_trip_leaves_nothing_behind(shared: Stores) -> None:
+def test_an_invalid_round_trip_is_rejected(shared: Stores) -> None:
     with pytest.raises(SettingsError, match="from 0 to 60"), proxied(shared, round_trip=-1):
         pass
 
 
-def test_an_address_of_redis_needs_no_number(shared: Stores) -> None:
+def test_a_redis_address_without_a_database_number(shared: Stores) -> None:
     parts = urlsplit(shared.addresses.redis)
     addresses = replace(shared.addresses, redis=parts._replace(path="").geturl())
     with connect_all(addresses) as near, proxied(near) as far, traced(far) as (counted, _):
         assert counted.redis.ping()
 
 
-def test_nothing_shows_a_password(far: ProxiedStores) -> None:
+def test_no_password_is_in_the_representation(far: ProxiedStores) -> None:
     shown = repr(far) + repr(far.proxies) + repr(far.addresses)
     for password in (far.postgres.info.password, "secret"):
         assert not password or f":{password}@" not in shown

@@ -1,4 +1,4 @@
-"""Whoever is cancelled while PyMongo waits leaves no lock behind."""
+"""Cancelling a wait of PyMongo releases its lock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.waiting import come
 
 
 async def _is_locked_after_a_cancellation() -> bool:
-    """Cancel a wait whose time is over as its lock becomes free; return whether that is taken."""
+    """Cancel a wait that has timed out when its lock is released; return whether it is locked."""
     held = lock._async_create_lock()
     condition = lock._async_create_condition(held)
 
@@ -24,7 +24,7 @@ async def _is_locked_after_a_cancellation() -> bool:
     waiting = asyncio.create_task(wait())
     await come(lambda: bool(condition._waiters))
     async with held:
-        await come(lambda: bool(held._waiters))  # its time is over: it wants the lock again
+        await come(lambda: bool(held._waiters))  # it has timed out and waits for the lock
         waiting.cancel()
     await asyncio.wait({waiting})
     await asyncio.gather(waiting, return_exceptions=True)
@@ -33,12 +33,12 @@ async def _is_locked_after_a_cancellation() -> bool:
     return held.locked()
 
 
-def test_a_cancelled_wait_leaves_the_lock_free() -> None:
+def test_a_cancelled_wait_releases_the_lock() -> None:
     make_cancellable()
     assert not asyncio.run(_is_locked_after_a_cancellation())
 
 
-def test_waits_that_end_or_last_too_long_are_told_apart() -> None:
+def test_a_wait_tells_whether_it_timed_out() -> None:
     make_cancellable()
 
     async def waits() -> list[bool]:
@@ -59,6 +59,6 @@ def test_waits_that_end_or_last_too_long_are_told_apart() -> None:
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python's own wait_for is safe there")
-def test_after_pythons_own_wait_the_lock_stays_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pythons_own_wait_for_keeps_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "wait_for", asyncio.wait_for)
     assert asyncio.run(_is_locked_after_a_cancellation())

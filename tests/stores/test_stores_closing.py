@@ -1,4 +1,4 @@
-"""Stores that are closed have closed their sockets: none is left to whoever collects garbage."""
+"""Closing stores closes their sockets, without the garbage collector."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import pytest
 
 from helpers import traced
 from helpers.stores import Stores
-from helpers.stores.async_stores import connect_beside
-from helpers.stores.pooled_stores import connect_pooled_beside
 from helpers.stores.proxied_stores import proxied
-from helpers.stores.stores import connect_all
+from helpers.stores.stores import connect_again
+from tests.connections import connect_async_again, connect_pooled_again
 from tests.waiting import wait_until
 
 
@@ -25,8 +24,7 @@ def _ask(stores: Stores) -> None:
 
 
 def _connected(shared: Stores) -> None:
-    number = shared.redis.connection_pool.connection_kwargs["db"]
-    with connect_all(shared.addresses, database=shared.mongo.name, redis_database=number) as stores:
+    with connect_again(shared) as stores:
         _ask(stores)
 
 
@@ -35,13 +33,13 @@ def _traced(shared: Stores) -> None:
         _ask(stores)
 
 
-def _linked(shared: Stores) -> None:
+def _proxied(shared: Stores) -> None:
     with proxied(shared) as stores:
         _ask(stores)
 
 
 def _pooled(shared: Stores) -> None:
-    with connect_pooled_beside(shared) as stores:
+    with connect_pooled_again(shared) as stores:
         with stores.postgres.connection() as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
         assert stores.redis.ping()
@@ -49,7 +47,7 @@ def _pooled(shared: Stores) -> None:
 
 def _awaited(shared: Stores) -> None:
     async def main() -> None:
-        async with await connect_beside(shared) as stores:
+        async with await connect_async_again(shared) as stores:
             async with stores.postgres.connection() as connection:
                 await connection.execute("SELECT 1")
             assert (await stores.mongo.command("ping"))["ok"] == 1
@@ -60,7 +58,7 @@ def _awaited(shared: Stores) -> None:
 
 @pytest.fixture(autouse=True)
 def uncollected() -> Iterator[None]:
-    """Nothing is collected meanwhile."""
+    """Disable the garbage collector."""
     gc.collect()
     gc.disable()
     yield
@@ -68,16 +66,17 @@ def uncollected() -> Iterator[None]:
 
 
 def _connections() -> set[tuple[object, object]]:
-    return {(one.laddr, one.raddr) for one in psutil.Process().net_connections("tcp")}
+    return {
+        (connection.laddr, connection.raddr)
+        for connection in psutil.Process().net_connections("tcp")
+    }
 
 
 @pytest.mark.parametrize(
     "use",
-    [_connected, _traced, _pooled, _awaited, pytest.param(_linked, marks=pytest.mark.verify)],
+    [_connected, _traced, _pooled, _awaited, pytest.param(_proxied, marks=pytest.mark.verify)],
 )
-def test_stores_that_are_closed_leave_no_connection(
-    shared: Stores, use: Callable[[Stores], None]
-) -> None:
+def test_closed_stores_leave_no_connection(shared: Stores, use: Callable[[Stores], None]) -> None:
     _ask(shared)
     before = _connections()
     for _ in range(2):

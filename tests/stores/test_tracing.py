@@ -1,4 +1,4 @@
-"""Round trips: counted exactly, for each driver and kind of work, and nowhere else."""
+"""Traces count round trips exactly, for each driver and kind of request."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def table(shared: Stores) -> Iterator[Stores]:
 
 @pytest.fixture
 def things(table: Stores) -> Stores:
-    """The same, with 5 rows, 250 documents and 5 keys."""
+    """The same with 5 rows, 250 documents and 5 keys."""
     table.postgres.execute("DELETE FROM things; INSERT INTO things SELECT generate_series(1, 5)")
     table.mongo.things.delete_many({})
     table.mongo.things.insert_many([{"_id": number} for number in range(250)])
@@ -45,7 +45,7 @@ def things(table: Stores) -> Stores:
 
 @pytest.fixture
 def tracing(things: Stores) -> Iterator[tuple[Stores, Trace]]:
-    """Stores with a table, a collection and a key in them, whose round trips are counted."""
+    """The same, traced."""
     with traced(things) as (counted, trace):
         yield counted, trace
 
@@ -89,7 +89,7 @@ def _transaction(connection: psycopg.Connection) -> None:
         connection.execute("SELECT 1")
 
 
-def _undone(connection: psycopg.Connection) -> None:
+def _rolled_back(connection: psycopg.Connection) -> None:
     with connection.transaction():
         connection.execute("SELECT 1")
         raise psycopg.Rollback
@@ -138,7 +138,7 @@ POSTGRES: list[tuple[Callable[[psycopg.Connection], object], list[str]]] = [
     (_copy_out, ["COPY"]),
     (_stream, ["SELECT"]),
     (_transaction, ["BEGIN", "SELECT", "COMMIT"]),
-    (_undone, ["BEGIN", "SELECT", "ROLLBACK"]),
+    (_rolled_back, ["BEGIN", "SELECT", "ROLLBACK"]),
     (_pipeline, ["SELECT"]),
     (
         _named_cursor,
@@ -161,13 +161,13 @@ def test_postgres_round_trips_are_counted(
     assert _names(trace) == names
     assert trace.round_trips == _counts(postgres=len(names))
     trace.clear()
-    counted.postgres.execute("SELECT 1")  # nothing is left over
+    counted.postgres.execute("SELECT 1")  # no round trip is left over
     assert trace.round_trips == _counts(postgres=1)
 
 
 @pytest.mark.verify
-def test_the_driver_waits_as_often_as_the_network_is_slow(things: Stores) -> None:
-    """Held against the network: each round trip that is counted takes at least the delay."""
+def test_each_round_trip_takes_at_least_the_delay_of_the_network(things: Stores) -> None:
+    """Compared with a real delay, which every counted round trip has to include."""
     seconds = 0.02
     works = [*(work for work, _ in POSTGRES)]
     with proxied(things) as far, traced(far) as (counted, trace):
@@ -211,7 +211,7 @@ def test_mongo_commands_are_counted(
     assert trace.round_trips == _counts(mongo=len(names))
 
 
-def test_a_write_that_nobody_waits_for_is_no_round_trip(tracing: tuple[Stores, Trace]) -> None:
+def test_an_unacknowledged_write_is_not_a_round_trip(tracing: tuple[Stores, Trace]) -> None:
     counted, trace = tracing
     concern = pymongo.WriteConcern(w=0)
     counted.mongo.get_collection("things", write_concern=concern).insert_one({})
@@ -272,7 +272,7 @@ def test_redis_round_trips_are_counted(
     assert trace.round_trips == _counts(redis=len(names))
 
 
-def test_a_script_is_one_round_trip_once_it_is_there(
+def test_a_script_is_one_round_trip_once_it_is_loaded(
     tracing: tuple[Stores, Trace], shared: Stores
 ) -> None:
     counted, trace = tracing
@@ -281,38 +281,38 @@ def test_a_script_is_one_round_trip_once_it_is_there(
     assert _names(trace) == ["EVALSHA", "SCRIPT", "EVALSHA", "EVALSHA"]
 
 
-def test_threads_are_counted_together_and_their_connections_are_not(
+def test_round_trips_of_threads_are_counted_without_their_connections(
     tracing: tuple[Stores, Trace],
 ) -> None:
-    """Eight at a time need eight connections to MongoDB and to Redis, made meanwhile."""
+    """Eight threads open eight connections to MongoDB and to Redis meanwhile."""
     counted, trace = tracing
     gate = threading.Barrier(8)
 
-    def ask() -> None:
+    def send_requests() -> None:
         gate.wait()
         for number in range(25):
             counted.postgres.execute("SELECT 1 + 1")
             counted.mongo.things.find_one({"_id": number})
             counted.redis.get("thing:1")
 
-    threads = [threading.Thread(target=ask) for _ in range(8)]
+    threads = [threading.Thread(target=send_requests) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    # One more where psycopg finds the statement so frequent that it prepares it.
+    # One more when psycopg prepares the statement, because it is frequent.
     assert trace.round_trips == _counts(201, 200, 200)
     assert set(_names(trace)) == {"SELECT", "find", "GET"}
 
 
-def test_a_new_connection_is_not_counted(tracing: tuple[Stores, Trace]) -> None:
+def test_connecting_is_not_counted(tracing: tuple[Stores, Trace]) -> None:
     counted, trace = tracing
     counted.redis.connection_pool.disconnect()
     assert counted.redis.get("thing:1") == "1"
     assert _names(trace) == ["GET"]
 
 
-def test_spans_tell_when(tracing: tuple[Stores, Trace]) -> None:
+def test_spans_have_start_and_end_times(tracing: tuple[Stores, Trace]) -> None:
     counted, trace = tracing
     trace.clear()
     start = time.perf_counter()
@@ -323,13 +323,13 @@ def test_spans_tell_when(tracing: tuple[Stores, Trace]) -> None:
     spans = trace.spans
     assert [span.store for span in spans] == ["PostgreSQL", "MongoDB", "Redis"]
     assert spans[0].end_seconds - spans[0].start_seconds >= 0.05
-    moments = [moment for span in spans for moment in (span.start_seconds, span.end_seconds)]
-    assert moments == sorted(moments)
-    assert moments[0] >= 0
-    assert moments[-1] - moments[0] <= total
+    times = [seconds for span in spans for seconds in (span.start_seconds, span.end_seconds)]
+    assert times == sorted(times)
+    assert times[0] >= 0
+    assert times[-1] - times[0] <= total
 
 
-def test_clear_begins_anew(tracing: tuple[Stores, Trace]) -> None:
+def test_clear_removes_all_round_trips(tracing: tuple[Stores, Trace]) -> None:
     counted, trace = tracing
     counted.redis.get("thing:1")
     trace.clear()
@@ -338,7 +338,7 @@ def test_clear_begins_anew(tracing: tuple[Stores, Trace]) -> None:
     assert trace.round_trips == _counts(redis=1)
 
 
-def test_nothing_else_is_counted_and_nothing_is_patched(shared: Stores) -> None:
+def test_only_the_traced_stores_are_counted_and_no_driver_is_patched(shared: Stores) -> None:
     methods = [
         *(psycopg.Connection.wait, psycopg.Cursor.execute, psycopg.connect),
         *(redis.Redis.execute_command, redis.Connection.send_packed_command),
@@ -361,14 +361,16 @@ def test_nothing_else_is_counted_and_nothing_is_patched(shared: Stores) -> None:
     assert pymongo.monitoring._LISTENERS.command_listeners == []
 
 
-def test_the_same_databases_are_reached(tracing: tuple[Stores, Trace], shared: Stores) -> None:
+def test_traced_stores_reach_the_same_databases(
+    tracing: tuple[Stores, Trace], shared: Stores
+) -> None:
     counted, _ = tracing
     assert counted.postgres.info.dbname == shared.postgres.info.dbname
     assert counted.mongo.name == shared.mongo.name
     assert counted.redis.get("thing:1") == shared.redis.get("thing:1") == "1"
 
 
-def test_no_value_and_no_password_is_in_a_span(tracing: tuple[Stores, Trace]) -> None:
+def test_spans_do_not_contain_values(tracing: tuple[Stores, Trace]) -> None:
     counted, trace = tracing
     counted.postgres.execute("SELECT 'secret'")
     counted.postgres.execute("/* secret */ SELECT 1")
@@ -378,7 +380,7 @@ def test_no_value_and_no_password_is_in_a_span(tracing: tuple[Stores, Trace]) ->
     assert trace.round_trips == _counts(2, 1, 1)
 
 
-def test_commands_are_counted_by_the_same_watch(shared: Stores) -> None:
+def test_count_commands_records_the_names_of_commands(shared: Stores) -> None:
     shared.mongo.things.drop()
     with count_commands(shared) as (database, names):
         assert names == []

@@ -1,4 +1,4 @@
-"""The server names what changes before it acknowledges the change; silence ends the connection."""
+"""The server announces a key change before it acknowledges the change."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ def _transaction(client: redis.Redis) -> None:
 
 
 def _expired(client: redis.Redis) -> None:
-    """Leave it to whoever reads it, or to the server itself, to clear the keys away."""
+    """Let the keys expire: a read or the server itself deletes them."""
     for key in (A, B):
         client.set(key, 1, px=1)
         wait_until(lambda: not client.exists(key))  # noqa: B023  # at once
 
 
-# Each is done while both keys are there.
+# Each is made while both keys exist.
 CHANGES: dict[str, Change] = {
-    "written, as it was": lambda client: client.mset({A: 1, B: 1}),
+    "written unchanged": lambda client: client.mset({A: 1, B: 1}),
     "counted down in a script": _script,
     "changed in a transaction": _transaction,
     "deleted": lambda client: client.delete(A, B),
     "unlinked": lambda client: client.unlink(A, B),
     "renamed": lambda client: client.rename(A, B),
     "another type": lambda client: (client.delete(A), client.lpush(A, 1), client.set(B, 2)),
-    "given a life": lambda client: (client.expire(A, 100), client.pexpire(B, 100_000)),
+    "given an expiry time": lambda client: (client.expire(A, 100), client.pexpire(B, 100_000)),
     "expired": _expired,
 }
 
@@ -60,15 +60,14 @@ def client(shared: Stores) -> Iterator[redis.Redis]:
     shared.redis.delete(A, B)
 
 
-def _beside(stores: Stores) -> contextlib.AbstractAsyncContextManager[KeyChanges]:
-    number = stores.redis.connection_pool.connection_kwargs["db"]
-    return opened(stores.addresses.redis, number)
+def _tracking(stores: Stores) -> contextlib.AbstractAsyncContextManager[KeyChanges]:
+    return opened(stores.addresses.redis, stores.redis_database or 0)
 
 
 async def _names_after(
     keys: KeyChanges, change: Callable[[], Any], prepare: Callable[[], Any] = lambda: None
 ) -> set[bytes]:
-    """Return what is named after a change. Others may empty their databases: then once more."""
+    """Return the keys announced after a change; repeat if another test flushes a database."""
     while True:
         prepare()
         await keys.check()
@@ -81,11 +80,11 @@ async def _names_after(
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_a_change_is_named_to_who_asks_after_it(
+def test_a_check_after_a_change_returns_its_keys(
     shared: Stores, client: redis.Redis, what: str
 ) -> None:
     async def main() -> None:
-        async with _beside(shared) as keys:
+        async with _tracking(shared) as keys:
             names = await _names_after(
                 keys, lambda: CHANGES[what](client), lambda: client.mset({A: 1, B: 1})
             )
@@ -95,20 +94,18 @@ def test_a_change_is_named_to_who_asks_after_it(
 
 
 @pytest.mark.parametrize("times", [100, pytest.param(2000, marks=pytest.mark.verify)])
-def test_every_acknowledged_change_is_named_however_fast_one_asks(
-    shared: Stores, client: redis.Redis, times: int
-) -> None:
+def test_no_acknowledged_change_is_missed(shared: Stores, client: redis.Redis, times: int) -> None:
     async def main() -> None:
-        async with _beside(shared) as keys:
+        async with _tracking(shared) as keys:
             for _ in range(times):
                 assert A.encode() in await _names_after(keys, lambda: client.incr(A))
 
     asyncio.run(main())
 
 
-def test_an_emptied_database_makes_any_key_suspect(shared: Stores, client: redis.Redis) -> None:
+def test_flushing_a_database_reports_any_key(shared: Stores, client: redis.Redis) -> None:
     async def main() -> None:
-        async with _beside(shared) as keys:
+        async with _tracking(shared) as keys:
             client.set(A, 1)
             client.flushdb()
             await keys.check()
@@ -118,13 +115,13 @@ def test_an_emptied_database_makes_any_key_suspect(shared: Stores, client: redis
     asyncio.run(main())
 
 
-def test_it_talks_to_the_database_of_the_client(shared: Stores, client: redis.Redis) -> None:
+def test_commands_run_in_the_database_of_the_client(shared: Stores, client: redis.Redis) -> None:
     async def main() -> None:
         client.set(A, "here")
-        async with _beside(shared) as keys:
+        async with _tracking(shared) as keys:
             assert await keys.run("GET", A) == b"here"
-            assert await asyncio.gather(*(keys.run("ECHO", one) for one in range(50))) == [
-                b"%d" % one for one in range(50)
+            assert await asyncio.gather(*(keys.run("ECHO", number) for number in range(50))) == [
+                b"%d" % number for number in range(50)
             ]
             with pytest.raises(redis.ResponseError, match="wrong number of arguments"):
                 await keys.run("GET")
@@ -133,36 +130,36 @@ def test_it_talks_to_the_database_of_the_client(shared: Stores, client: redis.Re
     asyncio.run(main())
 
 
-def test_whoever_is_cancelled_leaves_the_answers_to_others_as_they_are(
+def test_cancelling_one_caller_does_not_affect_the_replies_to_others(
     shared: Stores, client: redis.Redis
 ) -> None:
     async def main() -> None:
-        async with _beside(shared) as keys:
+        async with _tracking(shared) as keys:
             for _ in range(20):
-                asked = [asyncio.ensure_future(keys.run("ECHO", one)) for one in range(6)]
+                replies = [asyncio.ensure_future(keys.run("ECHO", number)) for number in range(6)]
                 checking = asyncio.create_task(keys.check())
                 await asyncio.sleep(0)
-                for one in asked[::2]:
-                    one.cancel()
+                for reply in replies[::2]:
+                    reply.cancel()
                 checking.cancel()
-                assert await asyncio.gather(*asked[1::2]) == [b"1", b"3", b"5"]
+                assert await asyncio.gather(*replies[1::2]) == [b"1", b"3", b"5"]
                 assert await keys.run("ECHO", "after") == b"after"
 
     asyncio.run(main())
 
 
-# From here on, servers of our own: what they tell and count is of our doing alone.
+# From here on, temporary servers, so that they report and count only what these tests do.
 
 
 @pytest.fixture(scope="module")
-def spare() -> Iterator[TemporaryValkey]:
+def temporary_redis() -> Iterator[TemporaryValkey]:
     with temporary_valkey(append_only=False) as server:
         yield server
 
 
 @pytest.fixture
-def own(spare: TemporaryValkey) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(spare.url) as client:
+def own(temporary_redis: TemporaryValkey) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(temporary_redis.url) as client:
         client.flushall()
         yield client
 
@@ -173,11 +170,11 @@ def _pings(client: redis.Redis) -> int:
 
 
 @pytest.mark.servers
-def test_what_is_not_tracked_or_does_not_change_is_not_named(
-    spare: TemporaryValkey, own: redis.Redis
+def test_untracked_and_unchanged_keys_are_not_reported(
+    temporary_redis: TemporaryValkey, own: redis.Redis
 ) -> None:
     async def main() -> None:
-        async with opened(spare.url) as keys:
+        async with opened(temporary_redis.url) as keys:
             own.set("untracked", 1)
             own.get(A)
             own.delete(A)
@@ -193,10 +190,12 @@ def test_what_is_not_tracked_or_does_not_change_is_not_named(
 
 
 @pytest.mark.servers
-def test_databases_are_not_told_apart(spare: TemporaryValkey, own: redis.Redis) -> None:
+def test_changes_in_all_logical_databases_are_reported(
+    temporary_redis: TemporaryValkey, own: redis.Redis
+) -> None:
     async def main() -> None:
         with another(own, db=3) as other:
-            async with opened(spare.url) as keys:
+            async with opened(temporary_redis.url) as keys:
                 other.set(A, 1)
                 await keys.check()
                 assert keys.take() == {A.encode()}
@@ -211,8 +210,8 @@ def test_databases_are_not_told_apart(spare: TemporaryValkey, own: redis.Redis) 
 
 @pytest.mark.verify
 @pytest.mark.servers
-def test_a_check_is_one_ping_and_two_where_the_server_has_threads(
-    spare: TemporaryValkey, own: redis.Redis
+def test_a_check_is_one_ping_or_two_if_the_server_has_io_threads(
+    temporary_redis: TemporaryValkey, own: redis.Redis
 ) -> None:
     async def pings_of_ten_checks(url: str, client: redis.Redis) -> int:
         async with opened(url) as keys:
@@ -223,7 +222,7 @@ def test_a_check_is_one_ping_and_two_where_the_server_has_threads(
                 assert keys.take() == {A.encode()}
             return _pings(client) - before
 
-    assert asyncio.run(pings_of_ten_checks(spare.url, own)) == 10
+    assert asyncio.run(pings_of_ten_checks(temporary_redis.url, own)) == 10
     with (
         temporary_valkey(append_only=False, settings={"io-threads": 2}) as threaded,
         redis.Redis.from_url(threaded.url) as client,
@@ -232,11 +231,13 @@ def test_a_check_is_one_ping_and_two_where_the_server_has_threads(
 
 
 @pytest.mark.servers
-def test_who_may_not_ask_about_threads_asks_twice(spare: TemporaryValkey, own: redis.Redis) -> None:
+def test_without_permission_for_config_a_check_is_two_pings(
+    temporary_redis: TemporaryValkey, own: redis.Redis
+) -> None:
     own.acl_setuser("guest", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-config"])
 
     async def main() -> None:
-        url = f"redis://guest:any@127.0.0.1:{spare.port}"
+        url = f"redis://guest:any@127.0.0.1:{temporary_redis.port}"
         async with opened(url) as keys:
             before = _pings(own)
             await keys.check()
@@ -248,22 +249,22 @@ def test_who_may_not_ask_about_threads_asks_twice(spare: TemporaryValkey, own: r
 
 @pytest.mark.verify
 @pytest.mark.servers
-def test_what_the_server_clears_away_or_evicts_by_itself_is_named(
-    spare: TemporaryValkey, own: redis.Redis
+def test_expired_and_evicted_keys_are_reported(
+    temporary_redis: TemporaryValkey, own: redis.Redis
 ) -> None:
     async def main() -> None:
-        async with opened(spare.url) as keys:
+        async with opened(temporary_redis.url) as keys:
             own.set(A, 1, px=1)
             await come(lambda: own.dbsize() == 0)
-            own.mset({f"tracked:{one}": bytes(1000) for one in range(2000)})
+            own.mset({f"tracked:{number}": bytes(1000) for number in range(2000)})
             await keys.check()
             assert A.encode() in (keys.take() or ())
             own.config_set("maxmemory-policy", "allkeys-random")
             own.config_set("maxmemory", int(own.info("memory")["used_memory"]) - 500_000)
-            own.get("untracked")  # commands evict before they are done
+            own.get("untracked")  # the server evicts keys before it runs a command
             own.set("untracked", 1)
             left = {*own.keys()}
-            gone = {b"tracked:%d" % one for one in range(2000)} - left
+            gone = {b"tracked:%d" % number for number in range(2000)} - left
             await keys.check()
             assert gone
             assert gone <= (keys.take() or set())
@@ -274,16 +275,16 @@ def test_what_the_server_clears_away_or_evicts_by_itself_is_named(
 
 
 @pytest.mark.servers
-def test_more_names_than_anybody_wants_are_all_keys(
-    spare: TemporaryValkey, own: redis.Redis, monkeypatch: pytest.MonkeyPatch
+def test_too_many_names_are_reported_as_any_key(
+    temporary_redis: TemporaryValkey, own: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(key_changes, "_MOST_NAMES", 10)
+    monkeypatch.setattr(key_changes, "_MAX_NAMES", 10)
 
     async def main() -> None:
-        async with opened(spare.url) as keys:
-            own.mset({f"tracked:{one}": 1 for one in range(10)})
+        async with opened(temporary_redis.url) as keys:
+            own.mset({f"tracked:{number}": 1 for number in range(10)})
             await keys.check()
-            own.mset({f"also:{one}": 1 for one in range(10)})
+            own.mset({f"also:{number}": 1 for number in range(10)})
             await keys.check()
             assert keys.take() is None
             assert keys.is_quiet
@@ -293,18 +294,18 @@ def test_more_names_than_anybody_wants_are_all_keys(
 
 @pytest.mark.verify
 @pytest.mark.servers
-def test_what_is_told_while_nobody_asks_does_not_pile_up_at_the_server(
-    spare: TemporaryValkey, own: redis.Redis
+def test_announced_keys_do_not_accumulate_in_the_servers_buffer(
+    temporary_redis: TemporaryValkey, own: redis.Redis
 ) -> None:
     async def main() -> None:
-        async with opened(spare.url) as keys:
-            number = await keys.run("CLIENT", "ID")
+        async with opened(temporary_redis.url) as keys:
+            client_id = await keys.run("CLIENT", "ID")
             with own.pipeline(transaction=False) as pipeline:
-                for one in range(60_000):
-                    pipeline.set(f"tracked:{one:050}", 1)
+                for number in range(60_000):
+                    pipeline.set(f"tracked:{number:050}", 1)
                 await asyncio.to_thread(pipeline.execute)
-            for _ in range(10_000):  # until the last of it, which is on its way, is read
-                (listed,) = own.client_list(client_id=[str(number)])
+            for _ in range(10_000):  # until the last bytes are read
+                (listed,) = own.client_list(client_id=[str(client_id)])
                 if listed["omem"] == "0":
                     break
                 await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""A connection that is told of changes, for the tests."""
+"""A connection that receives key changes, for the tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ A, B = "tracked:a", "tracked:b"
 
 @contextlib.asynccontextmanager
 async def opened(url: str, number: int = 0, seconds: float = 60) -> AsyncIterator[KeyChanges]:
-    """Have the server at ``url`` tell which keys of ``PREFIXES`` change, inside."""
+    """Yield a connection to ``url`` that receives changes of keys with ``PREFIXES``."""
     async with aioredis.Redis.from_url(url) as awaited:
         awaited.connection_pool.connection_kwargs["db"] = number
         keys = KeyChanges(awaited, PREFIXES, answer_seconds=seconds)

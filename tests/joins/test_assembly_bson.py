@@ -1,4 +1,4 @@
-"""Values that JSON does not know: plain in the answer, and none that is silently wrong."""
+"""BSON values that JSON does not have are converted, and none is lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from helpers.catalog.model import ProductJSON
 from helpers.joins import products_json
-from helpers.joins.bson_values import JSON_VALUES
+from helpers.joins.assembly import JSON_VALUES
 
 NOON = datetime.datetime(2025, 6, 1, 12, 0, tzinfo=datetime.UTC)
 ID = ObjectId("0123456789abcdef01234567")
@@ -59,7 +59,7 @@ UUID = uuid.UUID("12345678-1234-5678-1234-567812345678")
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
-def test_every_value_is_shown_as_json_has_it(stored: Any, shown: Any) -> None:
+def test_every_value_is_converted_to_json(stored: Any, shown: Any) -> None:
     decoded = bson.decode(bson.encode({"value": stored}), JSON_VALUES)
     assert decoded == {"value": shown}
     assert _through_json(decoded) == {"value": shown}
@@ -82,12 +82,12 @@ VALUES = st.recursive(
 
 @settings(max_examples=50, deadline=None)
 @given(VALUES)
-def test_whatever_is_stored_json_holds_exactly_what_the_answer_holds(value: Any) -> None:
+def test_encoding_as_json_preserves_every_decoded_value(value: Any) -> None:
     decoded = bson.decode(bson.encode({"value": value}), JSON_VALUES)
     assert _through_json(decoded) == decoded
 
 
-def test_a_text_that_is_no_utf8_is_shown_as_far_as_it_can_be_read() -> None:
+def test_invalid_utf8_is_replaced() -> None:
     broken = bson.encode({"value": "ab"}).replace(b"ab\x00", b"\xffb\x00")
     assert bson.decode(broken, JSON_VALUES) == {"value": "�b"}
 

@@ -1,4 +1,4 @@
-"""Whoever is cancelled leaves nothing behind; whoever fails ends the others; nothing is old."""
+"""Cancelled requests leave no tasks, failed ones cancel the others, shared pages are fresh."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ import pytest
 import redis
 
 from helpers.errors import StoreError, StoreName
-from helpers.joins import Pages, Query, product_loader, run_async, strategies
+from helpers.joins import Query, run_async, strategies
 from helpers.joins.pages import find_page
 from helpers.proxy.tcp_proxy import TcpProxy
 from helpers.stores import Stores
-from helpers.stores.async_stores import AsyncStores, Limits, connect_beside
+from helpers.stores.async_stores import AsyncStores, Limits
 from helpers.stores.proxied_stores import ProxiedStores, Proxies
+from tests.connections import connect_async_again
 from tests.joins.conftest import Both
 from tests.joins.filling import put
 from tests.joins.memory import MemoryStores
+from tests.joins.shared_reads import SharedPages, product_loader
 from tests.shared_proxies import restored
 from tests.waiting import come
 
-# One connection to each store: where one is not given back, the next request gets none.
-ONE = Limits(connections=1, wait_seconds=5, answer_seconds=3)
+# One connection to each store: if it is not returned to the pool, the next request gets none.
+ONE_CONNECTION = Limits(connections=1, wait_seconds=5, answer_seconds=3)
 
-Ask = Callable[[AsyncStores], Coroutine[Any, Any, Any]]
+Read = Callable[[AsyncStores], Coroutine[Any, Any, Any]]
 
 
 async def _load(stores: AsyncStores) -> object:
@@ -35,16 +37,16 @@ async def _load(stores: AsyncStores) -> object:
         return await loader.load_many([1, 2, 3])
 
 
-REQUESTS: dict[str, Ask] = {
+REQUESTS: dict[str, Read] = {
     "per_product": lambda stores: run_async(stores, strategies.per_product()),
     "batched": lambda stores: run_async(stores, strategies.batched()),
     "rows_first": lambda stores: run_async(stores, strategies.rows_first()),
     "at_once": lambda stores: run_async(stores, strategies.at_once([1, 2, 3])),
     "page": lambda stores: run_async(stores, find_page(Query(category="c", tags=["gift"]))),
-    "Pages": lambda stores: Pages(stores).read(Query(ids=[1, 2, 3])),
+    "Pages": lambda stores: SharedPages(stores).read(Query(ids=[1, 2, 3])),
     "loader": _load,
 }
-# In `make test`: each that runs a request in a way of its own.
+# In `make test`: one of each kind.
 _FEW = ("at_once", "loader")
 EACH = pytest.mark.parametrize(
     "request_name",
@@ -55,43 +57,43 @@ EACH = pytest.mark.parametrize(
 @pytest.fixture(scope="module")
 def shop(both: Both) -> Stores:
     put(
-        both.waiting,
+        both.blocking,
         MemoryStores(
             dict.fromkeys((1, 2, 3), ("A", "1", "c")),
-            [{"product_id": one, "tags": ["gift"]} for one in (1, 2, 3)],
+            [{"product_id": number, "tags": ["gift"]} for number in (1, 2, 3)],
             dict.fromkeys((1, 2, 3), b"5"),
         ),
     )
-    return both.waiting
+    return both.blocking
 
 
 @contextlib.asynccontextmanager
-async def _connected(stores: Stores, limits: Limits = ONE) -> AsyncIterator[AsyncStores]:
-    """Connect with one connection to each store, all of which are open at the beginning."""
-    async with await connect_beside(stores, limits=limits) as found:
+async def _connected(stores: Stores, limits: Limits = ONE_CONNECTION) -> AsyncIterator[AsyncStores]:
+    """Connect with one open connection to each store."""
+    async with await connect_async_again(stores, limits=limits) as found:
         await found.postgres.wait()
         await _serve(found)
         yield found
 
 
 @pytest.fixture
-def links(shop: Stores, proxied_stores: ProxiedStores) -> Iterator[tuple[Stores, Proxies]]:
-    with restored(proxied_stores) as far:
-        yield far, far.proxies
+def far(shop: Stores, proxied_stores: ProxiedStores) -> Iterator[tuple[Stores, Proxies]]:
+    with restored(proxied_stores) as found:
+        yield found, found.proxies
 
 
-def _link(links: Proxies, store: StoreName) -> TcpProxy:
-    return {"PostgreSQL": links.postgres, "MongoDB": links.mongo, "Redis": links.redis}[store]
+def _proxy_of(proxies: Proxies, store: StoreName) -> TcpProxy:
+    return {"PostgreSQL": proxies.postgres, "MongoDB": proxies.mongo, "Redis": proxies.redis}[store]
 
 
 async def _serve(stores: AsyncStores) -> None:
-    """Ask all three stores in every way; each lends its one connection."""
-    for ask in REQUESTS.values():
-        await ask(stores)
+    """Run every kind of request; each uses the only connection of a store."""
+    for read in REQUESTS.values():
+        await read(stores)
 
 
 def _joining() -> set[asyncio.Task[Any]]:
-    """Return the tasks that run the join: the drivers have some of their own."""
+    """Return the tasks of the join, without those of the drivers."""
     found = set()
     for task in asyncio.all_tasks():
         code = getattr(task.get_coro(), "cr_code", None)
@@ -103,7 +105,7 @@ def _joining() -> set[asyncio.Task[Any]]:
 async def _assert_nothing_left(stores: AsyncStores) -> None:
     assert _joining() == set()
     assert stores.redis.connection_pool._in_use_connections == set()
-    # A connection that cannot be used again is made anew; none is lent out.
+    # A connection that cannot be reused is replaced; none is checked out.
     await stores.postgres.wait()
     await come(lambda: _free(stores))
     await _serve(stores)
@@ -134,7 +136,7 @@ def test_a_request_cancelled_while_postgresql_waits_for_a_lock(
                 await come(lambda: _waits_for_lock(shop))
                 await _cancelled(task)
                 assert _joining() == set()
-                # The server has been told: nobody waits for the lock any more.
+                # The server has cancelled the query: nothing waits for the lock any more.
                 await come(lambda: not _waits_for_lock(shop))
             await _assert_nothing_left(stores)
 
@@ -143,7 +145,7 @@ def test_a_request_cancelled_while_postgresql_waits_for_a_lock(
 
 @contextlib.contextmanager
 def _locked(stores: Stores) -> Iterator[None]:
-    """Let nobody read products meanwhile."""
+    """Lock the products table against readers."""
     with (
         psycopg.connect(stores.addresses.coordinator, dbname=stores.postgres.info.dbname) as other,
         other.transaction(),
@@ -160,8 +162,8 @@ def _waits_for_lock(stores: Stores) -> bool:
     return row is not None and row[0] > 0
 
 
-# The drivers wait some seconds before they let go of a server that is silent:
-# a few requests are enough to see that they end.
+# The drivers wait some seconds before they abandon an unresponsive server, so only a few requests
+# are tested.
 SILENT = [
     ("loader", "Redis"),
     *(
@@ -178,29 +180,30 @@ SILENT = [
 
 
 @pytest.mark.parametrize(("request_name", "store"), SILENT)
-def test_a_request_cancelled_while_a_store_is_silent(
-    links: tuple[Stores, Proxies], request_name: str, store: StoreName
+def test_a_request_cancelled_while_a_store_is_unresponsive(
+    far: tuple[Stores, Proxies], request_name: str, store: StoreName
 ) -> None:
     async def main() -> None:
-        far, all_links = links
-        link = _link(all_links, store)
-        async with _connected(far) as stores:
-            link.freeze()
-            before = link.state().held_bytes
+        stores_behind, proxies = far
+        proxy = _proxy_of(proxies, store)
+        async with _connected(stores_behind) as stores:
+            proxy.freeze()
+            before = proxy.state().buffered_bytes
             task = asyncio.create_task(REQUESTS[request_name](stores))
-            # MongoDB's driver also asks by itself whether the server is there: then nobody may
-            # have been asked yet, and what is to hold holds all the more.
-            await come(lambda: link.state().held_bytes > before)
+            # These may be bytes of the monitoring of MongoDB's driver, before the request itself.
+            await come(lambda: proxy.state().buffered_bytes > before)
             await _cancelled(task)
             assert _joining() == set()
-            link.restore()
+            proxy.restore()
             await _assert_nothing_left(stores)
 
     asyncio.run(main())
 
 
 @EACH
-def test_a_request_cancelled_after_any_number_of_turns(shop: Stores, request_name: str) -> None:
+def test_a_request_cancelled_after_any_number_of_event_loop_turns(
+    shop: Stores, request_name: str
+) -> None:
     async def main() -> None:
         async with _connected(shop) as stores:
             for turns in [*range(0, 30, 3), *(round(30 * 1.3**power) for power in range(20))]:
@@ -223,53 +226,53 @@ def test_a_request_cancelled_after_any_number_of_turns(shop: Stores, request_nam
         "Redis",
     ],
 )
-def test_a_store_that_fails_says_so_and_the_others_are_asked_no_longer(
-    links: tuple[Stores, Proxies], shop: Stores, store: StoreName
+def test_a_failed_request_raises_an_error_and_cancels_the_others(
+    far: tuple[Stores, Proxies], shop: Stores, store: StoreName
 ) -> None:
     async def main() -> None:
-        far, all_links = links
-        silent = all_links.postgres if store == "MongoDB" else all_links.mongo
-        async with _connected(far, Limits(connections=1, answer_seconds=60)) as stores:
+        stores_behind, proxies = far
+        unresponsive = proxies.postgres if store == "MongoDB" else proxies.mongo
+        async with _connected(stores_behind, Limits(connections=1, answer_seconds=60)) as stores:
             with contextlib.ExitStack() as held:
                 if store == "MongoDB":
                     held.enter_context(_locked(shop))
                 else:
-                    silent.freeze()
-                _link(all_links, store).cut()
+                    unresponsive.freeze()
+                _proxy_of(proxies, store).cut()
                 with pytest.raises(StoreError) as failed, stores.explaining():
                     await run_async(stores, strategies.at_once([1, 2, 3]))
                 assert failed.value.store == store
                 assert _joining() == set()
-            all_links.restore()
+            proxies.restore()
             await _assert_nothing_left(stores)
 
     asyncio.run(main())
 
 
-def test_an_error_reaches_all_who_share_a_page_and_the_next_one_is_read_anew(
-    links: tuple[Stores, Proxies],
+def test_an_error_is_raised_by_all_who_share_a_page_and_is_not_cached(
+    far: tuple[Stores, Proxies],
 ) -> None:
     async def main() -> None:
-        far, all_links = links
-        async with _connected(far) as stores:
-            pages = Pages(stores)
-            all_links.redis.cut()
+        stores_behind, proxies = far
+        async with _connected(stores_behind) as stores:
+            pages = SharedPages(stores)
+            proxies.redis.cut()
             found = await asyncio.gather(
                 *(pages.read(Query(ids=[1])) for _ in range(5)), return_exceptions=True
             )
-            assert len({id(one) for one in found}) == 1
+            assert len({id(error) for error in found}) == 1
             assert isinstance(found[0], redis.RedisError)
-            all_links.restore()
+            proxies.restore()
             assert (await pages.read(Query(ids=[1]))).products[0]["stock"] == "5"
             await _assert_nothing_left(stores)
 
     asyncio.run(main())
 
 
-def test_one_of_those_who_share_a_page_leaves_and_the_others_get_it(shop: Stores) -> None:
+def test_cancelling_one_reader_of_a_shared_page_does_not_affect_the_others(shop: Stores) -> None:
     async def main() -> None:
         async with _connected(shop) as stores:
-            pages = Pages(stores)
+            pages = SharedPages(stores)
             with _locked(shop):
                 tasks = [asyncio.create_task(pages.read(Query(ids=[1]))) for _ in range(3)]
                 await come(lambda: _waits_for_lock(shop))
@@ -292,13 +295,16 @@ def test_one_of_those_who_share_a_page_leaves_and_the_others_get_it(shop: Stores
         ),
     ],
 )
-def test_who_asks_for_a_page_after_a_write_was_acknowledged_sees_it(
+def test_a_shared_page_includes_all_writes_acknowledged_before_the_request(
     shop: Stores, query: Query
 ) -> None:
     async def main() -> None:
         acknowledged, pages_read = 0, 0
-        async with await connect_beside(shop) as stores, await connect_beside(shop) as writing:
-            pages = Pages(stores)
+        async with (
+            await connect_async_again(shop) as stores,
+            await connect_async_again(shop) as writing,
+        ):
+            pages = SharedPages(stores)
 
             async def write() -> None:
                 nonlocal acknowledged
@@ -320,7 +326,7 @@ def test_who_asks_for_a_page_after_a_write_was_acknowledged_sees_it(
                     (product, *_) = (await pages.read(query)).products
                     assert int(product["price"]) >= known
                     assert (product["metadata"] or {}).get("number", 0) >= known
-                    # Before the first write there are 5.
+                    # Before the first write the stock is 5.
                     assert known == 0 or int(product["stock"] or 0) >= known
                     pages_read += 1
 

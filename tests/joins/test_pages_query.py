@@ -1,4 +1,4 @@
-"""A query takes values from outside, or refuses them with a sentence."""
+"""A query accepts untrusted values, or rejects them with an explanation."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ from helpers.metadata.filters import Between
         ({"limit": 10.0}, "limit"),
     ],
 )
-def test_what_is_no_value_is_refused_by_its_name(wrong: dict[str, Any], field: str) -> None:
+def test_an_invalid_value_raises_an_error_that_names_its_field(
+    wrong: dict[str, Any], field: str
+) -> None:
     with pytest.raises(QueryError) as refused:
         Query(**wrong)
     assert refused.value.field == field
@@ -55,17 +57,17 @@ def test_what_is_no_value_is_refused_by_its_name(wrong: dict[str, Any], field: s
         {"specifications": [1]},
     ],
 )
-def test_operators_do_not_get_in_by_tags_and_specifications(wrong: dict[str, Any]) -> None:
+def test_operators_in_tags_and_specifications_are_rejected(wrong: dict[str, Any]) -> None:
     with pytest.raises(MetadataError):
         Query(**wrong)
 
 
-def test_ids_are_put_in_order_and_each_once() -> None:
+def test_ids_are_sorted_without_duplicates() -> None:
     assert Query(ids=[3, 1, 3]).ids == (1, 3)
     assert issubclass(QueryError, CourseError)
 
 
-def test_equal_queries_are_one_key_and_those_that_ask_something_else_are_not() -> None:
+def test_queries_are_equal_only_if_all_conditions_are() -> None:
     assert Query(specifications={"a": 1, "b": "x"}) == Query(specifications={"b": "x", "a": 1})
     different: list[Any] = [1, True, "1", 1.5, Between(1, 2), Between(1, None)]
     assert len({Query(specifications={"a": value}) for value in different}) == len(different)

@@ -1,4 +1,4 @@
-"""While everything changes: whoever asks after a change was acknowledged, sees it."""
+"""While everything changes, a read that starts after a change was acknowledged includes it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 
 from helpers.catalog.model import stock_key
 from helpers.joins import batched, products_json
-from helpers.read_model.live_views import LiveList, LiveViews
 from helpers.read_model.product_changes import announce, set_price
+from helpers.read_model.view_cache import ProductList, ViewCache
 from helpers.read_model.views import ReadModel
 from helpers.stock import Stock
 from helpers.stores import Stores
@@ -33,10 +33,10 @@ Key = tuple[int, str]
 
 @dataclass
 class History:
-    """What each field of each product was, one value after another, and how much of it is known.
+    """All values of each field of each product, in order, and which of them a reader may see.
 
-    ``acknowledged`` is the place of the value from which on a reader may see any: a later one may
-    be under way. ``announced`` is the same for a reader who is told that nothing is behind.
+    ``acknowledged`` is the index of the oldest value that a reader may see; later ones may be being
+    written. ``announced`` is the same for a reader whose list is not behind.
     """
 
     values: dict[Key, list[Any]]
@@ -49,7 +49,7 @@ class History:
 
     @contextlib.contextmanager
     def changing(self, new: dict[Key, Any]) -> Iterator[None]:
-        """Let these values be under way inside, and acknowledged afterwards."""
+        """Record values that are written in this context, and acknowledged at its end."""
         for key, value in new.items():
             self.values[key].append(value)
         yield
@@ -65,10 +65,10 @@ class History:
         return self.values[key][-1]
 
     def check(
-        self, found: LiveList, acknowledged: dict[Key, int], announced: dict[Key, int]
+        self, found: ProductList, acknowledged: dict[Key, int], announced: dict[Key, int]
     ) -> None:
-        """Assert that a list shows what was known when it was asked for, or what came since."""
-        shown = {one["id"]: one for one in orjson.loads(found.body)}
+        """Assert that a list shows values acknowledged when the read started, or later ones."""
+        shown = {product["id"]: product for product in orjson.loads(found.body)}
         assert list(shown) == sorted(shown)
         for key, values in self.values.items():
             product = shown.get(key[0])
@@ -80,14 +80,14 @@ class History:
 
 def _shown(product: dict[str, Any] | None, name: str) -> Any:
     if product is None:
-        return "gone" if name != "stock" else ANY_STOCK
+        return "deleted" if name != "stock" else ANY_STOCK
     return (
         (product["metadata"] or {}).get("description") if name == "description" else product[name]
     )
 
 
 class _Anything:
-    """Equal to whatever the count of a product is that is not shown."""
+    """Equal to any stock count, for a product that is not shown."""
 
     def __eq__(self, other: object) -> bool:
         return True
@@ -99,8 +99,8 @@ class _Anything:
 ANY_STOCK = _Anything()
 
 
-class Mover:
-    """Changes one thing after another, drawn by lot, from a thread of its own."""
+class Writer:
+    """Makes random changes, one after another, in a thread."""
 
     def __init__(self, stores: Stores, model: ReadModel, history: History, seed: int) -> None:
         self.stores = stores
@@ -112,8 +112,8 @@ class Mover:
 
     def step(self) -> None:
         product_id = self.draw.choice(IDS)
-        steps = [self.count, self.count, self.forget, self.reserve, self.price, self.describe]
-        step = self.draw.choice([*steps, self.come_or_go, self.kill])
+        steps = [self.count, self.count, self.delete_count, self.reserve, self.price, self.describe]
+        step = self.draw.choice([*steps, self.insert_or_delete, self.kill])
         self.number += 1
         step(product_id)
 
@@ -121,7 +121,7 @@ class Mover:
         with self.history.changing({(product_id, "stock"): str(self.number)}):
             self.stores.redis.set(stock_key(product_id), self.number)
 
-    def forget(self, product_id: int) -> None:
+    def delete_count(self, product_id: int) -> None:
         with self.history.changing({(product_id, "stock"): None}):
             self.stores.redis.delete(stock_key(product_id))
 
@@ -132,7 +132,7 @@ class Mover:
                 self.stock.reserve({product_id: 1})
 
     def price(self, product_id: int) -> None:
-        if self.is_gone(product_id):
+        if self.is_deleted(product_id):
             return
         new = {(product_id, "price"): str(self.number)}
         with self.history.changing(new):
@@ -141,7 +141,7 @@ class Mover:
             self.model.catch_up()
 
     def describe(self, product_id: int) -> None:
-        if self.is_gone(product_id):
+        if self.is_deleted(product_id):
             return
         text = f"D {self.number}"
         with self.history.changing({(product_id, "description"): text}):
@@ -150,8 +150,8 @@ class Mover:
             )
             self.model.catch_up()
 
-    def come_or_go(self, product_id: int) -> None:
-        if self.is_gone(product_id):
+    def insert_or_delete(self, product_id: int) -> None:
+        if self.is_deleted(product_id):
             description = self.history.values[product_id, "description"][-2]
             new = {
                 (product_id, "price"): str(self.number),
@@ -159,7 +159,7 @@ class Mover:
             }
             statement = f"INSERT INTO products VALUES ({product_id}, 'Back', {self.number}, 'lamp')"
         else:
-            new = {(product_id, "price"): "gone", (product_id, "description"): "gone"}
+            new = {(product_id, "price"): "deleted", (product_id, "description"): "deleted"}
             statement = f"DELETE FROM products WHERE id = {product_id}"
         with self.history.changing(new):
             self.stores.postgres.execute(statement)
@@ -168,60 +168,60 @@ class Mover:
             self.model.catch_up()
 
     def kill(self, _: int) -> None:
-        """End the connection that is told of changes."""
-        number = str(self.stores.redis.connection_pool.connection_kwargs["db"])
-        for one in self.stores.redis.client_list():
-            if one["name"] == "key-changes" and one["db"] == number:
-                self.stores.redis.client_kill_filter(_id=one["id"])
+        """Kill the connection that receives key changes."""
+        number = str(self.stores.redis_database)
+        for client in self.stores.redis.client_list():
+            if client["name"] == "key-changes" and client["db"] == number:
+                self.stores.redis.client_kill_filter(_id=client["id"])
 
-    def is_gone(self, product_id: int) -> bool:
-        return bool(self.history.now((product_id, "price")) == "gone")
+    def is_deleted(self, product_id: int) -> bool:
+        return bool(self.history.now((product_id, "price")) == "deleted")
 
 
 @pytest.mark.parametrize(
     ("seed", "steps"),
     [(0, 25), *(pytest.param(seed, 120, marks=pytest.mark.verify) for seed in (1, 2))],
 )
-def test_whoever_asks_after_a_change_sees_it_while_everything_moves(
+def test_a_read_includes_all_changes_acknowledged_before_it(
     both: Both, seed: int, steps: int
 ) -> None:
     put(
-        both.waiting,
+        both.blocking,
         MemoryStores(
-            {one: (f"Product {one}", "5", "lamp") for one in IDS},
-            [{"product_id": one, "description": "D"} for one in IDS],
+            {number: (f"Product {number}", "5", "lamp") for number in IDS},
+            [{"product_id": number, "description": "D"} for number in IDS],
             dict.fromkeys(IDS, b"7"),
         ),
     )
     first = {"price": "5", "description": "D", "stock": "7"}
-    history = History({(one, name): [first[name]] for one in IDS for name in FIELDS})
+    history = History({(number, name): [first[name]] for number in IDS for name in FIELDS})
     reads = 0
 
-    async def main(mover: Mover, views: LiveViews) -> None:
+    async def main(writer: Writer, cache: ViewCache) -> None:
         loop = asyncio.get_running_loop()
-        moving = asyncio.create_task(asyncio.to_thread(_move, mover, steps, views, loop))
-        await asyncio.gather(*(read(moving, views) for _ in range(READERS)))
-        await moving
+        writing = asyncio.create_task(asyncio.to_thread(_write, writer, steps, cache, loop))
+        await asyncio.gather(*(read(writing, cache) for _ in range(READERS)))
+        await writing
 
-    async def read(moving: asyncio.Task[None], views: LiveViews) -> None:
+    async def read(writing: asyncio.Task[None], cache: ViewCache) -> None:
         nonlocal reads
-        while not moving.done():
+        while not writing.done():
             acknowledged, announced = history.acknowledged.copy(), history.announced.copy()
-            history.check(await views.read(), acknowledged, announced)
+            history.check(await cache.read(), acknowledged, announced)
             reads += 1
 
-    with ReadModel(both.waiting) as model:
+    with ReadModel(both.blocking) as model:
         model.rebuild()
-        views = LiveViews(both.awaited)
-        both.runner.run(main(Mover(both.waiting, model, history, seed), views))
-        both.runner.run(views.aclose())
+        cache = ViewCache(both.awaited)
+        both.runner.run(main(Writer(both.blocking, model, history, seed), cache))
+        both.runner.run(cache.aclose())
     assert reads > steps
 
 
-def _move(mover: Mover, steps: int, views: LiveViews, loop: asyncio.AbstractEventLoop) -> None:
+def _write(writer: Writer, steps: int, cache: ViewCache, loop: asyncio.AbstractEventLoop) -> None:
     for _ in range(steps):
-        mover.step()
-        # Nothing is under way now: so it is to the byte what the join answers.
-        found = asyncio.run_coroutine_threadsafe(views.read(), loop).result(60)
-        assert found.body == products_json(batched(mover.stores))
+        writer.step()
+        # No change is being written now, so the list equals the join byte for byte.
+        found = asyncio.run_coroutine_threadsafe(cache.read(), loop).result(60)
+        assert found.body == products_json(batched(writer.stores))
         assert (found.behind, found.complete) == (0, True)
