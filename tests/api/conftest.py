@@ -52,7 +52,7 @@ def shared_service(seeded: Stores) -> Iterator[Served]:
 
 @pytest.fixture(scope="package")
 def proxied_shop(seeded: Stores) -> Iterator[ProxiedStores]:
-    """The same databases over links that can be cut and frozen."""
+    """The same databases through proxies that can be cut and frozen."""
     with proxied(seeded) as stores:
         yield stores
 

@@ -18,9 +18,9 @@ READS = (
     "/api/orders/1000000000001",
     "/healthz",
 )
-REFUSALS = {"too-late", "too-busy", "store-away"}
+REFUSALS = {"timeout", "overloaded", "store-unavailable"}
 CLOSED = {"PostgreSQL": "closed", "MongoDB": "closed", "Redis": "closed"}
-RESTING = "is not asked for the moment"
+RESTING = "is open after"
 
 
 def is_whole(client: httpx.Client) -> bool:

@@ -14,17 +14,17 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from helpers.api.cursors import encode
-from helpers.api.query_parameters import KEY_HEADER
+from helpers.api.order_routes import KEY_HEADER
 from helpers.lab.background_programs import Served
 from tests.api.conftest import COUNT
 
 ROUTES = [
     ("/api/facets", "get"),
     ("/api/orders", "post"),
-    ("/api/orders/{order}", "get"),
+    ("/api/orders/{order_id}", "get"),
     ("/api/products", "get"),
-    ("/api/products/{product}", "get"),
-    ("/api/products/{product}/stock", "put"),
+    ("/api/products/{product_id}", "get"),
+    ("/api/products/{product_id}/stock", "put"),
     ("/healthz", "get"),
 ]
 

@@ -10,7 +10,7 @@ import pytest
 
 from helpers.lab.background_programs import Served
 from helpers.stores import Stores
-from tests.api.test_product_routes import _problem
+from tests.api.test_product_routes import assert_problem
 
 ORDER = {"product_id": 3, "quantity": 1, "customer_id": 7}
 
@@ -57,7 +57,7 @@ def test_a_key_for_another_order_of_the_product_is_a_problem(
 ) -> None:
     assert writer.post("/api/orders", json=ORDER, headers=_keyed("taken")).status_code == 201
     before = _count(shop)
-    found = _problem(
+    found = assert_problem(
         writer.post("/api/orders", json=ORDER | other, headers=_keyed("taken")), 422, "key-reused"
     )
     assert "taken is for another order" in str(found["detail"])
@@ -75,14 +75,18 @@ def test_a_key_is_one_products(writer: httpx.Client) -> None:
 def test_what_is_no_key_is_a_problem(writer: httpx.Client, shop: Stores, wrong: str) -> None:
     before = _count(shop)
     headers = {b"Idempotency-Key": wrong.encode("latin-1")}
-    found = _problem(writer.post("/api/orders", json=ORDER, headers=headers), 400, "bad-parameter")
+    found = assert_problem(
+        writer.post("/api/orders", json=ORDER, headers=headers), 400, "bad-parameter"
+    )
     assert found["field"] == "Idempotency-Key"
     assert _count(shop) == before
 
 
 def test_two_keys_are_a_problem(writer: httpx.Client) -> None:
     headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
-    found = _problem(writer.post("/api/orders", json=ORDER, headers=headers), 400, "bad-parameter")
+    found = assert_problem(
+        writer.post("/api/orders", json=ORDER, headers=headers), 400, "bad-parameter"
+    )
     assert found["field"] == "Idempotency-Key"
     assert "more than once" in str(found["detail"])
 

@@ -39,7 +39,7 @@ def client(shop: Stores, proxied_shop: ProxiedStores) -> Iterator[httpx.Client]:
     """A client of a service with breakers that pause for a moment only."""
     proxied_shop.proxies.restore()
     with (
-        serving(proxied_shop, deadline=LINKED_DEADLINE, pause_seconds=_PAUSE_SECONDS) as running,
+        serving(proxied_shop, deadline=LINKED_DEADLINE, breaker_pause=_PAUSE_SECONDS) as running,
         client_of(running) as one,
     ):
         yield one
@@ -114,7 +114,7 @@ def test_what_is_refused_says_when_to_try_again(
             return RESTING in found[-1].json()["detail"]
 
         wait_until(refused)
-        assert (found[-1].status_code, kind_of(found[-1])) == (503, "store-away")
+        assert (found[-1].status_code, kind_of(found[-1])) == (503, "store-unavailable")
         assert found[-1].json()["store"] == "Redis"
         assert 1 <= int(found[-1].headers["retry-after"]) <= 2
         assert client.get("/api/orders/1000000000001").status_code in (200, 404), "no need of Redis"
@@ -132,7 +132,7 @@ def test_without_breakers_none_is_shown(tireless: httpx.Client) -> None:
 def test_without_postgresql_the_views_are_answered_and_marked(
     links: Proxies, proxied_shop: ProxiedStores, shop: Stores, how: str
 ) -> None:
-    options = {"deadline": LINKED_DEADLINE, "pause_seconds": _PAUSE_SECONDS, "read_model": True}
+    options = {"deadline": LINKED_DEADLINE, "breaker_pause": _PAUSE_SECONDS, "read_model": True}
     with serving(proxied_shop, **options) as service, client_of(service) as reader:
         wait_until(lambda: is_whole(reader) and are_views(reader))
         products, one = reader.get("/api/products"), reader.get("/api/products/3")
@@ -142,7 +142,7 @@ def test_without_postgresql_the_views_are_answered_and_marked(
                 assert_stale(reader, path, whole)
             for path in ("/api/products?limit=5", f"/api/products/{COUNT + 1}"):
                 refused = reader.get(path)
-                assert (refused.status_code, kind_of(refused)) == (503, "store-away"), path
+                assert (refused.status_code, kind_of(refused)) == (503, "store-unavailable"), path
                 assert int(refused.headers["retry-after"]) > 0
         wait_until(lambda: is_whole(reader) and are_views(reader))
         assert reader.get("/api/products").content == products.content

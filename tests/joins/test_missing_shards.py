@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 
-from helpers.api.responses import Answer, Content
+from helpers.api.responses import JSONBody, ReadResult
 from helpers.citus.node_connections import NodeConnections
 from helpers.citus.placements import Node, Shard, ShardStatus, probe
 from helpers.citus.shard_function import hash_bigint
@@ -342,13 +342,13 @@ def test_those_of_another_category_are_left_out_where_documents_tell_it(shop: St
 
 def test_headers_name_as_many_as_fit_and_count_all() -> None:
     shard = Shard(102008, "products_102008", -(2**31), -1, Node("worker1", "password=secret"))
-    whole = Answer(Content(b"[]"), Trace())
-    assert whole.is_whole
+    whole = ReadResult(JSONBody(b"[]"), Trace())
+    assert whole.is_complete
     assert whole.missing_headers() == {}
     partial = replace(
         whole, lost=MissingShards(frozenset({shard})), lost_products=tuple(range(1, 1001))
     )
-    assert not partial.is_whole
+    assert not partial.is_complete
     headers = partial.missing_headers()
     assert headers["X-Missing-Nodes"] == "worker1"
     assert headers["X-Missing-Shards"] == "102008"

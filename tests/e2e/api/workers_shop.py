@@ -104,7 +104,7 @@ def assert_away(response: httpx.Response, *workers: str) -> None:
     """Assert that the answer is the problem that these workers are away."""
     assert response.status_code == 503, response.text
     found = response.json()
-    assert (found["type"], found["store"]) == ("/problems/store-away", "PostgreSQL")
+    assert (found["type"], found["store"]) == ("/problems/store-unavailable", "PostgreSQL")
     assert found["nodes"] == list(workers)
     assert all(worker in found["detail"] for worker in workers)
     assert int(response.headers["retry-after"]) > 0

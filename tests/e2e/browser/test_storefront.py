@@ -14,8 +14,8 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from helpers.api.query_parameters import specification_value
-from helpers.api.timing_header import server_timing
+from helpers.api.product_routes import specification_value
+from helpers.api.responses import server_timing
 from helpers.catalog.generator import ORIGINALS
 from helpers.catalog.model import stock_key
 from helpers.lab.background_programs import Served
