@@ -1,4 +1,4 @@
-/** The legend: which store holds what, whether it answers, and what the last list cost it. */
+/** The legend: what each store holds, whether it responds, and its cost of the last list. */
 
 import { counted, setText } from "./dom.js";
 import { STORES } from "./stores.js";
@@ -14,7 +14,7 @@ export class Legend {
     }
   }
 
-  /** Take the news of an exchange: who answered, who did not. */
+  /** Update the legend from an exchange: which stores responded, and which did not. */
   add(exchange) {
     if (exchange.status === 0) return this.#sayAll("", "not known: the service is away");
     if (exchange.status === 503) {

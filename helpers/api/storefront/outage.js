@@ -1,6 +1,6 @@
 /**
- * What does not answer: said once, in a banner, and tried again, each time a little later, until
- * it answers. What can be corrected by the reader alone is said, and not tried again.
+ * Show failed requests in a banner, and retry them with growing pauses until they succeed. An error
+ * that only the user can correct is shown and not retried.
  */
 
 import { ProblemError, UnreachableError } from "./api.js";
@@ -24,8 +24,8 @@ export class Outage {
   #over;
 
   /**
-   * `wayOut(error)` returns buttons, each `{ text, act }`, that do without what is away;
-   * `over()` is called when everything answers again.
+   * `wayOut(error)` returns buttons, each `{ text, act }`, that avoid the unavailable store.
+   * `over()` is called when all failed requests have succeeded.
    */
   constructor({ wayOut, over }) {
     this.#wayOut = wayOut;
@@ -34,7 +34,7 @@ export class Outage {
     window.addEventListener("online", () => this.#failed.size > 0 && this.#retry());
   }
 
-  /** Say that `task` went wrong; `retry()` does it again, once, and reports or settles it. */
+  /** Report that `task` failed. `retry()` tries it once more, and reports or settles it. */
   report(task, error, retry) {
     this.#failed.set(task, { error, retry, isTried: false });
     this.#say();
@@ -44,7 +44,7 @@ export class Outage {
     else this.#stopWaiting();
   }
 
-  /** Say that `task` went well. */
+  /** Report that `task` succeeded. */
   settle(task) {
     if (!this.#failed.delete(task)) return;
     if (this.#failed.size > 0) return void this.#say();
@@ -52,7 +52,7 @@ export class Outage {
     this.#over();
   }
 
-  /** Forget what went wrong: it is not wanted any more. */
+  /** Forget all failed tasks, because their results are no longer needed. */
   forget() {
     const hadFocus = this.#banner.contains(document.activeElement);
     this.#failed.clear();
@@ -71,13 +71,13 @@ export class Outage {
 
   #say() {
     const errors = [...this.#failed.values()].map(({ error }) => error);
-    // One cause shows in several ways: say the gravest.
+    // One cause can make several requests fail: show the most severe error.
     const worst = errors.find((one) => one instanceof UnreachableError) ?? errors[0];
     const [title, text] = words(worst);
     this.#banner.hidden = false;
     document.body.setAttribute("data-outage", "");
     this.#button.hidden = !isPassing(worst);
-    // An alert that is written again is read out again: not for another number in the log.
+    // Do not write the same alert again, because screen readers would repeat it.
     const said = title + worst.message;
     if (this.#said === said) return;
     this.#said = said;
@@ -112,7 +112,7 @@ export class Outage {
   #retry() {
     this.#stopWaiting();
     this.#countdown.textContent = "Trying …";
-    // What is on its way is not asked for once more: of two answers, the later one may be older.
+    // Do not repeat a request that is running: the response that arrives last may be older.
     const idle = this.#passing().filter(({ isTried }) => !isTried);
     if (idle.length > 0) this.#attempts += 1;
     for (const one of idle) {
@@ -122,7 +122,7 @@ export class Outage {
   }
 }
 
-/** Tell whether what went wrong may be right the next time. */
+/** Tell whether a retry may succeed. */
 function isPassing(error) {
   return error instanceof UnreachableError || (error.status ?? 500) >= 500;
 }

@@ -1,5 +1,5 @@
 /**
- * What `Server-Timing` says: how long each question to a store took, and when it was asked.
+ * Parse `Server-Timing`: the start and the duration of each request to a store.
  *
  *     total;dur=12.3, postgresql;dur=2.9;desc="1 round trip",
  *     postgresql-1;dur=2.8;start=0.4;desc="SELECT"
@@ -7,7 +7,7 @@
 
 import { STORES, storeNamed } from "./stores.js";
 
-// A quoted text may hold commas and semicolons, so the header cannot be split at them.
+// A quoted string may contain commas and semicolons, so the header cannot be split at them.
 const PART = /\s*([,;])?\s*([^\s,;="]+)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,;]*)))?/y;
 
 /** Return the entries of a `Server-Timing` header, in order: `{ name, dur, desc, start, … }`. */
@@ -23,9 +23,9 @@ export function parseServerTiming(header) {
 }
 
 /**
- * Return what a request cost: `total` in ms, `stores` with their round trips and ms, `questions`
- * in order of their start, `unlisted` questions that the header left out, and `notes` on how the
- * answer came about ("with another request").
+ * Return the cost of a request: `total` in ms, `stores` with their round trips and ms, `questions`
+ * (requests to a store) in order of their start, the number of `unlisted` ones, and `notes` such as
+ * "with another request".
  */
 export function readTiming(header) {
   const cost = { total: null, stores: [], questions: [], unlisted: 0, notes: [] };

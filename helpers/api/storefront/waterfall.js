@@ -1,8 +1,8 @@
-/** What a request cost, drawn: a bar for each question to a store, from when it was asked. */
+/** Draw the cost of a request: a bar for each request to a store, from its start. */
 
 import { counted, element, unseen } from "./dom.js";
 
-/** Return the waterfall of `timing` (see `readTiming`): a table whose bars are drawn beside it. */
+/** Return the waterfall of `timing` (see `readTiming`): a table with a column of bars. */
 export function waterfall(timing) {
   const scale = niceScale(timing.total);
   const rows = timing.questions.length > 0 ? timing.questions : wholeStores(timing);
@@ -55,7 +55,7 @@ function share(ms, scale) {
   return Math.min(1, Math.max(0, ms / scale));
 }
 
-/** Return the end of a scale that has round marks: 1, 2 or 5 times a power of ten, or 2.5. */
+/** Return the end of a scale with round marks for times up to `total`. */
 function niceScale(total) {
   const power = 10 ** Math.floor(Math.log10(Math.max(total, 0.1)));
   return [1, 1.5, 2, 3, 4, 6, 8, 10].map((one) => one * power).find((end) => end >= total);
@@ -69,7 +69,7 @@ function ticks(scale) {
   });
 }
 
-/** Return a time in milliseconds, to be read: "2.9 ms". */
+/** Return a time in words: "2.9 ms". */
 export function msText(ms) {
   return `${number(ms)} ms`;
 }
