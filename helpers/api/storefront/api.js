@@ -8,7 +8,7 @@ const TIMEOUT_MS = 20_000;
 /** The response is an error, with problem details (RFC 9457). */
 export class ProblemError extends Error {
   constructor(body, exchange) {
-    super(body?.detail ?? body?.title ?? `The service answered ${exchange.status}.`);
+    super(body?.detail ?? body?.title ?? `The service responded with status ${exchange.status}.`);
     this.status = exchange.status;
     this.store = body?.store ?? null;
     this.nodes = body?.nodes ?? [];

@@ -110,7 +110,7 @@ function choiceText({ number, kind, status, path, at, times }) {
   const name = { list: "List", facets: "Filters’ counts", product: "One product",
     refresh: `Stock, refreshed ${counted(times, "time")}` }[kind];
   const what = kind === "product" ? ` (${path.split("/").at(-1)})` : "";
-  return `${timeText(at)} · ${name}${what} · ${status || "no answer"}`;
+  return `${timeText(at)} · ${name}${what} · ${status || "no response"}`;
 }
 
 function describeExchange(exchange) {
@@ -118,13 +118,13 @@ function describeExchange(exchange) {
   const sections = [
     element("p", { class: "request-line" }, element("b", {}, "GET "), decoded(path)),
     element("p", { class: "status-line", dataset: { level: level(status) } },
-      status === 0 ? "No answer came" : `${status} ${WORDS[status] ?? ""}`.trim(),
+      status === 0 ? "No response" : `${status} ${WORDS[status] ?? ""}`.trim(),
       ` after ${msText(exchange.ms)} in the browser`),
   ];
   if (status >= 400) sections.push(element("p", { class: "note" }, body?.detail ?? ""));
   if (timing && status < 400) sections.push(waterfall(timing));
   if (status !== 0) sections.push(facts(exchange));
-  if (status === 200 && (kind === "list" || kind === "product")) sections.push(...answer(body));
+  if (status === 200 && (kind === "list" || kind === "product")) sections.push(...responseParts(body));
   return sections;
 }
 
@@ -170,11 +170,11 @@ function bytesText(bytes) {
 }
 
 /** Show the JSON of one product, with each member in the colour of its store. */
-function answer(body) {
+function responseParts(body) {
   const product = Array.isArray(body) ? body[0] : body;
   if (typeof product !== "object" || product === null) return [];
-  const title = Array.isArray(body) ? `The answer: the first of ${counted(body.length, "product")}`
-    : "The answer";
+  const title = Array.isArray(body) ? `The response: the first of ${counted(body.length, "product")}`
+    : "The response";
   return [
     element("h3", {}, title),
     element("div", { class: "answer", role: "group", "aria-label": title },

@@ -16,7 +16,7 @@ export class Outage {
   #actions = document.getElementById("outage-actions");
   #button = document.getElementById("outage-retry");
   #failed = new Map();
-  #said = "";
+  #shown = "";
   #attempts = 0;
   #due = 0;
   #timer = null;
@@ -37,7 +37,7 @@ export class Outage {
   /** Report that `task` failed. `retry()` tries it once more, and reports or settles it. */
   report(task, error, retry) {
     this.#failed.set(task, { error, retry, isTried: false });
-    this.#say();
+    this.#show();
     const passing = this.#passing();
     const atLeast = passing.map((one) => one.error.retryAfter ?? 0);
     if (passing.length > 0) this.#wait(Math.max(...atLeast));
@@ -47,7 +47,7 @@ export class Outage {
   /** Report that `task` succeeded. */
   settle(task) {
     if (!this.#failed.delete(task)) return;
-    if (this.#failed.size > 0) return void this.#say();
+    if (this.#failed.size > 0) return void this.#show();
     this.forget();
     this.#over();
   }
@@ -58,7 +58,7 @@ export class Outage {
     this.#failed.clear();
     this.#stopWaiting();
     this.#attempts = 0;
-    this.#said = "";
+    this.#shown = "";
     this.#banner.hidden = true;
     this.#text.replaceChildren();
     document.body.removeAttribute("data-outage");
@@ -69,7 +69,7 @@ export class Outage {
     return [...this.#failed.values()].filter(({ error }) => isPassing(error));
   }
 
-  #say() {
+  #show() {
     const errors = [...this.#failed.values()].map(({ error }) => error);
     // One cause can make several requests fail: show the most severe error.
     const worst = errors.find((one) => one instanceof UnreachableError) ?? errors[0];
@@ -78,9 +78,9 @@ export class Outage {
     document.body.setAttribute("data-outage", "");
     this.#button.hidden = !isPassing(worst);
     // Do not write the same alert again, because screen readers would repeat it.
-    const said = title + worst.message;
-    if (this.#said === said) return;
-    this.#said = said;
+    const shown = title + worst.message;
+    if (this.#shown === shown) return;
+    this.#shown = shown;
     this.#banner.dataset.store = worst.store ?? "";
     this.#text.replaceChildren(
       element("p", { class: "outage-title" }, title),
@@ -101,7 +101,7 @@ export class Outage {
   #tick() {
     const left = Math.ceil((this.#due - Date.now()) / 1000);
     if (left <= 0) this.#retry();
-    else this.#countdown.textContent = `Tries again in ${left} s`;
+    else this.#countdown.textContent = `Next try in ${left} s`;
   }
 
   #stopWaiting() {
@@ -130,7 +130,7 @@ function isPassing(error) {
 function words(error) {
   if (error instanceof UnreachableError) {
     return ["The service does not answer.", "It may have been stopped: python -m helpers serve "
-      + "starts it. What is shown is what it said last."];
+      + "starts it. The page shows its last responses."];
   }
   if (!(error instanceof ProblemError)) return ["This page has failed.", String(error.message)];
   const inLog = error.requestId ? ` In the service’s log, this is ${error.requestId}.` : "";
@@ -140,14 +140,14 @@ function words(error) {
   if (error.status === 503 && error.store) {
     return [`${error.store} does not answer.`, STILL_WORKS[error.store] ?? error.message];
   }
-  if (error.status === 503) return ["The service cannot answer now.", error.message];
+  if (error.status === 503) return ["The service is unavailable.", error.message];
   if (error.status >= 500) return ["The service has failed.", `${error.message}${inLog}`];
-  return ["The shop cannot answer what this page’s address asks for.", error.message];
+  return ["The shop refuses the parameters in this page’s address.", error.message];
 }
 
 const STILL_WORKS = {
-  PostgreSQL: "It holds names, prices and categories, and says which products there are: without "
-    + "it there is no new list. What is shown stays.",
+  PostgreSQL: "It holds names, prices and categories. Without it no new list can be loaded; "
+    + "the products on this page stay.",
   MongoDB: "Filters by tags and specifications need it; lists without them still work.",
   Redis: "“In stock only” needs it; lists without it still work, with the stock unknown.",
 };

@@ -37,7 +37,7 @@ class Shop {
   #facets = new Facets(at("filters"), (query) => this.#choose(query));
   #outage = new Outage({
     wayOut: (error) => this.#wayOut(error),
-    over: () => announce("Everything answers again."),
+    over: () => announce("All stores are available again."),
   });
   #refresh = new Refresh({
     ids: () => this.#cards.ids,
@@ -160,7 +160,7 @@ class Shop {
         element("button", { type: "button", class: "button",
           click: () => this.#choose(new URLSearchParams()) }, "Remove all filters")]
       : [element("p", {}, "The shop has no products yet. Fill it with ",
-        element("code", {}, "python -m helpers seed"), "; they appear here by themselves.")]));
+        element("code", {}, "python -m helpers seed"), "; they appear here automatically.")]));
     if (this.#query.size === 0) this.#reloadLater();
   }
 
@@ -176,14 +176,14 @@ class Shop {
     if (isRefused) this.#isShown = false;
     at("more").hidden = true;
     if (this.#isShown) {
-      return void setText(at("count"), "Those of before: the new list is not here yet");
+      return void setText(at("count"), "Earlier products: the new list is not loaded yet");
     }
     this.#cards.showPlaceholders(0);
     at("products").removeAttribute("aria-busy");
     setText(at("count"), isRefused ? "None" : "None could be loaded yet");
     at("empty").hidden = false;
-    at("empty").replaceChildren(element("p", {}, isRefused ? "What is wrong stands below."
-      : "The products appear here as soon as they can be read. What is in the way stands below."));
+    at("empty").replaceChildren(element("p", {}, isRefused ? "See the message below."
+      : "The products appear here as soon as they can be loaded. See the message below."));
   }
 
   /** Show changes of the stock, and which stores are unavailable or available again. */
@@ -205,7 +205,7 @@ class Shop {
     this.#missing = missing;
     this.#facets.setAway(missing);
     if (away.length > 0) announce(`${away.join(" and ")} does not answer: its fields are unknown.`);
-    if (back.length > 0) announce(`${back.join(" and ")} answers again.`);
+    if (back.length > 0) announce(`${back.join(" and ")} is available again.`);
     const hasFacetsBack = [...this.#facetsMissing].some((store) => !missing.has(store));
     if (hasFacetsBack) this.#loadFacets(this.#loading.signal);
   }
@@ -242,13 +242,13 @@ class Shop {
     if (needs) return way(`Go on without ${store}’s filters`, without(this.#query, store));
     if (!(status < 500)) return [];
     if (this.#query.size > 0) return way("Remove all filters", new URLSearchParams());
-    return [{ text: "Load the list anew", act: () => this.#follow(this.#query) }];
+    return [{ text: "Reload the list", act: () => this.#follow(this.#query) }];
   }
 
   #pause() {
     this.#refresh.isPaused = !this.#refresh.isPaused;
     at("refresh-pause").setAttribute("aria-pressed", String(this.#refresh.isPaused));
-    if (this.#refresh.isPaused) setText(at("refresh-state"), "Stock does not refresh now");
+    if (this.#refresh.isPaused) setText(at("refresh-state"), "Stock refresh is paused");
   }
 
   /** Request one product, and show the request in the drawer. */

@@ -23,19 +23,19 @@ export function parseServerTiming(header) {
 }
 
 /**
- * Return the cost of a request: `total` in ms, `stores` with their round trips and ms, `questions`
- * (requests to a store) in order of their start, the number of `unlisted` ones, and `notes` such as
+ * Return the cost of a request: `total` in ms, `stores` with their round trips and ms, `requests`
+ * (each to one store) in order of their start, the number of `unlisted` ones, and `notes` such as
  * "with another request".
  */
 export function readTiming(header) {
-  const cost = { total: null, stores: [], questions: [], unlisted: 0, notes: [] };
+  const cost = { total: null, stores: [], requests: [], unlisted: 0, notes: [] };
   for (const entry of parseServerTiming(header)) readEntry(entry, cost);
-  cost.questions.sort((one, other) => one.start - other.start);
+  cost.requests.sort((one, other) => one.start - other.start);
   cost.stores.sort((one, other) => STORES.indexOf(one.store) - STORES.indexOf(other.store));
-  const ends = cost.questions.map((question) => question.start + question.ms);
+  const ends = cost.requests.map((request) => request.start + request.ms);
   cost.total ??= Math.max(0, ...ends, ...cost.stores.map((one) => one.ms));
   const trips = cost.stores.reduce((sum, one) => sum + one.roundTrips, 0);
-  cost.unlisted = Math.max(0, trips - cost.questions.length);
+  cost.unlisted = Math.max(0, trips - cost.requests.length);
   return cost;
 }
 
@@ -46,11 +46,11 @@ function readEntry(entry, cost) {
   if (entry.name === "total") cost.total = ms;
   else if (store !== null && number !== undefined) {
     const start = Number.parseFloat(entry.start) || 0;
-    cost.questions.push({ store, number: Number(number), start, ms, what: entry.desc ?? "" });
+    cost.requests.push({ store, number: Number(number), start, ms, what: entry.desc ?? "" });
   } else if (store !== null) {
     cost.stores.push({ store, ms, roundTrips: Number.parseInt(entry.desc, 10) || 0 });
   } else if (entry.name === "shared") {
-    cost.notes.push(`This answer was shared ${entry.desc ?? "with another request"}.`);
+    cost.notes.push(`This response was shared ${entry.desc ?? "with another request"}.`);
   } else if (entry.name === "read-model") {
     cost.notes.push(`From the read model, ${entry.desc ?? "of an unknown version"}.`);
   }

@@ -5,23 +5,23 @@ import { counted, element, unseen } from "./dom.js";
 /** Return the waterfall of `timing` (see `readTiming`): a table with a column of bars. */
 export function waterfall(timing) {
   const scale = niceScale(timing.total);
-  const rows = timing.questions.length > 0 ? timing.questions : wholeStores(timing);
+  const rows = timing.requests.length > 0 ? timing.requests : wholeStores(timing);
   const trips = timing.stores.reduce((sum, one) => sum + one.roundTrips, 0);
   return element("div", { class: "waterfall" },
     element("p", { class: "waterfall-total" },
       element("b", {}, msText(timing.total)), " in the service, ", counted(trips, "round trip")),
     perStore(timing),
     element("table", {},
-      element("caption", {}, "Each question, from when the request began"),
+      element("caption", {}, "Each request to a store, from the start of the HTTP request"),
       element("thead", {}, element("tr", {},
-        element("th", { scope: "col" }, "Question"),
+        element("th", { scope: "col" }, "Request"),
         element("th", { scope: "col", class: "scale" }, ...ticks(scale)),
         element("th", { scope: "col", class: "number" }, "Took"),
       )),
       element("tbody", {}, rows.map((row) => tableRow(row, scale))),
     ),
     timing.unlisted > 0 ? element("p", { class: "absent" },
-      `${counted(timing.unlisted, "more question")}, not listed`) : null,
+      `${counted(timing.unlisted, "more request")}, not listed`) : null,
     timing.notes.map((note) => element("p", { class: "note" }, note)),
   );
 }
