@@ -115,7 +115,7 @@ class SlowClientProtocol(HttpToolsProtocol):
             raise _LargeHeadError  # the parser stops and calls ``send_400_response``
 
     def _start_head_timer(self) -> None:
-        self._head_timer = self.loop.call_later(self.client_timeout, self._close)
+        self._head_timer = self.loop.call_later(self.client_timeout, self._close_connection)
 
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:
@@ -127,7 +127,7 @@ class SlowClientProtocol(HttpToolsProtocol):
             self._read_timer.cancel()
             self._read_timer = None
 
-    def _close(self) -> None:
+    def _close_connection(self) -> None:
         if not self.transport.is_closing():
             self.transport.close()
 

@@ -114,7 +114,7 @@ def variable_name(option: dataclasses.Field[Any]) -> str:
 
 
 def _options(options: type[ServeOptions]) -> list[dataclasses.Field[Any]]:
-    return [one for one in dataclasses.fields(options) if one.metadata]
+    return [option for option in dataclasses.fields(options) if option.metadata]
 
 
 def argument_type(parse: Callable[[str], T]) -> Callable[[str], T]:

@@ -50,8 +50,9 @@ def _boolean(text: object) -> bool:
 
 
 def _ids(texts: list[str]) -> list[object]:
-    """Return the ids in ``1,2,3``. FastAPI passes a list because the field is one."""
-    return [whole_number(text) for text in ",".join(texts).split(",") if texts != [""]]
+    """Return the ids in ``1,2,3``. FastAPI passes it in a list, since the field is a list."""
+    (text,) = texts
+    return [whole_number(number) for number in text.split(",")] if text else []
 
 
 class FacetParameters(BaseModel):
