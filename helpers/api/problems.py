@@ -54,7 +54,7 @@ PROBLEM_TYPES = {
             400,
             "A parameter is not what it must be",
             "`field` names the parameter and `detail` says what is wrong with it. Unknown "
-            "parameters are refused: a misspelt filter would otherwise return every product.",
+            "parameters are refused, since a misspelt filter would otherwise show everything.",
         ),
         ProblemType(
             "bad-body", 400, "The body is not JSON", "Send one JSON object, encoded in UTF-8."
