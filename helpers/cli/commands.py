@@ -28,7 +28,7 @@ from helpers.errors import CourseError, SettingsError
 from helpers.settings import load_settings
 
 if TYPE_CHECKING:
-    from helpers.shop.seed import Changes
+    from helpers.shop.seeding import Changes
     from helpers.stores import Stores
 
 _MISTAKE = 2
@@ -152,7 +152,7 @@ def _seed(options: argparse.Namespace) -> None:
     from helpers.cli.progress_bar import ProgressBar
     from helpers.shop import open_shop
     from helpers.shop.schema import count_products
-    from helpers.shop.seed import load, seed
+    from helpers.shop.seeding import load, seed
 
     catalog = None if options.file is None else read_catalog(options.file)
     with open_shop() as stores, stores.explaining():

@@ -12,7 +12,7 @@ import pytest
 
 from helpers.lab.background_programs import Served
 from helpers.shop.schema import drop_shop
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from helpers.stores import Stores
 from helpers.stores.proxied_stores import ProxiedStores, Proxies, proxied
 from tests.api.serving import client_of, serving

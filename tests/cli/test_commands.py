@@ -14,7 +14,7 @@ import pytest
 
 from helpers.joins import batched
 from helpers.settings import PROJECT
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from helpers.stores import Stores
 from helpers.stores.environment import environment_of
 from tests.commanding import run_here

@@ -33,7 +33,7 @@ from helpers.joins.requests import (
 )
 from helpers.joins.resilient_executor import ResilientExecutor
 from helpers.settings import Addresses
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores, connect_beside
 from helpers.stores.trace import Trace

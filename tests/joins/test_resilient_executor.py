@@ -15,7 +15,7 @@ from helpers.joins import strategies
 from helpers.joins.async_executor import AsyncFill, drive_async
 from helpers.joins.requests import FillStock
 from helpers.joins.resilient_executor import ResilientExecutor
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores, Limits, connect_beside
 from helpers.stores.bounded_waits import wait_at_most

@@ -15,7 +15,7 @@ from helpers.orders import orders as module
 from helpers.orders.order_rows import FIRST_ORDER
 from helpers.orders.orders import Orders
 from helpers.shop.schema import SHARDS, create_shop, drop_shop
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from helpers.stores import Stores
 from helpers.validation import LARGEST_ID, MOST_UNITS
 from tests.orders.agreement import assert_all_agree, ordered

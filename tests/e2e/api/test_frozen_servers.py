@@ -14,7 +14,7 @@ import pytest
 
 from helpers.embedded import EmbeddedServers
 from helpers.shop import open_shop
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from helpers.stores import Stores
 from tests.api.outages import (
     CLOSED,

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import psycopg
 
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from helpers.stores import Stores
 from tests.api.serving import client_of, serving
 from tests.waiting import wait_until

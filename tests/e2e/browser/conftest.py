@@ -28,7 +28,7 @@ from playwright.sync_api import (
 from helpers.catalog.model import stock_key
 from helpers.lab.background_programs import Served, served
 from helpers.shop.schema import drop_shop
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from helpers.stock import Stock
 from helpers.stores import Stores
 from helpers.stores.proxied_stores import ProxiedStores, Proxies, proxied

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from helpers.catalog.model import Product, stock_key
 from helpers.lab.background_programs import Served
-from helpers.shop.seed import load
+from helpers.shop.seeding import load
 from helpers.stores import Stores
 from tests.e2e.browser.conftest import Opening, opening_pages
 from tests.e2e.browser.looking import card, cards, field, keep_screenshot, overflow

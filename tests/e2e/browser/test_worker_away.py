@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from helpers.embedded import EmbeddedServers
 from helpers.lab.background_programs import served
 from helpers.shop import open_shop
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from tests.e2e.browser.conftest import Opening
 from tests.e2e.browser.looking import FAILED_REQUEST, card, cards, field
 from tests.e2e.servers.driving import kill, pids

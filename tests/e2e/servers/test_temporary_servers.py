@@ -14,7 +14,7 @@ from helpers.embedded.temporary_servers import start_temporary_servers
 from helpers.faults import temporary_shop
 from helpers.settings import PROJECT, load_settings
 from helpers.shop import open_shop
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from helpers.stores import Stores
 from tests.e2e.servers.driving import NAMES, pids, processes_below
 from tests.waiting import wait_until
