@@ -25,7 +25,7 @@ from helpers.embedded import EmbeddedServers
 from helpers.joins import batched, per_product
 from helpers.settings import Settings, load_settings
 from helpers.shop import open_shop
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 
 _RUNS = 3
 _MEBIBYTE = 1024 * 1024

@@ -11,7 +11,7 @@ from helpers.plots.load_charts import draw_load
 from helpers.plots.palette import PAPER
 from helpers.settings import PROJECT, Settings
 from helpers.shop.opening import open_databases
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 
 _PRODUCTS = 1_000
 _CALLERS = (1, 16, 64)

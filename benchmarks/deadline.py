@@ -16,7 +16,7 @@ from helpers.embedded import EmbeddedServers
 from helpers.lab.background_programs import Served, served
 from helpers.settings import Settings
 from helpers.shop.opening import open_databases
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 
 _PRODUCTS = 200
 _DEADLINE = 2.0

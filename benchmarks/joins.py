@@ -20,7 +20,7 @@ from helpers.plots.join_charts import draw_growth
 from helpers.plots.palette import PAPER
 from helpers.settings import PROJECT, Settings
 from helpers.shop.opening import open_databases
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from helpers.stores import Stores
 
 _SIZES = (100, 1_000, 20_000)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from helpers.joins import batched, per_product
     from helpers.metadata import DocumentPlan, explain_find
     from helpers.shop import describe_stores, open_lesson, open_shop, start_worker
-    from helpers.shop.seed import load, seed
+    from helpers.shop.seeding import load, seed
     from helpers.stores import Stores, count_commands, proxied, traced
 
 _MODULE_OF = {

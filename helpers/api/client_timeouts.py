@@ -1,8 +1,9 @@
-"""Uvicorn's HTTP protocol, for clients that are slow or say nonsense.
+"""Uvicorn's HTTP protocol with limits for slow clients and malformed requests.
 
-Uvicorn waits without end for a request whose head does not arrive, takes a head of any length, and
-keeps an answer that nobody reads. Here a head has a time and a length, and so has the patience with
-a reader; what is no HTTP is answered with a problem, too.
+Uvicorn waits forever for the head of a request, accepts a head of any size, and keeps a response
+that the client does not read. Here all three are limited, and a malformed request gets a problem as
+its response. Without ``python -m helpers serve``, name the class to uvicorn: ``--http
+helpers.api.client_timeouts:SlowClientProtocol``.
 """
 
 from __future__ import annotations
@@ -12,67 +13,68 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from helpers.api.problems import KINDS, MEDIA_TYPE, problem_json
+from helpers.api.problems import MEDIA_TYPE, PROBLEM_TYPES, problem_json
 
-#: So long may a head be, in bytes.
-MOST_HEAD_BYTES = 64 * 1024
+#: The largest head of a request that is accepted, in bytes.
+MAX_HEAD_BYTES = 64 * 1024
 
+# After an early response, this much of the body is read and discarded.
+_MAX_DISCARDED_BYTES = 32 * 1024 * 1024
 
-# So much of a body that nobody wants is read and thrown away.
-_MOST_UNREAD_BYTES = 32 * 1024 * 1024
-
-# A slow network takes its time to carry a long answer.
-_READING = 3
+# The time for reading a response, in client timeouts: a slow network needs longer for a large one.
+_READ_TIMEOUTS = 3
 
 
 class _LargeHeadError(Exception):
-    """A head has become too large."""
+    """The head of a request is too large."""
 
 
 class SlowClientProtocol(HttpToolsProtocol):
     """One connection of a client.
 
-    The head of a request may take ``patience`` seconds from its first byte, or from the beginning
-    of the connection; and three times as long may pass until what is written has found room.
+    The head of a request must arrive within ``client_timeout`` seconds from its first byte, or from
+    the start of the connection. The client must read a response within three times as long.
     """
 
-    patience = 10.0
+    client_timeout = 10.0
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._deadline: asyncio.TimerHandle | None = None
-        self._reading: asyncio.TimerHandle | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._read_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._in_head = True
-        self._unread_bytes = 0
+        self._discarded_bytes = 0
         self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # Whatever is left over counts: closed with it, the connection would wait for its reader.
+        # Pause as soon as bytes are left: a close would wait until the client has read them.
         transport.set_write_buffer_limits(high=0)
-        self._await_head()
+        self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_waiting()
-        self._stop_reading()
+        self._stop_head_timer()
+        self._stop_read_timer()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self._reading is None:
-            # Not closed: that would wait until all is written.
-            self._reading = self.loop.call_later(_READING * self.patience, self.transport.abort)
+        if self._read_timer is None:
+            # Abort, because a close would wait until everything is written.
+            self._read_timer = self.loop.call_later(
+                _READ_TIMEOUTS * self.client_timeout, self.transport.abort
+            )
 
     def resume_writing(self) -> None:
-        self._stop_reading()
+        self._stop_read_timer()
         super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        if self._in_head and self._deadline is None:
-            self._await_head()
+        if self._in_head and self._head_timer is None:
+            self._start_head_timer()
         super().data_received(data)
 
     def on_url(self, url: bytes) -> None:
@@ -86,15 +88,15 @@ class SlowClientProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._head_bytes = 0
-        self._stop_waiting()
+        self._stop_head_timer()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
         if self.cycle.response_complete:
-            # Refused before it was all sent: read on, so that the answer is, but not without end.
-            self._unread_bytes += len(body)
-            if self._unread_bytes > _MOST_UNREAD_BYTES:
+            # Read on after an early response, so that the client receives it, but not forever.
+            self._discarded_bytes += len(body)
+            if self._discarded_bytes > _MAX_DISCARDED_BYTES:
                 self.transport.abort()
 
     def on_message_complete(self) -> None:
@@ -102,51 +104,51 @@ class SlowClientProtocol(HttpToolsProtocol):
         self._in_head = True
 
     def send_400_response(self, msg: str) -> None:
-        if self._head_bytes > MOST_HEAD_BYTES:
-            self._refuse("large-head", f"The head has more than {MOST_HEAD_BYTES} bytes.")
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse("large-head", f"The head has more than {MAX_HEAD_BYTES} bytes.")
         else:
             self._refuse("not-http", msg)
 
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
-        if self._head_bytes > MOST_HEAD_BYTES:
-            raise _LargeHeadError  # the parser stops, and ``send_400_response`` is called
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise _LargeHeadError  # the parser stops and calls ``send_400_response``
 
-    def _await_head(self) -> None:
-        self._deadline = self.loop.call_later(self.patience, self._give_up)
+    def _start_head_timer(self) -> None:
+        self._head_timer = self.loop.call_later(self.client_timeout, self._close_connection)
 
-    def _stop_waiting(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
-    def _stop_reading(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            self._reading = None
+    def _stop_read_timer(self) -> None:
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
 
-    def _give_up(self) -> None:
+    def _close_connection(self) -> None:
         if not self.transport.is_closing():
             self.transport.close()
 
-    def _refuse(self, kind: str, detail: str) -> None:
+    def _refuse(self, slug: str, detail: str) -> None:
         if self._refused or self.transport.is_closing():
             return
-        body = problem_json(kind, detail)
-        found = KINDS[kind]
+        body = problem_json(slug, detail)
+        problem_type = PROBLEM_TYPES[slug]
         head = (
-            f"HTTP/1.1 {found.status} {found.title}\r\n"
+            f"HTTP/1.1 {problem_type.status} {problem_type.title}\r\n"
             f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
             "connection: close\r\n\r\n"
         )
         self.transport.write(head.encode("ascii") + body)
-        # Closed at once, with something still to read, the answer would be thrown away.
+        # If it were closed with unread input, TCP would reset it and the response would be lost.
         self._refused = True
         self.transport.write_eof()
-        self._stop_waiting()
-        self._await_head()
+        self._stop_head_timer()
+        self._start_head_timer()
 
 
-def protocol_with(patience: float) -> type[SlowClientProtocol]:
-    """Return the protocol with another patience, in seconds."""
-    return type("SlowClientProtocol", (SlowClientProtocol,), {"patience": patience})
+def protocol_with(client_timeout: float) -> type[SlowClientProtocol]:
+    """Return the protocol with this client timeout, in seconds."""
+    return type("SlowClientProtocol", (SlowClientProtocol,), {"client_timeout": client_timeout})

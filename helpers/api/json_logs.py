@@ -1,4 +1,4 @@
-"""Logs as JSON, a line for each event, on standard error."""
+"""Write logs as JSON, one line for each event."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHARED: tuple[Processor, ...] = (
 
 
 def json_logger(file: BinaryIO | None = None) -> FilteringBoundLogger:
-    """Return a logger that writes to ``file`` (standard error by default)."""
+    """Return a logger that writes to ``file`` (default: standard error)."""
     logger = structlog.wrap_logger(
         structlog.BytesLogger(file or sys.stderr.buffer),
         processors=[*_SHARED, structlog.processors.JSONRenderer(_dumps)],
@@ -29,7 +29,7 @@ def json_logger(file: BinaryIO | None = None) -> FilteringBoundLogger:
 
 
 def uvicorn_logging() -> dict[str, Any]:
-    """Return the configuration by which the messages of uvicorn and others are such lines, too."""
+    """Return the logging configuration that makes JSON of the messages of uvicorn and others."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -44,7 +44,7 @@ def uvicorn_logging() -> dict[str, Any]:
             }
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
-        # Among the others are the pools, which tell of connections that were lost.
+        # The connection pools log lost connections here.
         "root": {"handlers": ["stderr"], "level": "WARNING"},
         "loggers": {
             "uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},

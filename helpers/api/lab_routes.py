@@ -1,6 +1,6 @@
-"""``/lab/products/<way>``: the same list each way, to be measured side by side. Not for customers.
+"""``/lab/products/<strategy>``: the list of products by each strategy, for measurements.
 
-Nothing is left out here where a store is away, and only ``single-flight`` is shared.
+Nothing is left out if a store is unavailable, and only ``single-flight`` shares results.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from helpers.api.product_reads import Shared
-from helpers.api.responses import Answer, Content, respond
-from helpers.api.service import Service
+from helpers.api.responses import JSONBody, ReadResult, json_response
+from helpers.api.service import Service, ServiceOfApp
 from helpers.catalog.model import ProductJSON
 from helpers.joins import products_json, strategies
 from helpers.joins.executor import ALL_STORES, ResilientExecutor
@@ -21,48 +20,49 @@ from helpers.joins.garbage_collection import gc_relaxed
 from helpers.joins.requests import Strategy
 from helpers.stores.trace import Trace
 
-Way = Callable[[], Awaitable[Shared]]
+Read = Callable[[Service], Awaitable[ReadResult]]
 
 
-def lab_router(service: Service) -> APIRouter:
-    """Return the routes that answer the list each way."""
+def lab_router() -> APIRouter:
+    """Return a route with each strategy."""
     router = APIRouter(prefix="/lab", include_in_schema=False)
-    constant: list[Content] = []
+    first: list[JSONBody] = []
 
-    def joined(strategy: Callable[[], Strategy[list[ProductJSON]]]) -> Way:
-        async def way() -> Shared:
-            trace = Trace()
-            asking = ResilientExecutor(service.stores, trace=trace, seconds=None, needed=ALL_STORES)
-            with gc_relaxed():
-                body = products_json(await asking.run(strategy()))
-            return Shared(Answer(Content(body), trace), shared=False)
+    async def constant(service: Service) -> ReadResult:
+        """Return the first body again and again, to measure only the cost of sending it."""
+        if not first:
+            first.append((await service.products.all_products()).body)
+        return ReadResult(first[0], Trace())
 
-        return way
-
-    async def read_model() -> Shared:
-        assert service.view_service is not None
-        return Shared(await service.view_service.read(), shared=False)
-
-    async def always_the_same() -> Shared:
-        """Answer what was there when this was first asked: what sending it costs, and no more."""
-        if not constant:
-            constant.append((await service.catalog.everything()).answer.content)
-        return Shared(Answer(constant[0], Trace()), shared=False)
-
-    ways: dict[str, Way] = {
-        "per-product": joined(strategies.per_product),
-        "batched": joined(strategies.batched),
-        "at-once": joined(strategies.at_once),
-        "single-flight": service.catalog.everything,
-        "read-model": read_model,
-        "constant": always_the_same,
+    reads: dict[str, Read] = {
+        "per-product": _joined(strategies.per_product),
+        "batched": _joined(strategies.batched),
+        "at-once": _joined(strategies.at_once),
+        "single-flight": lambda service: service.products.all_products(),
+        "read-model": _read_model,
+        "constant": constant,
     }
 
-    @router.get("/products/{way}")
-    async def products(request: Request, way: str) -> Response:
-        if way not in ways:
+    @router.get("/products/{strategy}")
+    async def list_products(request: Request, service: ServiceOfApp, strategy: str) -> Response:
+        if strategy not in reads:
             raise HTTPException(404)
-        found = await ways[way]()
-        return await respond(request, found.answer, shared=found.shared)
+        return await json_response(request, await reads[strategy](service))
 
     return router
+
+
+def _joined(strategy: Callable[[], Strategy[list[ProductJSON]]]) -> Read:
+    async def read(service: Service) -> ReadResult:
+        trace = Trace()
+        executor = ResilientExecutor(service.stores, trace=trace, seconds=None, needed=ALL_STORES)
+        with gc_relaxed():
+            content = products_json(await executor.run(strategy()))
+        return ReadResult(JSONBody(content), trace)
+
+    return read
+
+
+async def _read_model(service: Service) -> ReadResult:
+    assert service.view_service is not None
+    return await service.view_service.read()

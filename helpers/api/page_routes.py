@@ -1,4 +1,4 @@
-"""What people see: the storefront, and the pages that explain problems."""
+"""Pages for people: the storefront, and explanations of problem types."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from helpers.api.problems import KINDS
+from helpers.api.problems import PROBLEM_TYPES
 
 _FOLDER = Path(__file__).with_name("storefront")
 
@@ -22,7 +22,7 @@ _POLICY = {
 
 
 class _Assets(StaticFiles):
-    """The storefront's files, which ask nothing of anybody else."""
+    """The storefront's files, with a policy that lets them load nothing from other servers."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         if "\0" in path:
@@ -33,7 +33,7 @@ class _Assets(StaticFiles):
 
 
 def add_pages(app: FastAPI) -> None:
-    """Serve the storefront at ``/``, and an explanation of each kind of problem."""
+    """Serve the storefront at ``/``, and a page about each problem type at ``/problems/<type>``."""
     assets = _Assets(directory=_FOLDER)
     router = APIRouter(include_in_schema=False)
 
@@ -42,11 +42,11 @@ def add_pages(app: FastAPI) -> None:
         scope: Scope = {"type": "http", "method": "GET", "headers": []}
         return await assets.get_response("index.html", scope)
 
-    @router.get("/problems/{kind}")
-    async def explain(kind: str) -> Response:
-        if kind not in KINDS:
+    @router.get("/problems/{slug}")
+    async def explain(slug: str) -> Response:
+        if slug not in PROBLEM_TYPES:
             raise HTTPException(404)
-        found = KINDS[kind]
+        found = PROBLEM_TYPES[slug]
         return PlainTextResponse(f"{found.status} {found.title}\n\n{found.explanation}\n")
 
     app.include_router(router)

@@ -1,4 +1,4 @@
-"""Problem details (RFC 9457): every error has the same shape, and a page that explains it."""
+"""Problem details (RFC 9457): every error response has the same shape and a page about its type."""
 
 from __future__ import annotations
 
@@ -30,151 +30,175 @@ from helpers.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 
-#: After so many seconds a client may try again, where nobody knows better.
+#: The ``Retry-After`` of a problem whose end is unknown, in seconds.
 RETRY_SECONDS = "2"
+
+_MAX_FIELD_ERRORS = 20
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of problem: the last part of its address, its status, its title, what to do."""
+class ProblemType:
+    """A type of problem: the last part of its URI, its status, its title, and what to do."""
 
-    name: str
+    slug: str
     status: int
     title: str
     explanation: str
 
 
-KINDS = {
-    kind.name: kind
-    for kind in (
-        Kind(
+PROBLEM_TYPES = {
+    problem_type.slug: problem_type
+    for problem_type in (
+        ProblemType(
             "bad-parameter",
             400,
             "A parameter is not what it must be",
             "`field` names the parameter and `detail` says what is wrong with it. Unknown "
             "parameters are refused, since a misspelt filter would otherwise show everything.",
         ),
-        Kind(
-            "bad-body",
-            400,
-            "The body is no JSON",
-            "Send one JSON object in UTF-8.",
+        ProblemType(
+            "bad-body", 400, "The body is not JSON", "Send one JSON object, encoded in UTF-8."
         ),
-        Kind(
-            "no-token",
+        ProblemType(
+            "unauthorized",
             401,
             "A write needs the token",
             "Send `Authorization: Bearer <token>`, with the token that was printed when the "
             "service started.",
         ),
-        Kind("not-found", 404, "There is nothing here", "Correct the address."),
-        Kind(
+        ProblemType("not-found", 404, "Not found", "Correct the address."),
+        ProblemType(
             "unknown-product",
             404,
             "There is no such product",
             "Correct its id; `GET /api/products` lists all products.",
         ),
-        Kind("unknown-order", 404, "There is no such order", "Correct its id."),
-        Kind(
+        ProblemType("unknown-order", 404, "There is no such order", "Correct its id."),
+        ProblemType(
             "method-not-allowed",
             405,
-            "This cannot be done here",
-            "The header `Allow` says what can.",
+            "This method is not allowed here",
+            "The header `Allow` lists the allowed methods.",
         ),
-        Kind("slow-body", 408, "The body did not come in time", "Send it at once, or try again."),
-        Kind(
+        ProblemType("slow-body", 408, "The body did not arrive in time", "Send the request again."),
+        ProblemType(
             "sold-out",
             409,
             "Too few units are available",
-            "`available` says how many there are now. Nothing was ordered.",
+            "`available` has the number of units that are available now. Nothing was ordered.",
         ),
-        Kind(
+        ProblemType(
             "not-reserved",
             409,
-            "The units could not be kept until they were sold",
-            "Nothing was ordered. Order again.",
+            "The reservation ended before the order was recorded",
+            "Nothing was ordered. Send the order again.",
         ),
-        Kind("large-body", 413, "The body is too large", "No request here needs more than 64 KiB."),
-        Kind("not-json", 415, "The body must be JSON", "Send `Content-Type: application/json`."),
-        Kind(
+        ProblemType("large-body", 413, "The body is too large", "Send at most 64 KiB."),
+        ProblemType(
+            "not-json", 415, "The body must be JSON", "Send `Content-Type: application/json`."
+        ),
+        ProblemType(
             "bad-value",
             422,
-            "A value in the body is not what it must be",
+            "A value in the body is invalid",
             "`errors` names each field and what is wrong with it. Nothing was written.",
         ),
-        Kind(
+        ProblemType(
             "key-reused",
             422,
-            "The key stands for another order",
-            "Nothing was ordered. Give every order an `Idempotency-Key` of its own; to send the "
-            "same order once more, repeat all of it.",
+            "The idempotency key belongs to another order",
+            "Nothing was ordered. Use a new `Idempotency-Key` for each order; to retry an order, "
+            "repeat all of its fields.",
         ),
-        Kind("not-http", 400, "This is no request of HTTP", "Send one, such as curl does."),
-        Kind("large-head", 431, "The head of the request is too large", "Ask for less at a time."),
-        Kind(
-            "failed",
+        ProblemType(
+            "not-http", 400, "This is not an HTTP request", "Use an HTTP client, such as curl."
+        ),
+        ProblemType(
+            "large-head", 431, "The head of the request is too large", "Send fewer parameters."
+        ),
+        ProblemType(
+            "internal-error",
             500,
-            "Something is broken here",
-            "It is not the request's fault. `request_id` finds it in the log.",
+            "The server failed",
+            "The request was not at fault. Search the server's log for the `request_id`.",
         ),
-        Kind(
-            "views-not-made",
+        ProblemType(
+            "read-model-incomplete",
             503,
-            "The read model is being made",
-            "Try again after the seconds in `Retry-After`.",
+            "The read model is still being built",
+            "Try again after the number of seconds in `Retry-After`.",
         ),
-        Kind(
-            "store-away",
+        ProblemType(
+            "store-unavailable",
             503,
             "A store does not answer",
-            "`store` names it; where only some of its nodes do not, `nodes` names these. Try again "
-            "after the seconds in `Retry-After`; `GET /healthz` says how each store does, and "
-            "whether it is asked at all: after some failures in a row it is not, for a while.",
+            "`store` names it; if only some of its nodes are unavailable, `nodes` names them. Try "
+            "again after the number of seconds in `Retry-After`. `GET /healthz` shows the health "
+            "of each store and its circuit breaker: after repeated failures, no requests are sent "
+            "to a store for a while.",
         ),
-        Kind(
-            "too-late",
+        ProblemType(
+            "timeout",
             503,
-            "There was no answer in time",
-            "Try again after the seconds in `Retry-After`. A write may yet be done: whoever asks "
-            "again under the same `Idempotency-Key` has it done once, and is told how it ended.",
+            "No response was ready in time",
+            "Try again after the number of seconds in `Retry-After`. A write may still succeed: "
+            "retry an order with the same `Idempotency-Key`, which places it only once.",
         ),
-        Kind(
-            "too-busy",
+        ProblemType(
+            "overloaded",
             503,
-            "Too much is waiting for the stores",
-            "Nothing was begun. Try again after the seconds in `Retry-After`.",
+            "Too many requests are waiting for the stores",
+            "Nothing was started. Try again after the number of seconds in `Retry-After`.",
         ),
     )
 }
 
-_BY_STATUS = {404: "not-found", 405: "method-not-allowed", 400: "bad-parameter"}
+_TYPE_OF_STATUS = {404: "not-found", 405: "method-not-allowed", 400: "bad-parameter"}
+_TYPE_OF_PATH_PARAMETER = {"product_id": "unknown-product", "order_id": "unknown-order"}
 
 
-def problem(
-    kind: str,
+class ProblemError(Exception):
+    """Raise this in a route to respond with a problem of the type ``slug``."""
+
+    def __init__(self, slug: str, detail: str) -> None:
+        super().__init__(detail)
+        self.slug = slug
+
+
+def unknown_id(parameter: str, value: object) -> ProblemError:
+    """Return the error for a product or an order that does not exist.
+
+    ``parameter`` is the path parameter with the id: ``product_id`` or ``order_id``.
+    """
+    what = parameter.removesuffix("_id")
+    return ProblemError(_TYPE_OF_PATH_PARAMETER[parameter], f"There is no {what} {value!s:.40}.")
+
+
+def problem_response(
+    slug: str,
     detail: str,
     *,
     request_id: str | None = None,
     headers: dict[str, str] | None = None,
     **members: Any,
 ) -> Response:
-    """Return the response for a problem of this kind; ``members`` are further ones of its own."""
+    """Return the response for a problem; ``members`` are extension members of its JSON object."""
     return Response(
-        problem_json(kind, detail, request_id=request_id, **members),
-        KINDS[kind].status,
+        problem_json(slug, detail, request_id=request_id, **members),
+        PROBLEM_TYPES[slug].status,
         {"Cache-Control": "no-store", **(headers or {})},
         MEDIA_TYPE,
     )
 
 
-def problem_json(kind: str, detail: str, *, request_id: str | None = None, **members: Any) -> bytes:
-    """Return the same as bytes."""
-    found = KINDS[kind]
+def problem_json(slug: str, detail: str, *, request_id: str | None = None, **members: Any) -> bytes:
+    """Return the JSON of a problem."""
+    problem_type = PROBLEM_TYPES[slug]
     return orjson.dumps(
         {
-            "type": f"/problems/{kind}",
-            "title": found.title,
-            "status": found.status,
+            "type": f"/problems/{slug}",
+            "title": problem_type.title,
+            "status": problem_type.status,
             "detail": detail,
             "request_id": request_id,
             **members,
@@ -182,85 +206,108 @@ def problem_json(kind: str, detail: str, *, request_id: str | None = None, **mem
     )
 
 
-def handle_problems(app: FastAPI) -> None:
-    """Let ``app`` answer each error of ours, and each of the framework's, with its problem."""
-    app.add_exception_handler(CourseError, _of_course)
-    app.add_exception_handler(RequestValidationError, _of_validation)
-    app.add_exception_handler(HTTPException, _of_http)
+def add_problem_handlers(app: FastAPI) -> None:
+    """Make ``app`` respond with a problem to errors of the course, FastAPI and Starlette."""
+    app.add_exception_handler(CourseError, _course_problem)
+    app.add_exception_handler(ProblemError, _raised_problem)
+    app.add_exception_handler(RequestValidationError, _validation_problem)
+    app.add_exception_handler(HTTPException, _http_problem)
 
 
-async def _of_course(request: Request, error: Exception) -> Response:
-    kind = "failed"
+async def _raised_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)
+    return problem_response(error.slug, str(error), request_id=request.state.request_id)
+
+
+async def _course_problem(request: Request, error: Exception) -> Response:
+    slug = "internal-error"
     members: dict[str, Any] = {}
     headers: dict[str, str] = {}
     match error:
         case QueryError():
-            kind, members = "bad-parameter", {"field": error.field}
+            slug, members = "bad-parameter", {"field": error.field}
         case UnknownProductError():
-            kind = "unknown-product"
+            slug = "unknown-product"
         case SoldOutError():
-            available = {str(one): units for one, units in error.available.items()}
-            kind, members = "sold-out", {"available": available}
+            available = {str(product_id): units for product_id, units in error.available.items()}
+            slug, members = "sold-out", {"available": available}
         case KeyReusedError():
-            kind = "key-reused"
+            slug = "key-reused"
         case ReservationError():
-            kind = "not-reserved"
+            slug = "not-reserved"
         case StockError():
-            kind, members = "bad-value", {"errors": [{"field": "", "reason": str(error)}]}
+            slug, members = "bad-value", {"errors": [{"field": "", "reason": str(error)}]}
         case StoreError():
-            return _of_store(request, error)
+            return _store_problem(request, error)
         case BusyError():
-            kind, headers = "too-busy", {"Retry-After": RETRY_SECONDS}
+            slug, headers = "overloaded", {"Retry-After": RETRY_SECONDS}
         case ReadModelError():
-            kind, headers = "views-not-made", {"Retry-After": RETRY_SECONDS}
-    return problem(
-        kind, str(error), request_id=request.state.request_id, headers=headers, **members
+            slug, headers = "read-model-incomplete", {"Retry-After": RETRY_SECONDS}
+    return problem_response(
+        slug, str(error), request_id=request.state.request_id, headers=headers, **members
     )
 
 
-def _of_store(request: Request, error: StoreError) -> Response:
-    """Return the problem of a store that is away. Its address is nobody's business outside."""
-    wait = RETRY_SECONDS
+def _store_problem(request: Request, error: StoreError) -> Response:
+    """Return the problem of an unavailable store, without the store's address."""
+    retry_after = RETRY_SECONDS
     members: dict[str, Any] = {"store": error.store}
-    reason = f"{error.store} does not answer: try again in a moment."
+    detail = f"{error.store} does not answer: try again in a moment."
     match error:
         case CircuitOpenError():
-            wait = str(max(1, math.ceil(error.retry_seconds)))
-            reason = (
-                f"{error.store} is not asked for the moment, because it failed {error.failures} "
-                f"times in a row: try again after {wait} second{'' if wait == '1' else 's'}."
+            retry_after = str(max(1, math.ceil(error.retry_seconds)))
+            plural = "" if retry_after == "1" else "s"
+            detail = (
+                f"The circuit of {error.store} is open after {error.failures} failures in a row: "
+                f"try again after {retry_after} second{plural}."
             )
         case NodeUnavailableError():
-            reason = f"Of {error.store}, {error.reason}: try again in a moment."
-            members |= {"nodes": error.nodes}
-    return problem(
-        "store-away",
-        reason,
+            detail = f"Of {error.store}, {error.reason}: try again in a moment."
+            members["nodes"] = error.nodes
+    return problem_response(
+        "store-unavailable",
+        detail,
         request_id=request.state.request_id,
-        headers={"Retry-After": wait},
+        headers={"Retry-After": retry_after},
         **members,
     )
 
 
-async def _of_validation(request: Request, error: Exception) -> Response:
+async def _validation_problem(request: Request, error: Exception) -> Response:
+    """Return the problem of a request that does not fit the route's types.
+
+    An invalid id in the path is the id of no product and no order. Invalid parameters and headers
+    are reported before the body.
+    """
     assert isinstance(error, RequestValidationError)
-    found = error.errors()
-    if any(one["type"] == "json_invalid" for one in found):
-        return problem("bad-body", "The body is no JSON.", request_id=request.state.request_id)
+    request_id = request.state.request_id
+    places = {found["loc"][0]: found for found in reversed(error.errors())}
+    if found := places.get("path"):
+        return await _raised_problem(request, unknown_id(found["loc"][1], found["input"]))
+    if found := places.get("query") or places.get("header"):
+        field, reason = str(found["loc"][1])[:60], found["msg"]
+        if found["type"] == "extra_forbidden":
+            field, reason = "the query", f"has the unknown parameter {field!r}"
+            return await _course_problem(request, QueryError(field, reason, "It takes none"))
+        return problem_response(
+            "bad-parameter", f"{field}: {reason}.", request_id=request_id, field=field
+        )
+    if any(found["type"] == "json_invalid" for found in error.errors()):
+        return problem_response("bad-body", "The body is not JSON.", request_id=request_id)
     errors = [
-        {"field": "/".join(map(str, one["loc"][1:])), "reason": one["msg"]} for one in found[:20]
+        {"field": "/".join(map(str, found["loc"][1:])), "reason": found["msg"]}
+        for found in error.errors()[:_MAX_FIELD_ERRORS]
     ]
-    detail = "; ".join(f"{one['field'] or 'the body'}: {one['reason']}" for one in errors)
-    return problem("bad-value", f"{detail}.", request_id=request.state.request_id, errors=errors)
+    detail = "; ".join(f"{found['field'] or 'the body'}: {found['reason']}" for found in errors)
+    return problem_response("bad-value", f"{detail}.", request_id=request_id, errors=errors)
 
 
-async def _of_http(request: Request, error: Exception) -> Response:
+async def _http_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    kind = _BY_STATUS.get(error.status_code, "failed")
-    detail = HTTPStatus(error.status_code).description or HTTPStatus(error.status_code).phrase
-    return problem(
-        kind,
-        f"{detail}.",
+    status = HTTPStatus(error.status_code)
+    return problem_response(
+        _TYPE_OF_STATUS.get(status, "internal-error"),
+        f"{status.description or status.phrase}.",
         request_id=request.state.request_id,
         headers=dict(error.headers or {}),
     )

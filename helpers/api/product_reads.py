@@ -1,17 +1,16 @@
-"""Products, as the service answers them: joined anew, shared by those who ask at the same time."""
+"""Read products for the API: joined from the three stores, shared by simultaneous requests."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import orjson
 
-from helpers.api.responses import Answer, Content
-from helpers.catalog.model import ProductJSON
+from helpers.api.responses import JSONBody, ReadResult
 from helpers.errors import StoreError, StoreName
 from helpers.joins import (
     Query,
@@ -35,21 +34,15 @@ from helpers.stores.trace import Trace
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Shared:
-    """An answer, and whether another request made it."""
+class ProductReader:
+    """Read the products of one shop. Equal requests at the same time share one result.
 
-    answer: Answer
-    shared: bool
+    A shared result is never older than the request that gets it. Each request to a store may take
+    ``seconds``; a store with an open circuit in ``breakers`` is treated as unavailable; ``fill``
+    reads from PostgreSQL the stock counts that Redis does not have.
 
-
-class Catalog:
-    """The products of one shop. An answer is never older than its question.
-
-    A question to a store may take ``seconds``; a store whose one of ``breakers`` is open is not
-    asked; ``fill`` is asked for counts that Redis does not
-    have. All methods raise ``StoreError`` where a store is away without which there is no answer,
-    and ``MetadataError`` where a product has two documents.
+    All methods raise ``StoreError`` if a store is unavailable without which there is no result,
+    and ``MetadataError`` if a product has two documents.
     """
 
     def __init__(
@@ -64,50 +57,43 @@ class Catalog:
         self._seconds = seconds
         self._fill = fill
         self._breakers = breakers
-        self._flights: SingleFlight[object, Answer] = SingleFlight()
+        self._flights: SingleFlight[object, ReadResult] = SingleFlight()
         self.workers = ShardReader(stores)
 
-    async def everything(self) -> Shared:
+    async def all_products(self) -> ReadResult:
         """Return all products, in order of id."""
-        return await self._shared("everything", self.everything_alone)
+        return await self._share("all products", self._read_all)
 
-    async def everything_alone(
-        self, strategy: Callable[[], Strategy[list[ProductJSON]]] = strategies.at_once
-    ) -> Answer:
-        """Return the same, asked for this request alone, in the way of ``strategy``."""
-        rows, asking = self._asking()
-        with gc_relaxed():
-            body = products_json(await asking.run(strategy()))
-        return await self._answer(Content(body), rows, asking, matching_ids())
+    async def page(self, query: Query) -> ReadResult:
+        """Return one page of the products that meet ``query``."""
+        return await self._share(query, lambda: self._read_page(query))
 
-    async def page(self, query: Query) -> Shared:
-        """Return one page of the products that ``query`` asks for."""
-        return await self._shared(query, lambda: self._page(query))
+    async def product(self, product_id: int) -> ReadResult | None:
+        """Return one product, or ``None`` if there is no such product."""
+        found = await self._share(product_id, lambda: self._read_product(product_id))
+        return found if found.body.content else None
 
-    async def product(self, product_id: int) -> Shared | None:
-        """Return one product; ``None`` where there is none."""
-        found = await self._shared(product_id, lambda: self._product(product_id))
-        return found if found.answer.content.body else None
+    async def facets(self, query: Query) -> ReadResult:
+        """Return how many products have each category, tag and specification.
 
-    async def facets(self, query: Query) -> Shared:
-        """Return how many products there are of each category, tag and specification.
-
-        Where a store is away, its part is null.
+        A part whose store is unavailable is null.
         """
-        return await self._shared(("facets", query), lambda: self._facets(query))
+        return await self._share(("facets", query), lambda: self._read_facets(query))
 
-    async def _shared(self, key: object, read: Callable[[], Awaitable[Answer]]) -> Shared:
-        alone = False
+    async def _share(self, key: object, read: Callable[[], Awaitable[ReadResult]]) -> ReadResult:
+        """Return what ``read`` returns, shared by the requests that wait for the same ``key``."""
+        is_leader = False
 
-        async def reading() -> Answer:
-            nonlocal alone
-            alone = True
+        async def lead() -> ReadResult:
+            nonlocal is_leader
+            is_leader = True
             return await read()
 
-        answer = await self._flights.read(key, reading)
-        return Shared(answer, not alone)
+        result = await self._flights.read(key, lead)
+        return result if is_leader else replace(result, shared=True)
 
-    def _asking(self, *needed: StoreName) -> tuple[PartialRows, ResilientExecutor]:
+    def _executor(self, *needed: StoreName) -> tuple[PartialRows, ResilientExecutor]:
+        """Return an executor that fails without the stores in ``needed``, and its shard state."""
         rows = PartialRows(self.workers)
         return rows, ResilientExecutor(
             self._stores,
@@ -119,49 +105,36 @@ class Catalog:
             breakers=self._breakers,
         )
 
-    async def _answer(
-        self,
-        content: Content,
-        rows: PartialRows,
-        asking: ResilientExecutor,
-        meant: FindIds,
-        *,
-        next_id: int | None = None,
-    ) -> Answer:
-        """Return the answer; where shards are lost, with what they hold of the products meant."""
-        named = None
-        if rows.missing:
-            with contextlib.suppress(StoreError):  # then nobody knows their names
-                named = tuple(rows.missing.among(await asking.send(meant)))
-        missing = frozenset(asking.missing)
-        return Answer(
-            content, asking.trace, missing, next_id, lost=rows.missing, lost_products=named
-        )
+    async def _read_all(self) -> ReadResult:
+        rows, executor = self._executor()
+        with gc_relaxed():
+            content = products_json(await executor.run(strategies.at_once()))
+        return await self._result(content, rows, executor, matching_ids())
 
-    async def _page(self, query: Query) -> Answer:
+    async def _read_page(self, query: Query) -> ReadResult:
         needed: list[StoreName] = ["MongoDB"] if query.condition() else []
         needed += ["Redis"] if query.in_stock else []
-        rows, asking = self._asking(*needed)
-        page = await asking.run(find_page(query))
-        content = Content(products_json(page.products))
-        meant = page_ids(query, page.next)
-        return await self._answer(content, rows, asking, meant, next_id=page.next)
+        rows, executor = self._executor(*needed)
+        page = await executor.run(find_page(query))
+        content = products_json(page.products)
+        ids = page_ids(query, page.next)
+        return await self._result(content, rows, executor, ids, next_id=page.next)
 
-    async def _product(self, product_id: int) -> Answer:
-        rows, asking = self._asking()
-        products = await asking.run(strategies.at_once([product_id]))
+    async def _read_product(self, product_id: int) -> ReadResult:
+        rows, executor = self._executor()
+        products = await executor.run(strategies.at_once([product_id]))
         if rows.missing:
             raise self.workers.product_error(rows.missing, [product_id])
-        body = orjson.dumps(products[0]) if products else b""
-        return Answer(Content(body), asking.trace, frozenset(asking.missing))
+        content = orjson.dumps(products[0]) if products else b""
+        return ReadResult(JSONBody(content), executor.trace, frozenset(executor.missing))
 
-    async def _facets(self, query: Query) -> Answer:
-        rows, asking = self._asking("MongoDB")
+    async def _read_facets(self, query: Query) -> ReadResult:
+        rows, executor = self._executor("MongoDB")
         missing: set[StoreName] = set()
 
         async def part(strategy: Strategy[T]) -> T | None:
             try:
-                return await asking.run(strategy)
+                return await executor.run(strategy)
             except StoreError as error:
                 missing.add(error.store)
                 return None
@@ -169,20 +142,45 @@ class Catalog:
         categories, values = await asyncio.gather(
             part(count_categories(query)), part(count_values(query))
         )
-        body = orjson.dumps(
-            {
-                "category": None if categories is None else _counted(categories),
-                "tags": None if values is None else _counted(values.tags),
-                "specifications": None
-                if values is None
-                else {name: _counted(found) for name, found in values.specifications.items()},
+        facets: dict[str, Any] = {"category": None, "tags": None, "specifications": None}
+        if categories is not None:
+            facets["category"] = _counts(categories)
+        if values is not None:
+            facets["tags"] = _counts(values.tags)
+            facets["specifications"] = {
+                name: _counts(found) for name, found in values.specifications.items()
             }
+        content = orjson.dumps(facets)
+        if "MongoDB" in missing:
+            return ReadResult(
+                JSONBody(content), executor.trace, frozenset(missing), lost=rows.missing
+            )
+        result = await self._result(content, rows, executor, matching_ids(query))
+        return replace(result, missing=frozenset(missing))
+
+    async def _result(
+        self,
+        content: bytes,
+        rows: PartialRows,
+        executor: ResilientExecutor,
+        ids: FindIds,
+        *,
+        next_id: int | None = None,
+    ) -> ReadResult:
+        """Return the result. If shards are missing, list which of ``ids`` they have."""
+        lost_products = None
+        if rows.missing:
+            with contextlib.suppress(StoreError):  # MongoDB is unavailable, too
+                lost_products = tuple(rows.missing.among(await executor.send(ids)))
+        return ReadResult(
+            JSONBody(content),
+            executor.trace,
+            frozenset(executor.missing),
+            next_id,
+            lost=rows.missing,
+            lost_products=lost_products,
         )
-        if "MongoDB" not in missing:
-            answer = await self._answer(Content(body), rows, asking, matching_ids(query))
-            return replace(answer, missing=frozenset(missing))
-        return Answer(Content(body), asking.trace, frozenset(missing), lost=rows.missing)
 
 
-def _counted(values: list[tuple[Any, int]]) -> list[dict[str, Any]]:
+def _counts(values: list[tuple[Any, int]]) -> list[dict[str, Any]]:
     return [{"value": value, "count": count} for value, count in values]

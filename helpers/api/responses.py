@@ -1,4 +1,4 @@
-"""Answers in JSON, as they are sent: with a tag, compressed where that pays, or not at all."""
+"""JSON responses to reads: ETag, compression, ``Server-Timing``, and headers for missing parts."""
 
 from __future__ import annotations
 
@@ -6,149 +6,187 @@ import asyncio
 import gzip
 import hashlib
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from helpers.api.timing_header import server_timing
 from helpers.errors import StoreName
 from helpers.joins.partial_answers import MissingShards
-from helpers.stores.trace import Trace
+from helpers.stores.trace import STORES, Trace
 
 _JSON = "application/json"
-# What fits into a packet or two is not worth it.
-_COMPRESSED_FROM = 2048
-_LEVEL = 1  # level 6 takes three times as long for a list of products, to save a tenth
-_AT_ONCE = 32 * 1024
-# So many ids of up to 18 digits fit into a header that any client takes.
-_MOST_NAMED = 200
+# A shorter body fits into one or two packets anyway.
+_MIN_COMPRESSED_BYTES = 2048
+_LEVEL = 1  # level 6 takes three times as long for a list of products, and saves a tenth
+# A longer body is compressed in a thread, so that other requests do not wait.
+_MAX_INLINE_BYTES = 32 * 1024
+# This many ids of up to 18 digits fit into a header that any client accepts.
+_MAX_LISTED = 200
+_MAX_TIMED_REQUESTS = 24
 
 
-class Content:
-    """Bytes of JSON, their tag, and their compressed form, made at the first wish."""
+class JSONBody:
+    """The bytes of a JSON body, their ETag, and their compressed form, made when first needed."""
 
-    def __init__(self, body: bytes, tag: str | None = None) -> None:
-        self.body = body
-        self._tag = tag
+    def __init__(self, content: bytes, etag: str | None = None) -> None:
+        self.content = content
+        self._etag = etag
         self._gzip: bytes | None = None
 
     @cached_property
-    def tag(self) -> str:
-        """What tells this content from any other, without quotation marks."""
-        return self._tag or hashlib.sha256(self.body).hexdigest()[:32]
+    def etag(self) -> str:
+        """The ETag without quotation marks: a hash of the content."""
+        return self._etag or hashlib.sha256(self.content).hexdigest()[:32]
 
     async def compressed(self) -> bytes:
-        """Return the body in the format of gzip."""
+        """Return the content in gzip's format."""
         if self._gzip is None:
-            if len(self.body) < _AT_ONCE:
-                self._gzip = _compress(self.body)
+            if len(self.content) < _MAX_INLINE_BYTES:
+                self._gzip = _compress(self.content)
             else:
-                self._gzip = await asyncio.to_thread(_compress, self.body)
+                self._gzip = await asyncio.to_thread(_compress, self.content)
         return self._gzip
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the stores said: its content, how it was asked for, and who was missing.
+class ReadResult:
+    """What was read from the stores: the JSON body, the trace, and what is missing from it.
 
-    ``next`` is the id after which the next page begins. ``lost`` are the shards that did not
-    answer, ``lost_products`` those that may be missing by that, as far as MongoDB knows them
-    (``None``: it does not answer).
+    ``missing`` names the stores that were unavailable, ``lost`` the shards. ``lost_products`` are
+    the products that may be missing with these shards, according to MongoDB (``None`` if it is
+    unavailable). ``next`` is the id after which the next page begins.
 
-    With ``age_seconds`` it comes from views: so long ago these were known to be as PostgreSQL is,
-    which does not answer.
+    ``age_seconds`` is set if the read model stands in for PostgreSQL: the time since its views
+    were last known to agree with it. ``shared`` is true if another request did the reading.
+    ``timing_notes`` are further entries of ``Server-Timing``.
     """
 
-    content: Content
+    body: JSONBody
     trace: Trace
     missing: frozenset[StoreName] = frozenset()
     next: int | None = None
-    notes: tuple[str, ...] = field(default=())
+    timing_notes: tuple[str, ...] = field(default=())
     lost: MissingShards = field(default=MissingShards())
     lost_products: tuple[int, ...] | None = None
     age_seconds: float | None = None
+    shared: bool = False
 
     @property
-    def is_whole(self) -> bool:
-        """Whether nothing was missing."""
+    def is_complete(self) -> bool:
+        """Whether no store and no shard is missing."""
         return not self.missing and not self.lost
 
     def missing_headers(self) -> dict[str, str]:
-        """Return the headers that say what is missing."""
-        found = {}
+        """Return the headers that name what is missing."""
+        headers = {}
         if self.missing:
-            found["X-Missing-Stores"] = ", ".join(sorted(self.missing))
+            headers["X-Missing-Stores"] = ", ".join(sorted(self.missing))
         if self.lost:
-            found["X-Missing-Nodes"] = ", ".join(self.lost.nodes)
-            found["X-Missing-Shards"] = ", ".join(map(str, self.lost.shard_ids[:_MOST_NAMED]))
+            headers["X-Missing-Nodes"] = ", ".join(self.lost.nodes)
+            headers["X-Missing-Shards"] = ", ".join(map(str, self.lost.shard_ids[:_MAX_LISTED]))
         if self.lost and self.lost_products is not None:
-            found["X-Missing-Count"] = str(len(self.lost_products))
-            found["X-Missing-Products"] = ", ".join(map(str, self.lost_products[:_MOST_NAMED]))
-        return found
+            headers["X-Missing-Count"] = str(len(self.lost_products))
+            headers["X-Missing-Products"] = ", ".join(map(str, self.lost_products[:_MAX_LISTED]))
+        return headers
 
 
-async def respond(
-    request: Request, answer: Answer, *, shared: bool = False, headers: dict[str, str] | None = None
+async def json_response(
+    request: Request, result: ReadResult, *, headers: dict[str, str] | None = None
 ) -> Response:
-    """Return the response with ``answer``: 200, or 304 where the client has it already.
+    """Return the response with ``result``, or 304 if its ETag is in ``If-None-Match``.
 
-    An answer without some of the stores, or of the shards, has no tag: it is not to be kept.
+    An incomplete result has no ETag and must not be cached.
     """
-    timing = server_timing(answer.trace, request.state.began, shared=shared)
-    timing = ", ".join(part for part in (*answer.notes, timing) if part)
-    sent = {"Vary": "Accept-Encoding", **(headers or {})}
-    if timing:
+    _log_result(request, result)
+    sent = {"Vary": "Accept-Encoding", **(headers or {}), **result.missing_headers()}
+    timing = server_timing(result.trace, request.state.began, shared=result.shared)
+    if timing := ", ".join(part for part in (*result.timing_notes, timing) if part):
         sent["Server-Timing"] = timing
-    stores = answer.trace.round_trips
-    request.state.logged = {"round_trips": {one: count for one, count in stores.items() if count}}
-    if shared:
-        request.state.logged["shared"] = True
-    if answer.missing:
-        request.state.logged["missing"] = ", ".join(sorted(answer.missing))
-    if answer.lost:
-        request.state.logged["missing_nodes"] = ", ".join(answer.lost.nodes)
-    sent |= answer.missing_headers()
-    sent["Cache-Control"] = "no-cache" if answer.is_whole else "no-store"
-    if answer.age_seconds is not None:
-        sent |= {"Age": str(math.ceil(answer.age_seconds)), "X-Stale": "PostgreSQL"}
-        request.state.logged["stale"] = round(answer.age_seconds, 1)
-    content = answer.content
-    zipped = len(content.body) >= _COMPRESSED_FROM and accepts_gzip(
+    sent["Cache-Control"] = "no-cache" if result.is_complete else "no-store"
+    if result.age_seconds is not None:
+        sent |= {"Age": str(math.ceil(result.age_seconds)), "X-Stale": "PostgreSQL"}
+    body = result.body
+    zipped = len(body.content) >= _MIN_COMPRESSED_BYTES and accepts_gzip(
         request.headers.get("accept-encoding", "")
     )
-    if answer.is_whole:
-        # Bytes that differ have tags that differ.
-        sent["ETag"] = f'"{content.tag}-gzip"' if zipped else f'"{content.tag}"'
-        if matches(request.headers.get("if-none-match", ""), content.tag):
+    if result.is_complete:
+        # A strong ETag identifies the bytes, so the compressed form has another one.
+        sent["ETag"] = f'"{body.etag}-gzip"' if zipped else f'"{body.etag}"'
+        if etag_matches(request.headers.get("if-none-match", ""), body.etag):
             return Response(status_code=304, headers=sent)
     if zipped:
         sent["Content-Encoding"] = "gzip"
-        return Response(await content.compressed(), headers=sent, media_type=_JSON)
-    return Response(content.body, headers=sent, media_type=_JSON)
+        return Response(await body.compressed(), headers=sent, media_type=_JSON)
+    return Response(body.content, headers=sent, media_type=_JSON)
 
 
-def matches(if_none_match: str, tag: str) -> bool:
-    """Tell whether the client names this content, compressed or not (RFC 9110, 13.1.2)."""
+def server_timing(trace: Trace, began: float, *, shared: bool = False) -> str:
+    """Return the value of ``Server-Timing`` for a request that began at ``began``.
+
+    ``began`` is a time on ``perf_counter()``. For each store there is an entry with the number of
+    its round trips and their duration, then one for each of the first 24 round trips with its
+    start, in milliseconds. ``start`` is not in the standard: other clients ignore it. ``shared``
+    adds an entry for a result that several requests shared. https://www.w3.org/TR/server-timing/
+    """
+    spans = trace.spans
+    offset = trace.beginning - began
+    entries = []
+    for store in STORES:
+        seconds = [span.end_seconds - span.start_seconds for span in spans if span.store == store]
+        if seconds:
+            trips = f"{len(seconds)} round trip" + ("s" if len(seconds) > 1 else "")
+            entries.append(f'{store.lower()};dur={1000 * sum(seconds):.2f};desc="{trips}"')
+    if shared:
+        entries.append('shared;desc="with another request"')
+    numbers: Counter[str] = Counter()
+    for span in spans[:_MAX_TIMED_REQUESTS]:
+        numbers[span.store] += 1
+        start = 1000 * (span.start_seconds + offset)
+        duration = 1000 * (span.end_seconds - span.start_seconds)
+        name = f"{span.store.lower()}-{numbers[span.store]}"
+        entries.append(f'{name};dur={duration:.2f};start={start:.2f};desc="{span.name}"')
+    return ", ".join(entries)
+
+
+def etag_matches(if_none_match: str, etag: str) -> bool:
+    """Tell whether ``If-None-Match`` names this ETag, compressed or not (RFC 9110, 13.1.2)."""
     if if_none_match.strip() == "*":
         return True
-    named = {one.strip().removeprefix("W/") for one in if_none_match.split(",")}
-    return f'"{tag}"' in named or f'"{tag}-gzip"' in named
+    listed = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+    return f'"{etag}"' in listed or f'"{etag}-gzip"' in listed
 
 
 def accepts_gzip(accept_encoding: str) -> bool:
-    """Tell whether the client takes gzip (RFC 9110, 12.5.3)."""
-    wishes: dict[str, bool] = {}
+    """Tell whether ``Accept-Encoding`` allows gzip (RFC 9110, 12.5.3)."""
+    accepted: dict[str, bool] = {}
     for part in accept_encoding.lower().split(","):
         name, _, weight = part.partition(";")
         quality = weight.strip().removeprefix("q=").strip()
         try:
-            wishes[name.strip()] = not quality or float(quality) > 0
+            accepted[name.strip()] = not quality or float(quality) > 0
         except ValueError:
-            wishes[name.strip()] = False
-    return wishes.get("gzip", wishes.get("*", False))
+            accepted[name.strip()] = False
+    return accepted.get("gzip", accepted.get("*", False))
 
 
-def _compress(body: bytes) -> bytes:
-    return gzip.compress(body, _LEVEL, mtime=0)
+def _log_result(request: Request, result: ReadResult) -> None:
+    counts = result.trace.round_trips
+    fields: dict[str, object] = {
+        "round_trips": {store: count for store, count in counts.items() if count}
+    }
+    if result.shared:
+        fields["shared"] = True
+    if result.missing:
+        fields["missing"] = ", ".join(sorted(result.missing))
+    if result.lost:
+        fields["missing_nodes"] = ", ".join(result.lost.nodes)
+    if result.age_seconds is not None:
+        fields["stale"] = round(result.age_seconds, 1)
+    request.state.logged = fields
+
+
+def _compress(content: bytes) -> bytes:
+    return gzip.compress(content, _LEVEL, mtime=0)

@@ -1,11 +1,13 @@
-"""What goes in and out, as types with examples: OpenAPI is made from them."""
+"""Types of requests and responses, with examples: FastAPI validates and documents with them."""
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from helpers.errors import StoreName
 from helpers.stores.circuit_breaker import BreakerState
@@ -13,13 +15,40 @@ from helpers.validation import LARGEST_ID, MOST_UNITS
 
 
 def _whole(value: object) -> object:
-    """Take ``15.0`` for what it is: JSON knows numbers, and no kinds of them."""
+    """Accept ``15.0`` as a whole number: JSON has one type for all numbers."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 Id = Annotated[int, Field(ge=1, le=LARGEST_ID), BeforeValidator(_whole)]
 Units = Annotated[int, Field(ge=0, le=MOST_UNITS), BeforeValidator(_whole)]
 Quantity = Annotated[int, Field(ge=1, le=MOST_UNITS), BeforeValidator(_whole)]
+
+_DIGITS = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
+
+
+def whole_number(text: object) -> object:
+    """Return the number that ``text`` of a URL stands for; a default that is no text stays.
+
+    Pydantic alone would also accept ``+5``, ``1.0``, ``1_000`` and digits of other scripts.
+    """
+    if isinstance(text, str):
+        if not _DIGITS.fullmatch(text):
+            raise PydanticCustomError(
+                "whole_number", "{text} is not a whole number", {"text": repr(text[:40])}
+            )
+        return int(text)
+    return text
+
+
+#: An id in a path. A malformed id is the id of nothing: the response is 404.
+PathId = Annotated[int, Field(ge=1, le=LARGEST_ID), BeforeValidator(whole_number)]
+
+
+class NoParameters(BaseModel):
+    """The query parameters of a route that has none: any other is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
 
 _LAPTOP: dict[str, Any] = {
     "id": 1,
@@ -34,8 +63,8 @@ _LAPTOP: dict[str, Any] = {
 }
 
 
-class _Sent(BaseModel):
-    """A body that comes in: nothing is guessed, and nothing else may be in it."""
+class _RequestBody(BaseModel):
+    """The body of a request: types are not converted, and unknown fields are refused."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -47,34 +76,34 @@ class ProductOut(BaseModel):
 
     id: Id
     name: str
-    price: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?$", description="In digits.")]
+    price: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?$", description="A decimal number.")]
     metadata: Annotated[
         dict[str, Any] | None,
-        Field(description="`description`, `tags`, `specifications`, and whatever else is kept."),
+        Field(description="`description`, `tags`, `specifications` and other fields."),
     ]
     stock: Annotated[
         str | None,
-        Field(pattern=r"^[0-9]+$", description="Units available; null where nobody knows."),
+        Field(pattern=r"^[0-9]+$", description="Units available; null if this is unknown."),
     ]
 
 
 class ValueOut(BaseModel):
-    """A value, and how many products have it."""
+    """A value and the number of products that have it."""
 
     value: str | float | bool
     count: Annotated[int, Field(ge=1)]
 
 
 class FacetsOut(BaseModel):
-    """What the products may be narrowed down by; null where its store is away."""
+    """Values to filter products by; a part is null if its store is unavailable."""
 
     category: list[ValueOut] | None
     tags: list[ValueOut] | None
     specifications: dict[str, list[ValueOut]] | None
 
 
-class StockIn(_Sent):
-    """The units of a product that are on hand."""
+class StockIn(_RequestBody):
+    """The number of units of a product on hand."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"on_hand": 15}]})
 
@@ -82,7 +111,7 @@ class StockIn(_Sent):
 
 
 class StockOut(BaseModel):
-    """The units on hand, as the ledger has them, and those that can be bought."""
+    """The units on hand according to the ledger, and those that can be bought."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"id": 1, "on_hand": 15, "stock": "13"}]}
@@ -93,8 +122,8 @@ class StockOut(BaseModel):
     stock: Annotated[str, Field(pattern=r"^[0-9]+$")]
 
 
-class OrderIn(_Sent):
-    """Units of one product, for one customer."""
+class OrderIn(_RequestBody):
+    """An order of one product for one customer."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"product_id": 1, "quantity": 2, "customer_id": 7}]}
@@ -106,7 +135,7 @@ class OrderIn(_Sent):
 
 
 class OrderOut(BaseModel):
-    """An order that is recorded: its units are sold."""
+    """A recorded order: its units are sold."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -130,32 +159,33 @@ class OrderOut(BaseModel):
 
 
 class BreakerHealth(BaseModel):
-    """Whether the store is asked at all: ``closed``: yes; ``half-open``: by one who tries.
+    """The circuit breaker of a store. ``closed``: all requests are sent to the store.
 
-    After some failures in a row it is ``open`` for a while, and nobody asks.
+    ``open``, after repeated failures: none is sent for a while. ``half-open``: one is sent as a
+    trial.
     """
 
     state: BreakerState
-    failures: Annotated[int, Field(ge=0, description="In a row.")]
-    retry_seconds: Annotated[float, Field(ge=0, description="Until it is tried again.")]
+    failures: Annotated[int, Field(ge=0, description="Failures in a row.")]
+    retry_seconds: Annotated[float, Field(ge=0, description="Seconds until the next trial.")]
 
 
 class StoreHealth(BaseModel):
-    """Whether a store answers, and how fast. It is asked whatever its breaker says."""
+    """Whether a store responds, and how fast. It is pinged even if its circuit is open."""
 
     status: Annotated[str, Field(pattern="^(ok|down)$")]
     ms: float | None
     detail: str | None
-    breaker: Annotated[BreakerHealth | None, Field(description="null where there is none.")]
+    breaker: Annotated[BreakerHealth | None, Field(description="null with `--no-breaker`.")]
     nodes: Annotated[
         dict[str, str] | None, Field(description="PostgreSQL's nodes with products: ok or down.")
     ] = None
 
 
 class HealthOut(BaseModel):
-    """How each store does. ``down``: without PostgreSQL there are no products.
+    """The health of each store. ``down``: PostgreSQL is unavailable, so there are no products.
 
-    ``degraded``: something else is away, be it a node.
+    ``degraded``: another store, or a node of PostgreSQL, is unavailable.
     """
 
     status: Annotated[str, Field(pattern="^(ok|degraded|down)$")]
@@ -170,7 +200,7 @@ class FieldProblem(BaseModel):
 
 
 class Problem(BaseModel):
-    """Problem details (RFC 9457), with members of our own for those that have more to say."""
+    """Problem details (RFC 9457) with extension members."""
 
     model_config = ConfigDict(
         extra="allow",
@@ -180,7 +210,7 @@ class Problem(BaseModel):
                     "type": "/problems/bad-parameter",
                     "title": "A parameter is not what it must be",
                     "status": 400,
-                    "detail": "limit is 5000. Give a whole number from 1 to 1000.",
+                    "detail": "limit: Input should be less than or equal to 1000.",
                     "request_id": "5f0c9b1e",
                     "field": "limit",
                 }

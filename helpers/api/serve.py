@@ -1,91 +1,66 @@
-"""Serving: a socket, an event loop, and uvicorn between them."""
+"""Serve the application with uvicorn: a socket, an event loop, time limits for slow clients."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-import secrets
 import socket
 from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
 import uvloop
-from structlog.typing import FilteringBoundLogger
+from fastapi import FastAPI
 
 from helpers.api.application import create_app
 from helpers.api.client_timeouts import protocol_with
 from helpers.api.json_logs import json_logger, uvicorn_logging
-from helpers.api.service import Options, Service, open_service
+from helpers.api.options import ServeOptions
 from helpers.errors import SettingsError
 from helpers.settings import Addresses
-
-#: The variable of the environment that gives the token for writes.
-TOKEN_VARIABLE = "SHOP_TOKEN"  # noqa: S105  # its name, not the token
 
 _GRACE_SECONDS = 10
 _IDLE_SECONDS = 30
 _BACKLOG = 2048
-_SHORTEST_TOKEN = 16
 _LAST_PORT = 65_535
 
 
-def serve(
-    addresses: Addresses,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    read_model: bool = False,
-    lab: bool = False,
-    patience: float = 10.0,
-    deadline: float = 5.0,
-    breaker: bool = True,
-    relay: bool = True,
-) -> None:
-    """Serve the shop until somebody interrupts, and say on standard output where.
+def serve(addresses: Addresses, options: ServeOptions) -> None:
+    """Serve the shop until SIGINT or SIGTERM, and print its address on standard output.
 
-    ``port`` 0 is any that is free. Writes need the token of ``SHOP_TOKEN``, or else one that is
-    made and printed here. Logs go to standard error. The other arguments are those of ``Options``.
+    The lifespan prints a generated token before. Logs go to standard error.
 
-    Raises ``SettingsError`` where the port is in use or the token too short, and ``StoreError``
-    where a store does not answer.
+    Raises ``SettingsError`` if the port cannot be used, ``StoreError`` if a store does not respond.
     """
-    token, is_ours = _token()
-    options = Options(
-        token,
-        deadline=deadline,
-        breaker=breaker,
-        read_model=read_model,
-        lab=lab,
-        patience=patience,
-        relay=relay,
-    )
+    app = create_app(options, addresses=addresses, log=json_logger())
     loop = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-    with _listening(host, port) as listener, loop:
-        loop.run(_serve(addresses, options, listener, token if is_ours else None))
+    with _listening(options.host, options.port) as listener, loop:
+        config = server_config(app, options, log_config=uvicorn_logging())
+        loop.run(run_server(app, _AnnouncingServer(config, listener), listener))
 
 
-async def _serve(
-    addresses: Addresses, options: Options, listener: socket.socket, token: str | None
-) -> None:
-    async with open_service(addresses, options) as service:
-        config = server_config(service, json_logger(), log_config=uvicorn_logging())
-        await _Announcing(config, listener, token).serve(sockets=[listener])
+async def run_server(app: FastAPI, server: uvicorn.Server, listener: socket.socket) -> None:
+    """Run the server within the application's lifespan.
+
+    Uvicorn would log an error of the lifespan and exit. Here it is raised.
+    """
+    async with app.router.lifespan_context(app):
+        await server.serve(sockets=[listener])
 
 
 def server_config(
-    service: Service, log: FilteringBoundLogger, *, log_config: dict[str, Any] | None = None
+    app: FastAPI, options: ServeOptions, *, log_config: dict[str, Any] | None = None
 ) -> uvicorn.Config:
-    """Return the configuration by which uvicorn serves ``service`` and logs requests to ``log``.
+    """Return the configuration of uvicorn.
 
-    ``log_config`` configures Python's own logging; ``None`` leaves it as it is.
+    ``log_config`` configures Python's own logging; with ``None`` it stays as it is.
     """
     return uvicorn.Config(
-        create_app(service, log),
-        http=protocol_with(service.options.patience),
+        app,
+        http=protocol_with(options.client_timeout),
         ws="none",
-        lifespan="off",
+        lifespan="off",  # ``run_server`` runs it
         access_log=False,
         log_config=log_config,
         server_header=False,
@@ -95,27 +70,24 @@ def server_config(
     )
 
 
-class _Announcing(uvicorn.Server):
-    """A server that says where it is once it can be reached."""
+class _AnnouncingServer(uvicorn.Server):
+    """A server that prints its address when it accepts connections."""
 
-    def __init__(self, config: uvicorn.Config, listener: socket.socket, token: str | None) -> None:
+    def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
         super().__init__(config)
         self._listener = listener
-        self._token = token
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         host, port = self._listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         print(f"The shop is at http://{shown}:{port}/", flush=True)
-        if self._token is not None:
-            print(f"Token for writes: {self._token}", flush=True)
 
 
 @contextlib.contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
     try:
-        # Left to itself, getaddrinfo takes 99999 for 34463.
+        # getaddrinfo itself would accept 99999 as 34463.
         if not 0 <= port <= _LAST_PORT:
             raise OverflowError
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -136,16 +108,3 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
                 "the program that uses it, or choose another port with --port (0: any free one)."
             ) from None
         yield listener
-
-
-def _token() -> tuple[str, bool]:
-    """Return the token for writes, and whether it was made here."""
-    given = os.environ.get(TOKEN_VARIABLE, "")
-    if not given:
-        return secrets.token_urlsafe(24), True
-    if len(given) < _SHORTEST_TOKEN or not given.isascii() or not given.isprintable():
-        raise SettingsError(
-            f"{TOKEN_VARIABLE} must be {_SHORTEST_TOKEN} or more printable characters of ASCII: "
-            "correct it, or unset it to have one made."
-        )
-    return given, False

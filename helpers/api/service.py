@@ -1,15 +1,20 @@
-"""What the API stands on: the stores' pools, the catalogue, the orders, the read model."""
+"""What all routes share: connections to the stores, the product reader, orders, the read model."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from helpers.api.product_reads import Catalog, Shared
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+
+from helpers.api.options import ServeOptions
+from helpers.api.product_reads import ProductReader
+from helpers.api.responses import ReadResult
 from helpers.api.thread_pool import BoundedThreadPool
 from helpers.api.view_service import ViewService, open_view_service
 from helpers.errors import CircuitOpenError, StoreError, StoreName
@@ -26,109 +31,90 @@ from helpers.stores.time_budgets import Budgets
 
 T = TypeVar("T")
 
-_FILLS = 8
+#: Declares in OpenAPI that a route needs the token; ``AuthenticationAndBodyLimit`` checks it.
+TOKEN = Depends(
+    HTTPBearer(auto_error=False, scheme_name="token", description="Printed at the start.")
+)
 
+_FILL_THREADS = 8
 
-@dataclass(frozen=True)
-class Options:
-    """How to serve.
-
-    ``token`` is what writes need. No answer takes longer than ``deadline`` seconds; each store gets
-    its share of them. Without ``breaker``, a store is asked again however often it has failed; with
-    it, a store that fails again and again is not asked for ``pause_seconds``. With
-    ``read_model``, the whole list comes from views that are kept every ``keep_seconds``. With
-    ``lab``, each way to the list has an address of its own. A client has ``patience`` seconds to
-    send the head of a request, and as many for the body. With ``relay``, the orders' outbox is
-    carried to MongoDB every ``relay_seconds``.
-    """
-
-    token: str = field(repr=False)
-    deadline: float = 5.0
-    breaker: bool = True
-    pause_seconds: float = 2.0
-    read_model: bool = False
-    keep_seconds: float = 0.1
-    lab: bool = False
-    patience: float = 10.0
-    relay: bool = True
-    relay_seconds: float = 0.5
-
-    @property
-    def budgets(self) -> Budgets:
-        """How long each store may take to answer one question."""
-        return Budgets.within(self.deadline)
+# A background worker that waits for an unresponsive store is not waited for longer: its thread is
+# a daemon, so it does not keep the process from ending.
+_STOP_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Service:
-    """One shop, ready to be served."""
+    """One shop with open connections, ready to be served."""
 
-    options: Options
+    options: ServeOptions
     stores: AsyncStores
     pooled: PooledStores
-    catalog: Catalog
+    products: ProductReader
     stock: Stock
     orders: Orders
     view_service: ViewService | None
     breakers: Breakers | None
-    errands: BoundedThreadPool
+    thread_pool: BoundedThreadPool
 
     @property
     def views(self) -> ViewService | None:
-        """The read model, where customers are to be answered from it."""
+        """The read model, if requests are to be served from it."""
         return self.view_service if self.options.read_model else None
 
-    async def everything(self) -> Shared:
-        """Return all products: from the views where these are up to date, else joined.
+    async def all_products(self) -> ReadResult:
+        """Return all products: from the read model if it is up to date, else joined.
 
-        Raises ``StoreError`` where PostgreSQL is away and no views can answer in its place.
+        Raises ``StoreError`` if PostgreSQL is unavailable and the read model cannot stand in.
         """
-        views = self.views
-        if views is not None:
-            answer = await views.up_to_date()
-            if answer is not None:
-                return Shared(answer, shared=False)
+        if self.views is not None:
+            result = await self.views.read_if_current()
+            if result is not None:
+                return result
         try:
-            return await self.catalog.everything()
+            return await self.products.all_products()
         except StoreError as error:
-            return await self._instead(error)
+            return await self._stale_result(error)
 
-    async def product(self, product_id: int) -> Shared | None:
-        """Return one product, ``None`` where there is none. Raises as ``everything`` does."""
+    async def product(self, product_id: int) -> ReadResult | None:
+        """Return one product, or ``None`` if there is no such product.
+
+        Raises ``StoreError`` as ``all_products`` does.
+        """
         try:
-            return await self.catalog.product(product_id)
+            return await self.products.product(product_id)
         except StoreError as error:
-            return await self._instead(error, product_id)
+            return await self._stale_result(error, product_id)
 
-    async def _instead(self, error: StoreError, product_id: int | None = None) -> Shared:
-        """Return what the views have, where PostgreSQL is away; else raise ``error``."""
-        stale = None if self.views is None else await self.views.instead(error, product_id)
-        if stale is None:
+    async def _stale_result(self, error: StoreError, product_id: int | None = None) -> ReadResult:
+        """Return what the read model has if PostgreSQL is unavailable, else raise ``error``."""
+        result = None if self.views is None else await self.views.read_stale(error, product_id)
+        if result is None:
             raise error
-        return Shared(stale, shared=False)
+        return result
 
-    async def do(
+    async def run_blocking(
         self, work: Callable[[], T], *stores: StoreName, product_ids: Collection[int] | None = None
     ) -> T:
-        """Do ``work``, which asks these stores and blocks, in a thread; return what it returns.
+        """Run ``work``, which blocks on these stores, in a thread, and return its result.
 
-        ``product_ids`` are those that it needs, ``None`` all: where a worker that has one of them
-        is known to be away, nothing is begun; where one turns out to be, the error names it.
+        ``product_ids`` are the products it needs (``None``: all). If a worker with one of them is
+        known to be unavailable, nothing is started; if it turns out to be, the error names it.
 
-        Raises ``StoreError`` where one of them fails or is not asked for the moment, ``BusyError``
-        where no thread is free, and what else ``work`` raises.
+        Raises ``StoreError`` if a store fails or its circuit is open, ``BusyError`` if no thread
+        is free, and what else ``work`` raises.
         """
-        breakers = [] if self.breakers is None else [self.breakers[one] for one in stores]
+        breakers = [] if self.breakers is None else [self.breakers[store] for store in stores]
 
         def guarded() -> T:
             with self.pooled.explaining(), guarding(*breakers):
                 return work()
 
-        workers = self.catalog.workers
+        workers = self.products.workers
         if "PostgreSQL" in stores:
             await workers.check(product_ids)
         try:
-            return await self.errands.run(guarded)
+            return await self.thread_pool.run(guarded)
         except CircuitOpenError:
             raise
         except StoreError as error:
@@ -137,81 +123,93 @@ class Service:
             raise
 
 
-@contextlib.asynccontextmanager
-async def open_service(addresses: Addresses, options: Options) -> AsyncIterator[Service]:
-    """Connect to the three stores, and make the shop's tables where there are none.
+async def service_of_app(request: Request) -> Service:
+    """Return the service that the application's lifespan opened."""
+    service: Service = request.app.state.service
+    return service
 
-    Raises ``StoreError`` for the first store that does not answer.
+
+#: The type of a route's parameter that FastAPI fills with the service.
+ServiceOfApp = Annotated[Service, Depends(service_of_app)]
+
+
+@contextlib.asynccontextmanager
+async def open_service(addresses: Addresses, options: ServeOptions) -> AsyncIterator[Service]:
+    """Connect to the three stores, and create the shop's tables if there are none.
+
+    Raises ``StoreError`` for the first store that does not respond.
     """
-    await asyncio.to_thread(_prepare, addresses)
-    async with contextlib.AsyncExitStack() as opened:
-        # Who awaits keeps the budgets himself, and but for the lab: the drivers have more time.
+    await asyncio.to_thread(_create_shop, addresses)
+    async with contextlib.AsyncExitStack() as stack:
+        budgets = Budgets.within(options.deadline)
+        # The executors enforce the budgets. The drivers get the whole deadline, for the lab.
         limits = Limits(wait_seconds=options.deadline, answer_seconds=options.deadline)
-        stores = await opened.enter_async_context(await connect_async(addresses, limits=limits))
-        limits = replace(limits, budgets=options.budgets)
-        pooled = opened.enter_context(
+        stores = await stack.enter_async_context(await connect_async(addresses, limits=limits))
+        limits = replace(limits, budgets=budgets)
+        pooled = stack.enter_context(
             await asyncio.to_thread(connect_pooled, addresses, limits=limits)
         )
         stock = Stock.of(pooled)
         breakers = None
         if options.breaker:
-            breakers = Breakers.of(addresses, pause_seconds=options.pause_seconds)
-        errands = opened.enter_context(contextlib.closing(BoundedThreadPool("errands")))
-        # Of their own: a reader's must not take the threads of those who write.
-        fills = opened.enter_context(contextlib.closing(BoundedThreadPool("fills", threads=_FILLS)))
+            breakers = Breakers.of(addresses, pause_seconds=options.breaker_pause)
+        thread_pool = stack.enter_context(contextlib.closing(BoundedThreadPool("blocking")))
+        # Reads have threads of their own, so that they cannot take those of writes.
+        fill_pool = stack.enter_context(
+            contextlib.closing(BoundedThreadPool("fills", threads=_FILL_THREADS))
+        )
 
         async def fill(product_ids: Sequence[int]) -> Mapping[int, int | None]:
-            return await fills.run(partial(stock.counts.fill, product_ids))
+            return await fill_pool.run(partial(stock.counts.fill, product_ids))
 
         view_service = None
         if options.read_model or options.lab:
-            view_service = await opened.enter_async_context(
+            view_service = await stack.enter_async_context(
                 open_view_service(
                     addresses,
                     stores,
                     fill=fill,
-                    keep_seconds=options.keep_seconds,
-                    budgets=options.budgets,
+                    interval_seconds=options.view_interval,
+                    budgets=budgets,
                     breakers=breakers,
                 )
             )
         if options.relay:
-            await opened.enter_async_context(_keeping(addresses, options))
-        catalog = Catalog(stores, seconds=options.budgets, fill=fill, breakers=breakers)
-        opened.push_async_callback(catalog.workers.aclose)
+            await stack.enter_async_context(_order_worker(addresses, options))
+        products = ProductReader(stores, seconds=budgets, fill=fill, breakers=breakers)
+        stack.push_async_callback(products.workers.aclose)
         yield Service(
             options,
             stores,
             pooled,
-            catalog,
+            products,
             stock,
             Orders(stock),
             view_service,
             breakers,
-            errands,
+            thread_pool,
         )
 
 
 @contextlib.asynccontextmanager
-async def _keeping(addresses: Addresses, options: Options) -> AsyncIterator[None]:
-    """Keep the orders in a thread. Looking at all of the stock is left to others: it is large."""
-    limits = Limits()  # not the options': nobody waits for the relay
-    keeper = OrderWorker(
+async def _order_worker(addresses: Addresses, options: ServeOptions) -> AsyncIterator[None]:
+    """Run the orders' background worker in a thread.
+
+    It does not reconcile the stock: that reads all of it, so ``python -m helpers relay`` does it.
+    """
+    limits = Limits()  # not those of requests, because no request waits for the outbox
+    worker = OrderWorker(
         lambda: connect_all(addresses, limits=limits),
-        pause_seconds=options.relay_seconds,
+        pause_seconds=options.relay_interval,
         reconcile_seconds=None,
     )
-    keeper.start()
+    worker.start()
     try:
         yield
     finally:
-        await asyncio.to_thread(keeper.stop, wait_seconds=_STOP_SECONDS)
+        await asyncio.to_thread(worker.stop, wait_seconds=_STOP_SECONDS)
 
 
-# A keeper that waits for a silent store is left behind: it keeps no process from ending.
-_STOP_SECONDS = 5.0
-
-
-def _prepare(addresses: Addresses) -> None:
+def _create_shop(addresses: Addresses) -> None:
     with connect_all(addresses) as stores, stores.explaining():
         create_shop(stores)

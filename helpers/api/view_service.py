@@ -1,4 +1,4 @@
-"""The read model, served: views that are kept while the service runs, and checked when read."""
+"""Read products from the read model, which a background worker keeps up to date."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import redis
 
-from helpers.api.responses import Answer, Content
+from helpers.api.responses import JSONBody, ReadResult
 from helpers.catalog.model import ProductJSON, stock_key
 from helpers.errors import CourseError, ReadModelError, StoreError
 from helpers.joins.assembly import stock_text
@@ -29,107 +29,122 @@ from helpers.stores.stores import connect_all
 from helpers.stores.time_budgets import Budgets
 from helpers.stores.trace import Trace
 
+# A background worker that waits for an unresponsive store is not waited for longer: its thread is
+# a daemon, so it does not keep the process from ending.
+_STOP_SECONDS = 5.0
+
+# If the background worker has had no response for so long, a store is unresponsive.
+_UNRESPONSIVE_SECONDS = 3.0
+
 
 class ViewService:
-    """The products from the read model, which ``keeper`` keeps.
+    """Reads from the read model that ``worker`` keeps up to date.
 
-    An answer of Redis may take ``seconds``; where ``breaker`` is open it is not asked.
+    Each request to Redis may take ``seconds``. None is sent while the circuit of ``breaker`` is
+    open.
     """
 
     def __init__(
         self,
         stores: AsyncStores,
         views: ViewCache,
-        keeper: ViewWorker,
+        worker: ViewWorker,
         *,
         seconds: float,
         breaker: Breaker | None,
     ) -> None:
         self._stores = stores
         self._views = views
-        self._keeper = keeper
+        self._worker = worker
         self._seconds = seconds
         self._breaker = breaker
-        self._last: tuple[ProductList, Content] | None = None
+        self._last: tuple[ProductList, JSONBody] | None = None
 
-    async def read(self) -> Answer:
-        """Return all products as the views have them, and how far these are behind.
+    async def read(self) -> ReadResult:
+        """Return all products as the views have them, with the number of versions they are behind.
 
-        One question to Redis tells whether anything has changed.
+        One round trip to Redis tells whether anything has changed.
 
-        Raises ``StoreError``, and ``ReadModelError`` as long as not all views are made.
+        Raises ``StoreError``, and ``ReadModelError`` until all views are built.
         """
-        answer, _ = await self._read()
-        return answer
+        result, _ = await self._read()
+        return result
 
-    async def up_to_date(self) -> Answer | None:
-        """Return the same; ``None`` where the views do not have all that was announced.
+    async def read_if_current(self) -> ReadResult | None:
+        """Return all products, or ``None`` if the views may be out of date.
 
-        Or where they cannot be read, or their keeper does not reach the stores.
+        That is so if announced changes are missing from them, if they cannot be read, or if the
+        background worker cannot reach the stores.
         """
-        if _is_cut_off(self._keeper):
+        if _is_cut_off(self._worker):
             return None
         try:
-            answer, views = await self._read()
+            result, views = await self._read()
         except CourseError:
             return None
-        return None if views.behind else answer
+        return None if views.behind else result
 
-    async def instead(self, error: StoreError, product_id: int | None = None) -> Answer | None:
-        """Return what is to be answered in place of ``error``: all products, or one, with an age.
+    async def read_stale(
+        self, error: StoreError, product_id: int | None = None
+    ) -> ReadResult | None:
+        """Return all products, or one product, with an age, to be served instead of ``error``.
 
-        ``None`` where it is not PostgreSQL that is away, or where the views do not tell.
+        Returns ``None`` if another store than PostgreSQL is unavailable, or if the views cannot be
+        read.
         """
-        age = self._keeper.age_seconds
+        age = self._worker.age_seconds
         if error.store != "PostgreSQL" or math.isinf(age):
             return None
         try:
             if product_id is None:
-                answer, _ = await self._read()
+                result, _ = await self._read()
             else:
-                answer = await self._read_one(product_id)
+                result = await self._read_one(product_id)
         except CourseError:
             return None
-        return replace(answer, missing=frozenset({"PostgreSQL"}), age_seconds=age)
+        return replace(result, missing=frozenset({"PostgreSQL"}), age_seconds=age)
 
-    async def _read(self) -> tuple[Answer, ProductList]:
+    async def _read(self) -> tuple[ReadResult, ProductList]:
         trace = Trace()
-        views: ProductList = await self._ask(trace, "PING", self._views.read)
+        views: ProductList = await self._request(trace, "PING", self._views.read)
         if not views.complete:
-            raise _not_made("The views are not all made yet")
+            raise _incomplete("Some views are not built yet")
         plural = "" if views.behind == 1 else "s"
         note = f'read-model;desc="{views.behind} version{plural} behind"'
-        return Answer(self._content(views), trace, notes=(note,)), views
+        return ReadResult(self._body(views), trace, timing_notes=(note,)), views
 
-    async def _read_one(self, product_id: int) -> Answer:
+    async def _read_one(self, product_id: int) -> ReadResult:
         trace = Trace()
         keys = view_key(product_id), stock_key(product_id)
-        ask: Any = self._stores.redis.execute_command
-        view, count = await self._ask(trace, "MGET", lambda: ask("MGET", *keys, NEVER_DECODE=True))
+        execute: Any = self._stores.redis.execute_command
+        view, count = await self._request(
+            trace, "MGET", lambda: execute("MGET", *keys, NEVER_DECODE=True)
+        )
         if view is None:
-            raise _not_made(f"There is no view of product {product_id}")
+            raise _incomplete(f"There is no view of product {product_id}")
         product: ProductJSON = orjson.loads(view)
         product["stock"] = stock_text(count)
-        return Answer(Content(orjson.dumps(product)), trace)
+        return ReadResult(JSONBody(orjson.dumps(product)), trace)
 
-    async def _ask(self, trace: Trace, name: str, ask: Callable[[], Awaitable[Any]]) -> Any:
+    async def _request(self, trace: Trace, name: str, send: Callable[[], Awaitable[Any]]) -> Any:
+        """Send one request to Redis within its time limit, and add it to ``trace`` as ``name``."""
         url = self._stores.addresses.redis
         try:
             with contextlib.nullcontext() if self._breaker is None else guarding(self._breaker):
-                asked = trace.begin("Redis", name)
+                span = trace.begin("Redis", name)
                 try:
-                    return await wait_at_most(ask(), self._seconds)
+                    return await wait_at_most(send(), self._seconds)
                 finally:
-                    asked.extend()
+                    span.extend()
         except redis.RedisError as error:
             raise explained("Redis", url, error) from error
         except TimeoutError:
             raise explained("Redis", url, TimeoutError("timed out")) from None
 
-    def _content(self, views: ProductList) -> Content:
-        """Return the same content for the same list, so that it is compressed once."""
+    def _body(self, views: ProductList) -> JSONBody:
+        """Return the same body for the same list, so that it is compressed only once."""
         if self._last is None or self._last[0] is not views:
-            self._last = views, Content(views.body, views.etag.strip('"'))
+            self._last = views, JSONBody(views.body, views.etag.strip('"'))
         return self._last[1]
 
 
@@ -139,48 +154,41 @@ async def open_view_service(
     stores: AsyncStores,
     *,
     fill: AsyncFill,
-    keep_seconds: float,
+    interval_seconds: float,
     budgets: Budgets,
     breakers: Breakers | None,
 ) -> AsyncIterator[ViewService]:
-    """Keep the views every ``keep_seconds``, in a thread, and read them.
+    """Run the views' background worker every ``interval_seconds`` in a thread, and read the views.
 
-    Counts that Redis does not have are asked of ``fill``, unless PostgreSQL is away.
+    Stock counts that Redis does not have come from ``fill``, unless PostgreSQL is unavailable.
     """
-    keeper = ViewWorker(lambda: connect_all(addresses), pause_seconds=keep_seconds)
+    worker = ViewWorker(lambda: connect_all(addresses), pause_seconds=interval_seconds)
 
-    async def fill_if_there(product_ids: Sequence[int]) -> Mapping[int, int | None]:
+    async def fill_if_available(product_ids: Sequence[int]) -> Mapping[int, int | None]:
         is_open = breakers is not None and breakers.postgres.state != "closed"
-        if is_open or _is_cut_off(keeper):
+        if is_open or _is_cut_off(worker):
             return {}
         with explaining_all(addresses):
             return await fill(product_ids)
 
-    views = ViewCache(stores, fill=fill_if_there, answer_seconds=budgets.redis)
-    keeper.start()
+    views = ViewCache(stores, fill=fill_if_available, answer_seconds=budgets.redis)
+    worker.start()
     try:
         yield ViewService(
             stores,
             views,
-            keeper,
+            worker,
             seconds=budgets.redis,
             breaker=None if breakers is None else breakers.redis,
         )
     finally:
         await views.aclose()
-        await asyncio.to_thread(keeper.stop, wait_seconds=_STOP_SECONDS)
+        await asyncio.to_thread(worker.stop, wait_seconds=_STOP_SECONDS)
 
 
-def _is_cut_off(keeper: ViewWorker) -> bool:
-    return keeper.state == "failing" or keeper.seconds_since_response > _SILENT_SECONDS
+def _is_cut_off(worker: ViewWorker) -> bool:
+    return worker.state == "failing" or worker.seconds_since_response > _UNRESPONSIVE_SECONDS
 
 
-def _not_made(what: str) -> ReadModelError:
+def _incomplete(what: str) -> ReadModelError:
     return ReadModelError(f"{what}: try again in a moment.")
-
-
-# A keeper that waits for a silent store is left behind: it keeps no process from ending.
-_STOP_SECONDS = 5.0
-
-# A keeper that has not heard of the stores for so long waits for one that is silent.
-_SILENT_SECONDS = 3.0

@@ -4,52 +4,63 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable
 
 from helpers.errors import ServerError, SettingsError
-from helpers.faults.fault_lock import only_one
-from helpers.faults.server_control import ControlledServers, find_servers, restart
 from helpers.settings import load_settings
 
-_ACTIONS: dict[str, tuple[str, Callable[[ControlledServers, str], None]]] = {
-    "stop": ("stop a server as its operator does", lambda servers, name: servers.stop(name)),
-    "kill": ("end a server as a crash does", lambda servers, name: servers.kill(name)),
-    "freeze": ("let a server hang", lambda servers, name: servers.freeze(name)),
-    "thaw": ("let a frozen server go on", lambda servers, name: servers.thaw(name)),
-    "restart": ("start a server anew, whatever was done to it", restart),
+_ACTIONS = {
+    "stop": "stop a server as its operator does",
+    "kill": "end a server as a crash does",
+    "freeze": "make a server unresponsive",
+    "thaw": "let a frozen server continue",
+    "restart": "start a server again, whatever its state",
+    "state": "show which servers are running, stopped or frozen",
 }
 
 
 def add_actions(parser: argparse.ArgumentParser) -> None:
-    """Let ``parser`` read what to do, and to which server."""
+    """Add the actions, and the name of the server, to ``parser``."""
     actions = parser.add_subparsers(required=True, metavar="ACTION", dest="action")
-    for action, (what, _) in _ACTIONS.items():
-        one = actions.add_parser(action, help=what)
-        one.add_argument("name", help="coordinator, worker1, worker2, …, mongo or redis")
-    actions.add_parser("state", help="show which servers run, are stopped or frozen")
+    for action, help_text in _ACTIONS.items():
+        subparser = actions.add_parser(action, help=help_text)
+        if action != "state":
+            subparser.add_argument("name", help="coordinator, worker1, worker2, …, mongo or redis")
 
 
 def run_drill(options: argparse.Namespace) -> None:
-    """Do what ``options`` say, and show the servers' states.
+    """Carry out the action in ``options``, and print the state of every server.
 
-    Raises ``FaultError`` where a drill is on, ``ServerError`` where there are no servers or the one
-    named does not obey, ``SettingsError`` where they are beyond our reach.
+    Raises ``FaultError`` if another fault injection is running, ``ServerError`` if no servers are
+    running or the action fails, and ``SettingsError`` if the servers are on other machines.
     """
+    from helpers.faults.fault_lock import only_one
+    from helpers.faults.server_control import find_servers, restart
+
     servers = find_servers(load_settings())
-    file = servers.lock()
-    if file is None:
+    lock = servers.lock()
+    if lock is None:
         raise SettingsError(
             "The servers were given by address, and are not the containers of docker-compose.yml: "
             "their processes are beyond our reach. Unset POSTGRES_URL, MONGO_URL and REDIS_URL to "
-            "drill the course's own servers."
+            "use the embedded servers."
         )
     if not servers.meant_to_run():
         raise ServerError(
             "No servers are running: start them with `python -m helpers up` (or `make docker-up`)."
         )
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         if options.action != "state":
-            held.enter_context(only_one(file))
-            _ACTIONS[options.action][1](servers, options.name)
+            stack.enter_context(only_one(lock))
+        match options.action:
+            case "stop":
+                servers.stop(options.name)
+            case "kill":
+                servers.kill(options.name)
+            case "freeze":
+                servers.freeze(options.name)
+            case "thaw":
+                servers.thaw(options.name)
+            case "restart":
+                restart(servers, options.name)
         for name in servers.names():
             print(f"{name:<12} {servers.state(name)}")

@@ -1,4 +1,4 @@
-"""JupyterLab on the notebooks' folder, on the loopback address, with or without a screen."""
+"""Start JupyterLab in the notebooks' folder, on the loopback address."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from helpers.settings import PROJECT
 
 
 def command(port: int, folder: Path = PROJECT / "notebooks") -> list[str]:
-    """Return the command that serves JupyterLab on a folder of notebooks.
+    """Return the command that serves JupyterLab in ``folder`` and prints its address with a token.
 
-    It prints the address, with its token.
+    It opens a browser if there is a screen.
     """
     options = [
         "--ServerApp.ip=127.0.0.1",
         f"--ServerApp.port={port}",
         f"--ServerApp.root_dir={folder}",
-        # No question about news and no look for updates on a student's first screen.
+        # Do not ask about news or look for updates on a student's first screen.
         f"--LabApp.app_settings_dir={Path(__file__).parent / 'lab_settings'}",
     ]
     if os.geteuid() == 0:
@@ -36,9 +36,11 @@ def _has_screen() -> bool:
 
 
 def main() -> None:
-    """Become JupyterLab."""
+    """Replace this process by JupyterLab."""
     parser = argparse.ArgumentParser(prog="python -m helpers.cli.jupyterlab", description=__doc__)
-    parser.add_argument("--port", type=int, default=8888, help="the next free one if it is taken")
+    parser.add_argument(
+        "--port", type=int, default=8888, help="if it is in use, the next free port is taken"
+    )
     line = command(parser.parse_args().port)
     os.execv(line[0], line)  # noqa: S606
 

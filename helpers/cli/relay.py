@@ -1,4 +1,4 @@
-"""``python -m helpers relay``: the keeper of the orders as a program of its own."""
+"""``python -m helpers relay``: the orders' background worker as a separate program."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from helpers.stores.connection_limits import Limits
 from helpers.stores.stores import connect_all
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 _STOP_SECONDS = 15.0
 
 
 def run_relay(addresses: Addresses, *, every: float = 1.0) -> None:
-    """Keep the orders every ``every`` seconds, until SIGINT or SIGTERM.
+    """Run the orders' background worker every ``every`` seconds, until SIGINT or SIGTERM.
 
-    Makes the shop's tables where there are none. Says on standard output when it is at work, and at
-    the end how many rows it has carried. A store that stops answering is named on standard error,
-    and tried again. To be called in the main thread.
+    Creates the shop's tables if there are none. Prints a line when the first pass is done, and at
+    the end the number of rows carried. A store that becomes unavailable is named on standard error,
+    and tried again. Call this in the main thread, since it handles signals.
 
-    Raises ``StoreError`` where a store does not answer at first, and ``CourseError`` where the
-    keeper ends by itself.
+    Raises ``StoreError`` if a store is unavailable at the start, and ``CourseError`` if the worker
+    fails.
     """
     with _connect(addresses) as stores, stores.explaining():
         create_shop(stores)
-    keeper = OrderWorker(lambda: _connect(addresses), pause_seconds=every)
-    with _told_to_stop() as stop:
-        keeper.start()
-        _look_after(keeper, stop)
-        keeper.stop(wait_seconds=_STOP_SECONDS)
-    _say_carried(keeper.relayed)
+    worker = OrderWorker(lambda: _connect(addresses), pause_seconds=every)
+    with _stop_signal() as stop:
+        worker.start()
+        _report(worker, stop)
+        worker.stop(wait_seconds=_STOP_SECONDS)
+    _print_carried(worker.relayed)
 
 
 def relay_once(addresses: Addresses) -> None:
-    """Carry what is in the outbox and reconcile the stock, once; say what was done.
+    """Carry all rows of the outbox, reconcile the stock, and print what was done.
 
-    Raises ``StoreError`` where a store does not answer.
+    Raises ``StoreError`` if a store is unavailable.
     """
     carried = 0
     with _connect(addresses) as stores, stores.explaining():
@@ -55,25 +55,25 @@ def relay_once(addresses: Addresses) -> None:
         while rows := relay(stores):
             carried += rows
         print(reconcile(Stock.of(stores)))
-    _say_carried(carried)
+    _print_carried(carried)
 
 
-def _look_after(keeper: OrderWorker, stop: threading.Event) -> None:
-    """Say how the keeper does, until it is to stop."""
-    at_work, said = False, None
-    while not stop.wait(_LOOK_SECONDS):
-        if keeper.state == "ended":
-            raise CourseError(keeper.error or "The keeper has ended.")
-        if keeper.passes and not at_work:
+def _report(worker: OrderWorker, stop: threading.Event) -> None:
+    """Print when the worker is ready, and its errors, until ``stop`` is set."""
+    is_ready, printed = False, None
+    while not stop.wait(_POLL_SECONDS):
+        if worker.state == "ended":
+            raise CourseError(worker.error or "The background worker has ended.")
+        if worker.passes and not is_ready:
             print(RELAY_READY, flush=True)
-            at_work = True
-        error = keeper.error
-        if error is not None and error != said:
+            is_ready = True
+        error = worker.error
+        if error is not None and error != printed:
             print(error, file=sys.stderr, flush=True)
-        said = error
+        printed = error
 
 
-def _say_carried(rows: int) -> None:
+def _print_carried(rows: int) -> None:
     plural = "" if rows == 1 else "s"
     print(f"{rows} row{plural} of the outbox carried.", flush=True)
 
@@ -83,19 +83,19 @@ def _connect(addresses: Addresses) -> Stores:
 
 
 @contextlib.contextmanager
-def _told_to_stop() -> Iterator[threading.Event]:
-    """Yield what is set by the first SIGINT or SIGTERM; the second does what it always does."""
+def _stop_signal() -> Iterator[threading.Event]:
+    """Yield an event that the first SIGINT or SIGTERM sets. A second one ends the process."""
     stop = threading.Event()
-    before = {one: signal.getsignal(one) for one in _SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
 
-    def told(number: int, _: FrameType | None) -> None:
+    def handle(number: int, _: FrameType | None) -> None:
         stop.set()
-        signal.signal(number, before[signal.Signals(number)])
+        signal.signal(number, handlers[signal.Signals(number)])
 
-    for one in _SIGNALS:
-        signal.signal(one, told)
+    for number in _SIGNALS:
+        signal.signal(number, handle)
     try:
         yield stop
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -1,7 +1,34 @@
-"""The shop as a whole: create it in all stores, load its data, and open it."""
+"""The shop as a whole: the schema of all stores, its data, and how it is opened.
 
-from helpers.shop.engines import describe_stores
-from helpers.shop.opening import locate, open_lesson, open_shop, start_worker
-from helpers.shop.seed import load, seed
+A name is imported when it is first used (PEP 562): ``python -m helpers status`` needs neither the
+schema nor the data, and is faster without them.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from helpers.shop.engines import describe_stores
+    from helpers.shop.opening import locate, open_lesson, open_shop, start_worker
+    from helpers.shop.seeding import load, seed
+
+_MODULE_OF = {
+    "describe_stores": "engines",
+    "load": "seeding",
+    "locate": "opening",
+    "open_lesson": "opening",
+    "open_shop": "opening",
+    "seed": "seeding",
+    "start_worker": "opening",
+}
 
 __all__ = ["describe_stores", "load", "locate", "open_lesson", "open_shop", "seed", "start_worker"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import ``name`` from its module at its first use."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,6 +1,6 @@
 """A shop of 40 products and a service in a thread, shared by all modules of this folder.
 
-Each module gets the shop as it was seeded: orders and stock are put back after a module.
+Orders and stock are restored after each module.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import pytest
 
 from helpers.lab.background_programs import Served
 from helpers.shop.schema import drop_shop
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from helpers.stores import Stores
 from helpers.stores.proxied_stores import ProxiedStores, Proxies, proxied
 from tests.api.serving import client_of, serving
 
 COUNT = 40
-#: The deadline of services over links, in seconds: what is frozen is waited for no longer.
-LINKED_DEADLINE = 2.0
+#: The deadline of services that connect through proxies, in seconds.
+PROXIED_DEADLINE = 2.0
 _WRITTEN = ("orders", "order_keys", "order_outbox")
 
 
@@ -36,7 +36,7 @@ def seeded(shared: Stores) -> Iterator[Stores]:
 
 @pytest.fixture(scope="module")
 def shop(seeded: Stores) -> Iterator[Stores]:
-    """The same, restored after the module."""
+    """The seeded shop, restored after the module."""
     yield seeded
     for table in _WRITTEN:
         seeded.postgres.execute(f"DELETE FROM {table}")
@@ -52,25 +52,25 @@ def shared_service(seeded: Stores) -> Iterator[Served]:
 
 @pytest.fixture(scope="package")
 def proxied_shop(seeded: Stores) -> Iterator[ProxiedStores]:
-    """The same databases over links that can be cut and frozen."""
+    """The same databases through proxies that can be cut and frozen."""
     with proxied(seeded) as stores:
         yield stores
 
 
 @pytest.fixture(scope="package")
-def tireless(proxied_shop: ProxiedStores) -> Iterator[httpx.Client]:
-    """A client of a service over links and without breakers: every question is asked."""
+def without_breakers(proxied_shop: ProxiedStores) -> Iterator[httpx.Client]:
+    """A client of a service without circuit breakers, which connects through proxies."""
     proxied_shop.proxies.restore()
     with (
-        serving(proxied_shop, breaker=False, deadline=LINKED_DEADLINE) as running,
-        client_of(running) as one,
+        serving(proxied_shop, breaker=False, deadline=PROXIED_DEADLINE) as running,
+        client_of(running) as client,
     ):
-        yield one
+        yield client
 
 
 @pytest.fixture
-def links(proxied_shop: ProxiedStores) -> Iterator[Proxies]:
-    """All links as they should be, before and after."""
+def proxies(proxied_shop: ProxiedStores) -> Iterator[Proxies]:
+    """The proxies, working normally before and after the test."""
     proxied_shop.proxies.restore()
     yield proxied_shop.proxies
     proxied_shop.proxies.restore()
@@ -78,19 +78,19 @@ def links(proxied_shop: ProxiedStores) -> Iterator[Proxies]:
 
 @pytest.fixture(scope="module")
 def service(shop: Stores, shared_service: Served) -> Served:
-    """The service, with the routes of the lab."""
+    """The service, with the lab's routes."""
     return shared_service
 
 
 @pytest.fixture(scope="module")
 def client(service: Served) -> Iterator[httpx.Client]:
-    """A client of the service that gives no token."""
-    with httpx.Client(base_url=service.url, timeout=60) as one:
-        yield one
+    """A client of the service without the token."""
+    with httpx.Client(base_url=service.url, timeout=60) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
 def writer(service: Served) -> Iterator[httpx.Client]:
-    """A client of the service that may write."""
-    with client_of(service) as one:
-        yield one
+    """A client of the service with the token."""
+    with client_of(service) as client:
+        yield client

@@ -1,4 +1,4 @@
-"""What the tests of outages ask, and how they read the answers."""
+"""Requests and assertions for the tests of unavailable stores."""
 
 from __future__ import annotations
 
@@ -18,80 +18,80 @@ READS = (
     "/api/orders/1000000000001",
     "/healthz",
 )
-REFUSALS = {"too-late", "too-busy", "store-away"}
+REFUSALS = {"timeout", "overloaded", "store-unavailable"}
 CLOSED = {"PostgreSQL": "closed", "MongoDB": "closed", "Redis": "closed"}
-RESTING = "is not asked for the moment"
+CIRCUIT_OPEN = "is open after"
 
 
-def is_whole(client: httpx.Client) -> bool:
-    """Tell whether all is as it should be."""
+def is_healthy(client: httpx.Client) -> bool:
+    """Tell whether all stores are available."""
     response = client.get("/api/products")
-    is_whole = response.status_code == 200 and "x-missing-stores" not in response.headers
-    return is_whole and client.get("/healthz").json()["status"] == "ok"
+    is_complete = response.status_code == 200 and "x-missing-stores" not in response.headers
+    return is_complete and client.get("/healthz").json()["status"] == "ok"
 
 
-def kind_of(response: httpx.Response) -> str:
-    """Return which problem a response is, and see that it gives no address away."""
+def problem_type(response: httpx.Response) -> str:
+    """Return the type of a problem, and assert that it contains no address of a store."""
     assert response.headers["content-type"] == "application/problem+json", response.text
-    assert "127.0.0.1" not in response.text, "where the stores are is nobody's business"
-    kind: str = response.json()["type"].removeprefix("/problems/")
-    return kind
+    assert "127.0.0.1" not in response.text, "addresses are internal"
+    slug: str = response.json()["type"].removeprefix("/problems/")
+    return slug
 
 
 def breakers(client: httpx.Client) -> dict[str, str]:
-    """Return the state of each store's breaker."""
+    """Return the state of each store's circuit breaker."""
     stores = client.get("/healthz").json()["stores"]
-    return {name: one["breaker"]["state"] for name, one in stores.items()}
+    return {name: store["breaker"]["state"] for name, store in stores.items()}
 
 
-def ask_everything(client: httpx.Client, *, reads: int, writes: int) -> None:
-    """Ask all at once: each of the reads, and so many writes of both kinds.
+def send_everything(client: httpx.Client, *, reads: int, writes: int) -> None:
+    """Send each read ``reads`` times and each kind of write ``writes`` times, all at once.
 
-    Raises ``AssertionError`` where something is answered that should not be while a store is away.
+    Raises ``AssertionError`` for a response that is not allowed while a store is unavailable.
     """
 
     def put(number: int) -> httpx.Response:
         return client.put(f"/api/products/{2 + number % 3}/stock", json={"on_hand": 50})
 
     with ThreadPoolExecutor(reads * len(READS) + 2 * writes) as pool:
-        asked = [pool.submit(client.get, path) for path in READS * reads]
-        asked += [pool.submit(client.post, "/api/orders", json=ORDER) for _ in range(writes)]
-        asked += [pool.submit(put, number) for number in range(writes)]
-        answers = [one.result() for one in asked]
-    for answer in answers:
-        if answer.request.url.path == "/healthz":
-            assert "stores" in answer.json()
-        elif answer.status_code == 503:
-            assert kind_of(answer) in REFUSALS
-            assert int(answer.headers["retry-after"]) > 0
+        futures = [pool.submit(client.get, path) for path in READS * reads]
+        futures += [pool.submit(client.post, "/api/orders", json=ORDER) for _ in range(writes)]
+        futures += [pool.submit(put, number) for number in range(writes)]
+        responses = [future.result() for future in futures]
+    for response in responses:
+        if response.request.url.path == "/healthz":
+            assert "stores" in response.json()
+        elif response.status_code == 503:
+            assert problem_type(response) in REFUSALS
+            assert int(response.headers["retry-after"]) > 0
         else:
-            assert answer.status_code in (200, 201, 404), answer.text
+            assert response.status_code in (200, 201, 404), response.text
 
 
-def is_resting(client: httpx.Client, store: str) -> bool:
-    """Ask for a product, and tell whether the answer asked nothing of ``store``, and says so."""
+def is_circuit_open(client: httpx.Client, store: str) -> bool:
+    """Tell whether no request is sent to ``store``, because its circuit is open."""
     response = client.get("/api/products/1")
     if store == "PostgreSQL":
         assert response.status_code == 503
-        return RESTING in response.json()["detail"]
+        return CIRCUIT_OPEN in response.json()["detail"]
     assert store in response.headers["x-missing-stores"].split(", ")
     return store.lower() not in response.headers["server-timing"]
 
 
-def are_views(client: httpx.Client) -> bool:
+def uses_read_model(client: httpx.Client) -> bool:
     """Tell whether the list comes from the read model."""
     return "read-model" in client.get("/api/products").headers["server-timing"]
 
 
-def assert_stale(client: httpx.Client, path: str, whole: httpx.Response) -> None:
-    """Assert that what the views have is answered: as it was, marked, and of a growing age."""
+def assert_stale(client: httpx.Client, path: str, before: httpx.Response) -> None:
+    """Assert that the read model stands in with the data of ``before`` and a growing age."""
     stale = client.get(path)
     assert stale.status_code == 200, stale.text
     assert stale.headers["x-stale"] == "PostgreSQL"
     assert stale.headers["x-missing-stores"] == "PostgreSQL"
     assert stale.headers["cache-control"] == "no-store"
     assert "etag" not in stale.headers
-    assert stale.json() == whole.json()
+    assert stale.json() == before.json()
     age = int(stale.headers["age"])
     assert age >= 0
     wait_until(lambda: int(client.get(path).headers["age"]) > age)

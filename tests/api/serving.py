@@ -1,7 +1,7 @@
-"""The service in a thread of the test process: what the program serves, without its start.
+"""Run the service in a thread of the test process, which is faster than a process.
 
-It is the same application behind the same uvicorn, on a port of its own. Tests of the program
-itself (its arguments, its start, signals, its memory) use ``helpers.lab.served``.
+It is the same application behind the same uvicorn, on a free port. Tests of the program itself
+(arguments, start, signals, memory) use ``helpers.lab.served``.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ import httpx
 import uvicorn
 import uvloop
 
+from helpers.api.application import create_app
 from helpers.api.json_logs import json_logger
-from helpers.api.serve import server_config
-from helpers.api.service import Options, open_service
+from helpers.api.options import ServeOptions
+from helpers.api.serve import run_server, server_config
 from helpers.lab.background_programs import Served
 from helpers.settings import Addresses, load_settings
 from helpers.stores import Stores
@@ -32,7 +33,7 @@ from helpers.stores.environment import environment_of
 
 _BACKLOG = 2048
 _JOIN_SECONDS = 60.0
-# No request of a test takes as long as this, unless it hangs.
+# Only a request that hangs takes longer.
 _CLIENT_SECONDS = 60.0
 
 
@@ -45,7 +46,7 @@ def addresses_of(stores: Stores) -> Addresses:
 
 @contextlib.contextmanager
 def serving(stores: Stores, **options: Any) -> Iterator[Served]:
-    """Serve the databases of ``stores`` from a thread; ``options`` are those of ``Options``.
+    """Serve the databases of ``stores`` from a thread with these ``ServeOptions``.
 
     Raises what ``open_service`` raises.
     """
@@ -56,7 +57,7 @@ def serving(stores: Stores, **options: Any) -> Iterator[Served]:
         socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG) as listener,
     ):
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        thread = _ServingThread(addresses_of(stores), Options(token, **options), listener, log)
+        thread = _ServingThread(addresses_of(stores), ServeOptions(token, **options), listener, log)
         thread.start()
         try:
             thread.server.result()
@@ -66,7 +67,7 @@ def serving(stores: Stores, **options: Any) -> Iterator[Served]:
 
 
 def client_of(service: Served) -> httpx.Client:
-    """Return a client of ``service`` that may write, with as many connections as it needs."""
+    """Return a client of ``service`` with the token and an unlimited number of connections."""
     limits = httpx.Limits(max_connections=None)
     return httpx.Client(
         base_url=service.url, headers=service.writing, timeout=_CLIENT_SECONDS, limits=limits
@@ -74,10 +75,10 @@ def client_of(service: Served) -> httpx.Client:
 
 
 class _ServingThread(threading.Thread):
-    """The thread. ``server`` has a result once the service is open, or the error instead."""
+    """The thread. ``server`` has a result when the stores are open, or the error."""
 
     def __init__(
-        self, addresses: Addresses, options: Options, listener: socket.socket, log: BinaryIO
+        self, addresses: Addresses, options: ServeOptions, listener: socket.socket, log: BinaryIO
     ) -> None:
         super().__init__(name="serving", daemon=True)
         self.server: Future[uvicorn.Server] = Future()
@@ -91,23 +92,35 @@ class _ServingThread(threading.Thread):
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._serve())
-        except BaseException as error:  # noqa: BLE001  # raised where the test waits
+        except BaseException as error:  # noqa: BLE001  # raised again in the test
             if self.server.done():
                 self._error = error
             else:
                 self.server.set_exception(error)
 
     def end(self) -> None:
-        """End the server, and raise what it ended with."""
+        """Stop the server, and raise the error that it ended with."""
         if not self.server.exception():
             self.server.result().should_exit = True
         self.join(_JOIN_SECONDS)
-        assert not self.is_alive(), "the service does not end"
+        assert not self.is_alive(), "the service does not stop"
         if self._error is not None:
             raise self._error
 
     async def _serve(self) -> None:
-        async with open_service(self._addresses, self._options) as service:
-            server = uvicorn.Server(server_config(service, json_logger(self._log)))
-            self.server.set_result(server)
-            await server.serve(sockets=[self._listener])
+        log = json_logger(self._log)
+        app = create_app(self._options, addresses=self._addresses, log=log)
+        server = _Server(server_config(app, self._options), self.server)
+        await run_server(app, server, self._listener)
+
+
+class _Server(uvicorn.Server):
+    """A server that completes ``started`` with itself when it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config, started: Future[uvicorn.Server]) -> None:
+        super().__init__(config)
+        self._started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._started.set_result(self)

@@ -1,4 +1,4 @@
-"""What strangers send: refused with a problem that says why, and nothing is written."""
+"""Hostile requests are refused with a problem, and change nothing in any store."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import pytest
 from helpers.lab.background_programs import Served
 from helpers.stores import Stores
 
-_PATIENCE = 60.0
+_TIMEOUT_SECONDS = 60.0
 _TRIES = 600
 _PUT = "PUT /api/products/1/stock HTTP/1.1\r\nHost: x\r\n"
 
 
 @pytest.fixture(autouse=True)
 def unchanged(shop: Stores) -> Iterator[None]:
-    """Whatever a test sends, it changes nothing in any store."""
+    """Assert that a test changes nothing in any store."""
     before = _contents(shop)
     yield
     assert _contents(shop) == before
@@ -40,8 +40,8 @@ def _contents(shop: Stores) -> tuple[object, ...]:
 
 
 def _is_problem(response: httpx.Response, sent: object = "") -> None:
-    asked = f"{response.request.method} {response.request.url} {sent!r:.100}"
-    assert 400 <= response.status_code < 500, f"{asked}: {response.status_code} {response.text}"
+    request = f"{response.request.method} {response.request.url} {sent!r:.100}"
+    assert 400 <= response.status_code < 500, f"{request}: {response.status_code} {response.text}"
     assert response.headers["content-type"] == "application/problem+json"
     found = response.json()
     assert found["status"] == response.status_code
@@ -78,13 +78,13 @@ _BAD_QUERIES = [
 ]
 
 
-def test_bad_queries(client: httpx.Client) -> None:
+def test_bad_queries_are_refused(client: httpx.Client) -> None:
     for query in _BAD_QUERIES:
         _is_problem(client.get(f"/api/products?{query}"))
         _is_problem(client.get(f"/api/facets?{query}"))
 
 
-_ODD_TEXTS = [
+_LIKE_OPERATORS = [
     "category='; DROP TABLE products; --",
     "category=%27%20OR%201=1",
     "tag=%7B%22$gt%22:%22%22%7D",
@@ -96,8 +96,8 @@ _ODD_TEXTS = [
 ]
 
 
-def test_what_looks_like_an_operator_is_a_text_that_nothing_has(client: httpx.Client) -> None:
-    for query in _ODD_TEXTS:
+def test_operators_in_values_are_compared_as_strings(client: httpx.Client) -> None:
+    for query in _LIKE_OPERATORS:
         response = client.get(f"/api/products?{query}")
         assert (query, response.status_code, response.json()) == (query, 200, [])
 
@@ -131,7 +131,7 @@ _BAD_BODIES = [
 ]
 
 
-def test_bad_stock(writer: httpx.Client) -> None:
+def test_bad_stock_is_refused(writer: httpx.Client) -> None:
     kind = {"Content-Type": "application/json"}
     for body in _BAD_BODIES:
         _is_problem(writer.put("/api/products/1/stock", content=body, headers=kind), body)
@@ -155,12 +155,12 @@ _BAD_ORDERS: list[dict[str, object]] = [
 ]
 
 
-def test_bad_orders(writer: httpx.Client) -> None:
+def test_bad_orders_are_refused(writer: httpx.Client) -> None:
     for order in _BAD_ORDERS:
         _is_problem(writer.post("/api/orders", json=order), order)
 
 
-def test_a_body_that_is_not_called_json(writer: httpx.Client) -> None:
+def test_a_body_with_another_content_type_is_refused(writer: httpx.Client) -> None:
     for kind in ("text/plain", "application/x-www-form-urlencoded", "", "json"):
         response = writer.put(
             "/api/products/1/stock", content=b'{"on_hand": 1}', headers={"Content-Type": kind}
@@ -169,7 +169,7 @@ def test_a_body_that_is_not_called_json(writer: httpx.Client) -> None:
         assert (kind, response.status_code) == (kind, 415)
 
 
-def test_a_write_without_the_right_token(client: httpx.Client) -> None:
+def test_a_write_without_the_right_token_is_refused(client: httpx.Client) -> None:
     for given in ("", "Bearer", "Bearer wrong", "Basic dXNlcjpwYXNz", "bearer", "Bearer \u00e9"):
         response = client.put(
             "/api/products/1/stock",
@@ -180,17 +180,17 @@ def test_a_write_without_the_right_token(client: httpx.Client) -> None:
         assert (given, response.status_code) == (given, 401)
 
 
-def test_other_methods(client: httpx.Client, writer: httpx.Client) -> None:
+def test_other_methods_are_refused(client: httpx.Client, writer: httpx.Client) -> None:
     for method in ("DELETE", "PATCH", "PUT", "POST", "OPTIONS", "TRACE", "BREW"):
-        for one in (client, writer):
-            _is_problem(one.request(method, "/api/products", json={}))
+        for sender in (client, writer):
+            _is_problem(sender.request(method, "/api/products", json={}))
 
 
-def test_ten_megabytes_are_not_read(client: httpx.Client, writer: httpx.Client) -> None:
+def test_a_body_of_ten_megabytes_is_refused(client: httpx.Client, writer: httpx.Client) -> None:
     body = b'{"on_hand": 1, "x": "' + b"a" * 10_000_000 + b'"}'
     kind = {"Content-Type": "application/json"}
-    for one, status in ((client, 401), (writer, 413)):
-        response = one.put("/api/products/1/stock", content=body, headers=kind)
+    for sender, status in ((client, 401), (writer, 413)):
+        response = sender.put("/api/products/1/stock", content=body, headers=kind)
         _is_problem(response)
         assert response.status_code == status
 
@@ -229,14 +229,14 @@ _BAD_PATHS = [
 ]
 
 
-def test_paths_lead_nowhere_else(service: Served) -> None:
-    """Sent as they stand: clients would tidy them up."""
+def test_paths_cannot_leave_the_storefront_folder(service: Served) -> None:
+    """The paths are sent unchanged: HTTP clients would normalize them."""
     for path in _BAD_PATHS:
         text = f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         assert "X-Evil" not in _refused_raw(service, text)
 
 
-_NO_REQUESTS = [
+_MALFORMED_REQUESTS = [
     "GET /api/products HTTP/1.1\r\nHost: x\r\nX-Request-ID: a\r\n b\r\n\r\n",
     "NONSENSE\r\n\r\n",
     "GET / HTTP/9.9\r\n\r\n",
@@ -250,12 +250,12 @@ _NO_REQUESTS = [
 ]
 
 
-def test_what_is_no_request_is_a_problem(service: Served) -> None:
-    for text in _NO_REQUESTS:
+def test_a_malformed_request_is_a_problem(service: Served) -> None:
+    for text in _MALFORMED_REQUESTS:
         _refused_raw(service, text)
 
 
-def test_nothing_of_a_request_becomes_a_header(client: httpx.Client) -> None:
+def test_a_parameter_cannot_add_a_response_header(client: httpx.Client) -> None:
     for text in ("a\r\nX-Evil: 1", "a\nX-Evil: 1", "é\r\nX-Evil: 1"):
         response = client.get("/api/products", params={"tag": text, "limit": "1"})
         assert "x-evil" not in response.headers
@@ -263,24 +263,24 @@ def test_nothing_of_a_request_becomes_a_header(client: httpx.Client) -> None:
     assert linked.headers["link"].isprintable()
 
 
-def test_a_token_is_in_no_answer_and_in_no_log(service: Served, writer: httpx.Client) -> None:
+def test_no_secret_is_in_a_response_or_in_the_log(service: Served, writer: httpx.Client) -> None:
     responses = [
         writer.put("/api/products/1/stock", json={"on_hand": -1}),
         writer.post("/api/orders", content=b"{", headers={"Content-Type": "application/json"}),
         writer.get(f"/api/products?{service.token}=1"),
     ]
-    assert all(service.token not in one.text for one in responses[:2])
+    assert all(service.token not in response.text for response in responses[:2])
     log = service.log.read_text("utf-8")
     assert "Bearer" not in log
     for secret in ("password", "postgresql://", "mongodb://", "redis://"):
         assert secret not in log
 
 
-def test_the_log_is_json_line_by_line(service: Served, client: httpx.Client) -> None:
+def test_every_line_of_the_log_is_json(service: Served, client: httpx.Client) -> None:
     evil = {"tag": '"\n{"evil": 1}'}
     client.get("/api/products", params=evil, headers={"X-Request-ID": "seen-in-the-log"})
     mine: list[dict[str, object]] = []
-    for _ in range(_TRIES):  # the line is written when the answer is on its way
+    for _ in range(_TRIES):  # the line is written after the response
         lines = [json.loads(line) for line in service.log.read_text("utf-8").splitlines()]
         mine = [line for line in lines if line.get("request_id") == "seen-in-the-log"]
         if mine:
@@ -292,18 +292,18 @@ def test_the_log_is_json_line_by_line(service: Served, client: httpx.Client) -> 
     ]
 
 
-def test_pages_and_answers_forbid_what_they_do_not_need(client: httpx.Client) -> None:
-    page, answer = client.get("/"), client.get("/api/products/1")
+def test_pages_and_responses_have_strict_security_headers(client: httpx.Client) -> None:
+    page, product = client.get("/"), client.get("/api/products/1")
     assert "script-src 'self'" in page.headers["content-security-policy"]
-    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
-    for one in (page, answer):
-        assert one.headers["x-content-type-options"] == "nosniff"
-        assert "access-control-allow-origin" not in one.headers
-        assert "server" not in one.headers
+    assert product.headers["content-security-policy"].startswith("default-src 'none'")
+    for response in (page, product):
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert "access-control-allow-origin" not in response.headers
+        assert "server" not in response.headers
 
 
 def _refused_raw(service: Served, text: str) -> str:
-    """Send ``text`` as it stands, and return the head of the problem that comes back."""
+    """Send ``text`` unchanged, assert that the response is a problem, and return its head."""
     head, body = _raw(service, text)
     status = int(head.split(" ")[1])
     assert 400 <= status < 500, f"{text[:100]!r}: {head}"
@@ -314,13 +314,15 @@ def _refused_raw(service: Served, text: str) -> str:
 
 def _raw(service: Served, text: str) -> tuple[str, bytes]:
     parts = urlsplit(service.url)
-    with socket.create_connection((parts.hostname, parts.port), timeout=_PATIENCE) as connection:
-        answer = b""
+    with socket.create_connection(
+        (parts.hostname, parts.port), timeout=_TIMEOUT_SECONDS
+    ) as connection:
+        received = b""
         try:
             connection.sendall(text.encode("latin-1"))
             while part := connection.recv(65536):
-                answer += part
+                received += part
         except ConnectionError:
-            pass  # closed before all was sent
-    head, _, body = answer.partition(b"\r\n\r\n")
+            pass  # closed before everything was sent
+    head, _, body = received.partition(b"\r\n\r\n")
     return head.decode("latin-1"), body

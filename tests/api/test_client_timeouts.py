@@ -1,4 +1,4 @@
-"""Clients that are slow on purpose: they are let go, and nobody else waits for them."""
+"""Slow clients are disconnected, and other clients do not wait for them."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from helpers.stores import Stores
 from tests.api.serving import serving
 from tests.waiting import wait_until
 
-# So long does a test wait for what must happen; if it does not, the test fails.
-_PATIENCE = 60.0
+# A test fails if what it waits for takes longer.
+_TIMEOUT_SECONDS = 60.0
 _MANY = 100
-# Answered with some nine kilobytes, and without asking any store.
+# The response has about nine kilobytes and needs no store.
 _LIST = b"GET /lab/products/constant HTTP/1.1\r\nHost: x\r\n"
 
 
 @pytest.fixture(scope="module")
-def impatient(shop: Stores) -> Iterator[Served]:
-    """A service with little patience."""
-    with serving(shop, patience=0.5, lab=True) as running:
+def strict(shop: Stores) -> Iterator[Served]:
+    """A service with a short client timeout."""
+    with serving(shop, client_timeout=0.5, lab=True) as running:
         yield running
 
 
@@ -44,118 +44,118 @@ def _connections(service: Served, count: int) -> Iterator[list[socket.socket]]:
 
 def _connect(service: Served) -> socket.socket:
     parts = urlsplit(service.url)
-    return socket.create_connection((parts.hostname, parts.port), timeout=_PATIENCE)
+    return socket.create_connection((parts.hostname, parts.port), timeout=_TIMEOUT_SECONDS)
 
 
 def _until_closed(connection: socket.socket) -> bytes:
-    """Return what still comes, once the service has closed the connection."""
-    answer = b""
+    """Return what is received until the service closes the connection."""
+    received = b""
     with contextlib.suppress(ConnectionError):
         while part := connection.recv(65536):
-            answer += part
-    return answer
+            received += part
+    return received
 
 
-def test_who_says_nothing_is_let_go(impatient: Served) -> None:
-    with _connections(impatient, _MANY) as silent:
-        assert httpx.get(f"{impatient.url}/api/products").status_code == 200
-        assert [_until_closed(one) for one in silent] == [b""] * _MANY
+def test_a_client_that_sends_nothing_is_disconnected(strict: Served) -> None:
+    with _connections(strict, _MANY) as idle:
+        assert httpx.get(f"{strict.url}/api/products").status_code == 200
+        assert [_until_closed(connection) for connection in idle] == [b""] * _MANY
 
 
-def test_who_never_ends_the_head_is_let_go(impatient: Served) -> None:
-    with _connections(impatient, _MANY) as slow:
-        for one in slow:
-            one.sendall(b"GET /api/products HTTP/1.1\r\nHost: x\r\nX-Slow: a")
-        assert httpx.get(f"{impatient.url}/api/products").status_code == 200
-        assert [_until_closed(one) for one in slow] == [b""] * _MANY
+def test_a_client_that_never_completes_the_head_is_disconnected(strict: Served) -> None:
+    with _connections(strict, _MANY) as slow:
+        for connection in slow:
+            connection.sendall(b"GET /api/products HTTP/1.1\r\nHost: x\r\nX-Slow: a")
+        assert httpx.get(f"{strict.url}/api/products").status_code == 200
+        assert [_until_closed(connection) for connection in slow] == [b""] * _MANY
 
 
-def test_a_second_request_has_a_head_in_time_too(impatient: Served) -> None:
-    with _connect(impatient) as one:
-        one.sendall(b"GET /api/products/1 HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert one.recv(65536).startswith(b"HTTP/1.1 200")
-        one.sendall(b"GET /api/products/1 HTTP/1.1\r\nHost:")
-        _until_closed(one)
+def test_the_head_of_a_second_request_has_the_same_time_limit(strict: Served) -> None:
+    with _connect(strict) as connection:
+        connection.sendall(b"GET /api/products/1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        connection.sendall(b"GET /api/products/1 HTTP/1.1\r\nHost:")
+        _until_closed(connection)
 
 
-def test_a_body_that_does_not_come_is_a_problem(impatient: Served) -> None:
+def test_a_body_that_is_late_is_a_problem(strict: Served) -> None:
     head = (
         "PUT /api/products/1/stock HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        f"Authorization: Bearer {impatient.token}\r\nContent-Length: 20\r\n\r\n"
+        f"Authorization: Bearer {strict.token}\r\nContent-Length: 20\r\n\r\n"
     )
-    with _connections(impatient, 20) as slow:
-        for one in slow:
-            one.sendall(head.encode() + b'{"on_hand"')
-        assert httpx.get(f"{impatient.url}/api/products").status_code == 200
-        for one in slow:
-            answer = _until_closed(one)
-            assert answer.startswith(b"HTTP/1.1 408")
-            assert b"/problems/slow-body" in answer
-    assert httpx.get(f"{impatient.url}/api/products/1").json()["stock"] == "15"
+    with _connections(strict, 20) as slow:
+        for connection in slow:
+            connection.sendall(head.encode() + b'{"on_hand"')
+        assert httpx.get(f"{strict.url}/api/products").status_code == 200
+        for connection in slow:
+            response = _until_closed(connection)
+            assert response.startswith(b"HTTP/1.1 408")
+            assert b"/problems/slow-body" in response
+    assert httpx.get(f"{strict.url}/api/products/1").json()["stock"] == "15"
 
 
 @contextlib.contextmanager
-def _deaf(service: Served, requests: list[bytes]) -> Iterator[Callable[[], bool]]:
-    """Send each of the ``requests`` on a connection of its own, and read nothing.
+def _not_reading(service: Served, requests: list[bytes]) -> Iterator[Callable[[], bool]]:
+    """Send each of the ``requests`` on a new connection, and read nothing.
 
-    Yield what tells whether the service still has one of them.
+    Yield a function that tells whether the service still has one of these connections open.
     """
     parts = urlsplit(service.url)
     process = psutil.Process(service.pid)
 
-    def are_held() -> bool:
+    def are_open() -> bool:
         return any(
-            one.laddr.port == parts.port and one.status == psutil.CONN_ESTABLISHED
-            for one in process.net_connections("tcp")
+            found.laddr.port == parts.port and found.status == psutil.CONN_ESTABLISHED
+            for found in process.net_connections("tcp")
         )
 
     with contextlib.ExitStack() as opened:
         for request in requests:
-            deaf = opened.enter_context(socket.socket())
-            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            deaf.settimeout(_PATIENCE)
-            deaf.connect((parts.hostname, parts.port))
-            deaf.sendall(request)
-        yield are_held
+            client = opened.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.settimeout(_TIMEOUT_SECONDS)
+            client.connect((parts.hostname, parts.port))
+            client.sendall(request)
+        yield are_open
 
 
-def test_who_does_not_read_the_answer_is_let_go(impatient: Served) -> None:
-    """Without end it would keep an answer in the service's memory; meanwhile others are served."""
+def test_a_client_that_does_not_read_the_response_is_disconnected(strict: Served) -> None:
+    """Its response would stay in the service's memory. Other clients are served meanwhile."""
 
-    def are_gone() -> bool:
+    def are_closed() -> bool:
         assert other.get("/problems/slow-body").is_success
-        return not are_held()
+        return not are_open()
 
     with (
-        httpx.Client(base_url=impatient.url, headers={"Connection": "close"}) as other,
-        _deaf(impatient, [(_LIST + b"\r\n") * 1000]) as are_held,
+        httpx.Client(base_url=strict.url, headers={"Connection": "close"}) as other,
+        _not_reading(strict, [(_LIST + b"\r\n") * 1000]) as are_open,
     ):
-        wait_until(are_gone)
-    assert httpx.get(f"{impatient.url}/api/products").status_code == 200
+        wait_until(are_closed)
+    assert httpx.get(f"{strict.url}/api/products").status_code == 200
 
 
 @pytest.mark.verify
-def test_who_leaves_the_rest_of_an_answer_unread_is_let_go(impatient: Served) -> None:
-    """The system takes the most of the answers; of one of these a little is left over."""
+def test_a_client_that_does_not_read_the_last_bytes_is_disconnected(strict: Served) -> None:
+    """The kernel buffers most of each response. Of some, a few bytes are left in the service."""
     last = _LIST + b"Connection: close\r\n\r\n"
     requests = [(_LIST + b"\r\n") * count + last for count in range(7, 462, 7)]
-    with _deaf(impatient, requests) as are_held:
-        wait_until(lambda: not are_held())
-    assert httpx.get(f"{impatient.url}/api/products").status_code == 200
+    with _not_reading(strict, requests) as are_open:
+        wait_until(lambda: not are_open())
+    assert httpx.get(f"{strict.url}/api/products").status_code == 200
 
 
-def test_requests_one_after_another_in_one_packet_are_all_answered(impatient: Served) -> None:
+def test_pipelined_requests_all_get_a_response(strict: Served) -> None:
     request = b"GET /api/products/1 HTTP/1.1\r\nHost: x\r\n\r\n"
     last = b"GET /api/products/2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    with _connect(impatient) as one:
-        one.sendall(request * 9 + last)
-        answer = _until_closed(one)
-    assert answer.count(b"HTTP/1.1 200 OK") == 10
-    assert answer.count(b'"name":"Laptop A"') == 9
+    with _connect(strict) as connection:
+        connection.sendall(request * 9 + last)
+        response = _until_closed(connection)
+    assert response.count(b"HTTP/1.1 200 OK") == 10
+    assert response.count(b'"name":"Laptop A"') == 9
 
 
-def test_a_reader_that_makes_room_in_time_is_kept() -> None:
-    """And one that does not is let go: the time begins anew with each answer that finds no room."""
+def test_the_read_timeout_starts_again_when_the_client_has_read() -> None:
+    """It runs only while written bytes are waiting for the client."""
 
     async def main() -> None:
         config = uvicorn.Config(_no_app, log_config=None, lifespan="off", ws="none")
@@ -165,7 +165,7 @@ def test_a_reader_that_makes_room_in_time_is_kept() -> None:
         protocol.connection_made(transport)
         protocol.pause_writing()
         protocol.resume_writing()
-        await asyncio.sleep(0.1)  # a time limit that still ran would be over before
+        await asyncio.sleep(0.1)  # a timer that still ran would have ended by now
         assert not transport.abort.called
         protocol.pause_writing()
         while not transport.abort.called:
@@ -176,4 +176,4 @@ def test_a_reader_that_makes_room_in_time_is_kept() -> None:
 
 
 async def _no_app(scope: Scope, receive: Receive, send: Send) -> None:
-    raise AssertionError("nothing is asked")
+    raise AssertionError("no request is sent")

@@ -1,4 +1,4 @@
-"""A request that is repeated under its Idempotency-Key is one order; a wrong key is a problem."""
+"""``Idempotency-Key``: retries return the same order, and an invalid key is refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from helpers.lab.background_programs import Served
 from helpers.stores import Stores
-from tests.api.test_product_routes import _problem
+from tests.api.test_product_routes import assert_problem
 
 ORDER = {"product_id": 3, "quantity": 1, "customer_id": 7}
 
@@ -24,26 +24,24 @@ def _count(shop: Stores) -> int:
     return int(row[0]) if row else 0
 
 
-def test_the_same_request_under_the_same_key_is_one_order(
+def test_retries_with_the_same_key_return_the_same_order(
     client: httpx.Client, writer: httpx.Client, shop: Stores
 ) -> None:
     before = _count(shop)
-    answers = [writer.post("/api/orders", json=ORDER, headers=_keyed("a-1_B")) for _ in range(3)]
-    assert {one.status_code for one in answers} == {201}
-    assert len({(one.text, one.headers["location"]) for one in answers}) == 1
-    assert client.get(answers[0].headers["location"]).json() == answers[0].json()
+    responses = [writer.post("/api/orders", json=ORDER, headers=_keyed("a-1_B")) for _ in range(3)]
+    assert {response.status_code for response in responses} == {201}
+    assert len({(response.text, response.headers["location"]) for response in responses}) == 1
+    assert client.get(responses[0].headers["location"]).json() == responses[0].json()
     assert _count(shop) == before + 1
 
 
-def test_different_keys_and_none_are_different_orders(writer: httpx.Client) -> None:
-    headers = [_keyed("x"), _keyed("X"), _keyed("x" * 64), {}, {}]
-    placed = [writer.post("/api/orders", json=ORDER, headers=one).json()["id"] for one in headers]
-    assert len(set(placed)) == len(headers)
+def test_different_keys_and_no_keys_are_different_orders(writer: httpx.Client) -> None:
+    keys = [_keyed("x"), _keyed("X"), _keyed("x" * 64), {}, {}]
+    ids = [writer.post("/api/orders", json=ORDER, headers=key).json()["id"] for key in keys]
+    assert len(set(ids)) == len(keys)
 
 
-def test_a_key_that_redis_has_forgotten_still_names_its_order(
-    writer: httpx.Client, shop: Stores
-) -> None:
+def test_a_key_identifies_its_order_without_redis(writer: httpx.Client, shop: Stores) -> None:
     first = writer.post("/api/orders", json=ORDER, headers=_keyed("forgotten"))
     shop.redis.flushdb()
     assert writer.post("/api/orders", json=ORDER, headers=_keyed("forgotten")).json() == (
@@ -52,19 +50,19 @@ def test_a_key_that_redis_has_forgotten_still_names_its_order(
 
 
 @pytest.mark.parametrize("other", [{"quantity": 2}, {"customer_id": 8}])
-def test_a_key_for_another_order_of_the_product_is_a_problem(
+def test_reusing_a_key_for_another_order_is_refused(
     writer: httpx.Client, shop: Stores, other: dict[str, int]
 ) -> None:
     assert writer.post("/api/orders", json=ORDER, headers=_keyed("taken")).status_code == 201
     before = _count(shop)
-    found = _problem(
+    found = assert_problem(
         writer.post("/api/orders", json=ORDER | other, headers=_keyed("taken")), 422, "key-reused"
     )
     assert "taken is for another order" in str(found["detail"])
     assert _count(shop) == before
 
 
-def test_a_key_is_one_products(writer: httpx.Client) -> None:
+def test_a_key_with_another_product_is_another_order(writer: httpx.Client) -> None:
     first = writer.post("/api/orders", json=ORDER, headers=_keyed("both"))
     second = writer.post("/api/orders", json=ORDER | {"product_id": 1}, headers=_keyed("both"))
     assert (first.status_code, second.status_code) == (201, 201)
@@ -72,29 +70,33 @@ def test_a_key_is_one_products(writer: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["", "a" * 65, "a b", "a:b", '"a"', "a,b", "\xe4"])
-def test_what_is_no_key_is_a_problem(writer: httpx.Client, shop: Stores, wrong: str) -> None:
+def test_a_malformed_key_is_refused(writer: httpx.Client, shop: Stores, wrong: str) -> None:
     before = _count(shop)
     headers = {b"Idempotency-Key": wrong.encode("latin-1")}
-    found = _problem(writer.post("/api/orders", json=ORDER, headers=headers), 400, "bad-parameter")
+    found = assert_problem(
+        writer.post("/api/orders", json=ORDER, headers=headers), 400, "bad-parameter"
+    )
     assert found["field"] == "Idempotency-Key"
     assert _count(shop) == before
 
 
-def test_two_keys_are_a_problem(writer: httpx.Client) -> None:
+def test_two_keys_are_refused(writer: httpx.Client) -> None:
     headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
-    found = _problem(writer.post("/api/orders", json=ORDER, headers=headers), 400, "bad-parameter")
+    found = assert_problem(
+        writer.post("/api/orders", json=ORDER, headers=headers), 400, "bad-parameter"
+    )
     assert found["field"] == "Idempotency-Key"
     assert "more than once" in str(found["detail"])
 
 
-def test_many_who_send_the_same_at_once_get_one_order(service: Served, shop: Stores) -> None:
+def test_concurrent_requests_with_one_key_place_one_order(service: Served, shop: Stores) -> None:
     before, gate = _count(shop), threading.Barrier(8)
 
     def send(_: int) -> tuple[int, str]:
-        with httpx.Client(base_url=service.url, headers=service.writing, timeout=60) as one:
+        with httpx.Client(base_url=service.url, headers=service.writing, timeout=60) as client:
             gate.wait(60)
-            answer = one.post("/api/orders", json=ORDER, headers=_keyed("many"))
-            return answer.status_code, answer.text
+            response = client.post("/api/orders", json=ORDER, headers=_keyed("many"))
+            return response.status_code, response.text
 
     with ThreadPoolExecutor(8) as pool:
         ((status, _),) = set(pool.map(send, range(8)))
@@ -102,7 +104,7 @@ def test_many_who_send_the_same_at_once_get_one_order(service: Served, shop: Sto
     assert _count(shop) == before + 1
 
 
-def test_the_key_is_described(client: httpx.Client) -> None:
+def test_openapi_describes_the_key(client: httpx.Client) -> None:
     operation = client.get("/openapi.json").json()["paths"]["/api/orders"]["post"]
     (described,) = operation["parameters"]
     assert (described["name"], described["in"]) == ("Idempotency-Key", "header")

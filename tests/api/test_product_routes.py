@@ -1,4 +1,4 @@
-"""The service answers what the original answered, and what it has learned beside that."""
+"""The routes of products, orders and health: the original's JSON, and what was added to it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import httpx
 import orjson
 import pytest
 
-from helpers.api.product_reads import Shared
-from helpers.api.service import Options, open_service
+from helpers.api.options import ServeOptions
+from helpers.api.responses import ReadResult
+from helpers.api.service import open_service
 from helpers.catalog.model import stock_key
 from helpers.joins import Query, batched
 from helpers.lab.background_programs import Served
@@ -23,8 +24,7 @@ from helpers.stores import Stores
 from tests.api.conftest import COUNT
 from tests.api.serving import addresses_of, serving
 
-# What GET /api/products of the original answered for its three products, to the letter, but for
-# the spaces.
+# The original's response to GET /api/products for its three products, apart from white space.
 ORIGINAL = json.loads("""
 [
   {"id": 1, "name": "Laptop A", "price": "1200",
@@ -43,19 +43,19 @@ ORIGINAL = json.loads("""
 """)
 
 
-def _problem(response: httpx.Response, status: int, kind: str) -> dict[str, object]:
+def assert_problem(response: httpx.Response, status: int, slug: str) -> dict[str, object]:
+    """Assert that a response is a problem of this type, and return its JSON."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     found: dict[str, object] = response.json()
-    assert (found["type"], found["status"]) == (f"/problems/{kind}", status)
+    assert (found["type"], found["status"]) == (f"/problems/{slug}", status)
     assert found["request_id"] == response.headers["x-request-id"]
     assert found["title"]
     assert found["detail"]
     return found
 
 
-def test_the_list_begins_with_the_originals_products_to_the_letter(service: Served) -> None:
-    """As anybody would ask: with curl, which is told nothing but the address."""
+def test_the_first_products_equal_those_of_the_original(service: Served) -> None:
     done = subprocess.run(
         ["curl", "--silent", "--fail", f"{service.url}/api/products"],
         check=True,
@@ -63,8 +63,8 @@ def test_the_list_begins_with_the_originals_products_to_the_letter(service: Serv
     )
     products = json.loads(done.stdout)
     assert products[:3] == ORIGINAL
-    assert [list(one) for one in products[:3]] == [list(one) for one in ORIGINAL]
-    assert [one["id"] for one in products] == list(range(1, COUNT + 1))
+    assert [list(product) for product in products[:3]] == [list(product) for product in ORIGINAL]
+    assert [product["id"] for product in products] == list(range(1, COUNT + 1))
 
 
 def test_the_list_is_the_join_of_the_three_stores(client: httpx.Client, shop: Stores) -> None:
@@ -73,7 +73,7 @@ def test_the_list_is_the_join_of_the_three_stores(client: httpx.Client, shop: St
     assert response.content == orjson.dumps(batched(shop))
 
 
-def test_what_no_store_has_is_null_and_never_zero(client: httpx.Client, shop: Stores) -> None:
+def test_a_missing_value_is_null_and_not_zero(client: httpx.Client, shop: Stores) -> None:
     shop.mongo.productmetas.update_one({"product_id": 2}, {"$set": {"product_id": 2002}})
     shop.postgres.execute("UPDATE stock_movements SET product_id = product_id WHERE false")
     with shop.postgres.transaction():
@@ -98,37 +98,40 @@ def test_what_no_store_has_is_null_and_never_zero(client: httpx.Client, shop: St
     assert client.get("/api/products/3").json() == ORIGINAL[2]
 
 
-def test_a_count_that_redis_lost_is_read_from_the_ledger(
-    client: httpx.Client, shop: Stores
-) -> None:
+def test_a_missing_stock_count_is_read_from_the_ledger(client: httpx.Client, shop: Stores) -> None:
     shop.redis.delete(stock_key(1), stock_key(2))
-    assert [one["stock"] for one in client.get("/api/products?ids=1,2").json()] == ["15", "8"]
-    assert shop.redis.mget(stock_key(1), stock_key(2)) == ["15", "8"], "and is there again"
+    assert [product["stock"] for product in client.get("/api/products?ids=1,2").json()] == [
+        "15",
+        "8",
+    ]
+    assert shop.redis.mget(stock_key(1), stock_key(2)) == ["15", "8"], "the cache is filled again"
 
 
-def test_one_product_is_what_the_list_has(client: httpx.Client) -> None:
+def test_one_product_equals_its_entry_in_the_list(client: httpx.Client) -> None:
     products = client.get("/api/products").json()
-    for one in products[::13]:
-        assert client.get(f"/api/products/{one['id']}").json() == one
+    for product in products[::13]:
+        assert client.get(f"/api/products/{product['id']}").json() == product
 
 
 @pytest.mark.parametrize("text", ["41", "0", "-1", "abc", "1.0", "01", str(2**63), "9" * 400])
-def test_a_product_that_is_not_there_is_a_problem(client: httpx.Client, text: str) -> None:
-    _problem(client.get(f"/api/products/{text}"), 404, "unknown-product")
+def test_an_unknown_or_malformed_product_id_is_404(client: httpx.Client, text: str) -> None:
+    assert_problem(client.get(f"/api/products/{text}"), 404, "unknown-product")
 
 
-def test_filters_of_all_stores_meet(client: httpx.Client) -> None:
+def test_filters_of_all_stores_are_combined(client: httpx.Client) -> None:
     products = client.get("/api/products").json()
-    cheap = {"category": "laptop", "tag": "electronics", "in_stock": "true", "limit": "1000"}
+    filters = {"category": "laptop", "tag": "electronics", "in_stock": "true", "limit": "1000"}
     expected = [
-        one
-        for one in products
-        if one["metadata"]["tags"][1] == "laptop" and one["stock"] not in ("0", None)
+        product
+        for product in products
+        if product["metadata"]["tags"][1] == "laptop" and product["stock"] not in ("0", None)
     ]
-    assert client.get("/api/products", params=cheap).json() == expected
+    assert client.get("/api/products", params=filters).json() == expected
     found = client.get("/api/products", params={"spec.ram": "16GB", "limit": "1000"}).json()
     assert found == [
-        one for one in products if one["metadata"]["specifications"].get("ram") == "16GB"
+        product
+        for product in products
+        if product["metadata"]["specifications"].get("ram") == "16GB"
     ]
     assert client.get("/api/products", params={"category": "none of these"}).json() == []
     assert client.get("/api/products?ids=").json() == []
@@ -140,19 +143,21 @@ def test_following_links_gives_every_product_once(client: httpx.Client) -> None:
     url = "/api/products?limit=3&in_stock=false&tag=electronics"
     while url:
         response = client.get(url)
-        page = [one["id"] for one in response.json()]
+        page = [product["id"] for product in response.json()]
         assert len(page) <= 3
         seen += page
         pages += 1
         url = response.links.get("next", {}).get("url", "")
         kept = [pair for pair in parse_qsl(urlsplit(url).query) if pair[0] != "cursor"]
         assert not url or kept == [("limit", "3"), ("in_stock", "false"), ("tag", "electronics")]
-    assert pages > 2, "from the second page on, the link takes the place of another one"
+    assert pages > 2, "from the second page on, the link replaces the cursor of the request"
     everything = client.get("/api/products").json()
-    assert seen == [one["id"] for one in everything if "electronics" in one["metadata"]["tags"]]
+    assert seen == [
+        product["id"] for product in everything if "electronics" in product["metadata"]["tags"]
+    ]
 
 
-def test_a_page_has_24_products_where_nobody_says_how_many(client: httpx.Client) -> None:
+def test_the_default_limit_of_a_page_is_24(client: httpx.Client) -> None:
     response = client.get("/api/products?in_stock=false")
     assert len(response.json()) == 24
     assert "next" in response.links
@@ -160,7 +165,7 @@ def test_a_page_has_24_products_where_nobody_says_how_many(client: httpx.Client)
 
 
 @pytest.mark.parametrize("path", ["/api/products", "/api/products?limit=3", "/api/products/1"])
-def test_who_has_an_answer_already_is_told_so(
+def test_if_none_match_gets_304_until_something_changes(
     client: httpx.Client, shop: Stores, path: str
 ) -> None:
     first = client.get(path)
@@ -177,23 +182,23 @@ def test_who_has_an_answer_already_is_told_so(
         shop.redis.incr(stock_key(1))
 
 
-def test_long_answers_are_compressed_for_those_who_ask(client: httpx.Client) -> None:
+def test_large_responses_are_compressed_if_the_client_accepts_gzip(client: httpx.Client) -> None:
     plain = client.get("/api/products", headers={"Accept-Encoding": "identity"})
     zipped = client.get("/api/products", headers={"Accept-Encoding": "gzip"})
     assert "content-encoding" not in plain.headers
     assert zipped.headers["content-encoding"] == "gzip"
     assert int(zipped.headers["content-length"]) < len(plain.content) / 3
     assert zipped.content == plain.content
-    assert zipped.headers["etag"] != plain.headers["etag"], "other bytes, another tag"
+    assert zipped.headers["etag"] != plain.headers["etag"], "different bytes have different ETags"
     assert plain.headers["vary"] == zipped.headers["vary"] == "Accept-Encoding"
-    for tag in (plain.headers["etag"], zipped.headers["etag"]):
-        again = client.get("/api/products", headers={"If-None-Match": tag})
+    for etag in (plain.headers["etag"], zipped.headers["etag"]):
+        again = client.get("/api/products", headers={"If-None-Match": etag})
         assert again.status_code == 304
     short = client.get("/api/products/1", headers={"Accept-Encoding": "gzip"})
-    assert "content-encoding" not in short.headers, "it would not pay"
+    assert "content-encoding" not in short.headers, "it is too small"
 
 
-def test_a_compressed_answer_is_gzip(service: Served) -> None:
+def test_a_compressed_response_is_gzip(service: Served) -> None:
     done = subprocess.run(
         ["curl", "--silent", "-H", "Accept-Encoding: gzip", f"{service.url}/api/products"],
         check=True,
@@ -209,7 +214,7 @@ def test_head_is_get_without_the_body(client: httpx.Client) -> None:
         assert head.headers[name] == get.headers[name]
 
 
-def test_every_answer_says_where_its_time_went(client: httpx.Client) -> None:
+def test_every_response_has_server_timing(client: httpx.Client) -> None:
     timing = client.get("/api/products").headers["server-timing"]
     names = [entry.partition(";")[0].strip() for entry in timing.split(",")]
     assert names[0] == "total"
@@ -217,7 +222,7 @@ def test_every_answer_says_where_its_time_went(client: httpx.Client) -> None:
     assert client.get("/nowhere").headers["server-timing"].startswith("total;dur=")
 
 
-def test_requests_have_an_id_of_the_client_or_of_the_service(client: httpx.Client) -> None:
+def test_the_request_id_comes_from_the_client_or_is_generated(client: httpx.Client) -> None:
     given = client.get("/api/products/1", headers={"X-Request-ID": "trace-1.a_b"})
     assert given.headers["x-request-id"] == "trace-1.a_b"
     ids = {client.get("/api/products/1").headers["x-request-id"] for _ in range(3)}
@@ -226,36 +231,42 @@ def test_requests_have_an_id_of_the_client_or_of_the_service(client: httpx.Clien
     assert len(bad.headers["x-request-id"]) == 32
 
 
-def test_facets_count_what_the_list_has(client: httpx.Client, shop: Stores) -> None:
+def test_facets_count_the_products_of_the_list(client: httpx.Client, shop: Stores) -> None:
     products = client.get("/api/products").json()
     found = shop.postgres.execute("SELECT id, category FROM products").fetchall()
     rows: dict[int, str] = dict(found)
     facets = client.get("/api/facets").json()
 
     def counted(values: list[dict[str, object]]) -> dict[object, object]:
-        return {one["value"]: one["count"] for one in values}
+        return {found["value"]: found["count"] for found in values}
 
     def count(values: list[object]) -> dict[object, object]:
-        return {one: values.count(one) for one in set(values)}
+        return {value: values.count(value) for value in set(values)}
 
     assert counted(facets["category"]) == count(list(rows.values()))
     assert counted(facets["tags"]) == count(
-        [t for one in products for t in one["metadata"]["tags"]]
+        [tag for product in products for tag in product["metadata"]["tags"]]
     )
-    specifications = [one["metadata"]["specifications"] for one in products]
+    specifications = [product["metadata"]["specifications"] for product in products]
     assert counted(facets["specifications"]["ram"]) == count(
-        [one["ram"] for one in specifications if "ram" in one]
+        [found["ram"] for found in specifications if "ram" in found]
     )
-    assert "bulb" not in facets["specifications"], "an object is no value"
+    assert "bulb" not in facets["specifications"], "an object is not a value to count"
 
     narrowed = client.get("/api/facets?category=laptop&spec.ram=16GB").json()
-    matching = [one for one in products if one["metadata"]["specifications"].get("ram") == "16GB"]
-    assert counted(narrowed["category"]) == count([rows[one["id"]] for one in matching])
-    laptops = [one for one in matching if rows[one["id"]] == "laptop"]
-    assert counted(narrowed["tags"]) == count([t for o in laptops for t in o["metadata"]["tags"]])
+    matching = [
+        product
+        for product in products
+        if product["metadata"]["specifications"].get("ram") == "16GB"
+    ]
+    assert counted(narrowed["category"]) == count([rows[found["id"]] for found in matching])
+    laptops = [product for product in matching if rows[product["id"]] == "laptop"]
+    assert counted(narrowed["tags"]) == count(
+        [tag for laptop in laptops for tag in laptop["metadata"]["tags"]]
+    )
 
 
-def test_a_new_count_shows_at_once_and_needs_the_token(
+def test_setting_the_stock_takes_effect_at_once_and_needs_the_token(
     client: httpx.Client, writer: httpx.Client
 ) -> None:
     for on_hand in (3, 3, 15):
@@ -263,13 +274,15 @@ def test_a_new_count_shows_at_once_and_needs_the_token(
         assert done.json() == {"id": 1, "on_hand": on_hand, "stock": str(on_hand)}
         assert client.get("/api/products/1").json()["stock"] == str(on_hand)
     refused = client.put("/api/products/1/stock", json={"on_hand": 1})
-    _problem(refused, 401, "no-token")
+    assert_problem(refused, 401, "unauthorized")
     assert refused.headers["www-authenticate"].startswith("Bearer")
     assert client.get("/api/products/1").json()["stock"] == "15"
-    _problem(writer.put("/api/products/999/stock", json={"on_hand": 1}), 404, "unknown-product")
+    assert_problem(
+        writer.put("/api/products/999/stock", json={"on_hand": 1}), 404, "unknown-product"
+    )
 
 
-def test_an_order_takes_its_units_and_can_be_read_again(
+def test_an_order_reduces_the_stock_and_can_be_read_again(
     client: httpx.Client, writer: httpx.Client, shop: Stores
 ) -> None:
     before = int(client.get("/api/products/2").json()["stock"])
@@ -286,78 +299,83 @@ def test_an_order_takes_its_units_and_can_be_read_again(
     writer.put("/api/products/2/stock", json={"on_hand": before})
 
 
-def test_what_is_sold_out_is_not_ordered(
+def test_an_order_of_too_many_units_is_refused(
     client: httpx.Client, writer: httpx.Client, shop: Stores
 ) -> None:
     before = client.get("/api/products/3").json()["stock"]
     order = {"product_id": 3, "quantity": int(before) + 1, "customer_id": 7}
-    found = _problem(writer.post("/api/orders", json=order), 409, "sold-out")
+    found = assert_problem(writer.post("/api/orders", json=order), 409, "sold-out")
     assert found["available"] == {"3": int(before)}
     assert client.get("/api/products/3").json()["stock"] == before
     rows = shop.postgres.execute("SELECT count(*) FROM orders WHERE product_id = 3")
     assert rows.fetchone() == (0,)
 
 
-def test_orders_that_cannot_be_are_problems(client: httpx.Client, writer: httpx.Client) -> None:
+def test_invalid_orders_are_problems(client: httpx.Client, writer: httpx.Client) -> None:
     order = {"product_id": 999, "quantity": 1, "customer_id": 7}
-    _problem(writer.post("/api/orders", json=order), 404, "unknown-product")
-    _problem(client.post("/api/orders", json=order | {"product_id": 1}), 401, "no-token")
-    _problem(client.get("/api/orders/1000000009999"), 404, "unknown-order")
-    _problem(client.get("/api/orders/x"), 404, "unknown-order")
+    assert_problem(writer.post("/api/orders", json=order), 404, "unknown-product")
+    assert_problem(client.post("/api/orders", json=order | {"product_id": 1}), 401, "unauthorized")
+    assert_problem(client.get("/api/orders/1000000009999"), 404, "unknown-order")
+    assert_problem(client.get("/api/orders/x"), 404, "unknown-order")
 
 
-def test_health_names_every_store(client: httpx.Client) -> None:
+def test_healthz_lists_every_store(client: httpx.Client) -> None:
     found = client.get("/healthz")
     assert found.status_code == 200
     assert found.json()["status"] == "ok"
     stores = found.json()["stores"]
-    assert {name: one["status"] for name, one in stores.items()} == {
+    assert {name: store["status"] for name, store in stores.items()} == {
         "PostgreSQL": "ok",
         "MongoDB": "ok",
         "Redis": "ok",
     }
-    assert {one["breaker"]["state"] for one in stores.values()} == {"closed"}
+    assert {store["breaker"]["state"] for store in stores.values()} == {"closed"}
 
 
-def test_each_kind_of_problem_is_explained(client: httpx.Client) -> None:
+def test_the_uri_of_a_problem_type_is_a_page_that_explains_it(client: httpx.Client) -> None:
     found = client.get("/api/products?limit=many").json()
     page = client.get(found["type"])
     assert page.status_code == 200
     assert found["title"] in page.text
 
 
-def test_who_ask_at_the_same_time_get_their_own_answers(shop: Stores) -> None:
-    """Only what is asked alike is shared."""
+def test_simultaneous_requests_share_results_only_if_they_are_equal(shop: Stores) -> None:
     queries = [Query(category="laptop"), Query(category="phone"), Query(limit=1)]
 
     async def main() -> None:
-        async with open_service(addresses_of(shop), Options("no token", relay=False)) as service:
-            catalog = service.catalog
-            ways: list[Callable[[], Awaitable[Shared | None]]] = [
-                *(partial(catalog.page, query) for query in queries),
-                *(partial(catalog.facets, query) for query in queries),
-                *(partial(catalog.product, product_id) for product_id in (1, 2)),
-                *(catalog.everything, catalog.everything),
+        options = ServeOptions("no token", relay=False)
+        async with open_service(addresses_of(shop), options) as service:
+            products = service.products
+            reads: list[Callable[[], Awaitable[ReadResult | None]]] = [
+                *(partial(products.page, query) for query in queries),
+                *(partial(products.facets, query) for query in queries),
+                *(partial(products.product, product_id) for product_id in (1, 2)),
+                *(products.all_products, products.all_products),
             ]
-            together = await asyncio.gather(*(ask() for ask in ways))
-            alone = [await ask() for ask in ways]
-        assert [one.answer.content.body for one in together if one] == [
-            one.answer.content.body for one in alone if one
+            together = await asyncio.gather(*(read() for read in reads))
+            alone = [await read() for read in reads]
+        assert [result.body.content for result in together if result] == [
+            result.body.content for result in alone if result
         ]
-        assert [one.shared for one in together if one] == [False] * (len(ways) - 1) + [True]
+        shared = [result.shared for result in together if result]
+        assert shared == [False] * (len(reads) - 1) + [True]
 
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("way", ["per-product", "batched", "at-once", "single-flight", "constant"])
-def test_the_lab_answers_the_same_each_way(client: httpx.Client, way: str) -> None:
+@pytest.mark.parametrize(
+    "strategy", ["per-product", "batched", "at-once", "single-flight", "constant"]
+)
+def test_every_strategy_of_the_lab_returns_the_same_list(
+    client: httpx.Client, strategy: str
+) -> None:
     expected = client.get("/api/products")
-    found = client.get(f"/lab/products/{way}")
+    found = client.get(f"/lab/products/{strategy}")
     assert found.content == expected.content
     assert found.headers["etag"] == expected.headers["etag"]
 
 
-def test_the_lab_is_closed_where_nobody_asks_for_it(shop: Stores) -> None:
+def test_without_the_option_there_is_no_lab(shop: Stores) -> None:
     with serving(shop) as service:
         for path in ("/lab/products/batched", "/lab/products/per-product"):
-            _problem(httpx.get(f"{service.url}{path}"), 404, "not-found")
+            assert_problem(httpx.get(f"{service.url}{path}"), 404, "not-found")

@@ -1,4 +1,4 @@
-"""Answers as they are sent: tags, compression, timing."""
+"""JSON responses: ETag, compression, ``Server-Timing``."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import gzip
 
 import pytest
 
-from helpers.api.responses import Content, accepts_gzip, matches
-from helpers.api.timing_header import server_timing
+from helpers.api.responses import JSONBody, accepts_gzip, etag_matches, server_timing
 from helpers.stores.trace import Trace
 
 
 @pytest.mark.parametrize(
-    ("header", "wanted"),
+    ("header", "accepted"),
     [
         ("", False),
         ("gzip", True),
@@ -29,12 +28,12 @@ from helpers.stores.trace import Trace
         ("xgzip", False),
     ],
 )
-def test_only_who_asks_for_gzip_gets_it(header: str, wanted: bool) -> None:
-    assert accepts_gzip(header) is wanted
+def test_accept_encoding_decides_whether_gzip_is_used(header: str, accepted: bool) -> None:
+    assert accepts_gzip(header) is accepted
 
 
 @pytest.mark.parametrize(
-    ("header", "same"),
+    ("header", "matches"),
     [
         ("", False),
         ('"abc"', True),
@@ -46,21 +45,21 @@ def test_only_who_asks_for_gzip_gets_it(header: str, wanted: bool) -> None:
         ('"abcd"', False),
     ],
 )
-def test_a_client_has_what_it_names(header: str, same: bool) -> None:
-    assert matches(header, "abc") is same
+def test_if_none_match_matches_both_forms_of_an_etag(header: str, matches: bool) -> None:
+    assert etag_matches(header, "abc") is matches
 
 
 @pytest.mark.parametrize("length", [10, 100_000])
-def test_content_has_one_tag_and_one_compressed_form(length: int) -> None:
-    content, other = Content(b"a" * length), Content(b"b" * length)
-    zipped = asyncio.run(content.compressed())
-    assert gzip.decompress(zipped) == content.body
-    assert asyncio.run(content.compressed()) is zipped
-    assert asyncio.run(Content(b"a" * length).compressed()) == zipped, "the same bytes each time"
-    assert content.tag == Content(b"a" * length).tag != other.tag
+def test_a_body_has_one_etag_and_one_compressed_form(length: int) -> None:
+    body, other = JSONBody(b"a" * length), JSONBody(b"b" * length)
+    zipped = asyncio.run(body.compressed())
+    assert gzip.decompress(zipped) == body.content
+    assert asyncio.run(body.compressed()) is zipped
+    assert asyncio.run(JSONBody(b"a" * length).compressed()) == zipped, "deterministic"
+    assert body.etag == JSONBody(b"a" * length).etag != other.etag
 
 
-def test_timing_has_a_sum_for_each_store_and_its_questions_with_their_beginnings() -> None:
+def test_server_timing_has_a_sum_per_store_and_the_start_of_each_request() -> None:
     trace = Trace()
     began = trace.beginning - 0.001
     for store, name in (("PostgreSQL", "SELECT"), ("Redis", "MGET"), ("Redis", "MGET")):
@@ -72,7 +71,7 @@ def test_timing_has_a_sum_for_each_store_and_its_questions_with_their_beginnings
     assert all(float(entry.split("start=")[1].split(";")[0]) >= 1 for entry in entries[3:])
 
 
-def test_of_many_questions_the_first_are_listed_and_all_are_counted() -> None:
+def test_server_timing_lists_the_first_requests_and_counts_all() -> None:
     trace = Trace()
     for _ in range(2000):
         trace.begin("MongoDB", "find").extend()

@@ -1,4 +1,4 @@
-"""BoundedThreadPool: work that blocks, in threads that nobody has to wait for."""
+"""BoundedThreadPool: queue, cancellation, abandoned threads."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from tests.waiting import come, wait_until
 
 
 class Gate:
-    """Work that waits until it is let go, and counts how often it was begun."""
+    """A job that waits until the gate is opened, and counts how often it was started."""
 
     def __init__(self) -> None:
         self._open = threading.Event()
         self._lock = threading.Lock()
-        self.begun = 0
+        self.started = 0
 
     def __call__(self) -> str:
         with self._lock:
-            self.begun += 1
+            self.started += 1
         self._open.wait()
         return "done"
 
     def open(self) -> None:
         self._open.set()
 
-    async def until(self, begun: int) -> None:
-        await come(lambda: self.begun >= begun)
+    async def until(self, started: int) -> None:
+        await come(lambda: self.started >= started)
 
 
 @pytest.fixture
@@ -44,9 +44,9 @@ def gate() -> Iterator[Gate]:
 
 @pytest.fixture
 def two() -> Iterator[BoundedThreadPool]:
-    """Two threads, and a line of two."""
-    with contextlib.closing(BoundedThreadPool("two", threads=2, waiting=2)) as errands:
-        yield errands
+    """Two threads, and a queue of two jobs."""
+    with contextlib.closing(BoundedThreadPool("two", threads=2, waiting=2)) as pool:
+        yield pool
 
 
 async def _cancel(task: asyncio.Task[str]) -> None:
@@ -55,39 +55,39 @@ async def _cancel(task: asyncio.Task[str]) -> None:
         await task
 
 
-def test_what_work_returns_and_raises_is_the_callers(two: BoundedThreadPool) -> None:
-    def wrong() -> str:
+def test_the_caller_gets_the_result_or_the_error(two: BoundedThreadPool) -> None:
+    def failing() -> str:
         raise LookupError("gone")
 
     async def main() -> None:
         assert await two.run(lambda: 7) == 7
         with pytest.raises(LookupError, match="gone"):
-            await two.run(wrong)
+            await two.run(failing)
         names = [await two.run(lambda: threading.current_thread().name) for _ in range(5)]
         assert set(names) == {"two"}
-        assert two.left == 0
+        assert two.abandoned == 0
 
     asyncio.run(main())
 
 
-def test_many_are_done_by_as_many_threads_as_there_may_be(gate: Gate) -> None:
+def test_many_jobs_share_the_largest_number_of_threads(gate: Gate) -> None:
     async def main() -> None:
-        with contextlib.closing(BoundedThreadPool("ten", threads=10)) as errands:
-            tasks = [asyncio.create_task(errands.run(gate)) for _ in range(100)]
+        with contextlib.closing(BoundedThreadPool("ten", threads=10)) as pool:
+            tasks = [asyncio.create_task(pool.run(gate)) for _ in range(100)]
             await gate.until(10)
-            assert repr(errands) == "<BoundedThreadPool ten, 10 threads, 0 left>"
+            assert repr(pool) == "<BoundedThreadPool ten, 10 threads, 0 abandoned>"
             gate.open()
             assert await asyncio.gather(*tasks) == ["done"] * 100
-            assert gate.begun == 100
+            assert gate.started == 100
 
     asyncio.run(main())
 
 
-def test_the_line_is_as_long_as_it_may_be(two: BoundedThreadPool, gate: Gate) -> None:
+def test_a_full_queue_refuses_further_jobs(two: BoundedThreadPool, gate: Gate) -> None:
     async def main() -> None:
         tasks = [asyncio.create_task(two.run(gate)) for _ in range(4)]
         await gate.until(2)
-        with pytest.raises(BusyError, match="nothing was begun"):
+        with pytest.raises(BusyError, match="nothing was started"):
             await two.run(gate)
         gate.open()
         assert await asyncio.gather(*tasks) == ["done"] * 4
@@ -96,7 +96,7 @@ def test_the_line_is_as_long_as_it_may_be(two: BoundedThreadPool, gate: Gate) ->
     asyncio.run(main())
 
 
-def test_who_leaves_is_not_kept_and_what_has_not_begun_never_begins(
+def test_cancelling_drops_queued_jobs_and_abandons_running_ones(
     two: BoundedThreadPool, gate: Gate
 ) -> None:
     async def main() -> None:
@@ -106,18 +106,18 @@ def test_who_leaves_is_not_kept_and_what_has_not_begun_never_begins(
         await asyncio.sleep(0)
         for task in waiting:
             await _cancel(task)
-        assert two.left == 0, "these had not begun"
+        assert two.abandoned == 0, "these were not started"
         for task in running:
             await _cancel(task)
-        assert two.left == 2
+        assert two.abandoned == 2
 
     asyncio.run(main())
     gate.open()
-    wait_until(lambda: two.left == 0)
-    assert asyncio.run(two.run(lambda: gate.begun)) == 2
+    wait_until(lambda: two.abandoned == 0)
+    assert asyncio.run(two.run(lambda: gate.started)) == 2
 
 
-def test_where_all_threads_work_for_nobody_the_next_one_is_refused_at_once(
+def test_a_pool_with_only_abandoned_threads_refuses_at_once(
     two: BoundedThreadPool, gate: Gate
 ) -> None:
     async def main() -> None:
@@ -128,27 +128,27 @@ def test_where_all_threads_work_for_nobody_the_next_one_is_refused_at_once(
         with pytest.raises(BusyError):
             await two.run(lambda: "never")
         gate.open()
-        await come(lambda: two.left == 0)
+        await come(lambda: two.abandoned == 0)
         assert await two.run(lambda: "again") == "again"
 
     asyncio.run(main())
 
 
-def test_what_is_closed_drops_its_line_ends_its_threads_and_takes_nothing(gate: Gate) -> None:
+def test_closing_drops_the_queue_ends_the_threads_and_refuses_new_jobs(gate: Gate) -> None:
     async def main() -> None:
-        errands = BoundedThreadPool("closing", threads=1)
-        running = asyncio.create_task(errands.run(gate))
+        pool = BoundedThreadPool("closing", threads=1)
+        running = asyncio.create_task(pool.run(gate))
         await gate.until(1)
-        waiting = asyncio.create_task(errands.run(gate))
+        waiting = asyncio.create_task(pool.run(gate))
         await asyncio.sleep(0)
-        errands.close()
+        pool.close()
         with pytest.raises(asyncio.CancelledError):
             await waiting
         with pytest.raises(BusyError):
-            await errands.run(gate)
+            await pool.run(gate)
         gate.open()
         assert await running == "done"
-        assert gate.begun == 1
+        assert gate.started == 1
 
     asyncio.run(main())
     wait_until(lambda: "closing" not in {thread.name for thread in threading.enumerate()})

@@ -11,7 +11,7 @@ import pytest
 
 from helpers.citus.query_plans import QueryPlan, explain, read_plan
 from helpers.citus.shards import shards_of
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from helpers.stores import Stores
 from tests.snapshots import empty_shop
 

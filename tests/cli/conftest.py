@@ -1,4 +1,4 @@
-"""The empty shop of the tests of the stores."""
+"""The empty shop of ``tests/stores``."""
 
 from tests.stores.conftest import shop
 

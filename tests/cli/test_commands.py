@@ -1,4 +1,4 @@
-"""The command line against servers given by address, as a user calls it."""
+"""The commands of ``python -m helpers``, with servers given by address."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from helpers.joins import batched
 from helpers.settings import PROJECT
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from helpers.stores import Stores
 from helpers.stores.environment import environment_of
 from tests.command_line import run_main
@@ -36,11 +36,13 @@ def _run_process(environ: dict[str, str], *arguments: str) -> subprocess.Complet
 
 @pytest.fixture
 def environ(shop: Stores) -> dict[str, str]:
-    """The environment of a command whose shop is ``shop``: its tables are there, and empty."""
+    """The environment of a command that uses ``shop``, which has tables without rows."""
     return {**os.environ, **environment_of(shop)}
 
 
-def test_seed_and_products(shop_environ: dict[str, str], stores: Stores) -> None:
+def test_seed_fills_the_shop_and_products_lists_it(
+    shop_environ: dict[str, str], stores: Stores
+) -> None:
     seeded = _run_process(shop_environ, "seed", "--products", "12")
     assert (seeded.returncode, seeded.stdout) == (
         0,
@@ -58,22 +60,26 @@ def test_seed_and_products(shop_environ: dict[str, str], stores: Stores) -> None
     assert table[0].split() == ["1", "Laptop", "A", "1200", "15", "electronics,", "laptop"]
 
 
-def test_seeding_an_empty_shop_only(environ: dict[str, str], shop: Stores) -> None:
+def test_seed_if_empty_does_nothing_if_there_are_products(
+    environ: dict[str, str], shop: Stores
+) -> None:
     assert run_main(environ, "seed", "--products", "4", "--if-empty").returncode == 0
     shop.redis.set("stock:1", "1")
     again = run_main(environ, "seed", "--products", "4", "--if-empty")
     assert again.stdout == "The shop has 4 products already.\n"
-    assert shop.redis.get("stock:1") == "1", "what the student changed stays"
+    assert shop.redis.get("stock:1") == "1", "the student's change stays"
 
 
 @pytest.mark.parametrize("run", [run_main, pytest.param(_run_process, marks=pytest.mark.verify)])
-def test_products_of_an_empty_shop(environ: dict[str, str], run: Callable[..., Any]) -> None:
+def test_products_of_an_empty_shop_is_an_error(
+    environ: dict[str, str], run: Callable[..., Any]
+) -> None:
     listed = run(environ, "products", "--json")
     assert (listed.returncode, listed.stdout) == (2, "")
     assert "python -m helpers seed" in listed.stderr
 
 
-def test_a_catalogue_file_is_loaded(environ: dict[str, str], shop: Stores, tmp_path: Path) -> None:
+def test_seed_loads_a_catalogue_file(environ: dict[str, str], shop: Stores, tmp_path: Path) -> None:
     file = tmp_path / "catalog.jsonl"
     lines = [
         {"id": 50, "name": "Desk", "price": "99.90", "category": "furniture", "stock": "5"}
@@ -89,7 +95,7 @@ def test_a_catalogue_file_is_loaded(environ: dict[str, str], shop: Stores, tmp_p
     ]
 
 
-def test_a_bad_catalogue_file_loads_nothing(
+def test_an_invalid_catalogue_file_loads_nothing(
     shop_environ: dict[str, str], stores: Stores, tmp_path: Path
 ) -> None:
     file = tmp_path / "catalog.jsonl"
@@ -102,7 +108,7 @@ def test_a_bad_catalogue_file_loads_nothing(
     assert stores.mongo.list_collection_names() == []
 
 
-def test_reconcile_says_what_it_repaired(environ: dict[str, str], shop: Stores) -> None:
+def test_reconcile_reports_what_it_repaired(environ: dict[str, str], shop: Stores) -> None:
     empty = run_main(environ, "reconcile")
     assert empty.returncode == 2
     assert "The shop has no products" in empty.stderr
@@ -110,7 +116,8 @@ def test_reconcile_says_what_it_repaired(environ: dict[str, str], shop: Stores) 
     shop.redis.set("stock:1", 99)
     first = run_main(environ, "reconcile").stdout
     assert "product 1: was 99, set to 15" in first
-    assert "The sales of 2 products examined, 4 differences" in first  # seeded, and never carried
+    # Seeded orders have no rows in the outbox.
+    assert "The sales of 2 products examined, 4 differences" in first
     again = run_main(environ, "reconcile").stdout
     assert again == (
         "3 products and 0 reservations examined: ledger, stock and reservations agree.\n"
@@ -140,9 +147,7 @@ def test_url_prints_one_address(environ: dict[str, str]) -> None:
     assert "coordinator, worker1, worker2" in unknown.stderr
 
 
-def test_reset_by_address_drops_the_shop_alone(
-    shop_environ: dict[str, str], stores: Stores
-) -> None:
+def test_reset_by_address_drops_only_the_shop(shop_environ: dict[str, str], stores: Stores) -> None:
     run_main(shop_environ, "seed", "--products", "3")
     stores.redis.set("other", "1")
     assert run_main(shop_environ, "reset").returncode == 0
@@ -163,14 +168,14 @@ def test_reset_by_address_drops_the_shop_alone(
         ({}, ["seed", "--file", "no-such-file.jsonl"], "cannot be read"),
     ],
 )
-def test_a_mistake_is_one_sentence_and_exit_code_2(
+def test_an_error_is_one_sentence_and_exit_code_2(
     change: dict[str, str],
     arguments: list[str],
     expected: str,
     environ: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # MongoDB's driver tries again until its time is over.
+    # MongoDB's driver retries until its timeout.
     monkeypatch.setattr("helpers.stores.connect.TIMEOUT_SECONDS", 1)
     done = run_main(environ | change, *arguments)
     assert done.returncode == 2
@@ -180,10 +185,8 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_store_that_fails_meanwhile_is_named(
-    shop_environ: dict[str, str], stores: Stores
-) -> None:
-    """Whatever a driver raises in the middle of the work, one sentence says which store it was."""
+def test_an_error_of_a_driver_names_the_store(shop_environ: dict[str, str], stores: Stores) -> None:
+    """One sentence names the store, whatever its driver raises during the work."""
     stores.postgres.execute("CREATE TABLE products (id text)")
     failed = run_main(shop_environ, "seed", "--products", "3")
     assert failed.returncode == 2
@@ -194,7 +197,7 @@ def test_a_store_that_fails_meanwhile_is_named(
 
 
 @pytest.mark.parametrize("count", ["-1", "many", "1.5"])
-def test_a_count_that_is_none_is_refused(count: str, environ: dict[str, str]) -> None:
+def test_an_invalid_count_is_refused(count: str, environ: dict[str, str]) -> None:
     done = run_main(environ, "seed", "--products", count)
     assert done.returncode == 2
     assert "--products" in done.stderr

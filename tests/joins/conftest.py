@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores
 from helpers.stores.proxied_stores import ProxiedStores, proxied

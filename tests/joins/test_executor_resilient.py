@@ -15,7 +15,7 @@ from helpers.joins import strategies
 from helpers.joins.driver_adapters import AsyncFill
 from helpers.joins.executor import ResilientExecutor
 from helpers.joins.requests import FillStock
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores, Limits
 from helpers.stores.bounded_waits import wait_at_most

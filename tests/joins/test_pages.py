@@ -14,7 +14,7 @@ from bson import Decimal128
 from helpers.catalog.model import Product, stock_key
 from helpers.joins import Query, run_async
 from helpers.joins.pages import Page, find_page
-from helpers.shop.seed import load
+from helpers.shop.seeding import load
 from helpers.stock import Stock
 from helpers.stores import Document, Stores
 from tests.joins.conftest import Both

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 
-from helpers.api.responses import Answer, Content
+from helpers.api.responses import JSONBody, ReadResult
 from helpers.citus.node_connections import NodeConnections
 from helpers.citus.placements import Node, Shard, ShardStatus, probe
 from helpers.citus.shard_function import hash_bigint
@@ -38,7 +38,7 @@ from helpers.joins.requests import (
     ask,
 )
 from helpers.settings import Addresses
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores
 from helpers.stores.trace import Trace
@@ -360,13 +360,13 @@ def test_products_whose_documents_tell_another_category_are_not_missing(shop: St
 
 def test_headers_list_the_first_200_missing_products_and_count_all() -> None:
     shard = Shard(102008, "products_102008", -(2**31), -1, Node("worker1", "password=secret"))
-    whole = Answer(Content(b"[]"), Trace())
-    assert whole.is_whole
+    whole = ReadResult(JSONBody(b"[]"), Trace())
+    assert whole.is_complete
     assert whole.missing_headers() == {}
     partial = replace(
         whole, lost=MissingShards(frozenset({shard})), lost_products=tuple(range(1, 1001))
     )
-    assert not partial.is_whole
+    assert not partial.is_complete
     headers = partial.missing_headers()
     assert headers["X-Missing-Nodes"] == "worker1"
     assert headers["X-Missing-Shards"] == "102008"

@@ -9,7 +9,7 @@ import pytest
 
 from helpers.catalog.model import Product, ProductJSON
 from helpers.joins import batched, join_json, per_product, products_json, strategies
-from helpers.shop.seed import load, seed
+from helpers.shop.seeding import load, seed
 from helpers.stores import Stores
 
 Join = Callable[[Stores, Iterable[int] | None], list[ProductJSON]]

@@ -12,7 +12,7 @@ import pytest
 from helpers.catalog.model import Product
 from helpers.joins import batched, products_json
 from helpers.lab.join_alternatives import duckdb_json, flat_json, join_with_pandas, make_flat
-from helpers.shop.seed import load, seed
+from helpers.shop.seeding import load, seed
 from helpers.stores import Stores
 
 

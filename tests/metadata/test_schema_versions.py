@@ -25,7 +25,7 @@ from helpers.metadata.schema_versions import (
     read_current,
     upgraded,
 )
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from helpers.stores import Document, Stores
 
 

@@ -14,7 +14,7 @@ from helpers.errors import ReservationError, SoldOutError, StockError, UnknownPr
 from helpers.orders.order_rows import _FIND, FIRST_ORDER
 from helpers.orders.orders import Orders
 from helpers.shop.schema import SHARDS, create_shop, drop_shop
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from helpers.stores import Stores
 from helpers.validation import LARGEST_ID, MOST_UNITS
 from tests.orders.agreement import assert_all_agree, ordered

@@ -13,7 +13,7 @@ import httpx
 
 from helpers.api.application import create_app
 from helpers.api.json_logs import json_logger
-from helpers.api.service import Options, open_service
+from helpers.api.options import ServeOptions
 from helpers.settings import PROJECT, load_settings
 from helpers.stores import Stores
 from helpers.stores.environment import environment_of
@@ -53,10 +53,11 @@ async def _ask(stores: Stores) -> tuple[httpx.Response, set[tuple[str, str]]]:
 
     addresses = load_settings(environment_of(stores), dotenv=Path("/dev/null")).addresses
     assert addresses is not None
-    async with open_service(addresses, Options(token="none", relay=False)) as service:
+    log = json_logger(io.BytesIO())
+    app = create_app(ServeOptions(token="none", relay=False), addresses=addresses, log=log)
+    async with app.router.lifespan_context(app):
         sys.setprofile(watch)
         try:
-            app = create_app(service, json_logger(io.BytesIO()))
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
                 answer = await client.get("/api/products/1")

@@ -1,14 +1,14 @@
-/** The shop's API: one request, its answer or what went wrong, and a record of both. */
+/** Send requests to the shop's API, and record each with its response or error. */
 
 import { readTiming } from "./timing.js";
 import { parseJSON } from "./values.js";
 
-const PATIENCE_MS = 20_000;
+const TIMEOUT_MS = 20_000;
 
-/** The shop answered that it cannot: a problem as of RFC 9457. */
+/** The response is an error, with problem details (RFC 9457). */
 export class ProblemError extends Error {
   constructor(body, exchange) {
-    super(body?.detail ?? body?.title ?? `The service answered ${exchange.status}.`);
+    super(body?.detail ?? body?.title ?? `The service responded with status ${exchange.status}.`);
     this.status = exchange.status;
     this.store = body?.store ?? null;
     this.nodes = body?.nodes ?? [];
@@ -17,21 +17,21 @@ export class ProblemError extends Error {
   }
 }
 
-/** No answer came: the service was stopped, or the network is gone. */
+/** There was no response: the service is stopped, or the network is down. */
 export class UnreachableError extends Error {
   constructor() {
     super("The service does not answer.");
   }
 }
 
-/** Told of every exchange, whatever its end: `detail` is what `ask` has returned, or would have. */
+/** Dispatches an event for every request that ended: `detail` is what `ask` returns. */
 export const exchanges = new EventTarget();
 
 /**
- * Ask the API for `path`. `kind` says what for ("list", "facets", "refresh", "product"), `etag`
- * is what is known already: where nothing changed, the answer's status is 304 and its body `null`.
+ * Send a request for `path`. `kind` is its purpose ("list", "facets", "refresh", "product"). With
+ * the `etag` of an earlier response, the status is 304 and the body `null` if nothing changed.
  *
- * Throws `ProblemError`, `UnreachableError`, and the signal's reason where it is aborted.
+ * Throws `ProblemError`, `UnreachableError`, or the reason of `signal` if that is aborted.
  */
 export async function ask(path, { kind, etag = null, signal = null }) {
   const began = performance.now();
@@ -41,7 +41,7 @@ export async function ask(path, { kind, etag = null, signal = null }) {
   try {
     const response = await fetch(path, {
       headers: { Accept: "application/json", ...(etag === null ? {} : { "If-None-Match": etag }) },
-      signal: AbortSignal.any([AbortSignal.timeout(PATIENCE_MS), ...(signal ? [signal] : [])]),
+      signal: AbortSignal.any([AbortSignal.timeout(TIMEOUT_MS), ...(signal ? [signal] : [])]),
     });
     readHeaders(response, exchange);
     const bytes = new Uint8Array(await response.arrayBuffer());
@@ -49,7 +49,7 @@ export async function ask(path, { kind, etag = null, signal = null }) {
     exchange.body = bytes.length === 0 ? null : parseJSON(new TextDecoder().decode(bytes));
   } catch (error) {
     if (signal?.aborted) throw signal.reason;
-    // Half an answer, or one that is no JSON, is none.
+    // An incomplete response, or one that is not JSON, counts as no response.
     if (exchange.status < 400) {
       exchange.status = 0;
       throw new UnreachableError();
@@ -84,7 +84,7 @@ function listed(header) {
   return (header ?? "").split(",").map((one) => one.trim()).filter(Boolean);
 }
 
-/** Return the address of the next page, as the API gave it; `null` where this is the last one. */
+/** Return the address of the next page from the `Link` header, or `null` on the last page. */
 function nextLink(header) {
   for (const [, address, parameters] of (header ?? "").matchAll(/<([^>]*)>([^<]*)/g)) {
     if (/;\s*rel="?next"?/i.test(parameters)) {

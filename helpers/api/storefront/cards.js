@@ -1,6 +1,6 @@
 /**
- * The products as cards. A card has a field for each store, and each field says what its store
- * said: the value, that there is none, or that the store does not answer.
+ * Show products as cards. A card has a field for each store, with its value, "none", or a note
+ * that the store is unavailable.
  */
 
 import { element, keepChildren, setText, unseen } from "./dom.js";
@@ -14,13 +14,13 @@ const LONGEST_NAME = 100;
 const LONGEST_DESCRIPTION = 240;
 const CHANGED_MS = 4000;
 
-/** The list of cards, and what is known of each product. */
+/** The list of cards, and the last known values of each product. */
 export class Cards {
   #list;
   #takeApart;
   #shown = new Map();
 
-  /** `takeApart(id, button)` is called where somebody wants to look at one product alone. */
+  /** `takeApart(id, button)` is called when the user asks for the request of one product. */
   constructor(list, takeApart) {
     this.#list = list;
     this.#takeApart = takeApart;
@@ -30,14 +30,14 @@ export class Cards {
     return [...this.#shown.keys()];
   }
 
-  /** Show the products of `exchange` instead of what is shown. */
+  /** Replace the cards by those of the products of `exchange`. */
   replace(exchange) {
     this.#shown.clear();
     this.#list.removeAttribute("data-stale");
     this.append(exchange);
   }
 
-  /** Show the products of `exchange` after those that are shown; return the first new card. */
+  /** Append the products of `exchange`; return the first new card. */
   append(exchange) {
     const added = exchange.body.filter((product) => !this.#shown.has(product.id));
     for (const product of added) this.#shown.set(product.id, known(product, exchange));
@@ -46,10 +46,10 @@ export class Cards {
   }
 
   /**
-   * Bring the cards of `asked` up to date with an answer; return the products whose stock changed.
+   * Update the cards of the ids `asked` from a response; return the products whose stock changed.
    *
-   * What a store that is away said before still stands, with its time; but for stock, which is
-   * unknown then. A product that is left out because its node is away stays as it was.
+   * If a store is unavailable, its earlier values stay, with their time, except the stock, which
+   * becomes unknown. A product that is missing because its node is unavailable stays as it was.
    */
   refresh(asked, exchange) {
     const answered = new Map(exchange.body.map((product) => [product.id, product]));
@@ -66,14 +66,14 @@ export class Cards {
     return changed;
   }
 
-  /** Say of every card that what it shows is of an earlier time; `null` where it is not. */
+  /** Mark every card as out of date since `time`; with `null`, as up to date. */
   setStale(time) {
     this.#list.toggleAttribute("data-stale", time !== null);
     for (const [id, one] of this.#shown) this.#shown.set(id, { ...one, staleSince: time });
     this.#render();
   }
 
-  /** Show `count` empty cards while the first products are on their way. */
+  /** Show `count` empty cards while the first products are loading. */
   showPlaceholders(count) {
     this.#shown.clear();
     const cards = Array.from({ length: count }, () =>
@@ -107,7 +107,7 @@ export class Cards {
   }
 }
 
-/** What is known of a product after an answer, and when the stores that are away last spoke. */
+/** Return a product's values after a response, and the time of those of unavailable stores. */
 function known(product, exchange, before = null) {
   const merged = { ...product };
   const seen = { ...before?.seen };
@@ -122,7 +122,7 @@ function known(product, exchange, before = null) {
   return { product: merged, missing: exchange.missing, seen, isGone: false, staleSince: null };
 }
 
-/** What is known of a product that an answer does not have. */
+/** Return the values of a product that is missing from a response. */
 function unanswered(before, { missingNodes }) {
   if (missingNodes.length === 0) return { ...before, isGone: true };
   return { ...before, staleSince: before.seen.PostgreSQL ?? null };
@@ -137,7 +137,7 @@ function update(card, one) {
   const parts = card.querySelectorAll(":scope > .field");
   const contents = [showRow, showMetadata, showStock];
   STORES.forEach((store, index) => {
-    // Only what changed is made anew, so that nothing jumps and nothing is read out again.
+    // Rebuild only what changed, so that nothing moves and screen readers repeat nothing.
     const isAway = one.missing.has(store);
     const state = JSON.stringify([fieldsOf(store, one), isAway, note(store, one), one.isGone]);
     if (parts[index].dataset.state === state) return;
@@ -187,7 +187,7 @@ function showMetadata({ product, missing }) {
   }
   const { description, tags, rows, others } = describe(product.metadata);
   const all = [...rows, ...others];
-  // One row more takes no more room than the words "1 more".
+  // One more row takes no more space than the button "1 more".
   const shown = rows.length + others.length === MOST_ROWS + 1 ? MOST_ROWS + 1 : MOST_ROWS;
   const first = rows.slice(0, shown);
   const rest = all.slice(first.length);
@@ -224,7 +224,7 @@ function showStock({ product, missing }) {
   return [element("p", { class: "stock", dataset: { field: "stock", level } }, text)];
 }
 
-/** Return how a count is to be taken ("some", "none", "unknown" or "odd"), and its words. */
+/** Return the kind of a stock count ("some", "none", "unknown" or "odd") and its text. */
 export function stockText(stock, isAway) {
   if (isAway) return ["unknown", "Redis does not answer: stock unknown"];
   if (stock === null) return ["unknown", "Stock unknown: Redis has no count"];
@@ -245,7 +245,7 @@ function sourceLine(store, one) {
   );
 }
 
-/** Say since when a field was not confirmed; nothing where its store has just spoken. */
+/** Show since when a field is unconfirmed, or nothing if its store has just responded. */
 function note(store, one) {
   if (one.staleSince !== null) return `as of ${timeText(one.staleSince)}`;
   const isKept = one.missing.has(store) && store !== "Redis" && one.seen[store] !== undefined;

@@ -1,10 +1,10 @@
-/** The chosen filters, each of which can be taken away. */
+/** Show the chosen filters as chips with a button to remove each. */
 
 import { element, keepChildren, unseen } from "./dom.js";
 import { filterText, storeOf, toggled } from "./query.js";
 import { clip } from "./values.js";
 
-/** Show `query` as chips in `list`; `change(query)` is called without the one that is removed. */
+/** Show `query` as chips in `list`. `change(query)` is called when a filter is removed. */
 export function showChips(list, query, change) {
   const chips = [...query].map(([name, value]) => ({ name, value, store: storeOf(name) }));
   if (chips.length > 1) chips.push({ name: "", value: "", store: "" });
@@ -17,7 +17,7 @@ export function showChips(list, query, change) {
         const next = item.nextElementSibling ?? item.previousElementSibling;
         const isLast = name === "" || chips.length === 1;
         change(name === "" ? new URLSearchParams() : toggled(query, name, value));
-        // The button is gone, and the focus must be somewhere near.
+        // The button is removed, so move the focus to a neighbour.
         const target = isLast ? null : list.contains(next) && next.querySelector("button");
         (target || document.getElementById("products-title")).focus({ preventScroll: true });
       };

@@ -1,12 +1,12 @@
 /**
- * Elements, made and kept.
+ * Create and update elements.
  *
- * Text becomes text nodes and never markup: what the shop's stores hold was written by anybody.
+ * Text becomes text nodes, never markup, because the contents of the stores are untrusted.
  */
 
 /**
- * Make an element. `properties` are attributes, but for `dataset` (an object) and functions, which
- * are listeners (`{ click: … }`); those that are `null` or `false` are left out.
+ * Create an element. `properties` are attributes, except `dataset` (an object) and functions, which
+ * are event listeners (`{ click: … }`). `null` and `false` are left out.
  */
 export function element(name, properties = {}, ...children) {
   const made = document.createElement(name);
@@ -22,14 +22,14 @@ export function element(name, properties = {}, ...children) {
   return made;
 }
 
-/** Make text that is there for screen readers alone. */
+/** Create text for screen readers only. */
 export function unseen(text) {
   return element("span", { class: "visually-hidden" }, text);
 }
 
 /**
- * Make the children of `parent` those of `items`, in order, and keep every child whose key stays:
- * so neither focus nor what is unfolded is lost when a list changes.
+ * Make the children of `parent` match `items`, in order. Children whose key stays are kept, so that
+ * a change of the list loses neither the focus nor what is unfolded.
  */
 export function keepChildren(parent, items, { keyOf, make, update = () => {} }) {
   const focused = parent.contains(document.activeElement) ? document.activeElement : null;
@@ -45,13 +45,13 @@ export function keepChildren(parent, items, { keyOf, make, update = () => {} }) 
     if (child === next) next = next.nextElementSibling;
     else parent.insertBefore(child, next);
   }
-  // An element that is moved loses the focus.
+  // Moving an element takes the focus from it.
   if (focused?.isConnected && focused !== document.activeElement) {
     focused.focus({ preventScroll: true });
   }
 }
 
-/** Set an element's text, if it has another: screen readers are told of what changed alone. */
+/** Set an element's text only if it differs, so that screen readers announce only changes. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }

@@ -1,4 +1,4 @@
-/** The drawer: what a request was, what was answered, and what it cost. */
+/** The drawer: a request, its response, and the round trips it took. */
 
 import { timeText } from "./cards.js";
 import { counted, element, keepChildren, setText } from "./dom.js";
@@ -34,12 +34,12 @@ export class Drawer {
     this.#render();
   }
 
-  /** Keep an exchange, and show it where the newest is to be shown. */
+  /** Add an exchange, and show it if the newest is shown. */
   add(exchange) {
     const kept = { ...exchange, number: (this.#number += 1), times: 1 };
     const last = this.#kept.findLast((one) => one.kind === "refresh");
     if (exchange.kind === "refresh" && last) {
-      // One of many that are alike: the newest stands for all.
+      // Keep only the newest of equal refreshes.
       kept.number = last.number;
       kept.times = last.times + 1;
       this.#kept[this.#kept.indexOf(last)] = kept;
@@ -55,7 +55,7 @@ export class Drawer {
     if (newest) this.#choice.value = NEWEST;
     this.#opener = opener;
     this.#render();
-    // Beside the products where there is room, so that both are seen; else over them.
+    // Next to the products if there is space, else on top of them.
     if (!this.#dialog.open) {
       if (matchMedia(WIDE).matches) this.#dialog.show();
       else this.#dialog.showModal();
@@ -71,7 +71,7 @@ export class Drawer {
   #closed() {
     this.#setToggle(false);
     const focused = document.activeElement;
-    // Who went on to something else meanwhile stays there.
+    // If the user has moved the focus meanwhile, leave it there.
     if (focused !== document.body && !this.#dialog.contains(focused)) return;
     const target = this.#opener?.isConnected ? this.#opener : this.#toggle;
     target.focus({ preventScroll: true });
@@ -97,7 +97,7 @@ export class Drawer {
     );
   }
 
-  /** The chosen exchange; else the newest that was made for somebody, or the newest of all. */
+  /** The chosen exchange, else the newest that the user started, else the newest. */
   #chosen() {
     const chosen = this.#kept.find(({ number }) => String(number) === this.#choice.value);
     const forSomebody = this.#kept.findLast(({ kind }) => kind === "list" || kind === "product");
@@ -110,7 +110,7 @@ function choiceText({ number, kind, status, path, at, times }) {
   const name = { list: "List", facets: "Filters’ counts", product: "One product",
     refresh: `Stock, refreshed ${counted(times, "time")}` }[kind];
   const what = kind === "product" ? ` (${path.split("/").at(-1)})` : "";
-  return `${timeText(at)} · ${name}${what} · ${status || "no answer"}`;
+  return `${timeText(at)} · ${name}${what} · ${status || "no response"}`;
 }
 
 function describeExchange(exchange) {
@@ -118,13 +118,13 @@ function describeExchange(exchange) {
   const sections = [
     element("p", { class: "request-line" }, element("b", {}, "GET "), decoded(path)),
     element("p", { class: "status-line", dataset: { level: level(status) } },
-      status === 0 ? "No answer came" : `${status} ${WORDS[status] ?? ""}`.trim(),
+      status === 0 ? "No response" : `${status} ${WORDS[status] ?? ""}`.trim(),
       ` after ${msText(exchange.ms)} in the browser`),
   ];
   if (status >= 400) sections.push(element("p", { class: "note" }, body?.detail ?? ""));
   if (timing && status < 400) sections.push(waterfall(timing));
   if (status !== 0) sections.push(facts(exchange));
-  if (status === 200 && (kind === "list" || kind === "product")) sections.push(...answer(body));
+  if (status === 200 && (kind === "list" || kind === "product")) sections.push(...responseParts(body));
   return sections;
 }
 
@@ -133,7 +133,7 @@ function level(status) {
   return status === 304 ? "same" : "good";
 }
 
-/** Return a path as a person reads it; what cannot be decoded stays as it is. */
+/** Return a path without percent-encoding; if it cannot be decoded, unchanged. */
 function decoded(path) {
   try {
     return decodeURIComponent(path);
@@ -169,12 +169,12 @@ function bytesText(bytes) {
   return bytes < 1000 ? counted(bytes, "byte") : `${(bytes / 1000).toFixed(1)} kB`;
 }
 
-/** Show one product's JSON, each member in the colour of its store. */
-function answer(body) {
+/** Show the JSON of one product, with each member in the colour of its store. */
+function responseParts(body) {
   const product = Array.isArray(body) ? body[0] : body;
   if (typeof product !== "object" || product === null) return [];
-  const title = Array.isArray(body) ? `The answer: the first of ${counted(body.length, "product")}`
-    : "The answer";
+  const title = Array.isArray(body) ? `The response: the first of ${counted(body.length, "product")}`
+    : "The response";
   return [
     element("h3", {}, title),
     element("div", { class: "answer", role: "group", "aria-label": title },

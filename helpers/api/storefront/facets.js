@@ -1,6 +1,6 @@
 /**
- * The filters at the side: categories from PostgreSQL, tags and specifications from MongoDB with
- * their counts, "in stock only" from Redis. What is chosen is in the query; see `query.js`.
+ * The filters: categories from PostgreSQL, tags and specifications from MongoDB, each with its
+ * count, and "in stock only" from Redis. The chosen filters are in the query; see `query.js`.
  */
 
 import { element, keepChildren, setText, unseen } from "./dom.js";
@@ -13,7 +13,7 @@ const SHORT = 6;
 const FEW_SPECIFICATIONS = 8;
 const MANY_NUMBERS = 6;
 
-/** The form of filters. `change(query)` is called with what somebody chose. */
+/** The form with the filters. `change(query)` is called when the user changes one. */
 export class Facets {
   #form;
   #change;
@@ -29,7 +29,7 @@ export class Facets {
     form.addEventListener("submit", (event) => event.preventDefault());
   }
 
-  /** Show what `query` has chosen, and the counts of `exchange` where there are new ones. */
+  /** Show the filters of `query`, with the counts of `exchange` if there are new ones. */
   render(query, exchange = null) {
     this.#query = query;
     if (exchange !== null) this.#take(exchange);
@@ -41,7 +41,7 @@ export class Facets {
     });
   }
 
-  /** Take which stores do not answer now: what they would have to say cannot be chosen. */
+  /** Set which stores are unavailable: filters that need them are disabled. */
   setAway(stores) {
     if ([...stores].join() === [...this.#fieldsAway].join()) return;
     this.#fieldsAway = stores;
@@ -55,7 +55,7 @@ export class Facets {
   #take({ body, missing }) {
     this.#form.removeAttribute("data-waiting");
     this.#countsAway = missing;
-    // Where a store is away its part is null: what it said last is kept.
+    // The part of an unavailable store is null: keep its earlier values.
     if (body.category !== null) this.#last.category = body.category;
     if (body.tags !== null) this.#last.tags = body.tags;
     if (body.specifications !== null) this.#last.specifications = body.specifications;
@@ -87,7 +87,7 @@ export class Facets {
     ];
   }
 
-  /** Return a facet's values as options; those that are chosen are there in any case. */
+  /** Return a facet's values as options, including chosen values that it does not have. */
   #options(name, values, textOf) {
     const options = [];
     for (const { value, count } of values ?? []) {
@@ -97,7 +97,7 @@ export class Facets {
       options.push({ text: plain(value), value: text, count, isChosen });
     }
     for (const value of this.#query.getAll(name)) {
-      // A range has fields of its own.
+      // A range has its own input fields.
       const isThere = options.some((one) => one.value === value)
         || (textOf === valueText && readRange(value) !== null);
       const text = textOf === valueText ? valueWords(value) : value;
@@ -237,7 +237,7 @@ function makeGroup({ title, store, kind = "options" }) {
   );
 }
 
-/** Make the values of one specification; its name stands in the summary that unfolds them. */
+/** Create the group of values of one specification. Its name is in the summary. */
 function makeInnerGroup(title) {
   const legend = element("legend", { class: "visually-hidden" }, title);
   return makeFieldset({ class: "inner" }, legend, "options");
@@ -255,14 +255,14 @@ function makeFieldset(properties, legend, kind) {
 function updateOption(item, one, isAway) {
   const input = item.querySelector("input");
   input.checked = one.isChosen;
-  // What is chosen can be given up, even where its store is away.
+  // A chosen filter can be removed even if its store is unavailable.
   input.disabled = isAway && !one.isChosen && one.value !== "";
   setText(item.querySelector(".option-text"), clip(one.text, 80));
   const count = item.querySelector(".option-count");
   setText(count, one.count === null ? "" : String(one.count));
 }
 
-/** Return both ends as plain numbers, the lower one first; an end that is empty is open. */
+/** Return both ends as plain numbers, the lower one first. An empty end is open. */
 function ordered(low, high) {
   const ends = [low, high].map((end) => (end === "" ? "" : String(Number(end))));
   return ends.includes("") || Number(ends[0]) <= Number(ends[1]) ? ends : ends.toReversed();

@@ -1,4 +1,4 @@
-/** The legend: which store holds what, whether it answers, and what the last list cost it. */
+/** The legend: what each store holds, whether it responds, and its cost of the last list. */
 
 import { counted, setText } from "./dom.js";
 import { STORES } from "./stores.js";
@@ -14,9 +14,9 @@ export class Legend {
     }
   }
 
-  /** Take the news of an exchange: who answered, who did not. */
+  /** Update the legend from an exchange: which stores responded, and which did not. */
   add(exchange) {
-    if (exchange.status === 0) return this.#sayAll("", "not known: the service is away");
+    if (exchange.status === 0) return this.#sayAll("", "unknown: the service does not respond");
     if (exchange.status === 503) {
       const store = exchange.body?.store;
       const of = (exchange.body?.nodes ?? []).map((node) => `${node} `).join("");
@@ -25,10 +25,10 @@ export class Legend {
     }
     if (exchange.status >= 400) return undefined;
     if (exchange.kind === "list") this.#costs = costsOf(exchange);
-    const isAskedOfAll = exchange.kind !== "facets";
+    const needsAllStores = exchange.kind !== "facets";
     for (const store of STORES) {
       if (exchange.missing.has(store)) this.#say(store, "away", "does not answer");
-      else if (isAskedOfAll) this.#say(store, "there", this.#costs.get(store) ?? "not asked");
+      else if (needsAllStores) this.#say(store, "there", this.#costs.get(store) ?? "no request");
     }
     return undefined;
   }

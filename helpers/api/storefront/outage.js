@@ -1,6 +1,6 @@
 /**
- * What does not answer: said once, in a banner, and tried again, each time a little later, until
- * it answers. What can be corrected by the reader alone is said, and not tried again.
+ * Show failed requests in a banner, and retry them with growing pauses until they succeed. An error
+ * that only the user can correct is shown and not retried.
  */
 
 import { ProblemError, UnreachableError } from "./api.js";
@@ -16,7 +16,7 @@ export class Outage {
   #actions = document.getElementById("outage-actions");
   #button = document.getElementById("outage-retry");
   #failed = new Map();
-  #said = "";
+  #shown = "";
   #attempts = 0;
   #due = 0;
   #timer = null;
@@ -24,8 +24,8 @@ export class Outage {
   #over;
 
   /**
-   * `wayOut(error)` returns buttons, each `{ text, act }`, that do without what is away;
-   * `over()` is called when everything answers again.
+   * `wayOut(error)` returns buttons, each `{ text, act }`, that avoid the unavailable store.
+   * `over()` is called when all failed requests have succeeded.
    */
   constructor({ wayOut, over }) {
     this.#wayOut = wayOut;
@@ -34,31 +34,31 @@ export class Outage {
     window.addEventListener("online", () => this.#failed.size > 0 && this.#retry());
   }
 
-  /** Say that `task` went wrong; `retry()` does it again, once, and reports or settles it. */
+  /** Report that `task` failed. `retry()` tries it once more, and reports or settles it. */
   report(task, error, retry) {
     this.#failed.set(task, { error, retry, isTried: false });
-    this.#say();
+    this.#show();
     const passing = this.#passing();
     const atLeast = passing.map((one) => one.error.retryAfter ?? 0);
     if (passing.length > 0) this.#wait(Math.max(...atLeast));
     else this.#stopWaiting();
   }
 
-  /** Say that `task` went well. */
+  /** Report that `task` succeeded. */
   settle(task) {
     if (!this.#failed.delete(task)) return;
-    if (this.#failed.size > 0) return void this.#say();
+    if (this.#failed.size > 0) return void this.#show();
     this.forget();
     this.#over();
   }
 
-  /** Forget what went wrong: it is not wanted any more. */
+  /** Forget all failed tasks, because their results are no longer needed. */
   forget() {
     const hadFocus = this.#banner.contains(document.activeElement);
     this.#failed.clear();
     this.#stopWaiting();
     this.#attempts = 0;
-    this.#said = "";
+    this.#shown = "";
     this.#banner.hidden = true;
     this.#text.replaceChildren();
     document.body.removeAttribute("data-outage");
@@ -69,18 +69,18 @@ export class Outage {
     return [...this.#failed.values()].filter(({ error }) => isPassing(error));
   }
 
-  #say() {
+  #show() {
     const errors = [...this.#failed.values()].map(({ error }) => error);
-    // One cause shows in several ways: say the gravest.
+    // One cause can make several requests fail: show the most severe error.
     const worst = errors.find((one) => one instanceof UnreachableError) ?? errors[0];
     const [title, text] = words(worst);
     this.#banner.hidden = false;
     document.body.setAttribute("data-outage", "");
     this.#button.hidden = !isPassing(worst);
-    // An alert that is written again is read out again: not for another number in the log.
-    const said = title + worst.message;
-    if (this.#said === said) return;
-    this.#said = said;
+    // Do not write the same alert again, because screen readers would repeat it.
+    const shown = title + worst.message;
+    if (this.#shown === shown) return;
+    this.#shown = shown;
     this.#banner.dataset.store = worst.store ?? "";
     this.#text.replaceChildren(
       element("p", { class: "outage-title" }, title),
@@ -101,7 +101,7 @@ export class Outage {
   #tick() {
     const left = Math.ceil((this.#due - Date.now()) / 1000);
     if (left <= 0) this.#retry();
-    else this.#countdown.textContent = `Tries again in ${left} s`;
+    else this.#countdown.textContent = `Next try in ${left} s`;
   }
 
   #stopWaiting() {
@@ -112,7 +112,7 @@ export class Outage {
   #retry() {
     this.#stopWaiting();
     this.#countdown.textContent = "Trying …";
-    // What is on its way is not asked for once more: of two answers, the later one may be older.
+    // Do not repeat a request that is running: the response that arrives last may be older.
     const idle = this.#passing().filter(({ isTried }) => !isTried);
     if (idle.length > 0) this.#attempts += 1;
     for (const one of idle) {
@@ -122,7 +122,7 @@ export class Outage {
   }
 }
 
-/** Tell whether what went wrong may be right the next time. */
+/** Tell whether a retry may succeed. */
 function isPassing(error) {
   return error instanceof UnreachableError || (error.status ?? 500) >= 500;
 }
@@ -130,7 +130,7 @@ function isPassing(error) {
 function words(error) {
   if (error instanceof UnreachableError) {
     return ["The service does not answer.", "It may have been stopped: python -m helpers serve "
-      + "starts it. What is shown is what it said last."];
+      + "starts it. The page shows its last responses."];
   }
   if (!(error instanceof ProblemError)) return ["This page has failed.", String(error.message)];
   const inLog = error.requestId ? ` In the service’s log, this is ${error.requestId}.` : "";
@@ -140,14 +140,14 @@ function words(error) {
   if (error.status === 503 && error.store) {
     return [`${error.store} does not answer.`, STILL_WORKS[error.store] ?? error.message];
   }
-  if (error.status === 503) return ["The service cannot answer now.", error.message];
+  if (error.status === 503) return ["The service is unavailable.", error.message];
   if (error.status >= 500) return ["The service has failed.", `${error.message}${inLog}`];
-  return ["The shop cannot answer what this page’s address asks for.", error.message];
+  return ["The shop refuses the parameters in this page’s address.", error.message];
 }
 
 const STILL_WORKS = {
-  PostgreSQL: "It holds names, prices and categories, and says which products there are: without "
-    + "it there is no new list. What is shown stays.",
+  PostgreSQL: "It holds names, prices and categories. Without it no new list can be loaded; "
+    + "the products on this page stay.",
   MongoDB: "Filters by tags and specifications need it; lists without them still work.",
   Redis: "“In stock only” needs it; lists without it still work, with the stock unknown.",
 };

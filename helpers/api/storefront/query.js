@@ -1,7 +1,7 @@
 /**
- * What is asked of the shop, in the API's own words: `category=laptop&tag=gift&spec.ram=16GB`.
+ * Filters as query parameters of the API: `category=laptop&tag=gift&spec.ram=16GB`.
  *
- * The page's address holds the same words, so that a link can be shared and "back" works.
+ * The page's address has the same parameters, so that links can be shared and "back" works.
  */
 
 import { readable } from "./values.js";
@@ -12,7 +12,7 @@ const NAME = /^[a-z][a-z0-9_]{0,39}(\.[a-z][a-z0-9_]{0,39}){0,3}$/;
 const LONGEST = 200;
 const NUMBER = /^-?(0|[1-9]\d{0,17})(\.\d{1,17})?$/;
 
-/** The filters of the page's address; whatever else stands there is left out. */
+/** Return the filters in the page's address, without any other parameters. */
 export function readFilters(search) {
   const filters = new URLSearchParams();
   for (const [name, value] of new URLSearchParams(search)) {
@@ -22,7 +22,7 @@ export function readFilters(search) {
   return filters;
 }
 
-/** Return the filters with `name` set to `value` alone; with `null`, without it. */
+/** Return the filters with `name` set to `value`, or without it if `value` is `null`. */
 export function replaced(filters, name, value) {
   const changed = new URLSearchParams(filters);
   if (value === null) changed.delete(name);
@@ -30,7 +30,7 @@ export function replaced(filters, name, value) {
   return changed;
 }
 
-/** Return the filters with `name=value` added, or taken away where it is there. */
+/** Return the filters with `name=value` added, or removed if they have it. */
 export function toggled(filters, name, value) {
   const changed = new URLSearchParams();
   for (const [one, its] of filters) if (one !== name || its !== value) changed.append(one, its);
@@ -38,26 +38,26 @@ export function toggled(filters, name, value) {
   return changed;
 }
 
-/** Return the filters without those that only `store` can answer. */
+/** Return the filters without those that need `store`. */
 export function without(filters, store) {
   const changed = new URLSearchParams();
   for (const [name, value] of filters) if (storeOf(name) !== store) changed.append(name, value);
   return changed;
 }
 
-/** Return the store that answers a filter. */
+/** Return the store that a filter needs. */
 export function storeOf(name) {
   return { category: "PostgreSQL", in_stock: "Redis" }[name] ?? "MongoDB";
 }
 
-/** Return the parameter of a specification; `null` where the API takes no such name. */
+/** Return the parameter of a specification, or `null` if the API refuses its name. */
 export function specification(name) {
   return NAME.test(name) ? SPECIFICATION + name : null;
 }
 
 /**
- * Return a value as the API reads it: a text that looks like something else stands in quotation
- * marks. `null` where it cannot be asked for.
+ * Return a value as the API parses it: a string that looks like another type gets quotation marks.
+ * Return `null` if the API cannot filter by it.
  */
 export function valueText(value) {
   if (typeof value === "boolean") return String(value);
@@ -68,31 +68,31 @@ export function valueText(value) {
   return looksElse ? `"${value}"` : value;
 }
 
-/** Return a category or a tag as the API reads it; `null` where it cannot be asked for. */
+/** Return a category or a tag as a parameter, or `null` if the API cannot filter by it. */
 export function nameText(value) {
   return typeof value === "string" && value !== "" && value.length <= LONGEST ? value : null;
 }
 
-/** Return a range as the API reads it; an end that is empty is open. */
+/** Return a range as the API parses it. An empty end is open. */
 export function rangeText(low, high) {
   return low === "" && high === "" ? null : `${low}..${high}`;
 }
 
-/** Return the ends of a range, or `null` where `text` is none. */
+/** Return the ends of a range, or `null` if `text` is not a range. */
 export function readRange(text) {
   const [low, high, ...more] = (text ?? "").split("..");
   const isEnd = (end) => end === "" || NUMBER.test(end);
   return high !== undefined && more.length === 0 && isEnd(low) && isEnd(high) ? [low, high] : null;
 }
 
-/** Return what a filter says, to be read: "ram: 16GB", "pages: 100 to 300". */
+/** Return a filter in words: "ram: 16GB", "pages: 100 to 300". */
 export function filterText(name, value) {
   if (name === "in_stock") return "in stock only";
   if (!name.startsWith(SPECIFICATION)) return `${name}: ${value}`;
   return `${readable(name.slice(SPECIFICATION.length))}: ${valueWords(value)}`;
 }
 
-/** Return what a value of a specification says, to be read: "from 100", "yes". */
+/** Return the value of a specification in words: "from 100", "yes". */
 export function valueWords(value) {
   const range = readRange(value);
   if (range !== null) {

@@ -1,12 +1,12 @@
 /**
- * Stock that refreshes itself: what is shown is asked for again and again, with the ETag of the
- * last answer. Where nothing changed, the answer is 304 and has no body.
+ * Refresh the stock periodically: request the shown products with the ETag of the last response. If
+ * nothing changed, the response is 304 without a body.
  */
 
 import { ask } from "./api.js";
 
 const EVERY_MS = 3000;
-const AT_ONCE = 200;
+const MAX_IDS = 200;
 
 export class Refresh {
   #ids;
@@ -20,9 +20,9 @@ export class Refresh {
   #isPaused = false;
 
   /**
-   * `ids()` are the products that are shown; `apply(ids, exchange)` takes an answer (its body is
-   * `null` where nothing changed), `failed(error)` takes what went wrong: nothing more is asked
-   * then until `start()`.
+   * `ids()` returns the ids of the shown products. `apply(ids, exchange)` is called with a response
+   * (its body is `null` if nothing changed), `failed(error)` with an error: no more requests are
+   * sent then until `start()`.
    */
   constructor({ ids, apply, failed }) {
     this.#ids = ids;
@@ -40,14 +40,14 @@ export class Refresh {
     this.#schedule(0);
   }
 
-  /** Begin, in a while: what is shown has just come, so that no earlier answer is still known. */
+  /** Start after one interval: the products have just been loaded, so earlier ETags are void. */
   start() {
     this.#isRunning = true;
     this.#etags.clear();
     this.#schedule(EVERY_MS);
   }
 
-  /** Stop, and forget what is on its way. */
+  /** Stop, and abort the running request. */
   stop() {
     this.#isRunning = false;
     this.#asking?.abort();
@@ -60,20 +60,20 @@ export class Refresh {
     if (isWanted) this.#timer = setTimeout(() => this.ask(), ms);
   }
 
-  /** Ask once, now. Long lists are asked for in parts, one after the other. */
+  /** Send one request now. A long list is refreshed in parts, one request after the other. */
   async ask() {
     this.#asking?.abort();
     const asking = (this.#asking = new AbortController());
     const all = this.#ids();
     if (this.#begin >= all.length) this.#begin = 0;
-    const ids = all.slice(this.#begin, this.#begin + AT_ONCE);
-    this.#begin += AT_ONCE;
+    const ids = all.slice(this.#begin, this.#begin + MAX_IDS);
+    this.#begin += MAX_IDS;
     if (ids.length === 0) return this.#schedule(EVERY_MS);
     const path = `/api/products?ids=${ids.join(",")}&limit=${ids.length}`;
     try {
       const etag = this.#etags.get(path) ?? null;
       const exchange = await ask(path, { kind: "refresh", etag, signal: asking.signal });
-      // Without an ETag (a store was away), all is asked for anew.
+      // Without an ETag (a store was unavailable), the next response is complete.
       this.#etags.set(path, exchange.etag);
       this.#apply(ids, exchange);
       this.#schedule(EVERY_MS);

@@ -1,7 +1,7 @@
 /**
- * The shop's page: what its address asks for is fetched, shown, and kept up to date.
+ * The shop's page: load the products that its address selects, show them, and refresh them.
  *
- * One list at a time: whoever chooses anew while an answer is on its way gets the new one alone.
+ * There is one list at a time: a new choice aborts the request that is running.
  */
 
 import { ask, exchanges, UnreachableError } from "./api.js";
@@ -17,7 +17,7 @@ import { Refresh } from "./refresh.js";
 
 const PAGE = 24;
 const SAY_CHANGES_EVERY_MS = 15_000;
-const LOOK_AGAIN_MS = 5000;
+const RELOAD_EMPTY_MS = 5000;
 
 const at = (id) => document.getElementById(id);
 
@@ -37,7 +37,7 @@ class Shop {
   #facets = new Facets(at("filters"), (query) => this.#choose(query));
   #outage = new Outage({
     wayOut: (error) => this.#wayOut(error),
-    over: () => announce("Everything answers again."),
+    over: () => announce("All stores are available again."),
   });
   #refresh = new Refresh({
     ids: () => this.#cards.ids,
@@ -63,14 +63,14 @@ class Shop {
     this.#legend.add(exchange);
   }
 
-  /** Take what somebody chose: it becomes a step of the history. */
+  /** Show the query that the user chose, as a new entry of the history. */
   #choose(query) {
     const search = query.toString();
     history.pushState(null, "", search === "" ? "/" : `/?${search}`);
     this.#follow(query);
   }
 
-  /** Show what `query` asks for. */
+  /** Load and show the products that meet `query`. */
   #follow(query) {
     this.#query = query;
     this.#refresh.stop();
@@ -85,7 +85,7 @@ class Shop {
     this.#loadFacets(this.#loading.signal);
   }
 
-  /** Load the list; `isAgain`: as nobody has asked for it, nobody is told unless it has come. */
+  /** Load the list. With `isAgain`, announce it only if it has products. */
   async #loadList(signal, isAgain = false) {
     at("products").setAttribute("aria-busy", "true");
     try {
@@ -128,7 +128,7 @@ class Shop {
       const first = this.#cards.append(exchange);
       this.#took(exchange);
       announce(`${counted(exchange.body.length, "more product")}. ${at("count").textContent}`);
-      // With the last page the button goes: the focus goes on to what it brought.
+      // After the last page the button is hidden: move the focus to the first new card.
       if (this.#next === null) first?.querySelector("button").focus({ preventScroll: true });
       this.#outage.settle("more");
     } catch (error) {
@@ -138,7 +138,7 @@ class Shop {
     }
   }
 
-  /** Take a page of the list, whichever: what comes next, what is away, how many are shown. */
+  /** Update the page after a response: the next link, unavailable stores, the count. */
   #took(exchange) {
     this.#next = exchange.next;
     this.#lastAnswer = exchange;
@@ -160,33 +160,33 @@ class Shop {
         element("button", { type: "button", class: "button",
           click: () => this.#choose(new URLSearchParams()) }, "Remove all filters")]
       : [element("p", {}, "The shop has no products yet. Fill it with ",
-        element("code", {}, "python -m helpers seed"), "; they appear here by themselves.")]));
-    if (this.#query.size === 0) this.#lookAgain();
+        element("code", {}, "python -m helpers seed"), "; they appear here automatically.")]));
+    if (this.#query.size === 0) this.#reloadLater();
   }
 
-  /** Look for products in a shop that has none yet. */
-  #lookAgain() {
+  /** Load the list again later, because the shop has no products yet. */
+  #reloadLater() {
     const { signal } = this.#loading;
-    setTimeout(() => !signal.aborted && this.#loadList(signal, true), LOOK_AGAIN_MS);
+    setTimeout(() => !signal.aborted && this.#loadList(signal, true), RELOAD_EMPTY_MS);
   }
 
-  /** Say that there is no new list: what was shown before stays, faint, if that may pass. */
+  /** Show that the list could not be loaded. Earlier products stay if a retry may succeed. */
   #sayNoList(error) {
     const isRefused = error.status < 500;
     if (isRefused) this.#isShown = false;
     at("more").hidden = true;
     if (this.#isShown) {
-      return void setText(at("count"), "Those of before: the new list is not here yet");
+      return void setText(at("count"), "Earlier products: the new list is not loaded yet");
     }
     this.#cards.showPlaceholders(0);
     at("products").removeAttribute("aria-busy");
     setText(at("count"), isRefused ? "None" : "None could be loaded yet");
     at("empty").hidden = false;
-    at("empty").replaceChildren(element("p", {}, isRefused ? "What is wrong stands below."
-      : "The products appear here as soon as they can be read. What is in the way stands below."));
+    at("empty").replaceChildren(element("p", {}, isRefused ? "See the message below."
+      : "The products appear here as soon as they can be loaded. See the message below."));
   }
 
-  /** Show how stock has changed, and what is away or back. */
+  /** Show changes of the stock, and which stores are unavailable or available again. */
   #refreshed(ids, exchange) {
     this.#lastAnswer = exchange;
     this.#outage.settle("refresh");
@@ -198,19 +198,19 @@ class Shop {
     this.#sayChanges(changed);
   }
 
-  /** Say what is away and what is back, once; the filters' counts come back with their store. */
+  /** Announce which stores became unavailable or available, and reload the facets if needed. */
   #tookMissing(missing) {
     const away = [...missing].filter((store) => !this.#missing.has(store));
     const back = [...this.#missing].filter((store) => !missing.has(store));
     this.#missing = missing;
     this.#facets.setAway(missing);
     if (away.length > 0) announce(`${away.join(" and ")} does not answer: its fields are unknown.`);
-    if (back.length > 0) announce(`${back.join(" and ")} answers again.`);
+    if (back.length > 0) announce(`${back.join(" and ")} is available again.`);
     const hasFacetsBack = [...this.#facetsMissing].some((store) => !missing.has(store));
     if (hasFacetsBack) this.#loadFacets(this.#loading.signal);
   }
 
-  /** Read changes out sparingly: a shop that sells much would never be silent. */
+  /** Announce changes at long intervals: otherwise a busy shop would never be silent. */
   #sayChanges(changed) {
     if (changed.length === 0 || Date.now() - this.#saidChangesAt < SAY_CHANGES_EVERY_MS) return;
     this.#saidChangesAt = Date.now();
@@ -233,7 +233,7 @@ class Shop {
     this.#outage.report(task, error, retry);
   }
 
-  /** What the reader can do about what went wrong: ask for what does not need it. */
+  /** Return the buttons that help with an error: a query that does not need the store. */
   #wayOut(error) {
     const { store, status } = error;
     const needs = store && store !== "PostgreSQL"
@@ -242,34 +242,34 @@ class Shop {
     if (needs) return way(`Go on without ${store}’s filters`, without(this.#query, store));
     if (!(status < 500)) return [];
     if (this.#query.size > 0) return way("Remove all filters", new URLSearchParams());
-    return [{ text: "Load the list anew", act: () => this.#follow(this.#query) }];
+    return [{ text: "Reload the list", act: () => this.#follow(this.#query) }];
   }
 
   #pause() {
     this.#refresh.isPaused = !this.#refresh.isPaused;
     at("refresh-pause").setAttribute("aria-pressed", String(this.#refresh.isPaused));
-    if (this.#refresh.isPaused) setText(at("refresh-state"), "Stock does not refresh now");
+    if (this.#refresh.isPaused) setText(at("refresh-state"), "Stock refresh is paused");
   }
 
-  /** Ask for one product alone, and show what that took. */
+  /** Request one product, and show the request in the drawer. */
   async #takeApart(id, button) {
     this.#drawer.open(button, { newest: true });
     try {
       await ask(`/api/products/${id}`, { kind: "product" });
     } catch {
-      // The drawer shows it, as it shows every request.
+      // The drawer shows the error, as it shows every request.
     }
   }
 }
 
-/** The query of the counts beside a list: all that narrows it but the stock, which has none. */
+/** Return the query for the facets: all filters except the stock, which has no counts. */
 function facetQuery(query) {
   const asked = new URLSearchParams(query);
   asked.delete("in_stock");
   return asked;
 }
 
-/** Say which products are left out, where a node does not answer. */
+/** Return a note about the products of unavailable nodes. */
 function lostText({ missingNodes, missingCount }) {
   if (missingNodes.length === 0) return "";
   const nodes = missingNodes.join(" and ");
@@ -288,7 +288,7 @@ function titleOf(query) {
   return [filters.join(", "), "The shop"].filter(Boolean).join(" · ");
 }
 
-/** Let screen readers say a text, also where it is the one that they said last. */
+/** Make screen readers announce a text, even if it is the same as the last one. */
 function announce(text) {
   at("announcer").textContent = "";
   setTimeout(() => setText(at("announcer"), text), 50);

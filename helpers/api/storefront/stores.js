@@ -1,12 +1,12 @@
 /**
- * The three stores: what each is called, and where in it a product's fields live.
+ * The three stores: their names, and where each keeps the fields of a product.
  *
- * Colours and patterns are the style sheet's: an element that has `data-store` wears them.
+ * The style sheet gives elements with `data-store` the colour and the pattern of the store.
  */
 
 export const STORES = ["PostgreSQL", "MongoDB", "Redis"];
 
-/** Where a product's fields live, in the store's own words: a table, a collection, a key. */
+/** Return where a store keeps a product's fields: the name of a table, a collection or a key. */
 export function place(store, id) {
   return { PostgreSQL: "products", MongoDB: "productmetas", Redis: `stock:${id}` }[store];
 }
@@ -20,7 +20,7 @@ export const STORE_OF = {
   stock: "Redis",
 };
 
-/** Return the store of a name as `Server-Timing` has it (`"postgresql"`), or `null`. */
+/** Return the store with this name in `Server-Timing` (`"postgresql"`), or `null`. */
 export function storeNamed(name) {
   return STORES.find((store) => store.toLowerCase() === name.toLowerCase()) ?? null;
 }

@@ -1,15 +1,15 @@
 /**
- * Metadata of any shape, made into short texts.
+ * Convert metadata of any structure to short strings.
  *
- * MongoDB holds what differs from product to product, so nothing can be relied on here: tags may
- * be a text, specifications nested, and any value missing.
+ * Documents in MongoDB differ from product to product, so nothing is certain here: tags may be a
+ * string, specifications may be nested, and any value may be missing.
  */
 
 const LONGEST = 160;
 const DEEPEST = 3;
 const KNOWN = new Set(["description", "tags", "specifications"]);
 
-/** Return any value of JSON as a text. */
+/** Return any JSON value as a string. */
 export function plain(value) {
   if (value === null || value === undefined) return "none";
   if (typeof value === "boolean") return value ? "yes" : "no";
@@ -20,20 +20,20 @@ export function plain(value) {
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
-/** Return a text that is no longer than `most` characters; what was cut is shown by an ellipsis. */
+/** Return `text`, cut to `most` characters with an ellipsis if it is longer. */
 export function clip(text, most = LONGEST) {
   const characters = [...text.slice(0, 2 * most)];
   return characters.length <= most ? text : `${characters.slice(0, most).join("").trimEnd()} …`;
 }
 
-/** Return the name of a specification as it is read: `"bulb.socket"` is "bulb socket". */
+/** Return the name of a specification in words: "bulb socket" for `"bulb.socket"`. */
 export function readable(name) {
   return name.replaceAll(/[._]+/g, " ").trim() || name;
 }
 
 /**
- * Return what a card shows of a product's metadata: `description` (a text or `null`), `tags`
- * (texts), and `rows` and `others` (pairs of a name and a text; the latter are keys of its own).
+ * Return the parts of a product's metadata for a card: `description` (a string or `null`), `tags`
+ * (strings), and pairs of name and string: `rows` (specifications) and `others` (other keys).
  */
 export function describe(metadata) {
   if (!isObject(metadata)) {
@@ -78,8 +78,8 @@ function isRawNumber(value) {
 }
 
 /**
- * Read JSON. Whole numbers that JavaScript would round are kept to the digit, where it knows how
- * to (`JSON.rawJSON`).
+ * Parse JSON. Whole numbers that JavaScript would round keep all digits if the browser has
+ * `JSON.rawJSON`.
  */
 export function parseJSON(text) {
   return JSON.parse(text, (_key, value, context) => {

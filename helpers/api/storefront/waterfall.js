@@ -1,27 +1,27 @@
-/** What a request cost, drawn: a bar for each question to a store, from when it was asked. */
+/** Draw the cost of a request: a bar for each request to a store, from its start. */
 
 import { counted, element, unseen } from "./dom.js";
 
-/** Return the waterfall of `timing` (see `readTiming`): a table whose bars are drawn beside it. */
+/** Return the waterfall of `timing` (see `readTiming`): a table with a column of bars. */
 export function waterfall(timing) {
   const scale = niceScale(timing.total);
-  const rows = timing.questions.length > 0 ? timing.questions : wholeStores(timing);
+  const rows = timing.requests.length > 0 ? timing.requests : wholeStores(timing);
   const trips = timing.stores.reduce((sum, one) => sum + one.roundTrips, 0);
   return element("div", { class: "waterfall" },
     element("p", { class: "waterfall-total" },
       element("b", {}, msText(timing.total)), " in the service, ", counted(trips, "round trip")),
     perStore(timing),
     element("table", {},
-      element("caption", {}, "Each question, from when the request began"),
+      element("caption", {}, "Each request to a store, from the start of the HTTP request"),
       element("thead", {}, element("tr", {},
-        element("th", { scope: "col" }, "Question"),
+        element("th", { scope: "col" }, "Request"),
         element("th", { scope: "col", class: "scale" }, ...ticks(scale)),
         element("th", { scope: "col", class: "number" }, "Took"),
       )),
       element("tbody", {}, rows.map((row) => tableRow(row, scale))),
     ),
     timing.unlisted > 0 ? element("p", { class: "absent" },
-      `${counted(timing.unlisted, "more question")}, not listed`) : null,
+      `${counted(timing.unlisted, "more request")}, not listed`) : null,
     timing.notes.map((note) => element("p", { class: "note" }, note)),
   );
 }
@@ -55,7 +55,7 @@ function share(ms, scale) {
   return Math.min(1, Math.max(0, ms / scale));
 }
 
-/** Return the end of a scale that has round marks: 1, 2 or 5 times a power of ten, or 2.5. */
+/** Return the end of a scale with round marks for times up to `total`. */
 function niceScale(total) {
   const power = 10 ** Math.floor(Math.log10(Math.max(total, 0.1)));
   return [1, 1.5, 2, 3, 4, 6, 8, 10].map((one) => one * power).find((end) => end >= total);
@@ -69,7 +69,7 @@ function ticks(scale) {
   });
 }
 
-/** Return a time in milliseconds, to be read: "2.9 ms". */
+/** Return a time in words: "2.9 ms". */
 export function msText(ms) {
   return `${number(ms)} ms`;
 }

@@ -2,24 +2,24 @@
 
 from tests.api.conftest import (
     client,
-    links,
     proxied_shop,
+    proxies,
     seeded,
     service,
     shared_service,
     shop,
-    tireless,
+    without_breakers,
     writer,
 )
 
 __all__ = [
     "client",
-    "links",
     "proxied_shop",
+    "proxies",
     "seeded",
     "service",
     "shared_service",
     "shop",
-    "tireless",
+    "without_breakers",
     "writer",
 ]

@@ -1,12 +1,15 @@
-"""The program ``python -m helpers serve``: what it says, what it refuses, how it ends."""
+"""``python -m helpers serve`` and ``uvicorn helpers.api:app``: start, refusals, stop."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -19,109 +22,145 @@ from helpers.settings import PROJECT
 from helpers.stores import Stores
 from helpers.stores.environment import environment_of
 from tests.api.conftest import COUNT
-from tests.api.test_product_routes import _problem
+from tests.api.test_product_routes import assert_problem
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.by_address
 
-_SAYS = "The shop is at "
-_PRINTS = "Token for writes: "
+_ADDRESS = "The shop is at "
+_TOKEN = "Token for writes: "
+ORDER = {"product_id": 1, "quantity": 1, "customer_id": 7}
 
 
 @pytest.fixture
-def nothing_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command that ought to be refused, and is not, fails its test: it would serve for ever."""
+def serving_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a command fail that should have been refused: otherwise it would serve forever."""
 
-    async def serve_nothing(*_: object) -> None:
-        raise AssertionError("this is not refused")
+    async def fail(*_: object) -> None:
+        raise AssertionError("this was not refused")
 
-    monkeypatch.setattr(serve, "_serve", serve_nothing)
+    monkeypatch.setattr(serve, "run_server", fail)
 
 
-def _refused(capsys: pytest.CaptureFixture[str], *options: str) -> str:
-    """Return what the command line says instead of serving."""
+def _refusal(capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    """Return what the command line prints instead of serving."""
     try:
         code = commands.main(["serve", *options])
-    except SystemExit as ended:  # by the parser of the arguments
-        assert isinstance(ended.code, int)
-        code = ended.code
+    except SystemExit as exit_:  # raised by argparse
+        assert isinstance(exit_.code, int)
+        code = exit_.code
     assert code == 2
     return capsys.readouterr().err
 
 
-def test_it_says_where_it_is_prints_a_token_and_ends_by_a_signal(shop: Stores) -> None:
-    """Its answers are those of ``test_contract.py``; here it is started as anybody would."""
+@contextlib.contextmanager
+def _running(shop: Stores, *command: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
-        [sys.executable, "-m", "helpers", "serve", "--port", "0"],
+        [sys.executable, "-m", *command],
         cwd=PROJECT,
-        env={**os.environ, **environment_of(shop), serve.TOKEN_VARIABLE: ""},
+        env={**os.environ, **environment_of(shop), **environ},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
         try:
-            assert process.stdout is not None
-            address, printed = process.stdout.readline(), process.stdout.readline()
-            assert address.startswith(f"{_SAYS}http://127.0.0.1:")
-            assert printed.startswith(_PRINTS)
-            token = printed.removeprefix(_PRINTS).strip()
-            url = address.removeprefix(_SAYS).strip()
-            products = httpx.get(f"{url}api/products", headers={"X-Request-ID": "logged"}).json()
-            assert [one["id"] for one in products] == list(range(1, COUNT + 1))
-            _problem(httpx.get(f"{url}lab/products/batched"), 404, "not-found")
-            order = {"product_id": 1, "quantity": 1, "customer_id": 7}
-            _problem(httpx.post(f"{url}api/orders", json=order), 401, "no-token")
-            writing = {"Authorization": f"Bearer {token}"}
-            placed = httpx.post(f"{url}api/orders", json=order, headers=writing, timeout=60)
-            assert placed.status_code == 201
-            process.send_signal(signal.SIGINT)
-            said, log = process.communicate(timeout=60)
+            yield process
         finally:
             process.kill()
-    assert (process.returncode, said) == (130, "")
+
+
+def test_serve_prints_token_and_address_and_stops_at_sigint(shop: Stores) -> None:
+    """``tests/api`` tests the responses; this test starts the program as a user does."""
+    with _running(shop, "helpers", "serve", "--port", "0", SHOP_TOKEN="") as process:
+        assert process.stdout is not None
+        token_line, address_line = process.stdout.readline(), process.stdout.readline()
+        assert token_line.startswith(_TOKEN)
+        token = token_line.removeprefix(_TOKEN).strip()
+        assert address_line.startswith(f"{_ADDRESS}http://127.0.0.1:")
+        url = address_line.removeprefix(_ADDRESS).strip()
+        products = httpx.get(f"{url}api/products", headers={"X-Request-ID": "logged"}).json()
+        assert [product["id"] for product in products] == list(range(1, COUNT + 1))
+        assert_problem(httpx.get(f"{url}lab/products/batched"), 404, "not-found")
+        assert_problem(httpx.post(f"{url}api/orders", json=ORDER), 401, "unauthorized")
+        headers = {"Authorization": f"Bearer {token}"}
+        placed = httpx.post(f"{url}api/orders", json=ORDER, headers=headers, timeout=60)
+        assert placed.status_code == 201
+        process.send_signal(signal.SIGINT)
+        printed, log = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (130, "")
     lines = [json.loads(line) for line in log.splitlines()]
     assert all({"event", "level", "timestamp"} <= set(line) for line in lines)
     assert "logged" in {line.get("request_id") for line in lines}
     assert token not in log
 
 
-@pytest.mark.usefixtures("nothing_is_served")
+def test_uvicorn_serves_the_same_application(shop: Stores) -> None:
+    """Its options come from the environment, and its lifespan opens and closes the stores."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    token = "t" * 16
+    command = ("uvicorn", "helpers.api:app", "--port", str(port))
+    protocol = ("--http", "helpers.api.client_timeouts:SlowClientProtocol")
+    with _running(shop, *command, *protocol, SHOP_TOKEN=token, SHOP_LAB="on") as process:
+
+        def is_up() -> bool:
+            assert process.poll() is None, process.communicate()
+            with contextlib.suppress(httpx.TransportError):
+                return httpx.get(f"{url}/healthz").is_success
+            return False
+
+        wait_until(is_up)
+        products = httpx.get(f"{url}/api/products").json()
+        assert [product["id"] for product in products] == list(range(1, COUNT + 1))
+        assert httpx.get(f"{url}/lab/products/batched").json() == products
+        assert_problem(httpx.post(f"{url}/api/orders", json=ORDER), 401, "unauthorized")
+        headers = {"Authorization": f"Bearer {token}"}
+        placed = httpx.post(f"{url}/api/orders", json=ORDER, headers=headers, timeout=60)
+        assert placed.status_code == 201
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=60)
+    assert "Application shutdown complete" in log
+
+
+@pytest.mark.usefixtures("serving_fails")
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--port", "99999"], "a number from 0 to 65535"),
         (["--port", "-1"], "not a whole number"),
         (["--host", "nowhere.invalid"], "There is no address 'nowhere.invalid'"),
-        (["--patience", "0"], "no number of seconds above 0"),
-        (["--deadline", "nan"], "no number of seconds above 0"),
+        (["--client-timeout", "0"], "not a number of seconds above 0"),
+        (["--deadline", "nan"], "not a number of seconds above 0"),
     ],
 )
-def test_what_cannot_be_served_is_refused_in_a_sentence(
+def test_an_invalid_flag_is_refused_in_one_sentence(
     capsys: pytest.CaptureFixture[str], options: list[str], words: str
 ) -> None:
-    assert words in _refused(capsys, *options)
+    assert words in _refusal(capsys, *options)
 
 
-@pytest.mark.usefixtures("nothing_is_served")
-def test_a_port_that_is_in_use_is_refused_in_a_sentence(
+@pytest.mark.usefixtures("serving_fails")
+def test_a_port_in_use_is_refused_in_one_sentence(
     capsys: pytest.CaptureFixture[str], service: Served
 ) -> None:
     port = service.url.rpartition(":")[2]
-    assert f"Port {port} of 127.0.0.1" in _refused(capsys, "--port", port)
+    assert f"Port {port} of 127.0.0.1" in _refusal(capsys, "--port", port)
 
 
-@pytest.mark.usefixtures("nothing_is_served")
+@pytest.mark.usefixtures("serving_fails")
 @pytest.mark.parametrize(
     "token", ["short", "with a \t tab in it", "not ASCII: \xe9\xe9\xe9\xe9\xe9"]
 )
-def test_a_token_that_is_none_is_refused_in_a_sentence(
+def test_an_invalid_token_is_refused_in_one_sentence(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, token: str
 ) -> None:
-    monkeypatch.setenv(serve.TOKEN_VARIABLE, token)
-    assert "SHOP_TOKEN must be 16 or more" in _refused(capsys, "--port", "0")
+    monkeypatch.setenv("SHOP_TOKEN", token)
+    assert "SHOP_TOKEN must be 16 or more" in _refusal(capsys, "--port", "0")
 
 
 @pytest.mark.verify
-def test_in_the_background_one_that_cannot_start_says_why(shop: Stores) -> None:
+def test_served_raises_the_reason_if_the_program_does_not_start(shop: Stores) -> None:
     with (
         pytest.raises(ServerError, match="SHOP_TOKEN must be 16 or more"),
         served(shop, environ={"SHOP_TOKEN": "short"}),

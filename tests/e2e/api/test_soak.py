@@ -1,4 +1,4 @@
-"""64 callers, thousands of requests: no error, no connection that stays, no memory that grows."""
+"""64 clients send thousands of requests: no errors, no leaked connections, no leaked memory."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _CALLERS = 64
 _FILLING = 2_000
 _REQUESTS = 6_000
 _MEBIBYTE = 1024 * 1024
-# What an allocator may keep beside what is used. A leak of 1 KiB a request would be 6 MiB.
-_MOST_GROWTH = 4 * _MEBIBYTE
+# The allocator may keep some free memory. A leak of 1 KiB per request would be 6 MiB.
+_MAX_GROWTH = 4 * _MEBIBYTE
 
-# Those of five pools, of the drivers' own watching, and of the keeper of the views. What is lent
-# and not given back, a pool lacks, and then requests fail; what is beside the pools would be many.
-_MOST_CONNECTIONS = 5 * Limits().connections + 10
+# The connections of five pools, of the drivers' monitoring, and of the views' background worker. A
+# connection that is not returned to its pool makes requests fail; others would be many more.
+_MAX_CONNECTIONS = 5 * Limits().connections + 10
 
 _PATHS = (
     "/api/products",
@@ -37,7 +37,9 @@ _PATHS = (
 
 
 @pytest.mark.parametrize("options", [(), ("--read-model",)], ids=["joined", "read model"])
-def test_64_callers(shop: Stores, options: tuple[str, ...]) -> None:
+def test_many_requests_leak_neither_connections_nor_memory(
+    shop: Stores, options: tuple[str, ...]
+) -> None:
     with served(shop, *options) as service:
         urls = [f"{service.url}{path}" for path in _PATHS]
         process = psutil.Process(service.pid)
@@ -47,19 +49,19 @@ def test_64_callers(shop: Stores, options: tuple[str, ...]) -> None:
         open_now, after = _open_connections(process, service), process.memory_info().rss
         assert load.failures == {}
         assert len(load.latencies) == load.requests == _REQUESTS
-        assert open_now <= _MOST_CONNECTIONS
-        assert after - before < _MOST_GROWTH
+        assert open_now <= _MAX_CONNECTIONS
+        assert after - before < _MAX_GROWTH
         assert httpx.get(f"{service.url}/healthz").json()["status"] == "ok"
 
 
 def _open_connections(process: psutil.Process, service: Served) -> int:
-    """Return how many connections the service has, once its callers have left."""
+    """Return the number of the service's connections after all clients have disconnected."""
     port = int(service.url.rpartition(":")[2])
     while True:
         open_now = [
-            one
-            for one in process.net_connections("tcp")
-            if one.status == psutil.CONN_ESTABLISHED and one.raddr
+            connection
+            for connection in process.net_connections("tcp")
+            if connection.status == psutil.CONN_ESTABLISHED and connection.raddr
         ]
-        if not any(one.laddr.port == port for one in open_now):
+        if not any(connection.laddr.port == port for connection in open_now):
             return len(open_now)

@@ -1,4 +1,4 @@
-"""A shop whose workers can be taken away, its service, and what each worker has."""
+"""A shop whose workers can be made unavailable, its service, and the products of each worker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import psycopg
 
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from helpers.stores import Stores
 from tests.api.serving import client_of, serving
 from tests.waiting import wait_until
@@ -20,31 +20,31 @@ COUNT = 60
 WORKERS = ["worker1", "worker2"]
 Product = dict[str, Any]
 
-#: Takes a worker away in some way, and brings it back at the end.
-Taking = Callable[[str, str], AbstractContextManager[None]]
+#: Makes a worker unavailable in the context, in a way such as "cut" or "kill".
+Breaking = Callable[[str, str], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
 class Shop:
-    """A shop and its service; ``without(worker, how)`` takes a worker away for a while.
+    """A shop and its service. In ``without(worker, how)`` a worker is unavailable.
 
-    ``ids`` and ``shards`` are what each worker has, ``products`` the whole list.
+    ``ids`` and ``shards`` list the products and shards of each worker, ``products`` all products.
     """
 
     client: httpx.Client
     ids: dict[str, list[int]]
     shards: dict[str, list[int]]
     products: list[Product]
-    without: Taking
+    without: Breaking
 
     def get(self, path: str) -> httpx.Response:
         return self.client.get(path)
 
     def lacking(self, products: list[Product], worker: str) -> list[Product]:
-        return [one for one in products if one["id"] not in self.ids[worker]]
+        return [product for product in products if product["id"] not in self.ids[worker]]
 
-    def is_whole(self) -> bool:
-        """Tell whether the list is answered with all that there is, and may be kept."""
+    def is_complete(self) -> bool:
+        """Tell whether the list has all products, and may be cached."""
         response = self.get("/api/products")
         return (
             response.status_code == 200
@@ -55,24 +55,24 @@ class Shop:
 
 
 @contextlib.contextmanager
-def shop_on(stores: Stores, without: Taking, **options: Any) -> Iterator[Shop]:
+def shop_on(stores: Stores, without: Breaking, **options: Any) -> Iterator[Shop]:
     """Fill the databases of ``stores``, and serve them."""
     seed(stores, COUNT, orders=False)
     ids, shards = _placed(stores)
     with serving(stores, **options) as service, client_of(service) as client:
         wait_until(lambda: client.get("/healthz").status_code == 200)
         products = client.get("/api/products").json()
-        assert [one["id"] for one in products] == list(range(1, COUNT + 1))
+        assert [product["id"] for product in products] == list(range(1, COUNT + 1))
         yield Shop(client, ids, shards, products, without)
 
 
 def _placed(stores: Stores) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
-    """Return the products and the shards of each worker, as the workers themselves have them."""
+    """Return the products and the shards of each worker, read from the workers themselves."""
     ids: dict[str, list[int]] = {}
     shards: dict[str, list[int]] = {}
     for worker, url in zip(WORKERS, stores.addresses.workers[: len(WORKERS)], strict=True):
         with psycopg.connect(url, dbname=stores.mongo.name) as connection:
-            # Else genuine Citus keeps them out of the catalogue.
+            # Otherwise genuine Citus hides the shards from pg_tables.
             connection.execute("SET citus.override_table_visibility TO off")
             tables = connection.execute(
                 "SELECT tablename FROM pg_tables WHERE tablename ~ '^products_[0-9]+$'"
@@ -80,7 +80,7 @@ def _placed(stores: Stores) -> tuple[dict[str, list[int]], dict[str, list[int]]]
             found: list[int] = []
             for (table,) in tables:
                 query = psycopg.sql.SQL("SELECT id FROM {}").format(psycopg.sql.Identifier(table))
-                found += [one for (one,) in connection.execute(query)]
+                found += [product_id for (product_id,) in connection.execute(query)]
         ids[worker] = sorted(found)
         shards[worker] = sorted(int(table.removeprefix("products_")) for (table,) in tables)
     assert sorted(ids["worker1"] + ids["worker2"]) == list(range(1, COUNT + 1))
@@ -88,7 +88,7 @@ def _placed(stores: Stores) -> tuple[dict[str, list[int]], dict[str, list[int]]]
 
 
 def assert_missing(response: httpx.Response, shop: Shop, worker: str, ids: list[int]) -> None:
-    """Assert that the answer says that ``ids`` are missing, and why, and is not to be kept."""
+    """Assert that the response names the missing ``ids`` and their worker, and is not cached."""
     assert response.status_code == 200, response.text
     headers = response.headers
     assert headers["x-missing-nodes"] == worker
@@ -100,19 +100,19 @@ def assert_missing(response: httpx.Response, shop: Shop, worker: str, ids: list[
     assert "x-missing-stores" not in headers, "PostgreSQL answers"
 
 
-def assert_away(response: httpx.Response, *workers: str) -> None:
-    """Assert that the answer is the problem that these workers are away."""
+def assert_unavailable(response: httpx.Response, *workers: str) -> None:
+    """Assert that the response is the problem that these workers are unavailable."""
     assert response.status_code == 503, response.text
     found = response.json()
-    assert (found["type"], found["store"]) == ("/problems/store-away", "PostgreSQL")
+    assert (found["type"], found["store"]) == ("/problems/store-unavailable", "PostgreSQL")
     assert found["nodes"] == list(workers)
     assert all(worker in found["detail"] for worker in workers)
     assert int(response.headers["retry-after"]) > 0
-    assert "127.0.0.1" not in response.text, "where the stores are is nobody's business"
+    assert "127.0.0.1" not in response.text, "addresses are internal"
 
 
 def assert_named(shop: Shop, worker: str) -> None:
-    """Assert that with ``worker`` away the list, pages and single products lack what it holds."""
+    """Assert that list, pages and single products lack the products of ``worker``."""
     lost = shop.ids[worker]
     (other,) = {*WORKERS} - {worker}
     left = shop.lacking(shop.products, worker)
@@ -124,8 +124,10 @@ def assert_named(shop: Shop, worker: str) -> None:
     page = response.json()
     assert page == left[:10]
     last = page[-1]["id"]
-    assert_missing(response, shop, worker, [one for one in lost if one <= last])
+    assert_missing(
+        response, shop, worker, [product_id for product_id in lost if product_id <= last]
+    )
     response = shop.get(f"/api/products/{shop.ids[other][0]}")
     assert response.json() == shop.products[shop.ids[other][0] - 1]
-    assert "etag" in response.headers, "one that is not on that node is whole"
-    assert_away(shop.get(f"/api/products/{lost[0]}"), worker)
+    assert "etag" in response.headers, "a product on another node is complete"
+    assert_unavailable(shop.get(f"/api/products/{lost[0]}"), worker)

@@ -1,11 +1,10 @@
-"""A shop of 120 products, its service, and a browser that looks at it.
+"""A shop of 120 products, its service, and a browser with the storefront.
 
-The browser is the system's Chromium. Where there is none the tests are skipped, but never where
-``CI`` is set: there, a browser is a duty.
+The browser is the system's Chromium. Without one the tests are skipped, except if ``CI`` is set:
+then they fail.
 
-Browser, shop and service start once for all modules of this folder that a process runs one after
-the other. They end before the tests of other folders begin, because Playwright's event loop runs in
-this thread while they exist, and ``asyncio.run`` fails beside it.
+Browser, shop and service start once for all modules of this folder. They end before the tests of
+other folders begin: Playwright's event loop runs in this thread, and ``asyncio.run`` would fail.
 """
 
 from __future__ import annotations
@@ -29,29 +28,29 @@ from playwright.sync_api import (
 from helpers.catalog.model import stock_key
 from helpers.lab.background_programs import Served, served
 from helpers.shop.schema import drop_shop
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from helpers.stock import Stock
 from helpers.stores import Stores
 from helpers.stores.proxied_stores import ProxiedStores, Proxies, proxied
 from tests.e2e.browser.looking import COUNT, PAGE, cards, find_browser
 from tests.waiting import wait_until
 
-_PATIENCE_MS = 60_000
+_TIMEOUT_MS = 60_000
 
-# Timers and the time of day run ten times as fast for the scripts of a page: it refreshes after
-# 0.3 s instead of 3 s, for example. Run before the page's own scripts.
-_HASTE = """(() => {
-  const HASTE = 10;
+# Make timers and the clock ten times as fast for a page's scripts: it refreshes after 0.3 s instead
+# of 3 s, for example. This runs before the page's own scripts.
+_FAST_CLOCK = """(() => {
+  const FACTOR = 10;
   const { setTimeout, setInterval, Date: Real } = window;
   const began = Real.now();
-  window.setTimeout = (does, ms = 0, ...given) => setTimeout(does, ms / HASTE, ...given);
-  window.setInterval = (does, ms = 0, ...given) => setInterval(does, ms / HASTE, ...given);
+  window.setTimeout = (does, ms = 0, ...given) => setTimeout(does, ms / FACTOR, ...given);
+  window.setInterval = (does, ms = 0, ...given) => setInterval(does, ms / FACTOR, ...given);
   window.Date = class extends Real {
     constructor(...given) {
       super(...(given.length === 0 ? [window.Date.now()] : given));
     }
     static now() {
-      return began + HASTE * (Real.now() - began);
+      return began + FACTOR * (Real.now() - began);
     }
   };
 })()"""
@@ -61,7 +60,7 @@ _HASTE = """(() => {
 def browser() -> Iterator[Browser]:
     """The system's Chromium."""
     program = find_browser()
-    expect.set_options(timeout=_PATIENCE_MS)
+    expect.set_options(timeout=_TIMEOUT_MS)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=program)
         yield started
@@ -80,61 +79,61 @@ def shop(browser: Browser, shared: Stores) -> Iterator[Stores]:
 
 
 @pytest.fixture(scope="package")
-def far(shop: Stores) -> Iterator[ProxiedStores]:
-    """The same shop over links that can be cut."""
+def proxied_shop(shop: Stores) -> Iterator[ProxiedStores]:
+    """The same shop through proxies that can be cut."""
     with proxied(shop) as stores:
         yield stores
 
 
 @pytest.fixture(scope="package")
-def service(far: ProxiedStores) -> Iterator[Served]:
-    """The service, with the links between it and its stores."""
-    with served(far, "--no-breaker") as running:
+def service(proxied_shop: ProxiedStores) -> Iterator[Served]:
+    """The service, connected to its stores through the proxies."""
+    with served(proxied_shop, "--no-breaker") as running:
         yield running
 
 
 @pytest.fixture
-def links(far: ProxiedStores, service: Served) -> Iterator[Proxies]:
-    """The links of the shop; after the test all pass again, and the service has noticed it."""
-    yield far.proxies
-    far.proxies.restore()
+def proxies(proxied_shop: ProxiedStores, service: Served) -> Iterator[Proxies]:
+    """The proxies, restored after the test, when the service has reconnected."""
+    yield proxied_shop.proxies
+    proxied_shop.proxies.restore()
     with httpx.Client(base_url=service.url, timeout=60) as client:
 
-        def is_whole(path: str) -> bool:
+        def is_complete(path: str) -> bool:
             response = client.get(path)
             return response.is_success and "x-missing-stores" not in response.headers
 
-        # Several times: a pool may hold more than one connection that was cut.
-        wait_until(lambda: all(is_whole(path) for path in 4 * ["/api/products", "/api/facets"]))
+        # Several times, because a pool may have more than one broken connection.
+        wait_until(lambda: all(is_complete(path) for path in 4 * ["/api/products", "/api/facets"]))
 
 
 @pytest.fixture
 def stock(shop: Stores) -> Iterator[Stock]:
-    """The shop's stock; afterwards, that of product 1 is as it was."""
+    """The shop's stock. That of product 1 is restored afterwards."""
     stock = Stock.of(shop)
     yield stock
     stock.set_on_hand(1, 15)
     assert shop.redis.get(stock_key(1)) == "15"
 
 
-def _watch(page: Page) -> list[str]:
-    """Return what will be wrong on a page: what scripts throw, and what the console warns of.
+def _errors_of(page: Page) -> list[str]:
+    """Return a list that collects a page's errors: exceptions, and console warnings.
 
-    There the browser also says what the page's policy refused.
+    Violations of the page's Content Security Policy are on the console, too.
     """
-    troubles: list[str] = []
+    errors: list[str] = []
 
-    def heard(said: ConsoleMessage) -> None:
-        if said.type in ("error", "warning"):
-            troubles.append(said.text)
+    def collect(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            errors.append(message.text)
 
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-    page.on("console", heard)
-    return troubles
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", collect)
+    return errors
 
 
 class Opening(Protocol):
-    """Opens pages, as ``opening_pages`` says."""
+    """Opens pages; see ``opening_pages``."""
 
     def __call__(
         self,
@@ -152,9 +151,9 @@ class Opening(Protocol):
 def opening_pages(browser: Browser) -> Iterator[Opening]:
     """Yield a function that opens a page: ``open_page("http://…", width=1280, height=900)``.
 
-    At the end, no script may have failed and nothing may stand on the console, except what the
-    pattern ``may`` allows. With ``fast``, time passes ten times as fast for the page's scripts;
-    ``options`` are those of the browser's context.
+    At the end, assert that no script has failed and that the console has no messages, except those
+    that match the pattern ``may``. With ``fast``, clock and timers of the page are ten times as
+    fast. ``options`` are those of the browser's context.
     """
     opened: list[tuple[BrowserContext, list[str], str]] = []
 
@@ -172,11 +171,11 @@ def opening_pages(browser: Browser) -> Iterator[Opening]:
             locale="en-GB",
             **options,
         )
-        context.set_default_timeout(_PATIENCE_MS)
+        context.set_default_timeout(_TIMEOUT_MS)
         if fast:
-            context.add_init_script(_HASTE)
+            context.add_init_script(_FAST_CLOCK)
         page = context.new_page()
-        opened.append((context, _watch(page), may))
+        opened.append((context, _errors_of(page), may))
         page.goto(url)
         return page
 
@@ -185,8 +184,8 @@ def opening_pages(browser: Browser) -> Iterator[Opening]:
     finally:
         for context, _, _ in opened:
             context.close()
-    for _, troubles, may in opened:
-        assert [one for one in troubles if not (may and re.search(may, one))] == []
+    for _, errors, may in opened:
+        assert [error for error in errors if not (may and re.search(may, error))] == []
 
 
 @pytest.fixture
@@ -206,7 +205,7 @@ def page(open_page: Opening, service: Served) -> Page:
 
 @pytest.fixture
 def fast_page(open_page: Opening, service: Served) -> Page:
-    """The same, where time passes ten times as fast."""
+    """The same page with a clock that is ten times as fast."""
     page = open_page(f"{service.url}/", fast=True)
     expect(cards(page)).to_have_count(PAGE)
     return page
@@ -214,9 +213,9 @@ def fast_page(open_page: Opening, service: Served) -> Page:
 
 @pytest.fixture(scope="module")
 def still_page(browser: Browser, service: Served) -> Iterator[Page]:
-    """The same page for all tests of a module that change nothing on it, or change it back.
+    """One page for all tests of a module that change nothing on it, or restore it.
 
-    It is not refreshed: what other tests do to the shop meanwhile is not seen on it.
+    Its refresh is paused, so that it does not show what other tests change in the shop.
     """
     with opening_pages(browser) as opening:
         page = opening(f"{service.url}/")

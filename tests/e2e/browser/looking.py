@@ -1,4 +1,4 @@
-"""What the tests look for on the page."""
+"""Find parts of the page and read their properties."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from playwright.sync_api import Locator, Page
 from course.authoring import picture
 from helpers.settings import PROJECT
 
-#: So many products does the shop have.
+#: The number of products in the shop.
 COUNT = 120
 
-#: So many products does a page show at first, and more at each wish.
+#: The number of products that the page loads at a time.
 PAGE = 24
 
-#: What a browser says of an answer with a status of 400 or more, and of one that did not come.
+#: The browser's message about a response with a status from 400 on, or about none.
 FAILED_REQUEST = r"^Failed to load resource: .*(status of [45]\d\d|net::ERR_)"
 
 SCREENSHOTS = PROJECT / "build" / "screenshots"
 
 
 def find_browser() -> str:
-    """Return the system's Chromium. Skips the test where there is none, or fails it in CI."""
+    """Return the system's Chromium. Without one, skip the test, or fail it in CI."""
     if found := picture.find_browser():
         return found
     reason = f"there is no browser here (looked for {', '.join(picture.BROWSERS)})"
@@ -37,7 +37,7 @@ def find_browser() -> str:
 
 
 def cards(page: Page) -> Locator:
-    """Return the cards of products, without those that only keep a place."""
+    """Return the cards of products, without placeholders."""
     return page.locator("#products > .card:not(.placeholder)")
 
 
@@ -47,17 +47,17 @@ def card(page: Page, number: int) -> Locator:
 
 
 def shown_ids(page: Page) -> list[int]:
-    """Return the products that are shown, in their order."""
+    """Return the ids of the shown products, in order."""
     return [int(key) for key in cards(page).evaluate_all("all => all.map((c) => c.dataset.key)")]
 
 
-def asked(page: Page) -> list[tuple[str, str]]:
+def filters_of(page: Page) -> list[tuple[str, str]]:
     """Return the filters in the page's address."""
     return parse_qsl(urlsplit(page.url).query)
 
 
 def keep_screenshot(page: Page, name: str) -> Path:
-    """Save what is seen below ``build/screenshots``."""
+    """Save a screenshot below ``build/screenshots``."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     file = SCREENSHOTS / f"{name}.png"
     page.screenshot(path=file, animations="disabled")
@@ -70,7 +70,7 @@ def field(product: Locator, name: str) -> Locator:
 
 
 def store_of(part: Locator) -> tuple[str, str]:
-    """Return the store whose field a part stands in, and the colour of that field's rail."""
+    """Return the store of the field around ``part``, and the colour of that field's rail."""
     store, colour = part.evaluate(
         """(part) => {
             const field = part.closest("[data-store]");
@@ -86,7 +86,7 @@ def _hexadecimal(colour: str) -> str:
 
 
 def focused(page: Page) -> str:
-    """Return what has the focus, in a word: its id, its classes or its element's name."""
+    """Return the id, the classes or the name of the element that has the focus."""
     found: str = page.evaluate(
         """() => {
             const at = document.activeElement;
@@ -104,21 +104,21 @@ def overflow(page: Page) -> int:
     return wider
 
 
-def texts_of(part: Locator) -> Callable[[], list[str]]:
-    """Note each text that the stock within a part will have; return how to read the notes."""
-    notes = part.evaluate_handle(
+def record_stock(part: Locator) -> Callable[[], list[str]]:
+    """Record each text of the stock in ``part``; return a function that reads the record."""
+    texts = part.evaluate_handle(
         """(part) => {
-            const notes = [];
-            const note = () => notes.push(part.querySelector(".stock").textContent);
-            new MutationObserver(note).observe(part, { childList: true, subtree: true });
-            return notes;
+            const texts = [];
+            const record = () => texts.push(part.querySelector(".stock").textContent);
+            new MutationObserver(record).observe(part, { childList: true, subtree: true });
+            return texts;
         }"""
     )
-    return notes.json_value
+    return texts.json_value
 
 
 def tab_stops(page: Page, most: int) -> list[str]:
-    """Press Tab and return what each stop belongs to, repetitions left out."""
+    """Press Tab repeatedly, and return the part of the page of each stop, without repetitions."""
     stops: list[str] = []
     for _ in range(most):
         page.keyboard.press("Tab")
@@ -138,7 +138,7 @@ def tab_stops(page: Page, most: int) -> list[str]:
 
 
 def call_each(page: Page, module: str, function: str, *cases: tuple[object, ...]) -> list[Any]:
-    """Call a function of a module once for each case, with the case as its arguments."""
+    """Call a function of a JavaScript module once for each case, which is its arguments."""
     found: list[Any] = page.evaluate(
         """async ([module, name, cases]) => {
             const called = (await import(`/storefront/${module}.js`))[name];

@@ -1,4 +1,4 @@
-"""The storefront is for everybody: by keyboard, by screen reader, narrow, enlarged, in the dark."""
+"""Accessibility: keyboard, screen reader, narrow and enlarged windows, dark mode."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.verify
 
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
-# The contrast of every text with the ground behind it (WCAG 2, 1.4.3), where it is below 4.5.
-_PALE = """() => {
+# Texts whose contrast with their background is below 4.5 (WCAG 2, 1.4.3).
+_LOW_CONTRAST = """() => {
   const light = (colour) => {
     const [r, g, b] = colour.map((part) => {
       const share = part / 255;
@@ -51,12 +51,12 @@ _PALE = """() => {
 _WITHOUT_NAME = re.compile(r"- '?(button|link|checkbox|radio|combobox|spinbutton|textbox)(?! \")")
 
 
-def test_tab_goes_on_in_the_drawer_that_was_opened(page: Page) -> None:
+def test_tab_moves_into_the_opened_drawer(page: Page) -> None:
     page.locator("#drawer-toggle").press("Enter")
     assert tab_stops(page, 2) == ["drawer-close", "drawer-requests"]
 
 
-def test_the_first_stop_leads_past_the_filters(page: Page) -> None:
+def test_the_first_tab_stop_skips_the_filters(page: Page) -> None:
     page.keyboard.press("Tab")
     skip = page.get_by_role("link", name="Skip to the products")
     expect(skip).to_be_in_viewport()
@@ -66,7 +66,7 @@ def test_the_first_stop_leads_past_the_filters(page: Page) -> None:
     expect(page.locator("#refresh-pause")).to_be_focused()
 
 
-def test_focus_is_seen(still_page: Page) -> None:
+def test_focus_is_visible(still_page: Page) -> None:
     for control in (
         still_page.locator("#drawer-toggle"),
         still_page.get_by_role("checkbox").first,
@@ -76,7 +76,7 @@ def test_focus_is_seen(still_page: Page) -> None:
         still_page.keyboard.press("Shift+Tab")
         still_page.keyboard.press("Tab")
         outline = control.evaluate(
-            "(one) => [getComputedStyle(one).outlineStyle, getComputedStyle(one).outlineWidth]"
+            "(at) => [getComputedStyle(at).outlineStyle, getComputedStyle(at).outlineWidth]"
         )
         assert outline == ["solid", "3px"]
 
@@ -92,7 +92,7 @@ def test_every_control_has_a_name(page: Page) -> None:
     assert snapshot.count("- checkbox") > 6
 
 
-def test_landmarks_lists_and_headings_say_what_is_where(page: Page) -> None:
+def test_landmarks_lists_and_headings_describe_the_page(page: Page) -> None:
     for role, name in (
         ("banner", None),
         ("main", None),
@@ -105,25 +105,25 @@ def test_landmarks_lists_and_headings_say_what_is_where(page: Page) -> None:
     expect(page.get_by_role("list", name="Products").locator("> li")).to_have_count(PAGE)
     page.locator("#drawer-toggle").click()
     levels: list[int] = page.locator("h1, h2, h3, h4").evaluate_all(
-        "all => all.filter((one) => one.checkVisibility()).map((one) => Number(one.localName[1]))"
+        "all => all.filter((h) => h.checkVisibility()).map((h) => Number(h.localName[1]))"
     )
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
-def test_news_is_told_politely_and_only_when_there_is_some(fast_page: Page) -> None:
+def test_screen_readers_announce_changes_only(fast_page: Page) -> None:
     announcer = fast_page.get_by_role("status")
     expect(announcer).to_have_text("24 products, there are more")
     fast_page.get_by_role("button", name="Show more").click()
     expect(announcer).to_have_text("24 more products. 48 products, there are more")
-    with fast_page.expect_response(lambda one: one.status == 304):
+    with fast_page.expect_response(lambda response: response.status == 304):
         pass
     expect(fast_page.locator("#refresh-state")).to_contain_text("304")
     expect(announcer).to_have_text("24 more products. 48 products, there are more")
 
 
-def test_every_text_stands_out_from_its_ground_by_day_and_by_night(
+def test_every_text_has_enough_contrast_in_light_and_dark_mode(
     open_page: Opening, service: Served
 ) -> None:
     page = open_page(f"{service.url}/?tag=electronics&in_stock=true", color_scheme="light")
@@ -131,19 +131,19 @@ def test_every_text_stands_out_from_its_ground_by_day_and_by_night(
     expect(page.locator("#products")).not_to_have_attribute("aria-busy", "true")
     cards(page).first.get_by_role("button").click()
     page.locator(".answer").wait_for()
-    page.locator("#products").evaluate("(list) => list.getAnimations().map((one) => one.finish())")
-    grounds: dict[str, str] = {}
-    pale: dict[str, list[Any]] = {}
+    page.locator("#products").evaluate("(list) => list.getAnimations().map((a) => a.finish())")
+    backgrounds: dict[str, str] = {}
+    low: dict[str, list[Any]] = {}
     for scheme in SCHEMES:
         page.emulate_media(color_scheme=scheme)
-        grounds[scheme] = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
-        pale[scheme] = page.evaluate(_PALE)
+        backgrounds[scheme] = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+        low[scheme] = page.evaluate(_LOW_CONTRAST)
         keep_screenshot(page, scheme)
-    assert grounds == {"light": "rgb(245, 245, 242)", "dark": "rgb(20, 22, 25)"}
-    assert pale == {"light": [], "dark": []}
+    assert backgrounds == {"light": "rgb(245, 245, 242)", "dark": "rgb(20, 22, 25)"}
+    assert low == {"light": [], "dark": []}
 
 
-# 640 pixels are those of a window of 1280 at 200 %.
+# 640 pixels are a window of 1280 pixels at a zoom of 200 %.
 def test_narrow_windows_do_not_scroll_sideways(open_page: Opening, service: Served) -> None:
     page = open_page(f"{service.url}/?category=laptop&spec.ram=16GB", 320, 700)
     expect(cards(page).first).to_be_visible()
@@ -170,7 +170,7 @@ def test_in_narrow_windows_filters_unfold(open_page: Opening, service: Served) -
     expect(box).to_be_hidden()
 
 
-def test_who_wants_no_motion_gets_none(still_page: Page) -> None:
+def test_reduced_motion_disables_animations(still_page: Page) -> None:
     still_page.emulate_media(reduced_motion="reduce")
     names = still_page.evaluate(
         """() => {
@@ -183,20 +183,16 @@ def test_who_wants_no_motion_gets_none(still_page: Page) -> None:
         }"""
     )
     still_page.emulate_media(reduced_motion="no-preference")
-    assert names == ["none", "underline"], "what changed is marked, but does not move"
+    assert names == ["none", "underline"], "a change is underlined instead"
 
 
-def test_without_javascript_the_page_says_where_the_data_are(
-    open_page: Opening, service: Served
-) -> None:
+def test_without_javascript_the_page_links_to_the_data(open_page: Opening, service: Served) -> None:
     page = open_page(f"{service.url}/", java_script_enabled=False)
     link = page.get_by_role("main").get_by_role("link")
     expect(link).to_have_attribute("href", f"/api/products?limit={PAGE}")
 
 
-def test_scripts_that_are_not_the_pages_own_are_refused(
-    open_page: Opening, service: Served
-) -> None:
+def test_foreign_scripts_are_blocked(open_page: Opening, service: Served) -> None:
     page = open_page(f"{service.url}/", may="violates the following Content Security Policy")
     expect(cards(page)).to_have_count(PAGE)
     refused = page.evaluate(

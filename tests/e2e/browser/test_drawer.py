@@ -1,4 +1,4 @@
-"""The drawer shows what a request was, what was answered, and what it cost, store by store."""
+"""The drawer shows a request, its response, and its round trips to each store."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def opened(still_page: Page) -> Iterator[Page]:
     still_page.keyboard.press("Escape")
 
 
-def test_it_opens_and_closes_by_keyboard_and_the_focus_returns(still_page: Page) -> None:
+def test_the_drawer_opens_and_closes_by_keyboard_and_restores_the_focus(still_page: Page) -> None:
     toggle = still_page.locator("#drawer-toggle")
     toggle.press("Enter")
     drawer = still_page.get_by_role("dialog", name="The request")
@@ -46,7 +46,7 @@ def test_it_opens_and_closes_by_keyboard_and_the_focus_returns(still_page: Page)
     expect(toggle).to_be_focused()
 
 
-def test_there_is_a_bar_for_each_store_in_its_colour(opened: Page) -> None:
+def test_each_store_has_a_bar_in_its_colour(opened: Page) -> None:
     rows = opened.get_by_role("dialog").locator("tbody tr")
     expect(rows).to_have_count(3)
     found = {}
@@ -63,9 +63,9 @@ def test_there_is_a_bar_for_each_store_in_its_colour(opened: Page) -> None:
     keep_screenshot(opened, "drawer")
 
 
-def test_bars_have_their_times_in_words(opened: Page) -> None:
+def test_the_times_of_bars_are_also_text(opened: Page) -> None:
     drawer = opened.get_by_role("dialog")
-    table = drawer.get_by_role("table", name=re.compile("Each question"))
+    table = drawer.get_by_role("table", name=re.compile("Each request to a store"))
     for store, what in (("PostgreSQL", "SELECT"), ("MongoDB", "find"), ("Redis", "MGET")):
         row = table.get_by_role("row", name=re.compile(f"^{store} {what}"))
         expect(row.get_by_role("cell").first).to_have_text(re.compile(r"begins at [\d.]+ ms"))
@@ -77,7 +77,7 @@ def test_bars_have_their_times_in_words(opened: Page) -> None:
     )
 
 
-def test_it_says_what_was_asked_and_answered(opened: Page) -> None:
+def test_the_drawer_shows_request_and_response(opened: Page) -> None:
     drawer = opened.get_by_role("dialog")
     expect(drawer.locator(".request-line")).to_have_text(f"GET /api/products?limit={PAGE}")
     expect(drawer.locator(".status-line")).to_contain_text("200 OK")
@@ -87,11 +87,11 @@ def test_it_says_what_was_asked_and_answered(opened: Page) -> None:
     expect(facts).to_contain_text(re.compile(r"[\d.]+ kB, sent as [\d.]+ kB \(gzip\)"))
 
 
-def test_an_earlier_request_can_be_looked_at_again(fast_page: Page) -> None:
-    with fast_page.expect_response(lambda one: one.status == 304):
+def test_an_earlier_request_can_be_selected(fast_page: Page) -> None:
+    with fast_page.expect_response(lambda response: response.status == 304):
         fast_page.locator("#drawer-toggle").click()
     drawer = fast_page.get_by_role("dialog")
-    choice = drawer.get_by_label("Which one")
+    choice = drawer.get_by_label("Request", exact=True)
     refreshed = choice.locator("option", has_text="304").get_attribute("value")
     choice.select_option(refreshed)
     expect(drawer.locator(".status-line")).to_contain_text("304 Not Modified")
@@ -100,21 +100,21 @@ def test_an_earlier_request_can_be_looked_at_again(fast_page: Page) -> None:
     expect(facts).to_contain_text("nothing changed since the ETag that was sent")
 
 
-def test_in_a_wide_window_the_products_stay_in_reach(page: Page) -> None:
+def test_in_a_wide_window_the_products_stay_visible(page: Page) -> None:
     page.locator("#drawer-toggle").click()
     page.get_by_role("radio", name="laptop").check()
     drawer = page.get_by_role("dialog")
     expect(drawer.locator(".request-line")).to_contain_text("category=laptop")
     assert overflow(page) == 0
     edge = drawer.bounding_box()
-    for one in cards(page).all():
-        box = one.bounding_box()
+    for product in cards(page).all():
+        box = product.bounding_box()
         assert box is not None
         assert edge is not None
         assert box["x"] + box["width"] <= edge["x"], "no card is under the drawer"
 
 
-def test_in_a_narrow_window_it_covers_the_page_and_keeps_the_focus(
+def test_in_a_narrow_window_the_drawer_covers_the_page_and_keeps_the_focus(
     open_page: Opening, service: Served
 ) -> None:
     page = open_page(f"{service.url}/", 320, 700)

@@ -1,4 +1,4 @@
-"""Filters are chosen, shared by a link and taken away, with the focus where it was."""
+"""Filters: choose, share by a link and remove them, without losing the focus."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from playwright.sync_api import Page, expect
 
 from helpers.lab.background_programs import Served
 from tests.e2e.browser.conftest import Opening
-from tests.e2e.browser.looking import PAGE, asked, card, cards, field, focused
+from tests.e2e.browser.looking import PAGE, card, cards, field, filters_of, focused
 
 pytestmark = pytest.mark.verify
 
 
-def test_a_shared_link_shows_what_it_says(open_page: Opening, service: Served) -> None:
+def test_a_shared_link_restores_its_filters(open_page: Opening, service: Served) -> None:
     page = open_page(f"{service.url}/?category=phone&tag=electronics&spec.storage=128GB&page=7")
     expect(field(card(page, 2), "name")).to_have_text("Phone B")
     expect(page.get_by_role("radio", name="phone")).to_be_checked()
@@ -23,19 +23,19 @@ def test_a_shared_link_shows_what_it_says(open_page: Opening, service: Served) -
     expect(page).to_have_title("category: phone, tag: electronics, storage: 128GB · The shop")
 
 
-def test_chips_take_filters_away(open_page: Opening, service: Served) -> None:
+def test_chips_remove_filters(open_page: Opening, service: Served) -> None:
     page = open_page(f"{service.url}/?category=book&tag=books&spec.pages=100..300")
     expect(cards(page).first).to_be_visible()
     page.get_by_role("button", name="tag: books").press("Enter")
     expect(page.get_by_role("button", name="pages: 100 to 300")).to_be_focused()
-    assert asked(page) == [("category", "book"), ("spec.pages", "100..300")]
+    assert filters_of(page) == [("category", "book"), ("spec.pages", "100..300")]
     page.get_by_role("button", name="Remove all").press("Enter")
     expect(page.locator("#chips")).to_be_hidden()
     expect(page.locator("#products-title")).to_be_focused()
     expect(cards(page)).to_have_count(PAGE)
 
 
-def test_numbers_are_filtered_by_their_ends(open_page: Opening, service: Served) -> None:
+def test_a_range_filters_numbers(open_page: Opening, service: Served) -> None:
     page = open_page(f"{service.url}/?category=book")
     page.locator(".specification", has_text="pages").locator("summary").click()
     page.get_by_label("to (pages)").fill("100")
@@ -49,7 +49,7 @@ def test_numbers_are_filtered_by_their_ends(open_page: Opening, service: Served)
         assert 100 <= int(found[1]) <= 400
 
 
-def test_filters_that_nothing_meets_can_be_taken_away(open_page: Opening, service: Served) -> None:
+def test_filters_without_results_can_be_removed(open_page: Opening, service: Served) -> None:
     page = open_page(f"{service.url}/?category=lamp&spec.ram=16GB")
     page.get_by_text("No product meets all of these filters").wait_for()
     page.locator("#empty").get_by_role("button", name="Remove all filters").click()
@@ -64,7 +64,7 @@ def test_long_lists_of_values_unfold(page: Page) -> None:
     assert tags.get_by_role("checkbox").count() > 6
 
 
-def test_focus_stays_on_the_filter_that_was_chosen(page: Page) -> None:
+def test_focus_stays_on_the_chosen_filter(page: Page) -> None:
     box = page.get_by_role("checkbox", name=re.compile("^electronics"))
     box.press("Space")
     expect(page.get_by_role("button", name="tag: electronics")).to_be_visible()

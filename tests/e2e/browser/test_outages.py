@@ -1,7 +1,7 @@
-"""What is missing when a store is down is said where it is missing; all else stays, and it heals.
+"""Unavailable stores: the page shows what is missing, keeps the rest, and recovers.
 
-Nothing is stopped: the links to the stores are cut, or the one to the service is. What a page says
-without Redis, and what stays without PostgreSQL, is in ``test_storefront.py``.
+The proxies to the stores, or the one to the service, are cut; no server is stopped. Further tests
+without Redis and without PostgreSQL are in ``test_storefront.py``.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def _open(open_page: Opening, service: Served, query: str = "") -> Page:
     return open_page(f"{service.url}/{query}", may=FAILED_REQUEST, fast=True)
 
 
-def _said_of(page: Page, store: str) -> Locator:
-    """Return what the legend says of a store."""
+def _legend_state(page: Page, store: str) -> Locator:
+    """Return the state of a store in the legend."""
     return page.locator(".legend li", has_text=store).locator(".legend-state")
 
 
-def _again(page: Page) -> Locator:
+def _retry_button(page: Page) -> Locator:
     return page.get_by_role("button", name="Try again now")
 
 
@@ -41,107 +41,105 @@ def _countdown(page: Page) -> Locator:
     return page.locator("#outage-countdown")
 
 
-def test_a_page_that_is_opened_without_redis_fills_itself_later(
-    open_page: Opening, service: Served, links: Proxies
+def test_a_page_opened_without_redis_shows_the_stock_later(
+    open_page: Opening, service: Served, proxies: Proxies
 ) -> None:
-    links.redis.cut()
+    proxies.redis.cut()
     page = _open(open_page, service)
     expect(cards(page)).to_have_count(PAGE)
     expect(field(card(page, 3), "stock")).to_have_text("Redis does not answer: stock unknown")
-    links.restore()
+    proxies.restore()
     expect(field(card(page, 3), "stock")).to_have_text("22 in stock")
 
 
-def test_without_mongodb_its_fields_say_so_and_come_back(
-    open_page: Opening, service: Served, links: Proxies
+def test_without_mongodb_its_fields_are_unknown_until_it_recovers(
+    open_page: Opening, service: Served, proxies: Proxies
 ) -> None:
-    links.mongo.cut()
+    proxies.mongo.cut()
     page = _open(open_page, service)
     expect(field(card(page, 2), "name")).to_have_text("Phone B")
     expect(field(card(page, 2), "stock")).to_have_text("8 in stock")
     metadata = card(page, 2).locator('[data-store="MongoDB"]')
     expect(metadata).to_contain_text("MongoDB does not answer: description, tags and spec")
-    expect(_said_of(page, "MongoDB")).to_have_text("does not answer")
+    expect(_legend_state(page, "MongoDB")).to_have_text("does not answer")
     tags = page.get_by_role("group", name=re.compile("^Tags"))
     expect(tags).to_contain_text("MongoDB does not answer")
     expect(page.get_by_role("radio", name="laptop")).to_be_enabled()
     keep_screenshot(page, "mongodb-away")
-    links.restore()
+    proxies.restore()
     expect(field(card(page, 2), "description")).to_have_text("Smartphone with AMOLED display")
     expect(tags.get_by_role("checkbox").first).to_be_enabled()
     expect(tags).not_to_contain_text("does not answer")
 
 
-def test_without_postgresql_a_banner_says_what_is_away_until_it_is_back(
-    open_page: Opening, service: Served, links: Proxies
+def test_without_postgresql_there_is_a_banner_until_it_recovers(
+    open_page: Opening, service: Served, proxies: Proxies
 ) -> None:
-    links.postgres.cut()
+    proxies.postgres.cut()
     page = _open(open_page, service)
     banner = page.get_by_role("alert")
     expect(banner).to_contain_text("PostgreSQL does not answer.")
     expect(page.get_by_role("heading", name="The shop")).to_be_visible()
-    expect(page.locator("#empty")).to_contain_text("as soon as they can be read")
-    expect(_countdown(page)).to_contain_text("Tries again in")
+    expect(page.locator("#empty")).to_contain_text("as soon as they can be loaded")
+    expect(_countdown(page)).to_contain_text("Next try in")
     keep_screenshot(page, "postgresql-away")
-    links.restore()
+    proxies.restore()
     expect(cards(page)).to_have_count(PAGE)
     expect(page.locator("#outage")).to_be_hidden()
     expect(page.get_by_role("radio", name="laptop")).to_be_enabled()
 
 
 @pytest.fixture
-def halted(open_page: Opening, service: Served, links: Proxies) -> Page:
-    """A page without PostgreSQL whose clock stands still: only the button tries again."""
+def stopped_clock(open_page: Opening, service: Served, proxies: Proxies) -> Page:
+    """A page without PostgreSQL and with a stopped clock: only the button retries."""
     page = open_page("about:blank", may=FAILED_REQUEST)
     page.clock.install(time=0)
-    links.postgres.cut()
+    proxies.postgres.cut()
     page.goto(f"{service.url}/")
-    expect(_again(page)).to_be_visible()
+    expect(_retry_button(page)).to_be_visible()
     page.clock.pause_at(3_600_000)
-    expect(_countdown(page)).to_contain_text("Tries again in")
+    expect(_countdown(page)).to_contain_text("Next try in")
     return page
 
 
-def test_whoever_does_not_want_to_wait_tries_again_by_a_button(
-    halted: Page, links: Proxies
-) -> None:
-    links.restore()
-    # The first tries may meet a connection that was cut.
+def test_the_button_retries_at_once(stopped_clock: Page, proxies: Proxies) -> None:
+    proxies.restore()
+    # The first retries may use a broken connection.
     for _ in range(20):
-        _again(halted).press("Enter")
-        expect(_countdown(halted)).not_to_have_text("Trying …")
-        if halted.locator("#outage").is_hidden():
+        _retry_button(stopped_clock).press("Enter")
+        expect(_countdown(stopped_clock)).not_to_have_text("Trying …")
+        if stopped_clock.locator("#outage").is_hidden():
             break
-    expect(cards(halted)).to_have_count(PAGE)
-    expect(halted.locator("#outage")).to_be_hidden()
-    expect(halted.locator("#products-title")).to_be_focused()
+    expect(cards(stopped_clock)).to_have_count(PAGE)
+    expect(stopped_clock.locator("#outage")).to_be_hidden()
+    expect(stopped_clock.locator("#products-title")).to_be_focused()
 
 
-def test_what_is_on_its_way_is_not_asked_for_once_more(halted: Page) -> None:
-    halted.evaluate(
+def test_a_running_request_is_not_repeated(stopped_clock: Page) -> None:
+    stopped_clock.evaluate(
         """() => {
-            window.asked = [];
+            window.requested = [];
             window.fetch = (path) => {
-                window.asked.push(path);
+                window.requested.push(path);
                 return new Promise(() => {});
             };
         }"""
     )
     for _ in range(3):
-        _again(halted).press("Enter")
-        expect(_countdown(halted)).to_have_text("Trying …")
-    asked = [urlsplit(path).path for path in halted.evaluate("window.asked")]
-    assert "/api/products" in asked
-    assert len(asked) == len(set(asked))
+        _retry_button(stopped_clock).press("Enter")
+        expect(_countdown(stopped_clock)).to_have_text("Trying …")
+    requested = [urlsplit(path).path for path in stopped_clock.evaluate("window.requested")]
+    assert "/api/products" in requested
+    assert len(requested) == len(set(requested))
 
 
 @pytest.mark.parametrize(
     ("query", "store"), [("?in_stock=true", "Redis"), ("?tag=electronics", "MongoDB")]
 )
-def test_filters_of_a_store_that_is_away_can_be_gone_without(
-    open_page: Opening, service: Served, links: Proxies, query: str, store: str
+def test_filters_of_an_unavailable_store_can_be_removed(
+    open_page: Opening, service: Served, proxies: Proxies, query: str, store: str
 ) -> None:
-    {"Redis": links.redis, "MongoDB": links.mongo}[store].cut()
+    {"Redis": proxies.redis, "MongoDB": proxies.mongo}[store].cut()
     page = _open(open_page, service, query)
     banner = page.get_by_role("alert")
     expect(banner).to_contain_text(f"{store} does not answer.")
@@ -153,13 +151,13 @@ def test_filters_of_a_store_that_is_away_can_be_gone_without(
 
 @pytest.fixture
 def gate(service: Served) -> Iterator[TcpProxy]:
-    """A link to the service: when it is cut, the service is not there for the browser."""
-    # Proxies are to stores; what passes is the same.
-    with closing(TcpProxy(f"redis://127.0.0.1:{urlsplit(service.url).port}")) as link:
-        yield link
+    """A proxy to the service: when it is cut, the browser cannot reach the service."""
+    # The scheme of the address does not matter to the proxy.
+    with closing(TcpProxy(f"redis://127.0.0.1:{urlsplit(service.url).port}")) as proxy:
+        yield proxy
 
 
-def test_a_service_that_was_stopped_is_missed_and_found_again(
+def test_the_page_recovers_when_the_service_is_reachable_again(
     open_page: Opening, gate: TcpProxy
 ) -> None:
     url = f"http://127.0.0.1:{urlsplit(gate.url).port}/"
@@ -177,23 +175,23 @@ def test_a_service_that_was_stopped_is_missed_and_found_again(
     gate.restore()
     expect(page.locator("#outage")).to_be_hidden()
     expect(source).to_have_text("Redis · stock:1")
-    expect(page.get_by_role("status")).to_have_text("Everything answers again.")
+    expect(page.get_by_role("status")).to_have_text("All stores are available again.")
 
 
-def test_an_address_that_asks_for_nonsense_says_what_is_wrong(
+def test_invalid_parameters_in_the_address_are_explained(
     open_page: Opening, service: Served
 ) -> None:
     page = _open(open_page, service, "?spec.RAM=16GB")
     banner = page.get_by_role("alert")
-    expect(banner).to_contain_text("cannot answer what this page’s address asks for")
+    expect(banner).to_contain_text("refuses the parameters in this page’s address")
     expect(banner).to_contain_text("RAM")
-    expect(_again(page)).to_be_hidden()
+    expect(_retry_button(page)).to_be_hidden()
     page.locator("#outage").get_by_role("button", name="Remove all filters").click()
     expect(cards(page)).to_have_count(PAGE)
     expect(page.locator("#outage")).to_be_hidden()
 
 
-def test_a_next_page_that_is_refused_is_said_and_the_list_can_be_loaded_anew(
+def test_after_an_invalid_cursor_the_list_can_be_reloaded(
     open_page: Opening, service: Served
 ) -> None:
     page = _open(open_page, service)
@@ -203,12 +201,12 @@ def test_a_next_page_that_is_refused_is_said_and_the_list_can_be_loaded_anew(
     )
     page.get_by_role("button", name="Show more").click()
     expect(page.get_by_role("alert")).to_contain_text("cursor")
-    page.get_by_role("button", name="Load the list anew").click()
+    page.get_by_role("button", name="Reload the list").click()
     expect(page.locator("#outage")).to_be_hidden()
     expect(cards(page)).to_have_count(PAGE)
 
 
-def test_an_empty_shop_says_how_to_fill_it_and_shows_what_is_filled_in(
+def test_an_empty_shop_explains_how_to_seed_it_and_shows_new_products(
     open_page: Opening, shop: Stores, service: Served
 ) -> None:
     rows = shop.postgres.execute("SELECT id, name, price, category FROM products").fetchall()

@@ -1,4 +1,4 @@
-"""The README's picture of a notebook can be drawn anew, and is what it was drawn as."""
+"""The README's picture of a notebook can be drawn again in the same size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.verify
 
 _MOST_BYTES = 250_000
 
-# What JupyterLab's page has of a notebook, as far as it is looked at.
+# The parts of JupyterLab's page that the tool looks at.
 _LAB = """<p>Python 3 (ipykernel) | Idle</p>
 <div class="jp-Notebook" style="padding: 3000px 0">
   <div class="jp-RenderedMarkdown"><p>Some words</p></div>
@@ -36,16 +36,16 @@ def _size(picture: Path) -> tuple[int, int]:
 def test_jupyterlab_shows_the_notebook_of_the_picture(tmp_path: Path) -> None:
     drawn = tmp_path / "notebook.png"
     browser = find_browser()
-    # It begins Playwright, which may run in this thread already.
+    # It starts Playwright, which may already run in this thread.
     with ThreadPoolExecutor(1) as thread:
         thread.submit(draw, NOTEBOOK, WORDS, drawn, browser=browser).result()
     assert _size(drawn) == _size(PICTURE)
 
 
-def test_words_that_no_cell_has_are_not_looked_for_for_ever(browser: Browser) -> None:
+def test_the_search_for_words_that_no_cell_has_ends(browser: Browser) -> None:
     with browser.new_page() as page:
         page.set_content(_LAB)
         with pytest.raises(NotebookError, match="does not say 'no such words'"):
             picture.show(page, "no such words", screens=3)
         picture.show(page, "Some words", screens=3)
-        assert page.evaluate("() => scrollY") > 0, "they stand at the top"
+        assert page.evaluate("() => scrollY") > 0, "the page scrolled to them"

@@ -1,7 +1,7 @@
-"""The storefront: what it shows of the three stores, filters, orders, and a store that is away.
+"""The storefront: fields of the three stores, filters, orders, unavailable stores.
 
-All that ``make test`` looks at in a browser is in this module, so that one process starts one
-browser, one shop and one service. The others look closer, in ``make verify``.
+All browser tests of ``make test`` are in this module, so that one process starts one browser, one
+shop and one service. The others run in ``make verify``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from helpers.api.query_parameters import specification_value
-from helpers.api.timing_header import server_timing
+from helpers.api.product_routes import specification_value
+from helpers.api.responses import server_timing
 from helpers.catalog.generator import ORIGINALS
 from helpers.catalog.model import stock_key
 from helpers.lab.background_programs import Served
@@ -30,18 +30,18 @@ from tests.e2e.browser.looking import (
     COUNT,
     FAILED_REQUEST,
     PAGE,
-    asked,
     call_each,
     card,
     cards,
     field,
+    filters_of,
     find_browser,
     keep_screenshot,
     overflow,
+    record_stock,
     shown_ids,
     store_of,
     tab_stops,
-    texts_of,
 )
 
 COLOURS = {"PostgreSQL": palette.POSTGRES, "MongoDB": palette.MONGO, "Redis": palette.REDIS}
@@ -55,7 +55,7 @@ STORES = {
 }
 
 
-def test_the_originals_products_are_shown_as_the_stores_have_them(still_page: Page) -> None:
+def test_the_originals_products_are_shown_with_the_values_of_the_stores(still_page: Page) -> None:
     assert shown_ids(still_page) == list(range(1, PAGE + 1))
     expect(still_page.get_by_role("status")).to_have_text(f"{PAGE} products, there are more")
     for product in ORIGINALS:
@@ -74,16 +74,16 @@ def test_the_originals_products_are_shown_as_the_stores_have_them(still_page: Pa
     keep_screenshot(still_page, "products")
 
 
-def test_each_field_wears_the_colour_and_the_name_of_its_store(still_page: Page) -> None:
+def test_each_field_has_the_colour_and_the_name_of_its_store(still_page: Page) -> None:
     for name, store in STORES.items():
         part = field(card(still_page, 1), name)
         assert store_of(part) == (store, COLOURS[store])
-        wearing = part.locator("xpath=ancestor::*[@data-store][1]")
-        expect(wearing.locator(".source")).to_contain_text(store)
+        around = part.locator("xpath=ancestor::*[@data-store][1]")
+        expect(around.locator(".source")).to_contain_text(store)
     expect(card(still_page, 1).locator(".source").last).to_have_text("Redis · stock:1")
 
 
-def test_filters_and_legend_wear_the_same_colours(still_page: Page) -> None:
+def test_filters_and_legend_have_the_same_colours(still_page: Page) -> None:
     groups = {"Category": "PostgreSQL", "Availability": "Redis", "Tags": "MongoDB"}
     for name, store in groups.items():
         group = still_page.get_by_role("group", name=re.compile(f"^{name}"))
@@ -93,14 +93,14 @@ def test_filters_and_legend_wear_the_same_colours(still_page: Page) -> None:
         expect(item).to_contain_text(re.compile(rf"{store}.*1 round trip, [\d.]+ ms", re.DOTALL))
 
 
-def test_colour_is_not_the_only_sign(still_page: Page) -> None:
+def test_stores_also_differ_by_pattern(still_page: Page) -> None:
     patterns = still_page.locator(".legend li").evaluate_all(
-        "all => all.map((one) => getComputedStyle(one, '::before').backgroundImage)"
+        "all => all.map((item) => getComputedStyle(item, '::before').backgroundImage)"
     )
     assert len(set(patterns)) == 3
 
 
-def test_one_product_is_taken_apart(still_page: Page) -> None:
+def test_take_apart_shows_the_fields_of_one_product_by_store(still_page: Page) -> None:
     button = card(still_page, 2).get_by_role("button", name="Take apart Phone B")
     button.click()
     drawer = still_page.get_by_role("dialog")
@@ -119,7 +119,7 @@ def test_one_product_is_taken_apart(still_page: Page) -> None:
     expect(button).to_be_focused()
 
 
-def test_filters_change_list_and_address_and_back_undoes_them(page: Page) -> None:
+def test_filters_change_the_list_and_the_address_and_back_undoes_them(page: Page) -> None:
     page.get_by_role("radio", name="laptop").check()
     expect(field(cards(page).first, "name")).to_have_text("Laptop A")
     expect(page).to_have_url(re.compile(r"/\?category=laptop$"))
@@ -132,14 +132,14 @@ def test_filters_change_list_and_address_and_back_undoes_them(page: Page) -> Non
     page.locator(".specification", has_text="ram").locator("summary").click()
     page.get_by_role("checkbox", name=re.compile("^16GB")).check()
     expect(page.get_by_role("button", name="ram: 16GB")).to_be_visible()
-    assert asked(page) == [("category", "laptop"), ("spec.ram", "16GB")]
+    assert filters_of(page) == [("category", "laptop"), ("spec.ram", "16GB")]
     expect(cards(page)).not_to_have_count(len(laptops))
     for row in field(cards(page), "specifications").all_inner_texts():
         assert "16GB" in row
 
     page.get_by_role("checkbox", name="In stock only").check()
     expect(page.get_by_role("button", name="in stock only")).to_be_visible()
-    assert asked(page)[-1] == ("in_stock", "true")
+    assert filters_of(page)[-1] == ("in_stock", "true")
     keep_screenshot(page, "filters")
 
     for _ in range(2):
@@ -160,7 +160,7 @@ def test_more_products_are_appended_until_all_are_shown(page: Page) -> None:
     for shown in range(2 * PAGE, COUNT + 1, PAGE):
         more.press("Enter")
         expect(cards(page)).to_have_count(shown)
-        assert shown_ids(page) == list(range(1, shown + 1)), "none twice, none left out"
+        assert shown_ids(page) == list(range(1, shown + 1)), "each product once"
     expect(more).to_be_hidden()
     expect(page.locator("#count")).to_have_text(f"{COUNT} products, no more")
     last = card(page, COUNT - PAGE + 1)
@@ -174,23 +174,23 @@ def test_an_order_lowers_the_stock_without_moving_focus_or_page(
     button = card(fast_page, 7).get_by_role("button")
     button.focus()
     before = fast_page.evaluate("() => [scrollX, scrollY]")
-    seen = texts_of(card(fast_page, 1).locator('[data-store="Redis"]'))
+    seen = record_stock(card(fast_page, 1).locator('[data-store="Redis"]'))
     order = {"product_id": 1, "quantity": 1, "customer_id": 7}
     placed = httpx.post(f"{service.url}/api/orders", json=order, headers=service.writing)
     assert placed.status_code == 201
     assert shop.redis.get(stock_key(1)) == "14"
     expect(field(card(fast_page, 1), "stock")).to_have_text("14 in stock")
-    assert seen() == ["14 in stockwas 15", "14 in stock"], "marked for a moment"
+    assert seen() == ["14 in stockwas 15", "14 in stock"], "the old value is shown for a moment"
     expect(button).to_be_focused()
     assert fast_page.evaluate("() => [scrollX, scrollY]") == before
 
 
 def test_without_redis_or_mongodb_the_other_fields_stay(
-    open_page: Opening, service: Served, links: Proxies
+    open_page: Opening, service: Served, proxies: Proxies
 ) -> None:
     page = open_page(f"{service.url}/", may=FAILED_REQUEST, fast=True)
     expect(field(card(page, 1), "stock")).to_have_text("15 in stock")
-    links.redis.cut()
+    proxies.redis.cut()
     stocks = field(cards(page), "stock")
     expect(stocks.first).to_have_text("Redis does not answer: stock unknown")
     assert set(stocks.all_inner_texts()) == {"Redis does not answer: stock unknown"}
@@ -202,36 +202,36 @@ def test_without_redis_or_mongodb_the_other_fields_stay(
     expect(page.get_by_role("checkbox", name="In stock only")).to_be_disabled()
     expect(page.locator("#outage")).to_be_hidden()
     keep_screenshot(page, "redis-away")
-    links.restore()
+    proxies.restore()
     expect(field(card(page, 1), "stock")).to_have_text("15 in stock")
     expect(page.get_by_role("checkbox", name="In stock only")).to_be_enabled()
     expect(state).to_contain_text("1 round trip")
-    links.mongo.cut()
+    proxies.mongo.cut()
     source = card(page, 1).locator('[data-store="MongoDB"] .source')
     expect(source).to_contain_text(re.compile(r"does not answer; as of \d\d:\d\d:\d\d"))
     expect(field(card(page, 1), "description")).to_have_text("High-performance laptop")
-    links.restore()
+    proxies.restore()
     expect(source).to_have_text("MongoDB · productmetas")
 
 
-def test_without_postgresql_what_was_shown_stays_under_a_banner(
-    open_page: Opening, service: Served, links: Proxies
+def test_without_postgresql_the_products_stay_under_a_banner(
+    open_page: Opening, service: Served, proxies: Proxies
 ) -> None:
     page = open_page(f"{service.url}/", may=FAILED_REQUEST, fast=True)
     expect(cards(page)).to_have_count(PAGE)
-    links.postgres.cut()
+    proxies.postgres.cut()
     expect(page.get_by_role("alert")).to_contain_text("PostgreSQL does not answer.")
     expect(cards(page)).to_have_count(PAGE)
     page.get_by_role("radio", name="laptop").check()
-    expect(page.locator("#count")).to_have_text("Those of before: the new list is not here yet")
+    expect(page.locator("#count")).to_have_text("Earlier products: the new list is not loaded yet")
     expect(page.locator("#products")).to_have_attribute("aria-busy", "true")
-    links.restore()
+    proxies.restore()
     expect(page.locator("#outage")).to_be_hidden()
     expect(field(cards(page).nth(1), "name")).to_contain_text("Laptop")
     expect(page.locator("#products")).not_to_have_attribute("aria-busy", "true")
 
 
-def test_tab_reaches_everything_in_the_order_in_which_it_is_seen(page: Page) -> None:
+def test_tab_order_is_the_visual_order(page: Page) -> None:
     assert tab_stops(page, 200) == [
         "skip",
         "drawer-toggle",
@@ -248,10 +248,10 @@ def test_narrow_windows_do_not_scroll_sideways(still_page: Page) -> None:
         assert overflow(still_page) == 0, width
 
 
-# ---- The page's modules, each for itself: what they make of what they are given ----
+# ---- Unit tests of the page's JavaScript modules ----
 
 
-def test_without_a_browser_tests_are_skipped_but_never_in_ci(
+def test_without_a_browser_tests_are_skipped_except_in_ci(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda _name: None)
@@ -263,7 +263,7 @@ def test_without_a_browser_tests_are_skipped_but_never_in_ci(
         find_browser()
 
 
-def test_the_services_own_timing_is_read(still_page: Page) -> None:
+def test_the_page_parses_server_timing(still_page: Page) -> None:
     trace = Trace()
     began = trace.beginning - 0.001
     for store, name in (("PostgreSQL", "SELECT"), ("Redis", "MGET"), ("MongoDB", "find")):
@@ -276,17 +276,17 @@ def test_the_services_own_timing_is_read(still_page: Page) -> None:
         still_page, "timing", "readTiming", (header,), (server_timing(many, many.beginning),)
     )
     assert cost["total"] == 12.5
-    assert [one["store"] for one in cost["stores"]] == ["PostgreSQL", "MongoDB", "Redis"]
-    assert all(one["roundTrips"] == 1 for one in cost["stores"])
-    assert [one["what"] for one in cost["questions"]] == ["SELECT", "MGET", "find"]
-    assert all(one["start"] >= 1 for one in cost["questions"])
+    assert [store["store"] for store in cost["stores"]] == ["PostgreSQL", "MongoDB", "Redis"]
+    assert all(store["roundTrips"] == 1 for store in cost["stores"])
+    assert [request["what"] for request in cost["requests"]] == ["SELECT", "MGET", "find"]
+    assert all(request["start"] >= 1 for request in cost["requests"])
     assert cost["unlisted"] == 0
-    assert cost["notes"] == ["This answer was shared with another request."]
-    assert len(longer["questions"]) == 24, "those beyond are counted"
+    assert cost["notes"] == ["This response was shared with another request."]
+    assert len(longer["requests"]) == 24, "the others are only counted"
     assert longer["unlisted"] == 6
 
 
-def test_headers_of_any_form_are_taken_apart(still_page: Page) -> None:
+def test_any_server_timing_header_is_parsed(still_page: Page) -> None:
     entries = {
         None: [],
         "": [],
@@ -302,27 +302,27 @@ def test_headers_of_any_form_are_taken_apart(still_page: Page) -> None:
     assert found == list(entries.values())
 
 
-def test_a_text_is_asked_for_as_a_text(still_page: Page) -> None:
+def test_strings_become_parameters_that_stay_strings(still_page: Page) -> None:
     values = ["16GB", "16", "1.50", "-3", "true", "false", "8..32", "..5", '"x"', 'a"b', " a "]
     values.append("a & b=c")
-    asked_for = call_each(still_page, "query", "valueText", *((value,) for value in values))
-    assert [specification_value("spec.x", text) for text in asked_for] == values
+    parameters = call_each(still_page, "query", "valueText", *((value,) for value in values))
+    assert [specification_value("spec.x", text) for text in parameters] == values
 
 
-def test_numbers_and_flags_are_asked_for_as_such(still_page: Page) -> None:
+def test_numbers_and_booleans_become_parameters_of_their_type(still_page: Page) -> None:
     values = [16, 0, -3, 1.5, True, False]
-    asked_for = call_each(still_page, "query", "valueText", *((value,) for value in values))
-    found = [specification_value("spec.x", text) for text in asked_for]
-    assert [(type(one), one) for one in found] == [(type(value), value) for value in values]
+    parameters = call_each(still_page, "query", "valueText", *((value,) for value in values))
+    found = [specification_value("spec.x", text) for text in parameters]
+    assert [(type(value), value) for value in found] == [(type(value), value) for value in values]
 
 
-def test_what_cannot_be_asked_for_is_not_offered(still_page: Page) -> None:
+def test_values_that_cannot_be_filtered_by_are_not_offered(still_page: Page) -> None:
     values = ["", "x" * 201, None, {"a": 1}, [1], 1e30]
-    asked_for = call_each(still_page, "query", "valueText", *((value,) for value in values))
-    assert asked_for == [None] * len(values)
+    parameters = call_each(still_page, "query", "valueText", *((value,) for value in values))
+    assert parameters == [None] * len(values)
 
 
-def test_a_range_is_asked_for_by_its_ends(still_page: Page) -> None:
+def test_a_range_becomes_a_parameter(still_page: Page) -> None:
     meant = {("100", "300"): Between(100, 300), ("", "2.5"): Between(None, 2.5)}
     texts = call_each(still_page, "query", "rangeText", *meant, ("", ""))
     assert texts.pop() is None
@@ -331,7 +331,7 @@ def test_a_range_is_asked_for_by_its_ends(still_page: Page) -> None:
     assert ends == [list(pair) for pair in meant]
 
 
-def test_filters_are_read_as_words(still_page: Page) -> None:
+def test_filters_are_shown_in_words(still_page: Page) -> None:
     words = {
         ("category", "laptop"): "category: laptop",
         ("in_stock", "true"): "in stock only",
@@ -346,14 +346,14 @@ def test_filters_are_read_as_words(still_page: Page) -> None:
     assert call_each(still_page, "query", "filterText", *words) == list(words.values())
 
 
-def test_an_address_keeps_what_the_shop_knows_once(still_page: Page) -> None:
+def test_unknown_and_repeated_filters_in_the_address_are_dropped(still_page: Page) -> None:
     search = "?tag=a&utm_source=x&tag=a&tag=b&limit=3&category=book&spec.ram=16GB&in_stock=true"
     found = call_each(still_page, "query", "readFilters", (search,))
     assert found == ["tag=a&tag=b&category=book&spec.ram=16GB&in_stock=true"]
 
 
-def test_a_count_is_what_it_is(still_page: Page) -> None:
-    said = {
+def test_stock_counts_are_shown_in_words(still_page: Page) -> None:
+    texts = {
         ("15", False): ["some", "15 in stock"],
         ("0", False): ["none", "Sold out"],
         (None, False): ["unknown", "Stock unknown: Redis has no count"],
@@ -362,11 +362,11 @@ def test_a_count_is_what_it_is(still_page: Page) -> None:
         (None, True): ["unknown", "Redis does not answer: stock unknown"],
         ("15", True): ["unknown", "Redis does not answer: stock unknown"],
     }
-    assert call_each(still_page, "cards", "stockText", *said) == list(said.values())
+    assert call_each(still_page, "cards", "stockText", *texts) == list(texts.values())
 
 
-def test_what_the_stores_hold_becomes_text_and_never_markup(still_page: Page) -> None:
-    """A product of which every text is a script, and whose whole number JavaScript would round."""
+def test_values_from_the_stores_become_text_and_never_markup(still_page: Page) -> None:
+    """Every string of this product is a script, and JavaScript would round its number."""
     whole = 2**53 + 1
     made: dict[str, Any] = still_page.evaluate(
         """async ([script, whole]) => {

@@ -1,4 +1,4 @@
-"""What stands in the stores was written by anybody: it is shown as text, whatever it is."""
+"""The contents of the stores are untrusted: any value is shown as text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from helpers.catalog.model import Product, stock_key
 from helpers.lab.background_programs import Served
-from helpers.shop.seed import load
+from helpers.shop.seeding import load
 from helpers.stores import Stores
 from tests.e2e.browser.conftest import Opening, opening_pages
 from tests.e2e.browser.looking import card, cards, field, keep_screenshot, overflow
@@ -20,10 +20,10 @@ from tests.e2e.browser.looking import card, cards, field, keep_screenshot, overf
 pytestmark = pytest.mark.verify
 
 SCRIPT = '<img src=x onerror="window.ran = 1"><script>window.ran = 1</script>'
-WHOLE = 2**53 + 1  # JavaScript's own numbers have no such one
+WHOLE = 2**53 + 1  # JavaScript would round it
 FIRST = 501
 ODD: list[Any] = [
-    # Each is the metadata of one product; the first has everything that a script could use.
+    # Each is the metadata of one product. The first tries to run a script.
     {
         "description": SCRIPT,
         "tags": [SCRIPT, "ok"],
@@ -35,7 +35,7 @@ ODD: list[Any] = [
     {"specifications": {f"name_{n}": n for n in range(200)}},
     {"specifications": {"a": {"b": {"c": {"d": [1, {"e": None}]}}}, "empty": {}, "none": []}},
 ]
-# What the validator of today would refuse, and an older shop may hold.
+# The validator refuses these now, but an older shop may have them.
 OLD: list[Any] = [
     {"description": {"x": 1}, "tags": "a text", "specifications": [1, 2, 3]},
     {"description": 42, "tags": {"a": 1}, "specifications": "a text"},
@@ -47,7 +47,7 @@ LAST = FIRST + len(ODD) + len(OLD)
 
 @pytest.fixture(scope="module")
 def odd_shop(shop: Stores) -> Iterator[Stores]:
-    """The shop with products of the category "odd", which hold what nobody expects."""
+    """The shop with products of the category "odd", which have unusual values."""
     known = [
         Product(FIRST + number, f"Odd {number} {SCRIPT}", Decimal(1), "odd", metadata, 5)
         for number, metadata in enumerate(ODD)
@@ -69,12 +69,12 @@ def odd_shop(shop: Stores) -> Iterator[Stores]:
         shop.mongo.productmetas.delete_many({"product_id": {"$gte": FIRST}})
         shop.mongo.command("collMod", "productmetas", validationLevel="strict")
         shop.postgres.execute("DELETE FROM products WHERE id >= %s", [FIRST])
-        shop.redis.delete(*(stock_key(one) for one in range(FIRST, LAST + 1)))
+        shop.redis.delete(*(stock_key(product_id) for product_id in range(FIRST, LAST + 1)))
 
 
 @pytest.fixture(scope="module")
 def odd(browser: Browser, service: Served, odd_shop: Stores) -> Iterator[Page]:
-    """The page with these products, for all tests: what one unfolds disturbs no other."""
+    """The page with these products. The tests share it, because they only unfold parts."""
     with opening_pages(browser) as opening:
         page = opening(f"{service.url}/?category=odd")
         expect(cards(page)).to_have_count(LAST - FIRST + 1)
@@ -93,13 +93,13 @@ def test_names_and_metadata_are_text_and_run_nothing(odd: Page) -> None:
     keep_screenshot(odd, "untrusted")
 
 
-def test_nested_values_and_lists_are_spelled_out(odd: Page) -> None:
+def test_nested_values_and_lists_are_flattened(odd: Page) -> None:
     text = field(card(odd, FIRST + 1), "specifications").inner_text()
     assert re.sub(r"\s+", " ", text) == f"bulb socket E27 bulb watts 9 sizes 38, 39 whole {WHOLE}"
 
 
-def test_values_of_any_length_and_number_keep_the_card_in_shape(odd: Page) -> None:
-    boxes = [one.bounding_box() for one in cards(odd).all()]
+def test_long_and_many_values_do_not_change_the_size_of_a_card(odd: Page) -> None:
+    boxes = [product.bounding_box() for product in cards(odd).all()]
     widths = {round(box["width"]) for box in boxes if box is not None}
     assert len(widths) == 1
     assert overflow(odd) == 0
@@ -110,12 +110,12 @@ def test_values_of_any_length_and_number_keep_the_card_in_shape(odd: Page) -> No
     expect(many.get_by_text("and 156 others")).to_be_visible()
 
 
-def test_whole_numbers_are_shown_to_the_digit(odd: Page) -> None:
+def test_large_whole_numbers_keep_all_digits(odd: Page) -> None:
     card(odd, FIRST + 1).get_by_role("button").click()
     expect(odd.locator(".answer")).to_contain_text(f'"whole": {WHOLE}')
 
 
-def test_values_of_the_wrong_type_are_shown_as_they_are(odd: Page) -> None:
+def test_values_of_the_wrong_type_are_shown(odd: Page) -> None:
     texts = []
     for number in range(len(OLD)):
         metadata = card(odd, FIRST + len(ODD) + number).locator('[data-store="MongoDB"]')
@@ -129,13 +129,13 @@ def test_values_of_the_wrong_type_are_shown_as_they_are(odd: Page) -> None:
     ]
 
 
-def test_what_is_not_there_is_unknown_and_never_zero(odd: Page) -> None:
+def test_a_missing_value_is_unknown_and_not_zero(odd: Page) -> None:
     last = card(odd, LAST)
     expect(last.locator('[data-store="MongoDB"]')).to_contain_text("MongoDB has no document")
     expect(field(last, "stock")).to_have_text("Stock unknown: Redis has no count")
 
 
-def test_narrow_windows_hold_them_too(
+def test_narrow_windows_do_not_scroll_sideways(
     open_page: Opening, service: Served, odd_shop: Stores
 ) -> None:
     page = open_page(f"{service.url}/?category=odd", 320, 700)

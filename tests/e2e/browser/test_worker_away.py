@@ -1,4 +1,4 @@
-"""What a node that was killed holds is left out of the page, in words, and comes back with it."""
+"""A killed worker: the page leaves out its products, says so, and shows them again later."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from helpers.embedded import EmbeddedServers
 from helpers.lab.background_programs import served
 from helpers.shop import open_shop
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from tests.e2e.browser.conftest import Opening
 from tests.e2e.browser.looking import FAILED_REQUEST, card, cards, field
 from tests.e2e.servers.server_helpers import kill_processes, main_pids
@@ -16,7 +16,7 @@ from tests.e2e.servers.server_helpers import kill_processes, main_pids
 pytestmark = [pytest.mark.servers, pytest.mark.verify]
 
 
-def test_products_of_a_node_that_is_away_are_left_out_in_words(
+def test_products_of_an_unavailable_node_are_left_out_with_a_note(
     open_page: Opening, own_servers: EmbeddedServers
 ) -> None:
     with open_shop(own_servers.settings) as stores:
@@ -26,7 +26,7 @@ def test_products_of_a_node_that_is_away_are_left_out_in_words(
             count = page.locator("#count")
             expect(count).to_have_text("20 products, no more")
             kill_processes({"worker1": main_pids(own_servers)["worker1"]})
-            # Product 1 is on it, product 2 is not: what was shown before stays, with its time.
+            # Product 1 is on worker1, product 2 is not. Earlier values stay, with their time.
             expect(field(card(page, 1), "name")).to_have_text("Laptop A")
             expect(card(page, 1)).to_contain_text("as of")
             assert card(page, 1).get_attribute("data-gone") is None

@@ -15,7 +15,7 @@ from helpers.orders.orders import Orders
 from helpers.orders.outbox import bought_together, relay
 from helpers.orders.sales import rebuild_sales
 from helpers.settings import redact
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from helpers.stock import Stock, reconcile
 from helpers.stores import Stores
 from helpers.stores.connection_limits import Limits

@@ -19,7 +19,7 @@ from helpers.orders.orders import Orders
 from helpers.settings import Addresses
 from helpers.shop import locate, open_shop
 from helpers.shop.schema import drop_shop
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from helpers.stock import reconcile
 from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores, connect_async

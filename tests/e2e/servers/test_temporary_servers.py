@@ -15,7 +15,7 @@ from helpers.embedded.temporary_servers import start_temporary_servers
 from helpers.faults import temporary_shop
 from helpers.settings import PROJECT, load_settings
 from helpers.shop import open_shop
-from helpers.shop.seed import seed
+from helpers.shop.seeding import seed
 from helpers.stores import Stores
 from tests.e2e.servers.server_helpers import NAMES, main_pids
 from tests.waiting import wait_until

@@ -101,7 +101,7 @@ class Api(Program):
             else:
                 assert self.runs(), f"the service ended too early: {self.log_tail()}"
             try:
-                httpx.get(f"{self.url}/problems/store-away", timeout=5)
+                httpx.get(f"{self.url}/problems/store-unavailable", timeout=5)
             except httpx.TransportError:
                 assert time.monotonic() < deadline, f"the service does not start: {self.log_tail()}"
                 time.sleep(0.05)

@@ -20,7 +20,7 @@ from helpers.errors import CourseError
 from helpers.orders.orders import Orders
 from helpers.orders.outbox import relay
 from helpers.shop import locate, open_shop
-from helpers.shop.seed import seed as fill
+from helpers.shop.seeding import seed as fill
 from helpers.stock import Stock, reconcile
 from helpers.stock.step_hooks import StepHook
 from helpers.stores import Stores

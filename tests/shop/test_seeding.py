@@ -13,7 +13,7 @@ from helpers.catalog.generator import products
 from helpers.catalog.model import Product
 from helpers.joins import batched
 from helpers.shop.schema import count_products, create_shop, drop_shop
-from helpers.shop.seed import Changes, load, seed
+from helpers.shop.seeding import Changes, load, seed
 from helpers.stores import Stores
 
 
