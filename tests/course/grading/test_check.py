@@ -1,4 +1,4 @@
-"""What a student is told before handing in: each task, by its visible tests."""
+"""The progress report for a student: each task, by its visible tests."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from course.grading.check import check, is_answered, is_hidden, told
+from course.grading.check import check, is_answered, is_hidden, progress_lines
 from course.grading.release import released
-from course.grading.running import Limits, Outcome, Verdict
+from course.grading.results import Verdict
+from course.grading.running import Limits, Outcome
 from helpers.errors import GradingError
 from tests.course.grading import building
 from tests.e2e.hostile import notebooks as hostile
@@ -19,7 +20,7 @@ def test_each_task_is_told_by_its_visible_tests(tmp_path: Path) -> None:
     copied = building.find(made, "b-greatest-answer") | {"source": "greatest(nothing)"}
     made["cells"].append(copied)  # under the name of the first, as editors do it
     building.write(made, tmp_path / "07.ipynb")
-    text = "\n".join(told(*check(tmp_path / "07.ipynb", Limits())))
+    text = "\n".join(progress_lines(*check(tmp_path / "07.ipynb", Limits())))
     assert "own cell 1 after b-greatest-test failed: NameError" in text
     assert "Task A · Add: not yet\n    a-add-visible: NotImplementedError was raised in add" in text
     assert "a-add-text: there is no answer in words yet" in text
@@ -31,14 +32,14 @@ def test_each_task_is_told_by_its_visible_tests(tmp_path: Path) -> None:
 def test_what_failed_outside_the_tests_is_told_first() -> None:
     source = building.source(released(building.source(building.sums())))
     passed = {test.key: Verdict(True) for test in source.tests()}
-    lines = [*told(source, Outcome(passed, {"b-greatest-answer": "failed: KeyError"}))]
+    lines = [*progress_lines(source, Outcome(passed, {"b-greatest-answer": "failed: KeyError"}))]
     assert lines[:2] == ["b-greatest-answer failed: KeyError.", ""]
     assert lines[-1].startswith("2 of 2 tasks.")
 
 
 def test_another_notebook_is_refused(tmp_path: Path) -> None:
     place = building.write(building.notebook(building.code("x", "1")), tmp_path / "other.ipynb")
-    with pytest.raises(GradingError, match="no notebook of the project"):
+    with pytest.raises(GradingError, match="not a notebook of the project"):
         check(place, Limits())
     with pytest.raises(GradingError, match="cannot be read"):
         check(tmp_path / "none.ipynb", Limits())

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from course.grading import grade, one
+from course.grading import grade, processes
 from course.grading.grade import Grader
-from course.grading.one import Job, Result
-from course.grading.processes import Processes
-from course.grading.running import Limits, Verdict
+from course.grading.processes import Job, Processes
+from course.grading.results import Result, Verdict
+from course.grading.running import Limits
 from helpers.errors import GradingError
 from tests.course.grading import building
 from tests.e2e.hostile import notebooks as hostile
@@ -51,7 +51,7 @@ def graded_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def decide(_: Processes, job: Job) -> Result:
         if job.notebook.read_text("utf-8").startswith("by mail"):
-            return one.grade(job)
+            return processes.grade(job)
         return HALF_DONE
 
     monkeypatch.setattr(grade, "course_copy", lambda: contextlib.nullcontext(folder))
@@ -95,7 +95,7 @@ def test_what_is_entered_by_hand_is_in_the_gradebook_and_on_the_page(
     assert "5 of 5 points" in (grader.to / "feedback" / "anna.html").read_text("utf-8")
 
     place.write_text("something else", "utf-8")
-    with pytest.raises(GradingError, match="move it away"):
+    with pytest.raises(GradingError, match="is not a gradebook"):
         grader.grade(folder, progress=False)
     assert place.read_text("utf-8") == "something else"
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from course.grading import feedback, gradebook
-from course.grading.collect import collect, text_of_file
-from course.grading.one import Result, points
-from course.grading.running import Verdict
+from course.grading.results import Result, Verdict, points
 from course.grading.source import Source
+from course.grading.submissions import collect, text_of_file
 from helpers.errors import GradingError
 from tests.course.grading import building
 
@@ -82,7 +81,7 @@ def test_what_is_no_number_of_points_is_kept_and_makes_no_total(given: str) -> N
 def test_no_other_table_is_overwritten(tmp_path: Path, text: bytes) -> None:
     place = tmp_path / "grades.csv"
     place.write_bytes(text)
-    with pytest.raises(GradingError, match="move it away"):
+    with pytest.raises(GradingError, match="is not a gradebook"):
         gradebook.entered(place, SOURCE)
     assert gradebook.entered(tmp_path / "none.csv", SOURCE) == {}
 
@@ -194,7 +193,7 @@ def test_a_file_is_read_as_it_is_or_refused(tmp_path: Path) -> None:
         ("none", "cannot be read"),
         ("bytes", "is not text"),
         ("huge", "larger than"),
-        ("", "is no file"),
+        ("", "is not a regular file"),
     ):
         with pytest.raises(GradingError, match=sentence):
             text_of_file(tmp_path / name)

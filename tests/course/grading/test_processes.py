@@ -18,8 +18,8 @@ import pytest
 
 from course.grading import grade
 from course.grading.grade import Grader
-from course.grading.one import Job, Result
-from course.grading.processes import Processes
+from course.grading.processes import Job, Processes
+from course.grading.results import Result
 from helpers.settings import PROJECT
 from tests.course.grading import building
 

@@ -11,8 +11,8 @@ from typing import Any, cast
 
 import pytest
 
-from course.grading.restore import restore
-from course.grading.running import Excess, Kernel, KernelEnded, Limits, Outcome, _Watch, run
+from course.grading.running import Excess, Kernel, KernelEnded, Limits, Outcome, _LimitMonitor, run
+from course.grading.submissions import restore
 from helpers.errors import GradingError
 from tests.course.grading import building
 from tests.e2e.hostile import notebooks as hostile
@@ -192,7 +192,7 @@ def test_what_takes_more_memory_than_it_may_is_ended(more: int, ended: bool) -> 
     kernel = _watched(process, memory=_LIMITS.memory_mib * 2**20 + more)
     expected = pytest.raises(KernelEnded, match="more than 2048 MiB of memory")
     with expected if ended else contextlib.nullcontext():
-        _Watch(kernel, math.inf).look()
+        _LimitMonitor(kernel, math.inf).check()
     assert process.done == ["killed"] * ended
 
 
@@ -203,13 +203,13 @@ def test_what_is_too_slow_is_interrupted_and_ended_where_that_does_not_help(
     deadline: float, ends_in: float, excess: Excess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = Process()
-    watch = _Watch(_watched(process, ends_in=ends_in), deadline)
-    watch.look()
+    watch = _LimitMonitor(_watched(process, ends_in=ends_in), deadline)
+    watch.check()
     assert (watch.excess, process.done) == (excess, [signal.SIGINT])
-    watch.look()  # it has some seconds for that
+    watch.check()  # it has some seconds for that
     assert process.done == [signal.SIGINT]
     later = time.monotonic() + 6
     monkeypatch.setattr(time, "monotonic", lambda: later)
     with pytest.raises(KernelEnded, match="did not let itself be interrupted"):
-        watch.look()
+        watch.check()
     assert process.done == [signal.SIGINT, "killed"]

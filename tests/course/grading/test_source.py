@@ -37,7 +37,7 @@ def test_the_text_of_a_cell_may_be_in_lines() -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[Notebook], object], str]] = {
-    "two of one name": (lambda m: m["cells"].append(m["cells"][4]), "at more than one cell"),
+    "two of one name": (lambda m: m["cells"].append(m["cells"][4]), "names more than one cell"),
     "no points": (
         lambda m: building.find(m, "a-add-visible")["metadata"]["nbgrader"].pop("points"),
         "has no points",
@@ -62,13 +62,13 @@ BROKEN: dict[str, tuple[Callable[[Notebook], object], str]] = {
         lambda m: building.find(m, "a-add-answer").update(
             source="### BEGIN HIDDEN TESTS\nassert 1\n### END HIDDEN TESTS"
         ),
-        "not for it",
+        "not allowed in this cell",
     ),
     "a solution in a given cell": (
         lambda m: building.find(m, "given-numbers").update(
             source="### BEGIN SOLUTION\nx = 1\n### END SOLUTION"
         ),
-        "not for it",
+        "not allowed in this cell",
     ),
 }
 
@@ -89,8 +89,8 @@ def test_a_source_that_would_give_something_away_is_refused(name: str) -> None:
         ("  \n", "is empty"),
         ("hello", "is not JSON"),
         ("[" * 100_000, "is not JSON"),
-        ("[]", "no notebook of format 4"),
-        ('{"worksheets": []}', "no notebook of format 4"),
+        ("[]", "not a notebook of format 4"),
+        ('{"worksheets": []}', "not a notebook of format 4"),
         ('{"cells": [1]}', "is damaged"),
         ('{"cells": [{"cell_type": "code", "metadata": [], "source": ""}]}', "is damaged"),
         ('{"cells": [{"cell_type": "code", "source": [1]}]}', "is damaged"),

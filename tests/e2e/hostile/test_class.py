@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from course.grading.grade import Grader
-from course.grading.one import Job
-from course.grading.one import grade as grade_one
+from course.grading.processes import Job
+from course.grading.processes import grade as grade_one
 from course.grading.release import released
 from course.grading.running import Limits
 from course.grading.source import Notebook

@@ -7,8 +7,8 @@ import copy
 import pytest
 
 from course.grading.release import released
-from course.grading.restore import Restored, names_bound_by, restore
 from course.grading.source import Notebook
+from course.grading.submissions import Restored, names_bound_by, restore
 from helpers.errors import GradingError
 from tests.course.grading import building
 
