@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 
 from benchmarks.timing import print_figure
-from helpers.lab.background_programs import Served, served
+from helpers.lab.background_programs import ServiceProcess, start_service
 from helpers.lab.load import Load, measure
 from helpers.plots.load_charts import draw_load
 from helpers.plots.palette import PAPER
@@ -30,7 +30,7 @@ def bench_api(settings: Settings) -> None:
     """Print how many requests per second each way to the list takes, and draw it."""
     with open_databases("bench_api", 13, settings) as stores:
         seed(stores, _PRODUCTS, orders=False)
-        with served(stores, "--lab", "--read-model") as service:
+        with start_service(stores, "--lab", "--read-model") as service:
             loads = _measure(service)
     print(f"GET of a list of {_PRODUCTS:,} products, each way, by callers")
     for way, by_callers in loads.items():
@@ -44,19 +44,19 @@ def bench_api(settings: Settings) -> None:
     print(f"requests per second and latency, drawn: {_PICTURE}")
 
 
-def _measure(service: Served) -> _Loads:
+def _measure(service: ServiceProcess) -> _Loads:
     """Return the loads of each way, by the number of callers, round by round."""
     url = f"{service.url}/lab/products/"
     loads: _Loads = {way: {callers: [] for callers in _CALLERS} for way in (_SLOW, *_WAYS)}
     for callers in _CALLERS:
         requests = _SLOW_REQUESTS[callers]
         loads[_SLOW][callers].append(
-            measure(url + _SLOW, callers=callers, requests=requests, patience=600)
+            measure(url + _SLOW, clients=callers, requests=requests, timeout=600)
         )
         for _ in range(_ROUNDS):
             # In turn, so that a machine that is busy for a while is so for all.
             for way in _WAYS:
-                load = measure(url + way, callers=callers, seconds=_SECONDS, warm_up=2)
+                load = measure(url + way, clients=callers, seconds=_SECONDS, warm_up=2)
                 loads[way][callers].append(load)
     for way, by_callers in loads.items():
         for rounds in by_callers.values():

@@ -13,7 +13,7 @@ import psutil
 
 from benchmarks.timing import print_figure
 from helpers.embedded import EmbeddedServers
-from helpers.lab.background_programs import Served, served
+from helpers.lab.background_programs import ServiceProcess, start_service
 from helpers.settings import Settings
 from helpers.shop.opening import open_databases
 from helpers.shop.seed import seed
@@ -44,7 +44,7 @@ def bench_deadline(settings: Settings) -> None:
             f"The slowest answer as a share of the deadline of {_DEADLINE:g} s, by what is frozen"
         )
         for options in ((), ("--no-breaker",)):
-            with served(stores, "--deadline", str(_DEADLINE), *options) as service:
+            with start_service(stores, "--deadline", str(_DEADLINE), *options) as service:
                 for name in (None, *_NAMES):
                     what = f"  {name or 'nothing'}{', no breaker' if options else ''}"
                     with _frozen(servers, name):
@@ -66,10 +66,12 @@ def _frozen(servers: EmbeddedServers, name: str | None) -> Iterator[None]:
                 process.resume()
 
 
-def _measure(service: Served) -> list[float]:
+def _measure(service: ServiceProcess) -> list[float]:
     """Return how many seconds each answer took, asked by several callers at a time."""
     with (
-        httpx.Client(base_url=service.url, headers=service.writing, timeout=_PATIENCE) as client,
+        httpx.Client(
+            base_url=service.url, headers=service.write_headers, timeout=_PATIENCE
+        ) as client,
         ThreadPoolExecutor(_CALLERS) as pool,
     ):
 
@@ -82,7 +84,7 @@ def _measure(service: Served) -> list[float]:
         return list(pool.map(one, _ASKED * _ROUNDS))
 
 
-def _await_health(service: Served) -> None:
+def _await_health(service: ServiceProcess) -> None:
     """Wait until all stores answer, and are asked."""
     while True:
         health = httpx.get(f"{service.url}/healthz", timeout=_PATIENCE).json()

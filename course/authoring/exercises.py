@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from course.authoring.check import Cell, Notebook, source_of, tags_of
+from course.authoring.notebook_rules import Cell, Notebook, source_of, tags_of
 from helpers.errors import NotebookError
 
 #: What a check's cell prints before the sentence that says what is wrong.

@@ -84,8 +84,8 @@ class Grader:
             raise GradingError(f"jobs is {self.jobs}: give 1 or more.")
         if self.jobs > 1 and load_settings(dotenv=Path("/dev/null")).addresses is not None:
             raise GradingError(
-                "With servers given by address all submissions share the databases, so only one "
-                "can be graded at a time: give JOBS=1, or unset POSTGRES_URL, MONGO_URL and REDIS_URL."
+                "If servers are given by address, all submissions share the databases, so only one "
+                "can be graded at a time: give JOBS=1, or unset POSTGRES_URL, MONGO_URL, REDIS_URL."
             )
 
     def _graded(
@@ -208,9 +208,7 @@ def main() -> int:
     parser.add_argument("--source", type=Path, required=True, help="the project's source")
     parser.add_argument("--submissions", type=Path, required=True, help="the folder of submissions")
     parser.add_argument("--to", type=Path, required=True, help="the folder for grades and feedback")
-    parser.add_argument(
-        "--jobs", type=int, default=1, help="how many at a time (default: 1)"
-    )
+    parser.add_argument("--jobs", type=int, default=1, help="how many at a time (default: 1)")
     usual = Limits()
     for name, unit in (("cell_seconds", float), ("notebook_seconds", float), ("memory_mib", int)):
         default = getattr(usual, name)

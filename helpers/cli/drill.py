@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable
 
 from helpers.errors import ServerError, SettingsError
-from helpers.faults.fault_lock import only_one
+from helpers.faults.fault_lock import hold_fault_lock
 from helpers.faults.server_control import ControlledServers, find_servers, restart
 from helpers.settings import load_settings
 
@@ -49,7 +49,7 @@ def run_drill(options: argparse.Namespace) -> None:
         )
     with contextlib.ExitStack() as held:
         if options.action != "state":
-            held.enter_context(only_one(file))
+            held.enter_context(hold_fault_lock(file))
             _ACTIONS[options.action][1](servers, options.name)
         for name in servers.names():
             print(f"{name:<12} {servers.state(name)}")

@@ -1,11 +1,12 @@
-"""The process in whose children orders are placed, some of which kill themselves at it.
+"""The crash worker: a process whose children place orders, and kill themselves if requested.
 
-Run as ``python -m helpers.faults.crash_worker``, in the environment of a shop. For each line of
-JSON that it reads, an attempt, it writes one: ``{"killed": …, "order": …, "error": …}``.
+Run as ``python -m helpers.faults.crash_worker`` with the addresses of a shop in the environment.
+For each line of JSON that it reads, an attempt, it writes one line:
+``{"killed": …, "order": …, "error": …}``.
 
-It has imported everything and keeps no connection, so that a child is ready at once, and makes
-connections of its own. Attempts that are to live are all made by one child, which keeps its
-connections, as a service does. This process itself starts no thread: it could not be forked safely.
+It has imported all modules but holds no connection, so that a forked child is ready at once and
+opens its own. One child carries out all attempts that do not crash and keeps its connections, as a
+service does. The worker itself starts no thread, since it could not be forked safely then.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from helpers.errors import CourseError, SettingsError
-from helpers.faults.order_attempts import Connections, OrderAttempt, carry_out
+from helpers.faults.order_attempts import LazyConnections, OrderAttempt, carry_out
 from helpers.settings import Addresses, load_settings
 from helpers.stores.connect import explaining_all
 
-#: How long one attempt may take. A server that hangs is not waited for forever.
+#: The time limit of one attempt, in case a server hangs.
 ATTEMPT_SECONDS = 60
 
 _POLL_SECONDS = 0.01
@@ -36,13 +37,15 @@ Answer = dict[str, Any]
 
 
 def main() -> None:
-    """Carry out what is read, to the end of the input."""
+    """Carry out the attempts that are read, until the input ends."""
     addresses = load_settings().addresses
     if addresses is None:
-        raise SettingsError("An environment with the addresses of a shop is needed.")
+        raise SettingsError(
+            "The addresses of a shop are missing: set POSTGRES_URL, MONGO_URL and REDIS_URL."
+        )
     _warm_up(addresses)
     gc.collect()
-    gc.freeze()  # else each child's first collection would copy all that was imported
+    gc.freeze()  # otherwise a child's first garbage collection would copy all imported modules
     survivor: Survivor | None = None
     for line in sys.stdin:
         attempt = OrderAttempt.from_json(json.loads(line))
@@ -55,8 +58,8 @@ def main() -> None:
 
 
 def _warm_up(addresses: Addresses) -> None:
-    """Have the drivers do once what they do the first time: each child would do it anew."""
-    connections = Connections(addresses)
+    """Do once what the drivers do at their first use; otherwise each child would repeat it."""
+    connections = LazyConnections(addresses)
     try:
         with contextlib.suppress(CourseError), explaining_all(addresses):
             connections.postgres.execute("SELECT now(), %s::bigint, %s::text", (1, "")).fetchone()
@@ -64,7 +67,7 @@ def _warm_up(addresses: Addresses) -> None:
             connections.redis.get("warm")
     finally:
         connections.close()
-    while threading.active_count() > 1:  # the driver's own, which end now
+    while threading.active_count() > 1:  # the driver's threads are ending
         time.sleep(_POLL_SECONDS)
 
 
@@ -73,8 +76,8 @@ def _in_a_child(attempt: OrderAttempt, addresses: Addresses) -> Answer:
     pid = os.fork()
     if pid == 0:
         os.close(reader)
-        with _ending():
-            answer = _tried(attempt, Connections(addresses))
+        with _exit_after():
+            answer = _try(attempt, LazyConnections(addresses))
             os.write(writer, json.dumps(answer).encode())
     os.close(writer)
     with open(reader, "rb") as answers:  # noqa: PTH123 - of a descriptor
@@ -93,11 +96,11 @@ def _read_in_time(answers: IO[bytes], pid: int) -> bytes:
     if ready:
         return answers.read()
     os.kill(pid, signal.SIGKILL)
-    return json.dumps(_answer(error=f"it has not ended for {ATTEMPT_SECONDS} s")).encode()
+    return json.dumps(_answer(error=f"it did not finish in {ATTEMPT_SECONDS} s")).encode()
 
 
 class Survivor:
-    """A child that lives on and keeps its connections, as the shop's service does."""
+    """A child that keeps running and keeps its connections, as the shop's service does."""
 
     def __init__(self, addresses: Addresses) -> None:
         orders, self._orders = os.pipe()
@@ -105,14 +108,14 @@ class Survivor:
         if os.fork() == 0:
             os.close(self._orders)
             os.close(self._answers)
-            with _ending():
+            with _exit_after():
                 _serve(orders, answers, addresses)
         os.close(orders)
         os.close(answers)
         self._input = os.fdopen(self._answers, "rb")
 
     def carry_out(self, line: str) -> Answer:
-        """Have one attempt carried out, given as a line of JSON."""
+        """Carry out one attempt, given as a line of JSON."""
         os.write(self._orders, line.encode())
         text = self._input.readline()
         if not text:
@@ -123,18 +126,18 @@ class Survivor:
 
 
 def _serve(orders: int, answers: int, addresses: Addresses) -> None:
-    connections = Connections(addresses)
+    connections = LazyConnections(addresses)
     with os.fdopen(orders, encoding="utf-8") as lines:
         for line in lines:
-            answer = _tried(OrderAttempt.from_json(json.loads(line)), connections)
+            answer = _try(OrderAttempt.from_json(json.loads(line)), connections)
             if answer["error"] is not None:
                 with contextlib.suppress(Exception):  # they may be broken
                     connections.close()
-                connections = Connections(addresses)
+                connections = LazyConnections(addresses)
             os.write(answers, json.dumps(answer).encode() + b"\n")
 
 
-def _tried(attempt: OrderAttempt, connections: Connections) -> Answer:
+def _try(attempt: OrderAttempt, connections: LazyConnections) -> Answer:
     try:
         with explaining_all(connections.addresses):
             return _answer(order=carry_out(attempt, connections))
@@ -147,8 +150,8 @@ def _answer(*, killed: bool = False, order: int | None = None, error: str | None
 
 
 @contextlib.contextmanager
-def _ending() -> Iterator[None]:
-    """End this child after the block, whatever happens in it: it must not run its parent's code."""
+def _exit_after() -> Iterator[None]:
+    """Exit this child after the block, whatever happens: it must not run its parent's code."""
     status = 1
     try:
         yield

@@ -31,18 +31,18 @@ def draw_load(loads: Mapping[str, Sequence[Load]]) -> Figure:
     rates, latencies = figure.subplots(1, 2)
     hollow = False
     for index, (way, line) in enumerate(loads.items()):
-        ordered = sorted((load for load in line if load.latencies), key=lambda load: load.callers)
+        ordered = sorted((load for load in line if load.latencies), key=lambda load: load.clients)
         failed = [load.failed > 0 for load in ordered]
         hollow = hollow or any(failed)
-        points = [(float(load.callers), load.requests_per_second) for load in ordered]
+        points = [(float(load.clients), load.requests_per_second) for load in ordered]
         plot_line(rates, points, index, way)
         _hollow(rates, points, failed, index)
         shift = _APART ** (index - (len(loads) - 1) / 2)
-        points = [(load.callers * shift, 1000 * load.p50) for load in ordered]
+        points = [(load.clients * shift, 1000 * load.p50) for load in ordered]
         _whiskers(latencies, points, [1000 * load.p95 for load in ordered], index)
         plot_line(latencies, points, index, way)
         _hollow(latencies, points, failed, index)
-    callers = sorted({load.callers for line in loads.values() for load in line})
+    callers = sorted({load.clients for line in loads.values() for load in line})
     empty = not any(load.latencies for line in loads.values() for load in line)
     rates.set_ylabel("answers per second")
     latencies.set_ylabel("latency in ms: median, up to p95")

@@ -31,7 +31,7 @@ def draw_availability(watched: Mapping[str, Availability]) -> Figure:
     """
     figure = Figure(figsize=(10, 0.8 + 2.5 * len(watched)))
     rows = figure.subplots(len(watched), 2, squeeze=False, sharex=True)
-    longest = max((one.asked[-1].ended for one in watched.values() if one.asked), default=1.0)
+    longest = max((one.samples[-1].ended for one in watched.values() if one.samples), default=1.0)
     slowest = max((one.slowest() for one in watched.values()), default=1.0)
     for (shares, latencies), (way, found) in zip(rows, watched.items(), strict=True):
         _draw_shares(shares, found)
@@ -71,7 +71,7 @@ def describe_availability(watched: Mapping[str, Availability]) -> str:
 
 def _draw_shares(axes: Axes, found: Availability) -> None:
     bins: dict[int, Counter[Kind]] = {}
-    for one in found.asked:
+    for one in found.samples:
         bins.setdefault(math.floor(one.began / _BIN_SECONDS), Counter())[one.kind] += 1
     numbers = sorted(bins)
     below = [0.0] * len(numbers)
@@ -95,7 +95,7 @@ def _draw_shares(axes: Axes, found: Availability) -> None:
 
 def _draw_latencies(axes: Axes, found: Availability) -> None:
     for kind in KINDS:
-        points = [(one.began, 1000 * one.seconds) for one in found.asked if one.kind == kind]
+        points = [(one.began, 1000 * one.seconds) for one in found.samples if one.kind == kind]
         colour, _ = _LOOKS[kind]
         axes.plot(
             [x for x, _ in points],

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from helpers.lab.background_programs import Served
+from helpers.lab.background_programs import ServiceProcess
 from helpers.shop.schema import drop_shop
 from helpers.shop.seed import seed
 from helpers.stores import Stores
@@ -45,7 +45,7 @@ def shop(seeded: Stores) -> Iterator[Stores]:
 
 
 @pytest.fixture(scope="package")
-def shared_service(seeded: Stores) -> Iterator[Served]:
+def shared_service(seeded: Stores) -> Iterator[ServiceProcess]:
     with serving(seeded, lab=True) as running:
         yield running
 
@@ -77,20 +77,20 @@ def links(proxied_shop: ProxiedStores) -> Iterator[Proxies]:
 
 
 @pytest.fixture(scope="module")
-def service(shop: Stores, shared_service: Served) -> Served:
+def service(shop: Stores, shared_service: ServiceProcess) -> ServiceProcess:
     """The service, with the routes of the lab."""
     return shared_service
 
 
 @pytest.fixture(scope="module")
-def client(service: Served) -> Iterator[httpx.Client]:
+def client(service: ServiceProcess) -> Iterator[httpx.Client]:
     """A client of the service that gives no token."""
     with httpx.Client(base_url=service.url, timeout=60) as one:
         yield one
 
 
 @pytest.fixture(scope="module")
-def writer(service: Served) -> Iterator[httpx.Client]:
+def writer(service: ServiceProcess) -> Iterator[httpx.Client]:
     """A client of the service that may write."""
     with client_of(service) as one:
         yield one

@@ -1,7 +1,7 @@
 """The service in a thread of the test process: what the program serves, without its start.
 
 It is the same application behind the same uvicorn, on a port of its own. Tests of the program
-itself (its arguments, its start, signals, its memory) use ``helpers.lab.served``.
+itself (its arguments, its start, signals, its memory) use ``helpers.lab.start_service``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import uvloop
 from helpers.api.json_logs import json_logger
 from helpers.api.serve import server_config
 from helpers.api.service import Options, open_service
-from helpers.lab.background_programs import Served
+from helpers.lab.background_programs import ServiceProcess
 from helpers.settings import Addresses, load_settings
 from helpers.stores import Stores
 from helpers.stores.environment import environment_of
@@ -44,7 +44,7 @@ def addresses_of(stores: Stores) -> Addresses:
 
 
 @contextlib.contextmanager
-def serving(stores: Stores, **options: Any) -> Iterator[Served]:
+def serving(stores: Stores, **options: Any) -> Iterator[ServiceProcess]:
     """Serve the databases of ``stores`` from a thread; ``options`` are those of ``Options``.
 
     Raises what ``open_service`` raises.
@@ -60,16 +60,16 @@ def serving(stores: Stores, **options: Any) -> Iterator[Served]:
         thread.start()
         try:
             thread.server.result()
-            yield Served(url, token, Path(log.name), os.getpid())
+            yield ServiceProcess(url, token, Path(log.name), os.getpid())
         finally:
             thread.end()
 
 
-def client_of(service: Served) -> httpx.Client:
+def client_of(service: ServiceProcess) -> httpx.Client:
     """Return a client of ``service`` that may write, with as many connections as it needs."""
     limits = httpx.Limits(max_connections=None)
     return httpx.Client(
-        base_url=service.url, headers=service.writing, timeout=_CLIENT_SECONDS, limits=limits
+        base_url=service.url, headers=service.write_headers, timeout=_CLIENT_SECONDS, limits=limits
     )
 
 

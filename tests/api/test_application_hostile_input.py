@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from helpers.lab.background_programs import Served
+from helpers.lab.background_programs import ServiceProcess
 from helpers.stores import Stores
 
 _PATIENCE = 60.0
@@ -229,7 +229,7 @@ _BAD_PATHS = [
 ]
 
 
-def test_paths_lead_nowhere_else(service: Served) -> None:
+def test_paths_lead_nowhere_else(service: ServiceProcess) -> None:
     """Sent as they stand: clients would tidy them up."""
     for path in _BAD_PATHS:
         text = f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -250,7 +250,7 @@ _NO_REQUESTS = [
 ]
 
 
-def test_what_is_no_request_is_a_problem(service: Served) -> None:
+def test_what_is_no_request_is_a_problem(service: ServiceProcess) -> None:
     for text in _NO_REQUESTS:
         _refused_raw(service, text)
 
@@ -263,7 +263,9 @@ def test_nothing_of_a_request_becomes_a_header(client: httpx.Client) -> None:
     assert linked.headers["link"].isprintable()
 
 
-def test_a_token_is_in_no_answer_and_in_no_log(service: Served, writer: httpx.Client) -> None:
+def test_a_token_is_in_no_answer_and_in_no_log(
+    service: ServiceProcess, writer: httpx.Client
+) -> None:
     responses = [
         writer.put("/api/products/1/stock", json={"on_hand": -1}),
         writer.post("/api/orders", content=b"{", headers={"Content-Type": "application/json"}),
@@ -276,7 +278,7 @@ def test_a_token_is_in_no_answer_and_in_no_log(service: Served, writer: httpx.Cl
         assert secret not in log
 
 
-def test_the_log_is_json_line_by_line(service: Served, client: httpx.Client) -> None:
+def test_the_log_is_json_line_by_line(service: ServiceProcess, client: httpx.Client) -> None:
     evil = {"tag": '"\n{"evil": 1}'}
     client.get("/api/products", params=evil, headers={"X-Request-ID": "seen-in-the-log"})
     mine: list[dict[str, object]] = []
@@ -302,7 +304,7 @@ def test_pages_and_answers_forbid_what_they_do_not_need(client: httpx.Client) ->
         assert "server" not in one.headers
 
 
-def _refused_raw(service: Served, text: str) -> str:
+def _refused_raw(service: ServiceProcess, text: str) -> str:
     """Send ``text`` as it stands, and return the head of the problem that comes back."""
     head, body = _raw(service, text)
     status = int(head.split(" ")[1])
@@ -312,7 +314,7 @@ def _refused_raw(service: Served, text: str) -> str:
     return head
 
 
-def _raw(service: Served, text: str) -> tuple[str, bytes]:
+def _raw(service: ServiceProcess, text: str) -> tuple[str, bytes]:
     parts = urlsplit(service.url)
     with socket.create_connection((parts.hostname, parts.port), timeout=_PATIENCE) as connection:
         answer = b""

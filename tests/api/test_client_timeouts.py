@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from helpers.api.client_timeouts import protocol_with
-from helpers.lab.background_programs import Served
+from helpers.lab.background_programs import ServiceProcess
 from helpers.stores import Stores
 from tests.api.serving import serving
 from tests.waiting import wait_until
@@ -30,19 +30,19 @@ _LIST = b"GET /lab/products/constant HTTP/1.1\r\nHost: x\r\n"
 
 
 @pytest.fixture(scope="module")
-def impatient(shop: Stores) -> Iterator[Served]:
+def impatient(shop: Stores) -> Iterator[ServiceProcess]:
     """A service with little patience."""
     with serving(shop, patience=0.5, lab=True) as running:
         yield running
 
 
 @contextlib.contextmanager
-def _connections(service: Served, count: int) -> Iterator[list[socket.socket]]:
+def _connections(service: ServiceProcess, count: int) -> Iterator[list[socket.socket]]:
     with contextlib.ExitStack() as opened:
         yield [opened.enter_context(_connect(service)) for _ in range(count)]
 
 
-def _connect(service: Served) -> socket.socket:
+def _connect(service: ServiceProcess) -> socket.socket:
     parts = urlsplit(service.url)
     return socket.create_connection((parts.hostname, parts.port), timeout=_PATIENCE)
 
@@ -56,13 +56,13 @@ def _until_closed(connection: socket.socket) -> bytes:
     return answer
 
 
-def test_who_says_nothing_is_let_go(impatient: Served) -> None:
+def test_who_says_nothing_is_let_go(impatient: ServiceProcess) -> None:
     with _connections(impatient, _MANY) as silent:
         assert httpx.get(f"{impatient.url}/api/products").status_code == 200
         assert [_until_closed(one) for one in silent] == [b""] * _MANY
 
 
-def test_who_never_ends_the_head_is_let_go(impatient: Served) -> None:
+def test_who_never_ends_the_head_is_let_go(impatient: ServiceProcess) -> None:
     with _connections(impatient, _MANY) as slow:
         for one in slow:
             one.sendall(b"GET /api/products HTTP/1.1\r\nHost: x\r\nX-Slow: a")
@@ -70,7 +70,7 @@ def test_who_never_ends_the_head_is_let_go(impatient: Served) -> None:
         assert [_until_closed(one) for one in slow] == [b""] * _MANY
 
 
-def test_a_second_request_has_a_head_in_time_too(impatient: Served) -> None:
+def test_a_second_request_has_a_head_in_time_too(impatient: ServiceProcess) -> None:
     with _connect(impatient) as one:
         one.sendall(b"GET /api/products/1 HTTP/1.1\r\nHost: x\r\n\r\n")
         assert one.recv(65536).startswith(b"HTTP/1.1 200")
@@ -78,7 +78,7 @@ def test_a_second_request_has_a_head_in_time_too(impatient: Served) -> None:
         _until_closed(one)
 
 
-def test_a_body_that_does_not_come_is_a_problem(impatient: Served) -> None:
+def test_a_body_that_does_not_come_is_a_problem(impatient: ServiceProcess) -> None:
     head = (
         "PUT /api/products/1/stock HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         f"Authorization: Bearer {impatient.token}\r\nContent-Length: 20\r\n\r\n"
@@ -95,7 +95,7 @@ def test_a_body_that_does_not_come_is_a_problem(impatient: Served) -> None:
 
 
 @contextlib.contextmanager
-def _deaf(service: Served, requests: list[bytes]) -> Iterator[Callable[[], bool]]:
+def _deaf(service: ServiceProcess, requests: list[bytes]) -> Iterator[Callable[[], bool]]:
     """Send each of the ``requests`` on a connection of its own, and read nothing.
 
     Yield what tells whether the service still has one of them.
@@ -119,7 +119,7 @@ def _deaf(service: Served, requests: list[bytes]) -> Iterator[Callable[[], bool]
         yield are_held
 
 
-def test_who_does_not_read_the_answer_is_let_go(impatient: Served) -> None:
+def test_who_does_not_read_the_answer_is_let_go(impatient: ServiceProcess) -> None:
     """Without end it would keep an answer in the service's memory; meanwhile others are served."""
 
     def are_gone() -> bool:
@@ -135,7 +135,7 @@ def test_who_does_not_read_the_answer_is_let_go(impatient: Served) -> None:
 
 
 @pytest.mark.verify
-def test_who_leaves_the_rest_of_an_answer_unread_is_let_go(impatient: Served) -> None:
+def test_who_leaves_the_rest_of_an_answer_unread_is_let_go(impatient: ServiceProcess) -> None:
     """The system takes the most of the answers; of one of these a little is left over."""
     last = _LIST + b"Connection: close\r\n\r\n"
     requests = [(_LIST + b"\r\n") * count + last for count in range(7, 462, 7)]
@@ -144,7 +144,9 @@ def test_who_leaves_the_rest_of_an_answer_unread_is_let_go(impatient: Served) ->
     assert httpx.get(f"{impatient.url}/api/products").status_code == 200
 
 
-def test_requests_one_after_another_in_one_packet_are_all_answered(impatient: Served) -> None:
+def test_requests_one_after_another_in_one_packet_are_all_answered(
+    impatient: ServiceProcess,
+) -> None:
     request = b"GET /api/products/1 HTTP/1.1\r\nHost: x\r\n\r\n"
     last = b"GET /api/products/2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     with _connect(impatient) as one:

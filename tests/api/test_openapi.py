@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from helpers.api.cursors import encode
 from helpers.api.query_parameters import KEY_HEADER
-from helpers.lab.background_programs import Served
+from helpers.lab.background_programs import ServiceProcess
 from tests.api.conftest import COUNT
 
 ROUTES = [
@@ -37,7 +37,7 @@ def _schemathesis() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def promised(service: Served) -> Any:
+def promised(service: ServiceProcess) -> Any:
     return _schemathesis().openapi.from_url(f"{service.url}/openapi.json")
 
 
@@ -46,7 +46,7 @@ def promised(service: Served) -> Any:
 )
 @pytest.mark.parametrize(("path", "method"), ROUTES, ids=lambda one: str(one))
 def test_nothing_that_may_be_asked_breaks_a_promise(
-    promised: Any, service: Served, path: str, method: str, examples: int
+    promised: Any, service: ServiceProcess, path: str, method: str, examples: int
 ) -> None:
     """No answer is a server's error, undocumented, or of another shape than documented."""
     operation = promised[path][method]
@@ -74,7 +74,7 @@ def test_nothing_that_may_be_asked_breaks_a_promise(
         # A number of that size is made a float on its way: the largest id becomes more than that.
         values = case.body.values() if isinstance(case.body, dict) else ()
         assume(not any(type(one) in (int, float) and 2**53 < one < 2**64 for one in values))
-        case.call_and_validate(headers=service.writing, timeout=60)
+        case.call_and_validate(headers=service.write_headers, timeout=60)
 
     ask()
 

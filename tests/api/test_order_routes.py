@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from helpers.lab.background_programs import Served
+from helpers.lab.background_programs import ServiceProcess
 from helpers.stores import Stores
 from tests.api.test_product_routes import _problem
 
@@ -87,11 +87,13 @@ def test_two_keys_are_a_problem(writer: httpx.Client) -> None:
     assert "more than once" in str(found["detail"])
 
 
-def test_many_who_send_the_same_at_once_get_one_order(service: Served, shop: Stores) -> None:
+def test_many_who_send_the_same_at_once_get_one_order(
+    service: ServiceProcess, shop: Stores
+) -> None:
     before, gate = _count(shop), threading.Barrier(8)
 
     def send(_: int) -> tuple[int, str]:
-        with httpx.Client(base_url=service.url, headers=service.writing, timeout=60) as one:
+        with httpx.Client(base_url=service.url, headers=service.write_headers, timeout=60) as one:
             gate.wait(60)
             answer = one.post("/api/orders", json=ORDER, headers=_keyed("many"))
             return answer.status_code, answer.text

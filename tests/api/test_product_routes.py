@@ -18,7 +18,7 @@ from helpers.api.product_reads import Shared
 from helpers.api.service import Options, open_service
 from helpers.catalog.model import stock_key
 from helpers.joins import Query, batched
-from helpers.lab.background_programs import Served
+from helpers.lab.background_programs import ServiceProcess
 from helpers.stores import Stores
 from tests.api.conftest import COUNT
 from tests.api.serving import addresses_of, serving
@@ -54,7 +54,7 @@ def _problem(response: httpx.Response, status: int, kind: str) -> dict[str, obje
     return found
 
 
-def test_the_list_begins_with_the_originals_products_to_the_letter(service: Served) -> None:
+def test_the_list_begins_with_the_originals_products_to_the_letter(service: ServiceProcess) -> None:
     """As anybody would ask: with curl, which is told nothing but the address."""
     done = subprocess.run(
         ["curl", "--silent", "--fail", f"{service.url}/api/products"],
@@ -193,7 +193,7 @@ def test_long_answers_are_compressed_for_those_who_ask(client: httpx.Client) -> 
     assert "content-encoding" not in short.headers, "it would not pay"
 
 
-def test_a_compressed_answer_is_gzip(service: Served) -> None:
+def test_a_compressed_answer_is_gzip(service: ServiceProcess) -> None:
     done = subprocess.run(
         ["curl", "--silent", "-H", "Accept-Encoding: gzip", f"{service.url}/api/products"],
         check=True,

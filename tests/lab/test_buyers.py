@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from helpers.catalog.zipf import zipf_choices
-from helpers.lab.buyers import Ending, PurchaseAttempt, plan_attempts
-from helpers.lab.concurrent_buyers import Act, run_buyers
+from helpers.lab.buyers import Act, Ending, PurchaseAttempt, plan_attempts, run_buyers
 
 # Taken once; another machine, Python or order of calls must give them too.
 CHOICES = [2, 2, 4, 28, 7, 5, 10, 4, 12, 2, 4, 74]
@@ -104,17 +103,17 @@ def test_only_weighted_endings_come_and_their_order_does_not_matter() -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"count": -1}, "-1 attempts"),
-        ({"buyers": 0}, "0 buyers make no plan"),
+        ({"count": -1}, "count is -1"),
+        ({"buyers": 0}, "buyers is 0"),
         ({"products": []}, "at least one product"),
         ({"exponent": -1.0}, "no exponent for Zipf"),
         ({"exponent": float("nan")}, "no exponent for Zipf"),
-        ({"largest": 0}, "0 units at most"),
-        ({"bursts": 0}, "0 bursts"),
-        ({"pause": -0.5}, "pause for -0.5 s"),
-        ({"endings": {}}, "weigh nothing"),
-        ({"endings": {"confirm": -1}}, "weigh nothing, or less"),
-        ({"endings": {"refund": 1}}, "refund: there are no such endings"),
+        ({"largest": 0}, "largest is 0"),
+        ({"bursts": 0}, "bursts is 0"),
+        ({"pause": -0.5}, "pause is -0.5 s"),
+        ({"endings": {}}, "No ending has a positive weight"),
+        ({"endings": {"confirm": -1}}, "has a negative"),
+        ({"endings": {"refund": 1}}, "Unknown endings: refund"),
     ],
 )
 def test_what_makes_no_plan_is_named(wrong: dict[str, Any], words: str) -> None:

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
-from helpers.lab.availability import Asked, Availability
+from helpers.lab.availability import Availability, Sample
 from helpers.plots.outage_charts import describe_availability, draw_availability
 
 FOUND = Availability(
     [
-        Asked(0.1, 0.01, "whole"),
-        Asked(0.2, 0.02, "refused"),
-        Asked(0.6, 0.03, "partial"),
-        Asked(0.7, 2.0, "none"),
+        Sample(0.1, 0.01, "whole"),
+        Sample(0.2, 0.02, "refused"),
+        Sample(0.6, 0.03, "partial"),
+        Sample(0.7, 2.0, "none"),
     ],
     [(0.15, "Redis is frozen")],
 )

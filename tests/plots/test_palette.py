@@ -19,7 +19,7 @@ from matplotlib.patches import Patch
 
 from helpers.citus.shards import Shard
 from helpers.errors import StoreName
-from helpers.lab.availability import KINDS, Asked, Availability
+from helpers.lab.availability import KINDS, Availability, Sample
 from helpers.lab.load import Load
 from helpers.metadata.mongo_plans import DocumentPlan
 from helpers.plots import palette
@@ -69,7 +69,7 @@ NAMED = re.compile(r"""\b(?:\w*colou?rs?|fc|ec|cmap|c)\s*=\s*["'](?!none["']|#)"
 TIMES = [(1, 0.1), (9, 0.2)]
 WAYS = [f"way {number}" for number in range(len(SERIES))]
 SHARDS = [Shard(i, 100 + i, 0, 1, f"worker {1 + i % 4}", 10 * i) for i in range(8)]
-SEEN = Availability([Asked(at, 0.1, kind) for at, kind in enumerate(KINDS)])
+SEEN = Availability([Sample(at, 0.1, kind) for at, kind in enumerate(KINDS)])
 
 #: Drawings of stores, and of what belongs to one.
 OF_STORES: dict[str, Callable[[], Figure]] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from course.authoring.course import broken_links
+from course.authoring.course_rules import broken_links
 from course.authoring.markdown import links
 from course.grading.release import released, write
 from course.grading.source import CODE_STUB, HIDDEN_STUB, TEXT_STUB, Notebook

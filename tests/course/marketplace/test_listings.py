@@ -56,7 +56,7 @@ def test_it_has_the_size_that_was_asked_for(count: int) -> None:
 
 
 def test_too_small_a_marketplace_is_refused() -> None:
-    with pytest.raises(ValueError, match="ask for 20 or more"):
+    with pytest.raises(ValueError, match="give 20 or more"):
         marketplace(19, seed=1)
 
 

@@ -10,17 +10,17 @@ import pytest
 import redis
 
 from course.marketplace import (
-    clients_at_once,
     fresh_stores,
-    interrupted,
-    interrupted_writes,
-    lay_out,
+    interleave,
+    interleave_before_write,
+    load_marketplace,
     marketplace,
     open_project,
+    proxied_with_timeouts,
     read_details,
     read_listings,
     read_units,
-    within_reach,
+    run_concurrently,
 )
 from course.marketplace.outages import ANSWER_SECONDS
 from course.marketplace.project_databases import NAME, NUMBER
@@ -42,7 +42,7 @@ def project(monkeypatch: pytest.MonkeyPatch, shared: Stores) -> Stores:
 
 def test_fresh_stores_are_empty_whatever_was_there(project: Stores) -> None:
     with fresh_stores() as stores:
-        lay_out(stores, MARKET)
+        load_marketplace(stores, MARKET)
         assert stores.redis.dbsize() > 0
     assert stores.postgres.closed
     with fresh_stores() as stores:
@@ -59,7 +59,7 @@ def test_fresh_stores_are_made_where_there_are_none(
     monkeypatch.setenv(NAME, name)
     with fresh_stores() as stores:
         assert stores.postgres.info.dbname == name
-        lay_out(stores, MARKET)
+        load_marketplace(stores, MARKET)
     project.postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
@@ -71,7 +71,7 @@ def test_a_number_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_layout_holds_what_the_marketplace_has(project: Stores) -> None:
     with fresh_stores() as stores:
-        lay_out(stores, MARKET)
+        load_marketplace(stores, MARKET)
         listings, details = read_listings(stores, MARKET.ids), read_details(stores, MARKET.ids)
         units = read_units(stores, MARKET.ids)
         bids = stores.postgres.execute("SELECT count(*), sum(amount) FROM bids").fetchone()
@@ -87,13 +87,13 @@ def test_the_layout_holds_what_the_marketplace_has(project: Stores) -> None:
 
 def test_loading_does_not_change_the_marketplace(project: Stores) -> None:
     with fresh_stores() as stores:
-        lay_out(stores, MARKET)
+        load_marketplace(stores, MARKET)
     assert marketplace(40, seed=11) == MARKET
 
 
 def test_each_store_is_asked_once(project: Stores) -> None:
     with fresh_stores() as stores:
-        lay_out(stores, MARKET)
+        load_marketplace(stores, MARKET)
         with traced(stores) as (counted, trace):
             for read in (read_listings, read_details, read_units):
                 read(counted, MARKET.ids)
@@ -119,7 +119,7 @@ def test_a_rival_comes_between_two_round_trips(
             came.append(stores.redis.set("word", "rival"))
 
         came: list[object] = []
-        with interrupted(stores, after, rival) as client:
+        with interleave(stores, after, rival) as client:
             read = client.get("word")
             client.get("other")
             with client.pipeline() as pipeline:  # one round trip, whatever is in it
@@ -138,7 +138,7 @@ def test_buyers_act_at_once_each_with_a_connection(project: Stores) -> None:
         return buyer, id(client)
 
     with fresh_stores() as stores:
-        answers = clients_at_once(stores, list(range(8)), act)
+        answers = run_concurrently(stores, list(range(8)), act)
     assert [answer[0] for answer in answers] == list(range(8))  # type: ignore[index]
     assert len({answer[1] for answer in answers}) == 8  # type: ignore[index]
 
@@ -148,7 +148,7 @@ def test_a_buyers_exception_is_raised(project: Stores) -> None:
         raise psycopg.OperationalError(f"buyer {buyer}")
 
     with fresh_stores() as stores, pytest.raises(psycopg.OperationalError, match="buyer"):
-        clients_at_once(stores, [1, 2], act)
+        run_concurrently(stores, [1, 2], act)
 
 
 def test_a_rival_that_waits_for_us_does_not_keep_us_waiting(project: Stores) -> None:
@@ -160,7 +160,7 @@ def test_a_rival_that_waits_for_us_does_not_keep_us_waiting(project: Stores) -> 
             events.append("rival")
 
     events: list[str] = []
-    with fresh_stores() as stores, interrupted(stores, 1, rival) as client, held:
+    with fresh_stores() as stores, interleave(stores, 1, rival) as client, held:
         client.get("word")
         client.get("word")
         events.append("own")
@@ -174,7 +174,7 @@ def test_a_rivals_exception_is_raised(project: Stores) -> None:
     with (
         fresh_stores() as stores,
         pytest.raises(ValueError, match="the rival's"),
-        interrupted(stores, 0, rival) as client,
+        interleave(stores, 0, rival) as client,
     ):
         client.get("word")
 
@@ -186,7 +186,7 @@ def test_a_rival_writes_just_before_the_first_write(project: Stores) -> None:
         def rival() -> None:
             stores.mongo.listings.update_one({"_id": 1}, {"$set": {"by": "rival"}})
 
-        with interrupted_writes(stores, rival) as database:
+        with interleave_before_write(stores, rival) as database:
             before = database.listings.find_one({"_id": 1})
             first = database.listings.update_one({"by": "nobody"}, {"$set": {"by": "own"}})
             again = database.listings.update_one({"by": "rival"}, {"$set": {"by": "own"}})
@@ -199,8 +199,8 @@ def test_within_reach_a_store_can_be_taken_away_and_comes_back(
     project: Stores, strike: str
 ) -> None:
     with fresh_stores() as stores:
-        lay_out(stores, MARKET)
-        with within_reach(stores) as (near, links):
+        load_marketplace(stores, MARKET)
+        with proxied_with_timeouts(stores) as (near, links):
             waits = near.redis.connection_pool.connection_kwargs["socket_timeout"]
             assert 0 < waits <= ANSWER_SECONDS
             for read, link, errors in (

@@ -14,7 +14,7 @@ import pytest
 from helpers.api import serve
 from helpers.cli import commands
 from helpers.errors import ServerError
-from helpers.lab.background_programs import Served, served
+from helpers.lab.background_programs import ServiceProcess, start_service
 from helpers.settings import PROJECT
 from helpers.stores import Stores
 from helpers.stores.environment import environment_of
@@ -103,7 +103,7 @@ def test_what_cannot_be_served_is_refused_in_a_sentence(
 
 @pytest.mark.usefixtures("nothing_is_served")
 def test_a_port_that_is_in_use_is_refused_in_a_sentence(
-    capsys: pytest.CaptureFixture[str], service: Served
+    capsys: pytest.CaptureFixture[str], service: ServiceProcess
 ) -> None:
     port = service.url.rpartition(":")[2]
     assert f"Port {port} of 127.0.0.1" in _refused(capsys, "--port", port)
@@ -124,6 +124,6 @@ def test_a_token_that_is_none_is_refused_in_a_sentence(
 def test_in_the_background_one_that_cannot_start_says_why(shop: Stores) -> None:
     with (
         pytest.raises(ServerError, match="SHOP_TOKEN must be 16 or more"),
-        served(shop, environ={"SHOP_TOKEN": "short"}),
+        start_service(shop, environ={"SHOP_TOKEN": "short"}),
     ):
         pass

@@ -6,7 +6,7 @@ import httpx
 import psutil
 import pytest
 
-from helpers.lab.background_programs import Served, served
+from helpers.lab.background_programs import ServiceProcess, start_service
 from helpers.lab.load import measure
 from helpers.stores import Stores
 from helpers.stores.connection_limits import Limits
@@ -38,12 +38,12 @@ _PATHS = (
 
 @pytest.mark.parametrize("options", [(), ("--read-model",)], ids=["joined", "read model"])
 def test_64_callers(shop: Stores, options: tuple[str, ...]) -> None:
-    with served(shop, *options) as service:
+    with start_service(shop, *options) as service:
         urls = [f"{service.url}{path}" for path in _PATHS]
         process = psutil.Process(service.pid)
-        measure(urls, callers=_CALLERS, requests=_FILLING)  # pools and caches
+        measure(urls, clients=_CALLERS, requests=_FILLING)  # pools and caches
         before = process.memory_info().rss
-        load = measure(urls, callers=_CALLERS, requests=_REQUESTS)
+        load = measure(urls, clients=_CALLERS, requests=_REQUESTS)
         open_now, after = _open_connections(process, service), process.memory_info().rss
         assert load.failures == {}
         assert len(load.latencies) == load.requests == _REQUESTS
@@ -52,7 +52,7 @@ def test_64_callers(shop: Stores, options: tuple[str, ...]) -> None:
         assert httpx.get(f"{service.url}/healthz").json()["status"] == "ok"
 
 
-def _open_connections(process: psutil.Process, service: Served) -> int:
+def _open_connections(process: psutil.Process, service: ServiceProcess) -> int:
     """Return how many connections the service has, once its callers have left."""
     port = int(service.url.rpartition(":")[2])
     while True:

@@ -27,7 +27,7 @@ from playwright.sync_api import (
 )
 
 from helpers.catalog.model import stock_key
-from helpers.lab.background_programs import Served, served
+from helpers.lab.background_programs import ServiceProcess, start_service
 from helpers.shop.schema import drop_shop
 from helpers.shop.seed import seed
 from helpers.stock import Stock
@@ -87,14 +87,14 @@ def far(shop: Stores) -> Iterator[ProxiedStores]:
 
 
 @pytest.fixture(scope="package")
-def service(far: ProxiedStores) -> Iterator[Served]:
+def service(far: ProxiedStores) -> Iterator[ServiceProcess]:
     """The service, with the links between it and its stores."""
-    with served(far, "--no-breaker") as running:
+    with start_service(far, "--no-breaker") as running:
         yield running
 
 
 @pytest.fixture
-def links(far: ProxiedStores, service: Served) -> Iterator[Proxies]:
+def links(far: ProxiedStores, service: ServiceProcess) -> Iterator[Proxies]:
     """The links of the shop; after the test all pass again, and the service has noticed it."""
     yield far.proxies
     far.proxies.restore()
@@ -197,7 +197,7 @@ def open_page(browser: Browser) -> Iterator[Opening]:
 
 
 @pytest.fixture
-def page(open_page: Opening, service: Served) -> Page:
+def page(open_page: Opening, service: ServiceProcess) -> Page:
     """The storefront in a wide window, with its first products."""
     page = open_page(f"{service.url}/")
     expect(cards(page)).to_have_count(PAGE)
@@ -205,7 +205,7 @@ def page(open_page: Opening, service: Served) -> Page:
 
 
 @pytest.fixture
-def fast_page(open_page: Opening, service: Served) -> Page:
+def fast_page(open_page: Opening, service: ServiceProcess) -> Page:
     """The same, where time passes ten times as fast."""
     page = open_page(f"{service.url}/", fast=True)
     expect(cards(page)).to_have_count(PAGE)
@@ -213,7 +213,7 @@ def fast_page(open_page: Opening, service: Served) -> Page:
 
 
 @pytest.fixture(scope="module")
-def still_page(browser: Browser, service: Served) -> Iterator[Page]:
+def still_page(browser: Browser, service: ServiceProcess) -> Iterator[Page]:
     """The same page for all tests of a module that change nothing on it, or change it back.
 
     It is not refreshed: what other tests do to the shop meanwhile is not seen on it.

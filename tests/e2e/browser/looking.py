@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from playwright.sync_api import Locator, Page
 
-from course.authoring import picture
+from course.authoring import screenshot
 from helpers.settings import PROJECT
 
 #: So many products does the shop have.
@@ -28,9 +28,9 @@ SCREENSHOTS = PROJECT / "build" / "screenshots"
 
 def find_browser() -> str:
     """Return the system's Chromium. Skips the test where there is none, or fails it in CI."""
-    if found := picture.find_browser():
+    if found := screenshot.find_browser():
         return found
-    reason = f"there is no browser here (looked for {', '.join(picture.BROWSERS)})"
+    reason = f"there is no browser here (looked for {', '.join(screenshot.BROWSERS)})"
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Page, expect
 
-from helpers.lab.background_programs import Served
+from helpers.lab.background_programs import ServiceProcess
 from tests.e2e.browser.conftest import Opening
 from tests.e2e.browser.looking import PAGE, card, cards, keep_screenshot, overflow, tab_stops
 
@@ -124,7 +124,7 @@ def test_news_is_told_politely_and_only_when_there_is_some(fast_page: Page) -> N
 
 
 def test_every_text_stands_out_from_its_ground_by_day_and_by_night(
-    open_page: Opening, service: Served
+    open_page: Opening, service: ServiceProcess
 ) -> None:
     page = open_page(f"{service.url}/?tag=electronics&in_stock=true", color_scheme="light")
     expect(cards(page).first).to_be_visible()
@@ -144,7 +144,7 @@ def test_every_text_stands_out_from_its_ground_by_day_and_by_night(
 
 
 # 640 pixels are those of a window of 1280 at 200 %.
-def test_narrow_windows_do_not_scroll_sideways(open_page: Opening, service: Served) -> None:
+def test_narrow_windows_do_not_scroll_sideways(open_page: Opening, service: ServiceProcess) -> None:
     page = open_page(f"{service.url}/?category=laptop&spec.ram=16GB", 320, 700)
     expect(cards(page).first).to_be_visible()
     for width in (320, 640, 840):
@@ -153,7 +153,7 @@ def test_narrow_windows_do_not_scroll_sideways(open_page: Opening, service: Serv
         keep_screenshot(page, f"narrow-{width}")
 
 
-def test_in_narrow_windows_filters_unfold(open_page: Opening, service: Served) -> None:
+def test_in_narrow_windows_filters_unfold(open_page: Opening, service: ServiceProcess) -> None:
     page = open_page(f"{service.url}/", 320, 700)
     expect(cards(page)).to_have_count(PAGE)
     box = page.get_by_role("checkbox", name="In stock only")
@@ -187,7 +187,7 @@ def test_who_wants_no_motion_gets_none(still_page: Page) -> None:
 
 
 def test_without_javascript_the_page_says_where_the_data_are(
-    open_page: Opening, service: Served
+    open_page: Opening, service: ServiceProcess
 ) -> None:
     page = open_page(f"{service.url}/", java_script_enabled=False)
     link = page.get_by_role("main").get_by_role("link")
@@ -195,7 +195,7 @@ def test_without_javascript_the_page_says_where_the_data_are(
 
 
 def test_scripts_that_are_not_the_pages_own_are_refused(
-    open_page: Opening, service: Served
+    open_page: Opening, service: ServiceProcess
 ) -> None:
     page = open_page(f"{service.url}/", may="violates the following Content Security Policy")
     expect(cards(page)).to_have_count(PAGE)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from helpers.lab.background_programs import Served
+from helpers.lab.background_programs import ServiceProcess
 from tests.e2e.browser.conftest import Opening
 from tests.e2e.browser.looking import PAGE, cards, keep_screenshot, overflow
 
@@ -115,7 +115,7 @@ def test_in_a_wide_window_the_products_stay_in_reach(page: Page) -> None:
 
 
 def test_in_a_narrow_window_it_covers_the_page_and_keeps_the_focus(
-    open_page: Opening, service: Served
+    open_page: Opening, service: ServiceProcess
 ) -> None:
     page = open_page(f"{service.url}/", 320, 700)
     expect(cards(page)).to_have_count(PAGE)

@@ -7,14 +7,14 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from helpers.lab.background_programs import Served
+from helpers.lab.background_programs import ServiceProcess
 from tests.e2e.browser.conftest import Opening
 from tests.e2e.browser.looking import PAGE, asked, card, cards, field, focused
 
 pytestmark = pytest.mark.verify
 
 
-def test_a_shared_link_shows_what_it_says(open_page: Opening, service: Served) -> None:
+def test_a_shared_link_shows_what_it_says(open_page: Opening, service: ServiceProcess) -> None:
     page = open_page(f"{service.url}/?category=phone&tag=electronics&spec.storage=128GB&page=7")
     expect(field(card(page, 2), "name")).to_have_text("Phone B")
     expect(page.get_by_role("radio", name="phone")).to_be_checked()
@@ -23,7 +23,7 @@ def test_a_shared_link_shows_what_it_says(open_page: Opening, service: Served) -
     expect(page).to_have_title("category: phone, tag: electronics, storage: 128GB · The shop")
 
 
-def test_chips_take_filters_away(open_page: Opening, service: Served) -> None:
+def test_chips_take_filters_away(open_page: Opening, service: ServiceProcess) -> None:
     page = open_page(f"{service.url}/?category=book&tag=books&spec.pages=100..300")
     expect(cards(page).first).to_be_visible()
     page.get_by_role("button", name="tag: books").press("Enter")
@@ -35,7 +35,7 @@ def test_chips_take_filters_away(open_page: Opening, service: Served) -> None:
     expect(cards(page)).to_have_count(PAGE)
 
 
-def test_numbers_are_filtered_by_their_ends(open_page: Opening, service: Served) -> None:
+def test_numbers_are_filtered_by_their_ends(open_page: Opening, service: ServiceProcess) -> None:
     page = open_page(f"{service.url}/?category=book")
     page.locator(".specification", has_text="pages").locator("summary").click()
     page.get_by_label("to (pages)").fill("100")
@@ -49,7 +49,9 @@ def test_numbers_are_filtered_by_their_ends(open_page: Opening, service: Served)
         assert 100 <= int(found[1]) <= 400
 
 
-def test_filters_that_nothing_meets_can_be_taken_away(open_page: Opening, service: Served) -> None:
+def test_filters_that_nothing_meets_can_be_taken_away(
+    open_page: Opening, service: ServiceProcess
+) -> None:
     page = open_page(f"{service.url}/?category=lamp&spec.ram=16GB")
     page.get_by_text("No product meets all of these filters").wait_for()
     page.locator("#empty").get_by_role("button", name="Remove all filters").click()

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from helpers.lab.background_programs import Served
+from helpers.lab.background_programs import ServiceProcess
 from helpers.proxy.tcp_proxy import TcpProxy
 from helpers.stores import Stores
 from helpers.stores.proxied_stores import Proxies
@@ -24,7 +24,7 @@ from tests.e2e.browser.looking import FAILED_REQUEST, PAGE, card, cards, field, 
 pytestmark = pytest.mark.verify
 
 
-def _open(open_page: Opening, service: Served, query: str = "") -> Page:
+def _open(open_page: Opening, service: ServiceProcess, query: str = "") -> Page:
     return open_page(f"{service.url}/{query}", may=FAILED_REQUEST, fast=True)
 
 
@@ -42,7 +42,7 @@ def _countdown(page: Page) -> Locator:
 
 
 def test_a_page_that_is_opened_without_redis_fills_itself_later(
-    open_page: Opening, service: Served, links: Proxies
+    open_page: Opening, service: ServiceProcess, links: Proxies
 ) -> None:
     links.redis.cut()
     page = _open(open_page, service)
@@ -53,7 +53,7 @@ def test_a_page_that_is_opened_without_redis_fills_itself_later(
 
 
 def test_without_mongodb_its_fields_say_so_and_come_back(
-    open_page: Opening, service: Served, links: Proxies
+    open_page: Opening, service: ServiceProcess, links: Proxies
 ) -> None:
     links.mongo.cut()
     page = _open(open_page, service)
@@ -73,7 +73,7 @@ def test_without_mongodb_its_fields_say_so_and_come_back(
 
 
 def test_without_postgresql_a_banner_says_what_is_away_until_it_is_back(
-    open_page: Opening, service: Served, links: Proxies
+    open_page: Opening, service: ServiceProcess, links: Proxies
 ) -> None:
     links.postgres.cut()
     page = _open(open_page, service)
@@ -90,7 +90,7 @@ def test_without_postgresql_a_banner_says_what_is_away_until_it_is_back(
 
 
 @pytest.fixture
-def halted(open_page: Opening, service: Served, links: Proxies) -> Page:
+def halted(open_page: Opening, service: ServiceProcess, links: Proxies) -> Page:
     """A page without PostgreSQL whose clock stands still: only the button tries again."""
     page = open_page("about:blank", may=FAILED_REQUEST)
     page.clock.install(time=0)
@@ -139,7 +139,7 @@ def test_what_is_on_its_way_is_not_asked_for_once_more(halted: Page) -> None:
     ("query", "store"), [("?in_stock=true", "Redis"), ("?tag=electronics", "MongoDB")]
 )
 def test_filters_of_a_store_that_is_away_can_be_gone_without(
-    open_page: Opening, service: Served, links: Proxies, query: str, store: str
+    open_page: Opening, service: ServiceProcess, links: Proxies, query: str, store: str
 ) -> None:
     {"Redis": links.redis, "MongoDB": links.mongo}[store].cut()
     page = _open(open_page, service, query)
@@ -152,7 +152,7 @@ def test_filters_of_a_store_that_is_away_can_be_gone_without(
 
 
 @pytest.fixture
-def gate(service: Served) -> Iterator[TcpProxy]:
+def gate(service: ServiceProcess) -> Iterator[TcpProxy]:
     """A link to the service: when it is cut, the service is not there for the browser."""
     # Proxies are to stores; what passes is the same.
     with closing(TcpProxy(f"redis://127.0.0.1:{urlsplit(service.url).port}")) as link:
@@ -181,7 +181,7 @@ def test_a_service_that_was_stopped_is_missed_and_found_again(
 
 
 def test_an_address_that_asks_for_nonsense_says_what_is_wrong(
-    open_page: Opening, service: Served
+    open_page: Opening, service: ServiceProcess
 ) -> None:
     page = _open(open_page, service, "?spec.RAM=16GB")
     banner = page.get_by_role("alert")
@@ -194,7 +194,7 @@ def test_an_address_that_asks_for_nonsense_says_what_is_wrong(
 
 
 def test_a_next_page_that_is_refused_is_said_and_the_list_can_be_loaded_anew(
-    open_page: Opening, service: Served
+    open_page: Opening, service: ServiceProcess
 ) -> None:
     page = _open(open_page, service)
     page.route(
@@ -209,7 +209,7 @@ def test_a_next_page_that_is_refused_is_said_and_the_list_can_be_loaded_anew(
 
 
 def test_an_empty_shop_says_how_to_fill_it_and_shows_what_is_filled_in(
-    open_page: Opening, shop: Stores, service: Served
+    open_page: Opening, shop: Stores, service: ServiceProcess
 ) -> None:
     rows = shop.postgres.execute("SELECT id, name, price, category FROM products").fetchall()
     shop.postgres.execute("DELETE FROM products")

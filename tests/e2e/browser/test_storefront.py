@@ -18,7 +18,7 @@ from helpers.api.query_parameters import specification_value
 from helpers.api.timing_header import server_timing
 from helpers.catalog.generator import ORIGINALS
 from helpers.catalog.model import stock_key
-from helpers.lab.background_programs import Served
+from helpers.lab.background_programs import ServiceProcess
 from helpers.metadata.filters import Between
 from helpers.plots import palette
 from helpers.stock import Stock
@@ -168,7 +168,7 @@ def test_more_products_are_appended_until_all_are_shown(page: Page) -> None:
 
 
 def test_an_order_lowers_the_stock_without_moving_focus_or_page(
-    fast_page: Page, service: Served, stock: Stock, shop: Stores
+    fast_page: Page, service: ServiceProcess, stock: Stock, shop: Stores
 ) -> None:
     expect(fast_page.locator("#refresh-state")).to_contain_text("304, nothing changed")
     button = card(fast_page, 7).get_by_role("button")
@@ -176,7 +176,7 @@ def test_an_order_lowers_the_stock_without_moving_focus_or_page(
     before = fast_page.evaluate("() => [scrollX, scrollY]")
     seen = texts_of(card(fast_page, 1).locator('[data-store="Redis"]'))
     order = {"product_id": 1, "quantity": 1, "customer_id": 7}
-    placed = httpx.post(f"{service.url}/api/orders", json=order, headers=service.writing)
+    placed = httpx.post(f"{service.url}/api/orders", json=order, headers=service.write_headers)
     assert placed.status_code == 201
     assert shop.redis.get(stock_key(1)) == "14"
     expect(field(card(fast_page, 1), "stock")).to_have_text("14 in stock")
@@ -186,7 +186,7 @@ def test_an_order_lowers_the_stock_without_moving_focus_or_page(
 
 
 def test_without_redis_or_mongodb_the_other_fields_stay(
-    open_page: Opening, service: Served, links: Proxies
+    open_page: Opening, service: ServiceProcess, links: Proxies
 ) -> None:
     page = open_page(f"{service.url}/", may=FAILED_REQUEST, fast=True)
     expect(field(card(page, 1), "stock")).to_have_text("15 in stock")
@@ -215,7 +215,7 @@ def test_without_redis_or_mongodb_the_other_fields_stay(
 
 
 def test_without_postgresql_what_was_shown_stays_under_a_banner(
-    open_page: Opening, service: Served, links: Proxies
+    open_page: Opening, service: ServiceProcess, links: Proxies
 ) -> None:
     page = open_page(f"{service.url}/", may=FAILED_REQUEST, fast=True)
     expect(cards(page)).to_have_count(PAGE)

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import CodeType
 
-from course.authoring.check import Notebook, source_of
 from course.authoring.exercises import Exercise
+from course.authoring.notebook_rules import Notebook, source_of
 from tests.e2e.exercises.bank import WrongAnswer
 
 # What IPython defines in addition.

@@ -8,8 +8,8 @@ from collections import Counter
 
 import pytest
 
-from course.authoring.check import Notebook, source_of
 from course.authoring.exercises import Exercise, bound_names, find_exercises
+from course.authoring.notebook_rules import Notebook, source_of
 from helpers.settings import PROJECT
 from tests.e2e.exercises import test_lessons
 from tests.e2e.exercises.bank import (

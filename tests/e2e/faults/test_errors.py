@@ -51,25 +51,25 @@ CALLERS: dict[str, tuple[Callable[[Stores], object], set[StoreName]]] = {
 
 
 @pytest.fixture(scope="module")
-def drills() -> Iterator[FaultInjection]:
-    with temporary_shop() as drills:
-        seed(drills.stores, 20, orders=False)
+def faults() -> Iterator[FaultInjection]:
+    with temporary_shop() as faults:
+        seed(faults.stores, 20, orders=False)
         for product in range(1, 9):
-            Stock.of(drills.stores).set_on_hand(product, 1000)
-        yield drills
+            Stock.of(faults.stores).set_on_hand(product, 1000)
+        yield faults
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
 @pytest.mark.parametrize("name", STORE_OF)
-def test_an_error_is_ours_and_names_the_store(drills: FaultInjection, name: str, how: str) -> None:
+def test_an_error_is_ours_and_names_the_store(faults: FaultInjection, name: str, how: str) -> None:
     expected = STORE_OF[name]
     with ExitStack() as opened:
         connected = {
-            caller: opened.enter_context(connect_all(drills.stores.addresses, limits=LIMITS))
+            caller: opened.enter_context(connect_all(faults.stores.addresses, limits=LIMITS))
             for caller in CALLERS
         }
         Orders.of(connected["the relay"]).place(1, 1, 7)  # there is something to carry
-        with getattr(drills, how)(name):
+        with getattr(faults, how)(name):
             # Each of them waits for a frozen server: all at the same time, but for the last, which
             # waits for what the relay holds.
             fail = [caller for caller, (_, needs) in CALLERS.items() if expected in needs][:-1]

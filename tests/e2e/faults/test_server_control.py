@@ -20,7 +20,7 @@ from pymongo.errors import PyMongoError
 from helpers.embedded import EmbeddedServers
 from helpers.errors import FaultError, ServerError, SettingsError, StoreError
 from helpers.faults import FaultInjection, inject_faults
-from helpers.faults.fault_lock import only_one
+from helpers.faults.fault_lock import hold_fault_lock
 from helpers.faults.server_control import LOCK
 from helpers.settings import PROJECT
 from helpers.shop import open_shop
@@ -46,9 +46,9 @@ def shop(running: EmbeddedServers) -> Iterator[Stores]:
 
 
 @pytest.fixture
-def drills(running: EmbeddedServers, shop: Stores) -> Iterator[FaultInjection]:
-    with inject_faults(shop, settings=running.settings, wait_seconds=0) as drills:
-        yield drills
+def faults(running: EmbeddedServers, shop: Stores) -> Iterator[FaultInjection]:
+    with inject_faults(shop, settings=running.settings, wait_seconds=0) as faults:
+        yield faults
 
 
 def states(servers: EmbeddedServers) -> dict[str, str]:
@@ -78,28 +78,28 @@ def hangs(servers: EmbeddedServers, name: str) -> bool:
     "name", ["redis", *(pytest.param(one, marks=pytest.mark.verify) for one in NAMES[:-1])]
 )
 def test_a_server_is_frozen_stopped_and_killed_alone_and_comes_back(
-    running: EmbeddedServers, drills: FaultInjection, name: str
+    running: EmbeddedServers, faults: FaultInjection, name: str
 ) -> None:
     before = pids(running)
-    with drills.frozen(name):
-        assert drills.state() == RUNNING | {name: "frozen"}
+    with faults.frozen(name):
+        assert faults.state() == RUNNING | {name: "frozen"}
         for process in running.server(name).processes():
             assert process.status() == psutil.STATUS_STOPPED
         assert hangs(running, name)
-    assert drills.state() == RUNNING
+    assert faults.state() == RUNNING
     assert running.server(name).answers()
     assert pids(running) == before, "it goes on as it was"
     acts: list[tuple[Callable[[str], None], Callable[[str], None]]] = [
-        (drills.stop, drills.restart),
-        (drills.kill, drills.start),
+        (faults.stop, faults.restart),
+        (faults.kill, faults.start),
     ]
-    for act, bring_back in acts:
+    for act, restore_servers in acts:
         before = pids(running)
         act(name)
-        assert drills.state() == RUNNING | {name: "stopped"}
+        assert faults.state() == RUNNING | {name: "stopped"}
         assert running.server(name).processes() == []
         assert not running.server(name).answers()
-        bring_back(name)
+        restore_servers(name)
         assert running.server(name).answers()
         after = pids(running)
         assert {one for one in NAMES if before[one] != after[one]} == {name}
@@ -113,56 +113,56 @@ def test_a_server_is_frozen_stopped_and_killed_alone_and_comes_back(
     ],
 )
 def test_a_restart_gives_a_new_process_whatever_was_before(
-    running: EmbeddedServers, drills: FaultInjection, name: str, first: str | None
+    running: EmbeddedServers, faults: FaultInjection, name: str, first: str | None
 ) -> None:
     before = pids(running)[name]
     if first is not None:
-        getattr(drills, first)(name)
-    drills.restart(name)
-    assert drills.state() == RUNNING
+        getattr(faults, first)(name)
+    faults.restart(name)
+    assert faults.state() == RUNNING
     assert running.server(name).answers()
     assert pids(running)[name] != before
 
 
 @pytest.mark.verify
 def test_what_is_done_twice_or_to_a_server_that_is_away_does_nothing_more(
-    drills: FaultInjection,
+    faults: FaultInjection,
 ) -> None:
     for _ in range(2):
-        drills.freeze("redis")
-        assert drills.state()["redis"] == "frozen"
+        faults.freeze("redis")
+        assert faults.state()["redis"] == "frozen"
     for _ in range(2):
-        drills.stop("redis")  # also a frozen one
-        drills.kill("redis")
-        drills.freeze("redis")
-        drills.thaw("redis")
-        assert drills.state()["redis"] == "stopped"
+        faults.stop("redis")  # also a frozen one
+        faults.kill("redis")
+        faults.freeze("redis")
+        faults.thaw("redis")
+        assert faults.state()["redis"] == "stopped"
     for _ in range(2):
-        drills.start("redis")
-        drills.thaw("redis")
-        assert drills.state() == RUNNING
+        faults.start("redis")
+        faults.thaw("redis")
+        assert faults.state() == RUNNING
 
 
 @pytest.mark.parametrize("how", ["stopped", "killed", "frozen"])
 def test_the_end_of_a_block_brings_back_also_after_an_exception(
-    drills: FaultInjection, how: str
+    faults: FaultInjection, how: str
 ) -> None:
     def body() -> None:
-        with getattr(drills, how)("redis"):
-            assert drills.state()["redis"] != "running"
+        with getattr(faults, how)("redis"):
+            assert faults.state()["redis"] != "running"
             _ = 1 / 0
 
     with pytest.raises(ZeroDivisionError):
         body()
-    assert drills.state() == RUNNING
+    assert faults.state() == RUNNING
 
 
-def break_all(drills: FaultInjection) -> None:
-    drills.kill("coordinator")
-    drills.freeze("worker1")
-    drills.stop("worker2")
-    drills.freeze("mongo")
-    drills.kill("redis")
+def break_all(faults: FaultInjection) -> None:
+    faults.kill("coordinator")
+    faults.freeze("worker1")
+    faults.stop("worker2")
+    faults.freeze("mongo")
+    faults.kill("redis")
 
 
 @pytest.mark.verify
@@ -170,9 +170,9 @@ def test_all_is_restored_at_the_end_whatever_the_body_raises(
     running: EmbeddedServers, shop: Stores
 ) -> None:
     def body() -> None:
-        with inject_faults(shop, settings=running.settings) as drills:
-            break_all(drills)
-            assert "running" not in drills.state().values()
+        with inject_faults(shop, settings=running.settings) as faults:
+            break_all(faults)
+            assert "running" not in faults.state().values()
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -189,9 +189,9 @@ def test_the_guard_restores_where_we_were_interrupted_at_it(
         raise KeyboardInterrupt
 
     def body() -> None:
-        with inject_faults(shop, settings=running.settings) as drills:
-            break_all(drills)
-            monkeypatch.setattr("helpers.faults.restoring.bring_back", interrupted)
+        with inject_faults(shop, settings=running.settings) as faults:
+            break_all(faults)
+            monkeypatch.setattr("helpers.faults.restoring.restore_servers", interrupted)
 
     with pytest.raises(KeyboardInterrupt):
         body()
@@ -204,9 +204,9 @@ import time
 from helpers.faults import inject_faults
 from helpers.shop import open_shop
 from tests.e2e.faults.test_server_control import break_all
-with open_shop() as shop, inject_faults(shop) as drills:
-    break_all(drills)
-    print(*drills.state().values(), flush=True)
+with open_shop() as shop, inject_faults(shop) as faults:
+    break_all(faults)
+    print(*faults.state().values(), flush=True)
     time.sleep(600)
 """
 
@@ -236,7 +236,7 @@ def test_all_is_restored_when_the_practising_process_dies(
 
 
 def open_lock(servers: EmbeddedServers) -> AbstractContextManager[int]:
-    return only_one(servers.home.path / LOCK, wait_seconds=120)
+    return hold_fault_lock(servers.home.path / LOCK, wait_seconds=120)
 
 
 def test_two_drills_at_once_exclude_each_other(running: EmbeddedServers, shop: Stores) -> None:
@@ -245,7 +245,7 @@ def test_two_drills_at_once_exclude_each_other(running: EmbeddedServers, shop: S
             pytest.raises(FaultError, match=f"on already, by process {os.getpid()}"),
             inject_faults(shop, settings=running.settings, wait_seconds=0.2),
         ):
-            pytest.fail("two drills at once")
+            pytest.fail("two faults at once")
         done = call(running.settings.home, "drill", "stop", "redis")
         assert (done.returncode, done.stdout) == (2, "")
         assert f"by process {os.getpid()}" in done.stderr
@@ -256,11 +256,11 @@ def test_two_drills_at_once_exclude_each_other(running: EmbeddedServers, shop: S
 
 def test_a_drill_waits_for_the_end_of_another(running: EmbeddedServers, shop: Stores) -> None:
     def second() -> str:
-        with inject_faults(shop, settings=running.settings) as drills:
-            return drills.state()["redis"]
+        with inject_faults(shop, settings=running.settings) as faults:
+            return faults.state()["redis"]
 
-    with ThreadPoolExecutor(1) as pool, inject_faults(shop, settings=running.settings) as drills:
-        drills.freeze("redis")
+    with ThreadPoolExecutor(1) as pool, inject_faults(shop, settings=running.settings) as faults:
+        faults.freeze("redis")
         waiting = pool.submit(second)
         with pytest.raises(TimeoutError):
             waiting.result(0.3)
@@ -280,8 +280,8 @@ def test_up_heals_a_server_that_was_left_frozen(running: EmbeddedServers) -> Non
 def test_servers_that_were_stopped_meanwhile_stay_so(
     running: EmbeddedServers, shop: Stores
 ) -> None:
-    with inject_faults(shop, settings=running.settings) as drills:
-        drills.freeze("redis")
+    with inject_faults(shop, settings=running.settings) as faults:
+        faults.freeze("redis")
         running.down()
     assert set(states(running).values()) == {"stopped"}
     with pytest.raises(ServerError, match="cannot be started alone"):
@@ -290,28 +290,28 @@ def test_servers_that_were_stopped_meanwhile_stay_so(
     assert states(running) == RUNNING
 
 
-def test_an_unknown_server_is_named(drills: FaultInjection) -> None:
-    acts: list[Callable[[str], object]] = [drills.stop, drills.freeze, drills.restart, drills.start]
+def test_an_unknown_server_is_named(faults: FaultInjection) -> None:
+    acts: list[Callable[[str], object]] = [faults.stop, faults.freeze, faults.restart, faults.start]
     for act in acts:
         with pytest.raises(ServerError, match="no server called 'postgres'"):
             act("postgres")
 
 
 def test_other_stores_than_those_of_the_servers_are_refused(
-    running: EmbeddedServers, drills: FaultInjection
+    running: EmbeddedServers, faults: FaultInjection
 ) -> None:
     with (
         pytest.raises(SettingsError, match="not those behind links"),
-        inject_faults(drills.stores, settings=running.settings),
+        inject_faults(faults.stores, settings=running.settings),
     ):
         pytest.fail("it drilled other servers")
 
 
-def test_a_store_whose_server_is_away_is_named(drills: FaultInjection) -> None:
-    with drills.stopped("redis"), pytest.raises(StoreError) as caught:
-        drills.connect()
+def test_a_store_whose_server_is_away_is_named(faults: FaultInjection) -> None:
+    with faults.stopped("redis"), pytest.raises(StoreError) as caught:
+        faults.connect()
     assert caught.value.store == "Redis"
-    with drills.connect() as stores:
+    with faults.connect() as stores:
         assert stores.redis.ping()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from course.authoring.picture import lab
+from course.authoring.screenshot import lab
 from tests.e2e.fresh.clone import (
     NOTEBOOK,
     FreshError,

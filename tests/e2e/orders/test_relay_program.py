@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from helpers.errors import ServerError
-from helpers.lab.background_programs import relaying, served
+from helpers.lab.background_programs import start_order_worker, start_service
 from helpers.orders.order_states import state_of
 from helpers.orders.orders import Orders
 from helpers.orders.outbox import relay
@@ -96,7 +96,7 @@ def test_it_is_at_work_until_a_signal_ends_it_cleanly(
 def test_in_the_background_it_carries_and_ends_what_crashes_left(
     orders: Orders, shop: Stores
 ) -> None:
-    with relaying(shop, every=SOON) as running:
+    with start_order_worker(shop, every=SOON) as running:
         os.kill(running.pid, 0)
         placed = [orders.place(one % 5 + 1, 1, 7) for one in range(10)]
         token = orders.new_token()
@@ -113,7 +113,7 @@ def test_in_the_background_it_carries_and_ends_what_crashes_left(
 def test_one_that_was_killed_is_followed_by_another(orders: Orders, shop: Stores) -> None:
     placed = []
     for customer in range(1, 4):
-        with relaying(shop, every=SOON) as running:
+        with start_order_worker(shop, every=SOON) as running:
             placed.append(orders.place(1, 1, customer))
             os.kill(running.pid, signal.SIGKILL)
     while relay(shop):
@@ -126,7 +126,7 @@ def test_one_that_was_killed_is_followed_by_another(orders: Orders, shop: Stores
 def test_one_that_cannot_start_says_why(shop: Stores) -> None:
     nobody = {"REDIS_URL": "redis://:s3cret@127.0.0.1:1/0"}
     said = r"The relay did not start: Redis at .*nobody listens"
-    with pytest.raises(ServerError, match=said) as caught, relaying(shop, environ=nobody):
+    with pytest.raises(ServerError, match=said) as caught, start_order_worker(shop, environ=nobody):
         pass
     assert "s3cret" not in str(caught.value)
 
@@ -135,7 +135,7 @@ def test_one_that_cannot_start_says_why(shop: Stores) -> None:
 def test_a_store_that_is_cut_off_meanwhile_is_named_in_the_log(
     orders: Orders, shop: Stores
 ) -> None:
-    with proxied(shop) as far, relaying(far, every=SOON) as running:
+    with proxied(shop) as far, start_order_worker(far, every=SOON) as running:
         far.proxies.redis.cut()
         wait_until(lambda: "Redis at " in running.log.read_text("utf-8"))
         order = orders.place(1, 1, 7)
@@ -152,8 +152,8 @@ def test_a_service_carries_its_orders_unless_told_not_to(
     orders: Orders, shop: Stores, options: list[str]
 ) -> None:
     with (
-        served(shop, *options) as service,
-        httpx.Client(base_url=service.url, headers=service.writing, timeout=30) as client,
+        start_service(shop, *options) as service,
+        httpx.Client(base_url=service.url, headers=service.write_headers, timeout=30) as client,
     ):
         order = {"product_id": 1, "quantity": 2, "customer_id": 7}
         assert client.post("/api/orders", json=order).status_code == 201

@@ -43,12 +43,12 @@ def test_they_are_others_than_the_course_s_and_end_where_the_block_raises() -> N
 
 @pytest.mark.verify
 def test_what_is_broken_there_is_whole_elsewhere_and_gone_after_the_block(stores: Stores) -> None:
-    with temporary_shop() as drills:
-        folder = drills._servers._servers.home.path.parent  # type: ignore[attr-defined]
-        seed(drills.stores, 3, orders=False)
+    with temporary_shop() as faults:
+        folder = faults._servers._servers.home.path.parent  # type: ignore[attr-defined]
+        seed(faults.stores, 3, orders=False)
         for name in NAMES:
-            drills.kill(name)
-        assert set(drills.state().values()) == {"stopped"}
+            faults.kill(name)
+        assert set(faults.state().values()) == {"stopped"}
         assert stores.postgres.execute("SELECT 1").fetchone() == (1,)
         assert stores.redis.ping()
         assert "products" not in stores.mongo.list_collection_names()
@@ -60,10 +60,10 @@ ABANDONING = """
 import sys, time
 from helpers.faults import temporary_shop
 
-with temporary_shop() as drills:
-    drills.freeze("mongo")
-    drills.kill("redis")
-    print(drills._servers._servers.home.path.parent, flush=True)
+with temporary_shop() as faults:
+    faults.freeze("mongo")
+    faults.kill("redis")
+    print(faults._servers._servers.home.path.parent, flush=True)
     time.sleep(600)
 """
 

@@ -1,4 +1,4 @@
-"""Draw the README's picture of a notebook: ``python -m course.authoring.picture``.
+"""Draw the README's picture of a notebook: ``python -m course.authoring.screenshot``.
 
 JupyterLab is started on a copy of the notebook, with settings of its own, and the system's Chromium
 looks at it. No cell is run: what is seen are the stored outputs.

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from course.authoring import picture
-from course.authoring.picture import NOTEBOOK, PICTURE, WORDS, draw
+from course.authoring import screenshot
+from course.authoring.screenshot import NOTEBOOK, PICTURE, WORDS, draw
 from helpers.errors import NotebookError
 from tests.e2e.browser.looking import find_browser
 
@@ -46,6 +46,6 @@ def test_words_that_no_cell_has_are_not_looked_for_for_ever(browser: Browser) ->
     with browser.new_page() as page:
         page.set_content(_LAB)
         with pytest.raises(NotebookError, match="does not say 'no such words'"):
-            picture.show(page, "no such words", screens=3)
-        picture.show(page, "Some words", screens=3)
+            screenshot.show(page, "no such words", screens=3)
+        screenshot.show(page, "Some words", screens=3)
         assert page.evaluate("() => scrollY") > 0, "they stand at the top"

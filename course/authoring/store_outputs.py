@@ -47,7 +47,9 @@ def scrub(notebook: NotebookNode) -> None:
 
 def main() -> None:
     """Store the outputs of every notebook named, or of all in a folder."""
-    parser = argparse.ArgumentParser(prog="python -m course.authoring.store", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m course.authoring.store_outputs", description=__doc__
+    )
     parser.add_argument("places", nargs="+", type=Path, help="notebooks, or folders of them")
     for place in parser.parse_args().places:
         for path in sorted(place.glob("*.ipynb")) if place.is_dir() else [place]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from course.authoring.check import VOLATILE, check, code_cells, compared_cells
+from course.authoring.notebook_rules import VOLATILE, check, code_cells, compared_cells
 from helpers.settings import PROJECT
 
 NOTEBOOKS = sorted(
