@@ -93,13 +93,13 @@ def test_a_server_is_frozen_stopped_and_killed_alone_and_comes_back(
         (faults.stop, faults.restart),
         (faults.kill, faults.start),
     ]
-    for act, restore_servers in acts:
+    for act, restore in acts:
         before = pids(running)
         act(name)
         assert faults.state() == RUNNING | {name: "stopped"}
         assert running.server(name).processes() == []
         assert not running.server(name).answers()
-        restore_servers(name)
+        restore(name)
         assert running.server(name).answers()
         after = pids(running)
         assert {one for one in NAMES if before[one] != after[one]} == {name}
@@ -191,7 +191,7 @@ def test_the_guard_restores_where_we_were_interrupted_at_it(
     def body() -> None:
         with inject_faults(shop, settings=running.settings) as faults:
             break_all(faults)
-            monkeypatch.setattr("helpers.faults.restoring.restore_servers", interrupted)
+            monkeypatch.setattr("helpers.faults.restoration.restore_servers", interrupted)
 
     with pytest.raises(KeyboardInterrupt):
         body()
@@ -242,7 +242,7 @@ def open_lock(servers: EmbeddedServers) -> AbstractContextManager[int]:
 def test_two_drills_at_once_exclude_each_other(running: EmbeddedServers, shop: Stores) -> None:
     with inject_faults(shop, settings=running.settings):
         with (
-            pytest.raises(FaultError, match=f"on already, by process {os.getpid()}"),
+            pytest.raises(FaultError, match=f"already, by process {os.getpid()}"),
             inject_faults(shop, settings=running.settings, wait_seconds=0.2),
         ):
             pytest.fail("two faults at once")
@@ -301,7 +301,7 @@ def test_other_stores_than_those_of_the_servers_are_refused(
     running: EmbeddedServers, faults: FaultInjection
 ) -> None:
     with (
-        pytest.raises(SettingsError, match="not those behind links"),
+        pytest.raises(SettingsError, match="not proxied ones"),
         inject_faults(faults.stores, settings=running.settings),
     ):
         pytest.fail("it drilled other servers")
