@@ -1,4 +1,4 @@
-"""Each thing that a drill does to a server, and that all of them come back."""
+"""Faults of embedded servers: each fault, and that all servers are restored."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RUNNING = dict.fromkeys(NAMES, "running")
 
 @pytest.fixture(scope="module")
 def running(request: pytest.FixtureRequest) -> EmbeddedServers:
-    """Servers that run; each test leaves them running."""
+    """Running servers; each test leaves them running."""
     return shared_servers(request.session)
 
 
@@ -56,15 +56,15 @@ def states(servers: EmbeddedServers) -> dict[str, str]:
 
 
 def hangs(servers: EmbeddedServers, name: str) -> bool:
-    """Tell whether a server accepts a connection and then says nothing."""
+    """Return whether a server accepts a connection but does not respond."""
     url = servers.server(name).url  # type: ignore[attr-defined]
     try:
         if name == "redis":
-            with redis.Redis.from_url(url, socket_timeout=1, retry=None) as caller:
-                caller.ping()
+            with redis.Redis.from_url(url, socket_timeout=1, retry=None) as client:
+                client.ping()
         elif name == "mongo":
-            with MongoClient[dict[str, object]](url, serverSelectionTimeoutMS=1000) as client:
-                client.admin.command("ping")
+            with MongoClient[dict[str, object]](url, serverSelectionTimeoutMS=1000) as mongo:
+                mongo.admin.command("ping")
         else:
             psycopg.connect(url, connect_timeout=2).close()
     except (redis.TimeoutError, psycopg.errors.ConnectionTimeout):
@@ -75,9 +75,9 @@ def hangs(servers: EmbeddedServers, name: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    "name", ["redis", *(pytest.param(one, marks=pytest.mark.verify) for one in NAMES[:-1])]
+    "name", ["redis", *(pytest.param(name, marks=pytest.mark.verify) for name in NAMES[:-1])]
 )
-def test_a_server_is_frozen_stopped_and_killed_alone_and_comes_back(
+def test_a_fault_affects_only_its_server_and_is_undone(
     running: EmbeddedServers, faults: FaultInjection, name: str
 ) -> None:
     before = pids(running)
@@ -88,7 +88,7 @@ def test_a_server_is_frozen_stopped_and_killed_alone_and_comes_back(
         assert hangs(running, name)
     assert faults.state() == RUNNING
     assert running.server(name).answers()
-    assert pids(running) == before, "it goes on as it was"
+    assert pids(running) == before, "it continues as the same process"
     acts: list[tuple[Callable[[str], None], Callable[[str], None]]] = [
         (faults.stop, faults.restart),
         (faults.kill, faults.start),
@@ -102,7 +102,7 @@ def test_a_server_is_frozen_stopped_and_killed_alone_and_comes_back(
         restore(name)
         assert running.server(name).answers()
         after = pids(running)
-        assert {one for one in NAMES if before[one] != after[one]} == {name}
+        assert {server for server in NAMES if before[server] != after[server]} == {name}
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_server_is_frozen_stopped_and_killed_alone_and_comes_back(
         *(pytest.param(*case, marks=pytest.mark.verify) for case in _RESTARTED),
     ],
 )
-def test_a_restart_gives_a_new_process_whatever_was_before(
+def test_a_restart_starts_a_new_process_from_every_state(
     running: EmbeddedServers, faults: FaultInjection, name: str, first: str | None
 ) -> None:
     before = pids(running)[name]
@@ -125,7 +125,7 @@ def test_a_restart_gives_a_new_process_whatever_was_before(
 
 
 @pytest.mark.verify
-def test_what_is_done_twice_or_to_a_server_that_is_away_does_nothing_more(
+def test_faults_are_idempotent(
     faults: FaultInjection,
 ) -> None:
     for _ in range(2):
@@ -144,9 +144,7 @@ def test_what_is_done_twice_or_to_a_server_that_is_away_does_nothing_more(
 
 
 @pytest.mark.parametrize("how", ["stopped", "killed", "frozen"])
-def test_the_end_of_a_block_brings_back_also_after_an_exception(
-    faults: FaultInjection, how: str
-) -> None:
+def test_a_server_is_restored_after_an_exception(faults: FaultInjection, how: str) -> None:
     def body() -> None:
         with getattr(faults, how)("redis"):
             assert faults.state()["redis"] != "running"
@@ -166,7 +164,7 @@ def break_all(faults: FaultInjection) -> None:
 
 
 @pytest.mark.verify
-def test_all_is_restored_at_the_end_whatever_the_body_raises(
+def test_all_servers_are_restored_after_an_interrupt(
     running: EmbeddedServers, shop: Stores
 ) -> None:
     def body() -> None:
@@ -182,16 +180,16 @@ def test_all_is_restored_at_the_end_whatever_the_body_raises(
 
 
 @pytest.mark.verify
-def test_the_guard_restores_where_we_were_interrupted_at_it(
+def test_servers_are_restored_if_the_restoration_is_interrupted(
     running: EmbeddedServers, shop: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(_: object) -> None:
+    def interrupt(_: object) -> None:
         raise KeyboardInterrupt
 
     def body() -> None:
         with inject_faults(shop, settings=running.settings) as faults:
             break_all(faults)
-            monkeypatch.setattr("helpers.faults.restoration.restore_servers", interrupted)
+            monkeypatch.setattr("helpers.faults.restoration.restore_servers", interrupt)
 
     with pytest.raises(KeyboardInterrupt):
         body()
@@ -199,7 +197,7 @@ def test_the_guard_restores_where_we_were_interrupted_at_it(
     assert all(running.server(name).answers() for name in NAMES)
 
 
-PRACTISING = """
+PROGRAM = """
 import time
 from helpers.faults import inject_faults
 from helpers.shop import open_shop
@@ -213,39 +211,41 @@ with open_shop() as shop, inject_faults(shop) as faults:
 
 @pytest.mark.verify
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
-def test_all_is_restored_when_the_practising_process_dies(
+def test_all_servers_are_restored_when_the_process_dies(
     running: EmbeddedServers, shop: Stores, sign: signal.Signals
 ) -> None:
-    practising = subprocess.Popen(
-        [sys.executable, "-c", PRACTISING],
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
         cwd=PROJECT,
         env=environ(running.settings.home),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    with practising:
-        assert practising.stdout is not None
-        said = practising.stdout.readline().split()
-        assert said == ["stopped", "frozen", "stopped", "frozen", "stopped"]
-        os.kill(practising.pid, sign)
-    # The next drill begins when the guard has done its work, and not before.
-    with open_lock(running):
+    with process:
+        assert process.stdout is not None
+        states_printed = process.stdout.readline().split()
+        assert states_printed == ["stopped", "frozen", "stopped", "frozen", "stopped"]
+        os.kill(process.pid, sign)
+    # The lock is released when all servers are restored, and not before.
+    with fault_lock(running):
         assert states(running) == RUNNING
         assert all(running.server(name).answers() for name in NAMES)
 
 
-def open_lock(servers: EmbeddedServers) -> AbstractContextManager[int]:
+def fault_lock(servers: EmbeddedServers) -> AbstractContextManager[int]:
     return hold_fault_lock(servers.home.path / LOCK, wait_seconds=120)
 
 
-def test_two_drills_at_once_exclude_each_other(running: EmbeddedServers, shop: Stores) -> None:
+def test_only_one_process_at_a_time_can_inject_faults(
+    running: EmbeddedServers, shop: Stores
+) -> None:
     with inject_faults(shop, settings=running.settings):
         with (
             pytest.raises(FaultError, match=f"already, by process {os.getpid()}"),
             inject_faults(shop, settings=running.settings, wait_seconds=0.2),
         ):
-            pytest.fail("two faults at once")
+            pytest.fail("two processes injected faults at once")
         done = call(running.settings.home, "drill", "stop", "redis")
         assert (done.returncode, done.stdout) == (2, "")
         assert f"by process {os.getpid()}" in done.stderr
@@ -254,7 +254,7 @@ def test_two_drills_at_once_exclude_each_other(running: EmbeddedServers, shop: S
         pass
 
 
-def test_a_drill_waits_for_the_end_of_another(running: EmbeddedServers, shop: Stores) -> None:
+def test_fault_injection_waits_for_the_lock(running: EmbeddedServers, shop: Stores) -> None:
     def second() -> str:
         with inject_faults(shop, settings=running.settings) as faults:
             return faults.state()["redis"]
@@ -268,7 +268,7 @@ def test_a_drill_waits_for_the_end_of_another(running: EmbeddedServers, shop: St
 
 
 @pytest.mark.verify
-def test_up_heals_a_server_that_was_left_frozen(running: EmbeddedServers) -> None:
+def test_up_resumes_a_frozen_server(running: EmbeddedServers) -> None:
     before = pids(running)
     running.server("worker1").freeze()
     running.up()
@@ -277,9 +277,7 @@ def test_up_heals_a_server_that_was_left_frozen(running: EmbeddedServers) -> Non
 
 
 @pytest.mark.verify
-def test_servers_that_were_stopped_meanwhile_stay_so(
-    running: EmbeddedServers, shop: Stores
-) -> None:
+def test_servers_stopped_by_down_stay_stopped(running: EmbeddedServers, shop: Stores) -> None:
     with inject_faults(shop, settings=running.settings) as faults:
         faults.freeze("redis")
         running.down()
@@ -290,24 +288,24 @@ def test_servers_that_were_stopped_meanwhile_stay_so(
     assert states(running) == RUNNING
 
 
-def test_an_unknown_server_is_named(faults: FaultInjection) -> None:
+def test_an_unknown_server_is_refused(faults: FaultInjection) -> None:
     acts: list[Callable[[str], object]] = [faults.stop, faults.freeze, faults.restart, faults.start]
     for act in acts:
         with pytest.raises(ServerError, match="no server called 'postgres'"):
             act("postgres")
 
 
-def test_other_stores_than_those_of_the_servers_are_refused(
+def test_stores_of_other_servers_are_refused(
     running: EmbeddedServers, faults: FaultInjection
 ) -> None:
     with (
         pytest.raises(SettingsError, match="not proxied ones"),
         inject_faults(faults.stores, settings=running.settings),
     ):
-        pytest.fail("it drilled other servers")
+        pytest.fail("it controlled other servers")
 
 
-def test_a_store_whose_server_is_away_is_named(faults: FaultInjection) -> None:
+def test_connecting_to_an_unavailable_store_names_it(faults: FaultInjection) -> None:
     with faults.stopped("redis"), pytest.raises(StoreError) as caught:
         faults.connect()
     assert caught.value.store == "Redis"
@@ -315,7 +313,7 @@ def test_a_store_whose_server_is_away_is_named(faults: FaultInjection) -> None:
         assert stores.redis.ping()
 
 
-def test_commands_do_the_same_and_leave_it_so(running: EmbeddedServers) -> None:
+def test_drill_commands_inject_faults_and_do_not_restore(running: EmbeddedServers) -> None:
     home, name = running.settings.home, "redis"
     for action, state in [
         ("freeze", "frozen"),
@@ -333,7 +331,7 @@ def test_commands_do_the_same_and_leave_it_so(running: EmbeddedServers) -> None:
     assert call(home, "drill", "stop", "mysql").returncode == 2
 
 
-def test_commands_say_where_nothing_runs(own_servers: EmbeddedServers) -> None:
+def test_drill_commands_report_that_no_server_is_running(own_servers: EmbeddedServers) -> None:
     done = call(own_servers.settings.home, "drill", "stop", "redis")
     assert (done.returncode, done.stdout) == (2, "")
     assert "No servers are running" in done.stderr

@@ -1,4 +1,4 @@
-"""The bounded cache: what it holds, and how often it has what is asked for."""
+"""The bounded cache: how many keys it holds, and its hit ratio."""
 
 from __future__ import annotations
 
