@@ -1,4 +1,4 @@
-"""Turn ``requirements*.in`` into locks that hold on every platform of the course."""
+"""Resolve ``requirements*.in`` into lock files that work on every supported platform."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import sys
 
 from helpers.settings import PROJECT
 
-#: The lists of direct dependencies, in the order in which one restricts the next.
+#: The lists of direct dependencies; each is constrained by the ones before.
 LISTS = ("requirements", "requirements-dev")
 
 
 def main() -> int:
-    """Resolve every list anew, keeping what the locks pin unless the lists forbid it."""
+    """Resolve every list again, keeping the locked versions unless the lists exclude them."""
     for name in LISTS:
         done = subprocess.run(
             [

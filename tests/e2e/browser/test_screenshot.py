@@ -1,4 +1,4 @@
-"""The README's picture of a notebook can be drawn anew, and is what it was drawn as."""
+"""The README's screenshot of a notebook can be taken again, and has the same size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from course.authoring import screenshot
-from course.authoring.screenshot import NOTEBOOK, PICTURE, WORDS, draw
+from course.authoring.screenshot import NOTEBOOK, PICTURE, WORDS, take_screenshot
 from helpers.errors import NotebookError
 from tests.e2e.browser.looking import find_browser
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.verify
 
 _MOST_BYTES = 250_000
 
-# What JupyterLab's page has of a notebook, as far as it is looked at.
+# A page with the parts of JupyterLab's that the screenshot looks for.
 _LAB = """<p>Python 3 (ipykernel) | Idle</p>
 <div class="jp-Notebook" style="padding: 3000px 0">
   <div class="jp-RenderedMarkdown"><p>Some words</p></div>
@@ -33,19 +33,19 @@ def _size(picture: Path) -> tuple[int, int]:
     return width, height
 
 
-def test_jupyterlab_shows_the_notebook_of_the_picture(tmp_path: Path) -> None:
-    drawn = tmp_path / "notebook.png"
+def test_the_screenshot_of_the_notebook_can_be_taken_again(tmp_path: Path) -> None:
+    taken = tmp_path / "notebook.png"
     browser = find_browser()
-    # It begins Playwright, which may run in this thread already.
+    # In another thread, since Playwright may already run in this one.
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(draw, NOTEBOOK, WORDS, drawn, browser=browser).result()
-    assert _size(drawn) == _size(PICTURE)
+        thread.submit(take_screenshot, NOTEBOOK, WORDS, taken, browser=browser).result()
+    assert _size(taken) == _size(PICTURE)
 
 
-def test_words_that_no_cell_has_are_not_looked_for_for_ever(browser: Browser) -> None:
+def test_words_that_no_cell_contains_are_refused(browser: Browser) -> None:
     with browser.new_page() as page:
         page.set_content(_LAB)
-        with pytest.raises(NotebookError, match="does not say 'no such words'"):
-            screenshot.show(page, "no such words", screens=3)
-        screenshot.show(page, "Some words", screens=3)
-        assert page.evaluate("() => scrollY") > 0, "they stand at the top"
+        with pytest.raises(NotebookError, match="does not contain 'no such words'"):
+            screenshot.scroll_to(page, "no such words", screens=3)
+        screenshot.scroll_to(page, "Some words", screens=3)
+        assert page.evaluate("() => scrollY") > 0, "the words are at the top"
