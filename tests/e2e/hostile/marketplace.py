@@ -11,7 +11,7 @@ from tests.course.grading import building
 def project() -> Notebook:
     """Three tasks: distribute a table, query documents, read counts in one round trip."""
     return building.notebook(
-        building.words("title", "# Bids\n\nThree tasks over three stores."),
+        building.markdown("title", "# Bids\n\nThree tasks over three stores."),
         building.given(
             "open",
             "from helpers import explain, open_lesson, traced\n\nstores = open_lesson('07_bids')",
