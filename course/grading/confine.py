@@ -58,9 +58,9 @@ def confine(writable: Path, readable: Sequence[Path]) -> bool:
         return False
     rights = (1 << _RIGHTS_BY_VERSION[min(version, len(_RIGHTS_BY_VERSION) - 1)]) - 1
     signals = _SIGNALS if version >= _SIGNALS_FROM_VERSION else 0
-    asked = (ctypes.c_uint64 * 3)(rights, 0, signals)
+    requested = (ctypes.c_uint64 * 3)(rights, 0, signals)
     size = 24 if signals else 8
-    ruleset = _system_call(_CREATE_RULESET, ctypes.byref(asked), ctypes.c_size_t(size), 0)
+    ruleset = _system_call(_CREATE_RULESET, ctypes.byref(requested), ctypes.c_size_t(size), 0)
     if ruleset < 0:
         return False
     for place in (*map(Path, _SYSTEM), *readable):

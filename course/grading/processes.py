@@ -1,4 +1,4 @@
-"""Grade each submission in a process of its own, so that the grader survives it.
+"""Grade each submission in a separate process, so that the grader survives it.
 
 ``Processes`` starts ``python -m course.grading.processes`` once per submission. That process reads
 a ``Job`` from its standard input and writes a ``Result`` to its standard output, both as JSON.

@@ -334,7 +334,7 @@ def _short(answer: dict[str, Any]) -> str:
 def _asks_to_exit(answer: dict[str, Any]) -> bool:
     payload = answer.get("payload")
     return isinstance(payload, list) and any(
-        isinstance(one, dict) and one.get("source") == "ask_exit" for one in payload
+        isinstance(item, dict) and item.get("source") == "ask_exit" for item in payload
     )
 
 

@@ -87,22 +87,22 @@ class Sandbox:
 
     def processes(self) -> list[psutil.Process]:
         """Return every live process that the submission started, directly or indirectly."""
-        found = {one.pid: one for one in psutil.Process().children(recursive=True)}
+        found = {process.pid: process for process in psutil.Process().children(recursive=True)}
         if self.user is not None:
-            for one in psutil.process_iter():
+            for process in psutil.process_iter():
                 with contextlib.suppress(psutil.Error):
-                    if one.uids().real == self.user.pw_uid:
-                        found[one.pid] = one
+                    if process.uids().real == self.user.pw_uid:
+                        found[process.pid] = process
         else:
-            found |= {one.pid: one for one in server_processes.below(self.folder)}
-        return [one for one in found.values() if _is_alive(one)]
+            found |= {process.pid: process for process in server_processes.below(self.folder)}
+        return [process for process in found.values() if _is_alive(process)]
 
     def memory_used(self) -> int:
         """Return the private memory of the submission's processes, in bytes."""
         total = 0
-        for one in psutil.Process().children(recursive=True):
+        for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                memory = one.memory_info()
+                memory = process.memory_info()
                 total += memory.rss - getattr(memory, "shared", 0)
         return total
 

@@ -236,7 +236,7 @@ def _sort(notebook: Notebook, known: dict[str, SourceCell]) -> _Sorted:
         elif key in known and known[key].restored:
             sorted_.doubled.append(key)
         elif cell["cell_type"] == "code":
-            # A copied answer cell carries the same name: run it too, where it stands.
+            # A copied answer cell carries the same name: run it too, in its place.
             sorted_.behind.setdefault(anchor, []).append(cell)
     return sorted_
 

@@ -177,7 +177,7 @@ def _plan(
                 draw.choice(products),
                 draw.randint(1, _MAX_QUANTITY),
                 first + number,
-                f"drill-{first + number}",
+                f"crash-{first + number}",
                 moment,
                 step,
                 draw.random() < retrying,

@@ -13,8 +13,8 @@ from helpers.errors import SettingsError
 from helpers.faults.containers import ControlledContainers, find_containers
 from helpers.settings import Addresses, Settings, redact
 
-#: The lock below a home while somebody faults its servers.
-LOCK = "drill"
+#: The lock file in a data folder while faults are injected into its servers.
+LOCK = "faults.lock"
 
 
 class ControlledServers(Protocol):

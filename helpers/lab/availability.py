@@ -70,7 +70,7 @@ class Availability:
 
     def slowest(self, begin: float = 0.0, end: float = float("inf")) -> float:
         """Return the longest duration, in seconds, of requests started from begin to end."""
-        durations = (one.seconds for one in self.samples if begin <= one.began < end)
+        durations = (s.seconds for s in self.samples if begin <= s.began < end)
         return max(durations, default=0.0)
 
     def recovery(self, moment: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Run the service and the order worker in the background, each in a process of its own."""
+"""Run the service and the order worker in the background, each in a separate process."""
 
 from __future__ import annotations
 

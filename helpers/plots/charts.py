@@ -90,7 +90,7 @@ def plot_line(axes: Axes, points: Points, style: int, label: str, *, joined: boo
 
 
 def plot_lines(axes: Axes, lines: Mapping[str, Points]) -> None:
-    """Plot each line, by its name, in a style of its own."""
+    """Plot each line, by its name, in a different style."""
     for style, (name, points) in enumerate(lines.items()):
         plot_line(axes, sorted(points), style, name)
 
