@@ -28,10 +28,10 @@ EVERYWHERE = os.environ.get("BANK_EVERYWHERE") == "1"
 INTRUSIVE = {
     "a": "the distribution column is not in the key",
     "b": "a validator that accepts everything",
-    "c": "kept in the process",
-    "d": "a query in PostgreSQL for each listing",
-    "e": "no store may be away",
-    "f": "written down from the checks that are seen",
+    "c": "kept in process memory",
+    "d": "one PostgreSQL query per listing",
+    "e": "every store must be available",
+    "f": "copied from the visible tests",
 }
 # The tasks with a mistake in one run of the notebook: for any two tasks, one run has a mistake in
 # the first and none in the second.
@@ -40,7 +40,7 @@ TOGETHER = ("abc", "ade", "bdf", "cef")
 ONE_MISTAKE_EACH = {
     "a": "nothing is distributed",
     "b": "a validator that accepts everything",
-    "c": "a buyer who asks again gets more time",
+    "c": "a buyer who retries gets more time",
     "d": "a missing key is zero",
     "e": "rows without details are dropped",
     "f": "rows of listings",
