@@ -33,7 +33,7 @@ ATTEMPT_SECONDS = 60
 
 _POLL_SECONDS = 0.01
 
-Answer = dict[str, Any]
+OutcomeJSON = dict[str, Any]
 
 
 def main() -> None:
@@ -50,11 +50,11 @@ def main() -> None:
     for line in sys.stdin:
         attempt = OrderAttempt.from_json(json.loads(line))
         if attempt.crash is not None:
-            answer = _in_a_child(attempt, addresses)
+            outcome = _in_a_child(attempt, addresses)
         else:
             survivor = survivor or Survivor(addresses)
-            answer = survivor.carry_out(line)
-        print(json.dumps(answer), flush=True)
+            outcome = survivor.carry_out(line)
+        print(json.dumps(outcome), flush=True)
 
 
 def _warm_up(addresses: Addresses) -> None:
@@ -71,81 +71,83 @@ def _warm_up(addresses: Addresses) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _in_a_child(attempt: OrderAttempt, addresses: Addresses) -> Answer:
+def _in_a_child(attempt: OrderAttempt, addresses: Addresses) -> OutcomeJSON:
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reader)
         with _exit_after():
-            answer = _try(attempt, LazyConnections(addresses))
-            os.write(writer, json.dumps(answer).encode())
+            outcome = _try(attempt, LazyConnections(addresses))
+            os.write(writer, json.dumps(outcome).encode())
     os.close(writer)
-    with open(reader, "rb") as answers:  # noqa: PTH123 - of a descriptor
-        text = _read_in_time(answers, pid)
+    with open(reader, "rb") as results:  # noqa: PTH123 - of a descriptor
+        text = _read_in_time(results, pid)
     _, status = os.waitpid(pid, 0)
     if text:
-        answer = json.loads(text)
-        assert isinstance(answer, dict)
-        return answer
+        outcome = json.loads(text)
+        assert isinstance(outcome, dict)
+        return outcome
     killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-    return _answer(killed=killed, error=None if killed else "its process ended; see the log")
+    return _outcome(killed=killed, error=None if killed else "its process ended; see the log")
 
 
-def _read_in_time(answers: IO[bytes], pid: int) -> bytes:
-    ready, _, _ = select.select([answers], [], [], ATTEMPT_SECONDS)
+def _read_in_time(results: IO[bytes], pid: int) -> bytes:
+    ready, _, _ = select.select([results], [], [], ATTEMPT_SECONDS)
     if ready:
-        return answers.read()
+        return results.read()
     os.kill(pid, signal.SIGKILL)
-    return json.dumps(_answer(error=f"it did not finish in {ATTEMPT_SECONDS} s")).encode()
+    return json.dumps(_outcome(error=f"it did not finish in {ATTEMPT_SECONDS} s")).encode()
 
 
 class Survivor:
     """A child that keeps running and keeps its connections, as the shop's service does."""
 
     def __init__(self, addresses: Addresses) -> None:
-        orders, self._orders = os.pipe()
-        self._answers, answers = os.pipe()
+        attempts, self._attempts = os.pipe()
+        self._results, results = os.pipe()
         if os.fork() == 0:
-            os.close(self._orders)
-            os.close(self._answers)
+            os.close(self._attempts)
+            os.close(self._results)
             with _exit_after():
-                _serve(orders, answers, addresses)
-        os.close(orders)
-        os.close(answers)
-        self._input = os.fdopen(self._answers, "rb")
+                _serve(attempts, results, addresses)
+        os.close(attempts)
+        os.close(results)
+        self._input = os.fdopen(self._results, "rb")
 
-    def carry_out(self, line: str) -> Answer:
+    def carry_out(self, line: str) -> OutcomeJSON:
         """Carry out one attempt, given as a line of JSON."""
-        os.write(self._orders, line.encode())
+        os.write(self._attempts, line.encode())
         text = self._input.readline()
         if not text:
             raise ConnectionError("the surviving process has ended")
-        answer = json.loads(text)
-        assert isinstance(answer, dict)
-        return answer
+        outcome = json.loads(text)
+        assert isinstance(outcome, dict)
+        return outcome
 
 
-def _serve(orders: int, answers: int, addresses: Addresses) -> None:
+def _serve(attempts: int, results: int, addresses: Addresses) -> None:
     connections = LazyConnections(addresses)
-    with os.fdopen(orders, encoding="utf-8") as lines:
+    with os.fdopen(attempts, encoding="utf-8") as lines:
         for line in lines:
-            answer = _try(OrderAttempt.from_json(json.loads(line)), connections)
-            if answer["error"] is not None:
+            outcome = _try(OrderAttempt.from_json(json.loads(line)), connections)
+            if outcome["error"] is not None:
                 with contextlib.suppress(Exception):  # they may be broken
                     connections.close()
                 connections = LazyConnections(addresses)
-            os.write(answers, json.dumps(answer).encode() + b"\n")
+            os.write(results, json.dumps(outcome).encode() + b"\n")
 
 
-def _try(attempt: OrderAttempt, connections: LazyConnections) -> Answer:
+def _try(attempt: OrderAttempt, connections: LazyConnections) -> OutcomeJSON:
     try:
         with explaining_all(connections.addresses):
-            return _answer(order=carry_out(attempt, connections))
+            return _outcome(order=carry_out(attempt, connections))
     except CourseError as error:
-        return _answer(error=str(error))
+        return _outcome(error=str(error))
 
 
-def _answer(*, killed: bool = False, order: int | None = None, error: str | None = None) -> Answer:
+def _outcome(
+    *, killed: bool = False, order: int | None = None, error: str | None = None
+) -> OutcomeJSON:
     return {"killed": killed, "order": order, "error": error}
 
 

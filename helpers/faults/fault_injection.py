@@ -84,7 +84,7 @@ class FaultInjection:
         with self._server_fault(self.freeze, name):
             yield
 
-    # LazyConnections to stores.
+    # Connections to stores.
 
     def slow(self, store: str, seconds: float) -> None:
         """Add ``seconds`` to each round trip to a store; 0 removes the delay.

@@ -97,7 +97,7 @@ class Connection(asyncio.BufferedProtocol):
         """Send ``request``; return a future of the status, or of the cause of a failure."""
         assert self._transport is not None
         self._response = response = self._loop.create_future()
-        if not self.reusable:  # closed since it was made
+        if not self.reusable:  # closed since it was opened
             self._finish(BROKEN)
             return response
         timer = self._loop.call_later(timeout, self._give_up, TIMEOUT)
@@ -154,7 +154,7 @@ class Client:
 
     def __init__(self, connect: Callable[[], Awaitable[Connection]], number: int) -> None:
         self._connect = connect
-        self._turn = number  # so that clients start with different addresses
+        self._next = number  # so that clients start with different addresses
         self._connection: Connection | None = None
 
     async def connect(self) -> Connection:
@@ -166,7 +166,7 @@ class Client:
             self._connection = await self._connect()
         return self._connection
 
-    async def call(self, phase: Phase, requests: list[bytes], timeout: float) -> None:
+    async def send_requests(self, phase: Phase, requests: list[bytes], timeout: float) -> None:
         """Send one request after the other until ``phase`` ends.
 
         A client that gets no connection, or no response in time, stops.
@@ -178,8 +178,8 @@ class Client:
             if connection is None:
                 phase.failures[NO_CONNECTION] += 1
                 return
-            request = requests[self._turn % len(requests)]
-            self._turn += 1
+            request = requests[self._next % len(requests)]
+            self._next += 1
             before = connection.received
             response = await connection.send(request, timeout)
             phase.bytes += connection.received - before
@@ -225,7 +225,9 @@ async def run(job: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
 
     async def send_all(seconds: float | None, most: int | None) -> Phase:
         phase = Phase(seconds, most)
-        await asyncio.gather(*(client.call(phase, requests, timeout) for client in clients))
+        await asyncio.gather(
+            *(client.send_requests(phase, requests, timeout) for client in clients)
+        )
         return phase
 
     try:
