@@ -125,33 +125,6 @@ def crashing(stores: Stores) -> Iterator[Crashes]:
             _end(process)
 
 
-def kill_at(
-    stores: Stores,
-    moment: str,
-    step: str,
-    *,
-    product: int,
-    quantity: int = 1,
-    customer: int,
-    key: str,
-    times: int = 1,
-    strategy: Strategy = "saga",
-) -> list[Outcome]:
-    """Place an order that crashes at a moment of a step: ``Crashes.kill_at``, once."""
-    check_crash(strategy, moment, step)  # before a process is started
-    with crashing(stores) as crashes:
-        return crashes.kill_at(
-            moment,
-            step,
-            product=product,
-            quantity=quantity,
-            customer=customer,
-            key=key,
-            times=times,
-            strategy=strategy,
-        )
-
-
 def _end(process: subprocess.Popen[bytes]) -> None:
     assert process.stdin is not None
     assert process.stdout is not None

@@ -82,11 +82,6 @@ class Load:
         """The 95th percentile of the latencies, in seconds."""
         return self.percentile(95)
 
-    @property
-    def p99(self) -> float:
-        """The 99th percentile of the latencies, in seconds."""
-        return self.percentile(99)
-
     @cached_property
     def _sorted(self) -> list[float]:
         return sorted(self.latencies)

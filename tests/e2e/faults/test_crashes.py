@@ -14,7 +14,7 @@ import pytest
 
 from helpers.errors import FaultError, SettingsError
 from helpers.faults import dual_write, inconsistencies
-from helpers.faults.crashes import Crashes, crashing, kill_at
+from helpers.faults.crashes import Crashes, crashing
 from helpers.faults.inconsistencies import CrashedOrder, Inconsistencies, count_inconsistencies
 from helpers.faults.order_attempts import Strategy, steps_of
 from helpers.orders.orders import Orders
@@ -137,19 +137,19 @@ def test_the_surviving_process_reconnects_after_an_error(crashes: Crashes, shop:
         ("before", "record", "mongo first"),
     ],
 )
-def test_an_unknown_moment_or_step_is_refused(moment: str, step: str, strategy: Strategy) -> None:
-    untouchable: Any = Untouchable()
+def test_an_unknown_moment_or_step_is_refused(
+    crashes: Crashes, moment: str, step: str, strategy: Strategy
+) -> None:
     with pytest.raises(SettingsError, match=f"No process can crash {moment} '{step}'"):
-        kill_at(untouchable, moment, step, strategy=strategy, **ONE)
+        crashes.kill_at(moment, step, strategy=strategy, **ONE)
 
 
-def test_an_unknown_strategy_is_refused() -> None:
-    untouchable: Any = Untouchable()
+def test_an_unknown_strategy_is_refused(crashes: Crashes) -> None:
     strategy: Any = "two-phase commit"
     with pytest.raises(
         SettingsError, match="is not a strategy to place an order: give one of saga"
     ):
-        kill_at(untouchable, "before", "order", strategy=strategy, **ONE)
+        crashes.kill_at("before", "order", strategy=strategy, **ONE)
 
 
 @pytest.mark.verify
