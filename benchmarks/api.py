@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 
 from benchmarks.timing import print_figure
-from helpers.lab.background_programs import Served, served
+from helpers.lab.background_programs import ServiceProcess, start_service
 from helpers.lab.load import Load, measure
 from helpers.plots.load_charts import draw_load
 from helpers.plots.palette import PAPER
@@ -30,7 +30,7 @@ def bench_api(settings: Settings) -> None:
     """Print the requests per second of each strategy, and draw a chart."""
     with open_databases("bench_api", 13, settings) as stores:
         seed(stores, _PRODUCTS, orders=False)
-        with served(stores, "--lab", "--read-model") as service:
+        with start_service(stores, "--lab", "--read-model") as service:
             loads = _measure(service)
     print(f"GET of a list of {_PRODUCTS:,} products, by strategy and number of callers")
     for way, by_callers in loads.items():
@@ -51,12 +51,12 @@ def _measure(service: Served) -> _Loads:
     for callers in _CALLERS:
         requests = _SLOW_REQUESTS[callers]
         loads[_SLOW][callers].append(
-            measure(url + _SLOW, callers=callers, requests=requests, patience=600)
+            measure(url + _SLOW, clients=callers, requests=requests, timeout=600)
         )
         for _ in range(_ROUNDS):
             # Alternate the strategies, so that other load on the machine affects all of them.
             for way in _WAYS:
-                load = measure(url + way, callers=callers, seconds=_SECONDS, warm_up=2)
+                load = measure(url + way, clients=callers, seconds=_SECONDS, warm_up=2)
                 loads[way][callers].append(load)
     for way, by_callers in loads.items():
         for rounds in by_callers.values():

@@ -13,7 +13,7 @@ import psutil
 
 from benchmarks.timing import print_figure
 from helpers.embedded import EmbeddedServers
-from helpers.lab.background_programs import Served, served
+from helpers.lab.background_programs import ServiceProcess, start_service
 from helpers.settings import Settings
 from helpers.shop.opening import open_databases
 from helpers.shop.seeding import seed
@@ -44,7 +44,7 @@ def bench_deadline(settings: Settings) -> None:
             f"The slowest response, in percent of the deadline of {_DEADLINE:g} s, by frozen server"
         )
         for options in ((), ("--no-breaker",)):
-            with served(stores, "--deadline", str(_DEADLINE), *options) as service:
+            with start_service(stores, "--deadline", str(_DEADLINE), *options) as service:
                 for name in (None, *_NAMES):
                     what = f"  {name or 'nothing'}{', no breaker' if options else ''}"
                     with _frozen(servers, name):
@@ -69,7 +69,9 @@ def _frozen(servers: EmbeddedServers, name: str | None) -> Iterator[None]:
 def _measure(service: Served) -> list[float]:
     """Return the seconds of each response, with several concurrent callers."""
     with (
-        httpx.Client(base_url=service.url, headers=service.writing, timeout=_PATIENCE) as client,
+        httpx.Client(
+            base_url=service.url, headers=service.write_headers, timeout=_PATIENCE
+        ) as client,
         ThreadPoolExecutor(_CALLERS) as pool,
     ):
 

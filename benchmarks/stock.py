@@ -12,9 +12,7 @@ from collections.abc import Callable, Iterator
 from psycopg_pool import ConnectionPool
 
 from benchmarks.timing import print_figure, seconds
-from helpers.lab.buyers import plan_attempts
-from helpers.lab.buying import buying
-from helpers.lab.concurrent_buyers import Act, run_buyers
+from helpers.lab.buyers import Act, buying, plan_attempts, run_buyers
 from helpers.settings import Settings
 from helpers.shop.opening import open_databases
 from helpers.shop.schema import create_shop

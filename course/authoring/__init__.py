@@ -1,1 +1,1 @@
-"""For those who write the course: running its notebooks, and checking them."""
+"""Tools for the authors of the course: run its notebooks, store their outputs, check them."""

@@ -1,4 +1,4 @@
-"""What the Markdown of lessons is made of: prose, links, headings and the anchors of these."""
+"""Parse the Markdown of lessons: prose, links, headings, and the anchors of headings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
-# What is no prose: blocks and spans of code, comments, headings, rows of tables.
+# Not prose: code blocks and spans, comments, headings, table rows.
 _NO_PROSE = re.compile(
     r"^```.*?^```|<!--.*?-->|`[^`\n]+`|^#{1,6} .*?$|^\|.*?$", re.MULTILINE | re.DOTALL
 )
@@ -16,7 +16,7 @@ _CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 
 
 class Link(NamedTuple):
-    """A link: its ``text``, its ``target``, and where the text begins and the whole link ends."""
+    """A link: its ``text``, its ``target``, where its text starts and where the link ends."""
 
     text: str
     target: str
@@ -26,15 +26,15 @@ class Link(NamedTuple):
 
 
 def links(markdown: str) -> Iterator[Link]:
-    """Yield the links and images of a text, in order; those in code are none."""
+    """Yield the links and images of a text, in order, except those in code."""
     for found in _LINK.finditer(_CODE.sub(_blank, markdown)):
         yield Link(found[2], found[3], found.start(2), found.end(), found[1] == "!")
 
 
 def prose(markdown: str) -> str:
-    """Return a text of the same length in which everything that is no prose is blank.
+    """Return a text of the same length in which everything except prose is blank.
 
-    Of links, the text is prose, and the target is none.
+    The text of a link is prose, its target is not.
     """
     text = list(_NO_PROSE.sub(_blank, markdown))
     for link in links(markdown):
@@ -45,22 +45,22 @@ def prose(markdown: str) -> str:
 
 
 def headings(markdown: str) -> list[str]:
-    """Return the headings of a text, of any level, without those in code."""
+    """Return the headings of a text, of any level, except those in code."""
     return _HEADING.findall(_CODE.sub(_blank, markdown))
 
 
 def github_anchors(markdown: str) -> set[str]:
-    """Return the anchors of a text's headings on GitHub: small letters, without punctuation."""
-    return {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings(markdown)}
+    """Return the anchors of a text's headings on GitHub: lower case, without punctuation."""
+    return {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings(markdown)}
 
 
 def anchors(markdown: str) -> set[str]:
     """Return the anchors of a text's headings that are the same in JupyterLab and on GitHub.
 
-    JupyterLab takes a heading as it is, with hyphens for blanks; see ``github_anchors``. An anchor
-    that is not the same for both leads nowhere for somebody.
+    JupyterLab keeps a heading as it is, with hyphens for spaces; see ``github_anchors``. A link to
+    any other anchor works only in one of them.
     """
-    return {one.replace(" ", "-") for one in headings(markdown)} & github_anchors(markdown)
+    return {text.replace(" ", "-") for text in headings(markdown)} & github_anchors(markdown)
 
 
 def _blank(found: re.Match[str]) -> str:

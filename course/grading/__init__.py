@@ -1,14 +1,13 @@
-"""The graded project: one source, the students' version of it, and the grader.
+"""The graded project: one source notebook, the students' version of it, and the grader.
 
 ::
 
-    source ──► release      the students' notebook: no solution, no hidden test
+    source ──► release        the students' notebook: no solutions, no hidden tests
        │
-       └─────► restore ──► running ──► one ──► grade ──► gradebook, feedback
-               (a notebook  (a kernel   (a submission,   (all of them)
-               as the       in a        with its
-               source       sandbox)    points)
-               wants it)
+       └─────► submissions ──► running ──► processes ──► grade ──► gradebook, feedback
+               (the notebook   (a kernel   (one          (all)
+               to be graded)   in a        submission)
+                               sandbox)
 
-``kernel`` and ``confine`` run on the other side, where the submission does.
+``kernel`` and ``confine`` run inside the sandbox, where the submission runs.
 """

@@ -1,8 +1,7 @@
-"""Tell a student what is done: ``python -m course.grading.check NOTEBOOK`` (``make check``).
+"""Report a student's progress: ``python -m course.grading.check NOTEBOOK`` (``make check``).
 
-The notebook is run from its first cell to its last, as it is when it is graded, on the student's
-own servers; then every task is told, with what its visible tests say. There are no hidden tests in
-a student's notebook, so none are run.
+Runs the notebook from top to bottom, as grading does but on the student's own servers, then prints
+for each task the outcome of its visible tests. A student's notebook contains no hidden tests.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from course.grading.collect import text_of_file
-from course.grading.restore import restore
 from course.grading.running import Limits, Outcome, kernel, run
 from course.grading.source import (
     TEXT_STUB,
@@ -28,6 +25,7 @@ from course.grading.source import (
     parse_notebook,
     parse_source,
 )
+from course.grading.submissions import restore, text_of_file
 from helpers.errors import CourseError, GradingError
 from helpers.settings import PROJECT
 
@@ -35,14 +33,14 @@ _MISTAKE = 2
 
 
 def check(place: Path, limits: Limits) -> tuple[Source, Outcome]:
-    """Run the notebook at ``place``; return what its cells are for, and what became of it.
+    """Run the notebook at ``place``; return its source cells and the outcome.
 
-    Raises ``GradingError`` when it is no notebook of the project.
+    Raises ``GradingError`` if it is not a notebook of the project.
     """
     notebook = _without_copies(parse_notebook(text_of_file(place)))
     source = parse_source(notebook)
     if not source.tasks():
-        raise GradingError(f"{place} is no notebook of the project: it has no tests.")
+        raise GradingError(f"{place} is not a notebook of the project: it has no tests.")
     environ = {**os.environ, "PYTHONPATH": str(PROJECT)}
 
     def launch(command: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -64,8 +62,8 @@ def check(place: Path, limits: Limits) -> tuple[Source, Outcome]:
     return source, outcome
 
 
-def told(source: Source, outcome: Outcome) -> Iterator[str]:
-    """Yield the lines that tell a student how far each task is."""
+def progress_lines(source: Source, outcome: Outcome) -> Iterator[str]:
+    """Yield the lines that report how far each task is."""
     for failed, why in outcome.failures.items():
         yield f"{failed} {why}."
     if outcome.failures:
@@ -89,7 +87,7 @@ def told(source: Source, outcome: Outcome) -> Iterator[str]:
 
 
 def is_hidden(test: SourceCell) -> bool:
-    """Tell whether nothing of a test is left in the students' version."""
+    """Return whether a test is empty in the students' version."""
     try:
         return not ast.parse(test.text).body
     except SyntaxError:
@@ -97,12 +95,12 @@ def is_hidden(test: SourceCell) -> bool:
 
 
 def is_answered(cell: SourceCell) -> bool:
-    """Tell whether something was written where an answer in words goes."""
+    """Return whether the student wrote something in a cell for an answer in words."""
     return bool(cell.text.strip()) and cell.text.strip() not in TEXT_STUB
 
 
 def _without_copies(notebook: Notebook) -> Notebook:
-    """Return the notebook in which a copied cell does not carry the name of the first."""
+    """Return the notebook with the names of copied cells removed, so that names are unique."""
     seen: set[str | None] = set()
     for cell in notebook["cells"]:
         if (key := key_of(cell)) in seen:
@@ -113,7 +111,7 @@ def _without_copies(notebook: Notebook) -> Notebook:
 
 
 def main() -> int:
-    """Check a notebook, and tell how far it is."""
+    """Check a notebook and print the report."""
     parser = argparse.ArgumentParser(prog="python -m course.grading.check", description=__doc__)
     parser.add_argument("notebook", type=Path)
     options = parser.parse_args()
@@ -124,7 +122,7 @@ def main() -> int:
         return _MISTAKE
     except KeyboardInterrupt:
         return 130
-    print("\n".join(told(source, outcome)))
+    print("\n".join(progress_lines(source, outcome)))
     return 0
 
 

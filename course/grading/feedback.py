@@ -1,4 +1,4 @@
-"""A page for each student: what was tested, what became of it, and why. No test's code is in it."""
+"""Write a feedback page per student: tests, outcomes and reasons, but no test code."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from types import MappingProxyType
 
-from course.grading.gradebook import row, status
-from course.grading.one import Result, points
-from course.grading.running import Verdict
+from course.grading import gradebook
+from course.grading.results import Result, Verdict, points
 from course.grading.source import Source, SourceCell
 from helpers.plots.palette import ALERT, GOOD, GREY, GRID, INK, PAPER
 
@@ -36,15 +35,15 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 def page(
     source: Source, student: str, result: Result, entered: Mapping[str, str] = MappingProxyType({})
 ) -> str:
-    """Return a student's page as HTML; whatever the student has written in it is text.
+    """Return a student's feedback page as HTML; everything the student wrote is escaped.
 
-    ``entered`` is what was given by hand, by task.
+    ``entered`` holds the points given by hand, by task.
     """
     title = source.title()
     body = [
         f"<h1>{escape(title)}</h1>",
         f"<p><strong>{escape(student)}</strong></p>",
-        f"<p>{escape(status(result))}</p>",
+        f"<p>{escape(gradebook.status(result))}</p>",
         *_summary(source, result, entered),
         *_happened(result),
         *(part for task in source.tasks() for part in _task(source, result, task, entered)),
@@ -52,7 +51,7 @@ def page(
     return "\n".join(
         [
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            # Nothing on the page is to be loaded or run, whatever was handed in.
+            # The page must not load or run anything, whatever was submitted.
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(title)}: {escape(student)}</title>",
@@ -71,10 +70,10 @@ def _summary(source: Source, result: Result, entered: Mapping[str, str]) -> Iter
     yield "<table><thead><tr><th>Task</th><th>Points</th></tr></thead><tbody>"
     for name, got, worth in rows:
         yield f"<tr><td>{escape(name)}</td><td>{got:g} of {worth:g}</td></tr>"
-    got, worth = sum(one[1] for one in rows), sum(one[2] for one in rows)
+    got, worth = sum(row[1] for row in rows), sum(row[2] for row in rows)
     yield f"<tr><th>Together</th><th>{got:g} of {worth:g}</th></tr></tbody></table>"
     if more := _worth(source.manual()):
-        total = row(source, "", result, entered)["total"]
+        total = gradebook.row(source, "", result, entered)["total"]
         yield f"<p>{_in_words(more, total)}</p>"
 
 
@@ -86,16 +85,17 @@ def _in_words(most: float, total: str) -> str:
 
 def _happened(result: Result) -> Iterator[str]:
     failures = [f"{name} {why}." for name, why in result.failures.items()]
-    told = [*result.events, *(one for one in failures if one not in result.events), *result.notes]
-    if told:
+    new = [sentence for sentence in failures if sentence not in result.events]
+    sentences = [*result.events, *new, *result.notes]
+    if sentences:
         yield "<h2>What happened when your notebook was run</h2>"
-        yield from _list(told)
+        yield from _list(sentences)
 
 
 def _task(source: Source, result: Result, task: str, entered: Mapping[str, str]) -> Iterator[str]:
     yield f"<h2>{escape(_named(source, task))}</h2>"
     if tests := source.tests(task):
-        yield "<table><thead><tr><th>Test</th><th>What came of it</th><th>Points</th></tr></thead>"
+        yield "<table><thead><tr><th>Test</th><th>Outcome</th><th>Points</th></tr></thead>"
         yield "<tbody>"
         for test in tests:
             yield _tested(test, result.verdicts.get(test.key))
@@ -111,10 +111,10 @@ def _tested(test: SourceCell, verdict: Verdict | None) -> str:
     if verdict is None:
         verdict = Verdict(False, "it was not run")
     kind = "passed" if verdict.passed else "failed"
-    said = kind if verdict.passed or not verdict.why else f"failed: {verdict.why}"
+    outcome = kind if verdict.passed or not verdict.why else f"failed: {verdict.why}"
     got = test.points if verdict.passed else 0
     return (
-        f'<tr><td>{escape(test.key)}</td><td class="{kind}">{escape(said)}</td>'
+        f'<tr><td>{escape(test.key)}</td><td class="{kind}">{escape(outcome)}</td>'
         f"<td>{got:g} of {test.points:g}</td></tr>"
     )
 

@@ -1,7 +1,7 @@
 """Grade every submission in a folder: ``python -m course.grading.grade`` (``make grade``).
 
-Writes ``grades.csv`` and a page of feedback for each student. What was graded before is taken over
-where neither the submission nor the project nor the grader has changed since.
+Writes ``grades.csv`` and a feedback page per student. An earlier result is reused if the
+submission, the project and the grader have not changed since.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from course.grading import feedback, gradebook
-from course.grading.collect import Submission, collect, content
-from course.grading.one import Job, Result
-from course.grading.processes import Processes
+from course.grading.processes import Job, Processes
+from course.grading.results import Result
 from course.grading.running import Limits
 from course.grading.sandbox import COPIED, course_copy, make_accounts
 from course.grading.source import Source, read_source
+from course.grading.submissions import Submission, collect, content
 from helpers.errors import CourseError, GradingError
 from helpers.settings import PROJECT, load_settings
 
@@ -36,7 +36,7 @@ _UNFINISHED, _MISTAKE, _INTERRUPTED = 1, 2, 130
 
 @dataclass(frozen=True)
 class Grader:
-    """The project at ``source``, graded into the folder ``to``, ``jobs`` submissions at a time."""
+    """Grade for the project at ``source`` into the folder ``to``, ``jobs`` at a time."""
 
     source: Path
     to: Path
@@ -44,107 +44,108 @@ class Grader:
     limits: Limits = field(default_factory=Limits)
 
     def grade(self, folder: Path, *, progress: bool = True) -> Report:
-        """Grade what was handed in in ``folder``, and write the gradebook and the feedback.
+        """Grade the submissions in ``folder``; write the gradebook and the feedback pages.
 
-        Raises ``GradingError`` when the source or the folder is not what it must be.
+        Raises ``GradingError`` if the source, the folder or an existing gradebook is invalid.
         """
         source = read_source(self.source)
         self._check()
         submissions = collect(folder, self.source.name)
-        gradebook.entered(self._gradebook, source)  # an error, if it is one, before the work
+        gradebook.entered(self._gradebook, source)  # fail on an invalid gradebook before the work
         for place in (self.to / "results", self.to / "feedback"):
             place.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
         common = self._fingerprint()
         results: dict[str, Result] = {}
         waiting: list[tuple[Submission, str]] = []
-        for one in submissions:
-            key, known = self._known(one, common)
+        for submission in submissions:
+            key, known = self._known(submission, common)
             if known is None:
-                waiting.append((one, key))
+                waiting.append((submission, key))
             else:
-                results[one.student] = known
+                results[submission.student] = known
         taken_over = len(results)
         silent = not (progress and waiting)
         with (
             tqdm(total=len(waiting), desc="Grading", unit="", disable=silent) as bar,
             contextlib.closing(self._graded(waiting)) as graded,
         ):
-            for one, key, result in graded:
-                results[one.student] = result
-                self._store(one, key, result)
+            for submission, key, result in graded:
+                results[submission.student] = result
+                self._store(submission, key, result)
                 bar.update()
-        ordered = {one.student: results[one.student] for one in submissions}
+        ordered = {submission.student: results[submission.student] for submission in submissions}
         self._write(source, ordered)
-        new = {one.student: results[one.student] for one, _ in waiting}
+        new = {submission.student: results[submission.student] for submission, _ in waiting}
         return Report(ordered, new, taken_over, self.jobs, time.monotonic() - began)
 
     def _check(self) -> None:
         if self.jobs < 1:
-            raise GradingError(f"{self.jobs} jobs grade nothing: give 1 or more.")
+            raise GradingError(f"jobs is {self.jobs}: give 1 or more.")
         if self.jobs > 1 and load_settings(dotenv=Path("/dev/null")).addresses is not None:
             raise GradingError(
-                "On servers by address all submissions share the databases, so they are graded one "
-                "after the other: give JOBS=1, or unset POSTGRES_URL, MONGO_URL and REDIS_URL."
+                "If servers are given by address, all submissions share the databases, so only one "
+                "can be graded at a time: give JOBS=1, or unset POSTGRES_URL, MONGO_URL, REDIS_URL."
             )
 
     def _graded(
         self, waiting: list[tuple[Submission, str]]
     ) -> Generator[tuple[Submission, str, Result], None, None]:
-        """Grade what is waiting, and yield each as it is done. Closed early, it ends the others."""
+        """Grade and yield each submission as it finishes. Closing it early stops the others."""
         if not waiting:
             return
-        make_accounts(self.jobs)  # one after the other, before several want the same
+        make_accounts(self.jobs)  # before several processes try to create the same one
         processes = Processes()
         with course_copy() as course, ThreadPoolExecutor(self.jobs) as pool:
             futures: dict[Future[Result], tuple[Submission, str]] = {
-                pool.submit(self._one, one, course, processes): (one, key) for one, key in waiting
+                pool.submit(self._grade_one, submission, course, processes): (submission, key)
+                for submission, key in waiting
             }
             try:
                 for future in as_completed(futures):
                     yield *futures[future], future.result()
             except BaseException:
-                # Whoever interrupts us waits neither for those that run nor for those to come.
+                # After an interrupt, wait neither for running nor for queued submissions.
                 pool.shutdown(wait=False, cancel_futures=True)
                 processes.end()
                 raise
 
-    def _one(self, one: Submission, course: Path, processes: Processes) -> Result:
-        if one.notebook is None:
-            return Result(refusal=one.refusal)
+    def _grade_one(self, submission: Submission, course: Path, processes: Processes) -> Result:
+        if submission.notebook is None:
+            return Result(refusal=submission.refusal)
         source = self.source.resolve()
-        return processes.grade(Job(one.notebook.resolve(), source, course, self.limits))
+        return processes.grade(Job(submission.notebook.resolve(), source, course, self.limits))
 
-    def _known(self, one: Submission, common: str) -> tuple[str, Result | None]:
-        """Return what identifies this very grading, and its result if there is one already."""
+    def _known(self, submission: Submission, common: str) -> tuple[str, Result | None]:
+        """Return the key of this submission, project and grader, and an earlier result for it."""
         try:
-            handed_in = b"" if one.notebook is None else content(one.notebook)
+            file = b"" if submission.notebook is None else content(submission.notebook)
         except GradingError as error:
-            handed_in = str(error).encode()
-        text = json.dumps([common, one.student, one.refusal])
-        key = hashlib.sha256(text.encode() + handed_in).hexdigest()
+            file = str(error).encode()
+        text = json.dumps([common, submission.student, submission.refusal])
+        key = hashlib.sha256(text.encode() + file).hexdigest()
         try:
-            found = json.loads(self._place(one).read_text("utf-8"))
+            found = json.loads(self._place(submission).read_text("utf-8"))
             if found["key"] == key:
                 return key, Result.from_json(json.dumps(found["result"]))
         except (OSError, ValueError, KeyError, TypeError):
             pass  # not graded yet, or by another version
         return key, None
 
-    def _store(self, one: Submission, key: str, result: Result) -> None:
+    def _store(self, submission: Submission, key: str, result: Result) -> None:
         if result.final:
             text = json.dumps({"key": key, "result": asdict(result)}, ensure_ascii=False, indent=1)
-            self._place(one).write_text(text, "utf-8")
+            self._place(submission).write_text(text, "utf-8")
 
-    def _place(self, one: Submission) -> Path:
-        return self.to / "results" / f"{one.student}.json"
+    def _place(self, submission: Submission) -> Path:
+        return self.to / "results" / f"{submission.student}.json"
 
     @property
     def _gradebook(self) -> Path:
         return self.to / "grades.csv"
 
     def _write(self, source: Source, results: dict[str, Result]) -> None:
-        # Read now, since somebody may have entered something meanwhile.
+        # Read again: points may have been entered while the submissions were graded.
         entered = gradebook.entered(self._gradebook, source)
         for student, result in results.items():
             place = self.to / "feedback" / f"{student}.html"
@@ -153,7 +154,7 @@ class Grader:
         gradebook.write(self._gradebook, source, results, entered)
 
     def _fingerprint(self) -> str:
-        """Return what identifies the project, the grader and its limits."""
+        """Return a digest of the project, the grader and its limits."""
         digest = hashlib.sha256(self.source.read_bytes())
         for folder in COPIED:
             for file in sorted((PROJECT / folder).rglob("*")):
@@ -165,7 +166,10 @@ class Grader:
 
 @dataclass(frozen=True)
 class Report:
-    """What was graded: ``results`` of all, and of those that are ``new``, not ``taken_over``."""
+    """The outcome of a run: all ``results``, and those of the submissions graded now (``new``).
+
+    ``taken_over`` is how many results of earlier runs were reused.
+    """
 
     results: dict[str, Result]
     new: dict[str, Result]
@@ -175,17 +179,17 @@ class Report:
 
     @property
     def unfinished(self) -> list[str]:
-        """Those where the grader itself has failed."""
+        """The students whose submissions the grader failed to grade."""
         return [student for student, result in self.results.items() if not result.final]
 
     def __str__(self) -> str:
         new, seconds = len(self.new), f"{self.seconds:.0f} s"
         lines = [f"{new} graded, {self.taken_over} taken over in {seconds}, {self.jobs} at a time."]
-        run = {student: one for student, one in self.new.items() if one.seconds}
+        run = {student: result for student, result in self.new.items() if result.seconds}
         if run:
             longest = max(run, key=lambda student: run[student].seconds)
-            mean = sum(one.seconds for one in run.values()) / len(run)
-            cpu = sum(one.cpu_seconds for one in run.values()) / len(run)
+            mean = sum(result.seconds for result in run.values()) / len(run)
+            cpu = sum(result.cpu_seconds for result in run.values()) / len(run)
             lines.append(
                 f"Each that was run took {mean:.1f} s on average, of which {cpu:.1f} s were "
                 f"processor time; the longest, {longest}, took {run[longest].seconds:.1f} s."
@@ -199,11 +203,11 @@ class Report:
 
 
 def main() -> int:
-    """Grade a folder, and say what it took."""
+    """Grade a folder of submissions and print a summary."""
     parser = argparse.ArgumentParser(prog="python -m course.grading.grade", description=__doc__)
     parser.add_argument("--source", type=Path, required=True, help="the project's source")
-    parser.add_argument("--submissions", type=Path, required=True, help="what was handed in")
-    parser.add_argument("--to", type=Path, required=True, help="where grades and feedback go")
+    parser.add_argument("--submissions", type=Path, required=True, help="the folder of submissions")
+    parser.add_argument("--to", type=Path, required=True, help="the folder for grades and feedback")
     parser.add_argument("--jobs", type=int, default=1, help="how many at a time (default: 1)")
     usual = Limits()
     for name, unit in (("cell_seconds", float), ("notebook_seconds", float), ("memory_mib", int)):
@@ -230,6 +234,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    # Whoever ends us by a signal interrupts us: then nothing that was made or started is left.
+    # SIGTERM acts as Ctrl-C, so that no process or folder is left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""``grades.csv``: a row for each student, a column for each task, and a sentence on how it went."""
+"""Write ``grades.csv``: a row per student, a column per task, and a status in words."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from course.grading.one import Result, points
-from course.grading.running import NOT_RUN
+from course.grading.results import NOT_RUN, Result, points
 from course.grading.source import Source
 from helpers.errors import GradingError
 
@@ -18,13 +17,13 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _MOST_SENTENCES = 5
 _LONGEST = 200
 _NOT_OURS = (
-    "{place} cannot be taken for a gradebook ({why}), and what may have been entered there by hand "
-    "would be lost: move it away, or name another folder by TO."
+    "{place} is not a gradebook ({why}), and overwriting it could lose points that were entered by "
+    "hand: move it, or give another folder as TO."
 )
 
 
 def columns(source: Source) -> list[str]:
-    """Return the names of the columns: a task's points, then its answer in words, left empty."""
+    """Return the column names: the points of each task, followed by its points given by hand."""
     tasks = []
     for task in source.tasks():
         tasks += [task] if source.tests(task) else []
@@ -33,23 +32,23 @@ def columns(source: Source) -> list[str]:
 
 
 def by_hand(task: str) -> str:
-    """Return the name of the column for what of ``task`` is graded by hand."""
+    """Return the name of the column for the points of ``task`` that are given by hand."""
     return f"{task} by hand"
 
 
 def row(
     source: Source, student: str, result: Result, entered: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, str]:
-    """Return a student's row; ``entered`` is what was given by hand, by task.
+    """Return a student's row; ``entered`` holds the points given by hand, by task.
 
-    The total stays empty until all that is graded by hand is there.
+    The total is empty until all points that are given by hand have been entered.
     """
     graded = {task: points(source, result, task) for task in source.tasks() if source.tests(task)}
     given = [number(entered.get(task, "")) for task in source.tasks() if source.manual(task)]
-    total = sum(graded.values()) + sum(one for one in given if one is not None)
+    total = sum(graded.values()) + sum(part for part in given if part is not None)
     return {
         "student": harmless(student),
-        **{task: f"{found:g}" for task, found in graded.items()},
+        **{task: f"{reached:g}" for task, reached in graded.items()},
         **{by_hand(task): text for task, text in entered.items()},
         "automatic": f"{sum(graded.values()):g}",
         "total": "" if None in given else f"{total:g}",
@@ -58,7 +57,7 @@ def row(
 
 
 def number(text: str) -> float | None:
-    """Return the points that ``text`` is, also with a decimal comma; ``None`` where it is none."""
+    """Return ``text`` as a number, also with a decimal comma; ``None`` if it is not one."""
     try:
         found = float(text.replace(",", "."))
     except ValueError:
@@ -67,12 +66,12 @@ def number(text: str) -> float | None:
 
 
 def status(result: Result) -> str:
-    """Return what went wrong, in a sentence or a few; or that nothing did."""
+    """Return in a few sentences what went wrong, or that nothing did."""
     if result.refusal:
         return result.refusal
     sentences = [f"{result.tampered[0].upper()}{result.tampered[1:]}."] if result.tampered else []
     sentences += result.events
-    # A cell that was stopped is an event already.
+    # A cell that was stopped is already among the events.
     failed = {n: why for n, why in result.failures.items() if f"{n} {why}." not in result.events}
     if failed:
         name, why = next(iter(failed.items()))
@@ -86,8 +85,8 @@ def status(result: Result) -> str:
 
 
 def _tested(result: Result, *, alone: bool) -> list[str]:
-    """Return how many tests passed, and the first that was run and did not."""
-    missed = {name: one.why for name, one in result.verdicts.items() if not one.passed}
+    """Return how many tests passed, and the first one that ran and failed."""
+    missed = {name: verdict.why for name, verdict in result.verdicts.items() if not verdict.passed}
     ran = {name: why for name, why in missed.items() if not why.startswith(NOT_RUN)}
     count, passed = len(result.verdicts), len(result.verdicts) - len(missed)
     if ran and not result.tampered:
@@ -102,7 +101,7 @@ def write(
     results: Mapping[str, Result],
     entered: Mapping[str, Mapping[str, str]],
 ) -> None:
-    """Write the rows of all students to ``place``, with what was ``entered`` by hand."""
+    """Write the rows of all students to ``place``, with the points ``entered`` by hand."""
     new = place.with_suffix(".new")
     with new.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns(source), restval="", lineterminator="\n")
@@ -113,11 +112,11 @@ def write(
 
 
 def entered(place: Path, source: Source) -> dict[str, dict[str, str]]:
-    """Return what was entered by hand in the gradebook at ``place``: by student, then by task.
+    """Return the points entered by hand in the gradebook at ``place``, by student and task.
 
-    Spreadsheets may have put semicolons or tabs between the columns.
+    The columns may be separated by commas, semicolons or tabs, as spreadsheets write them.
 
-    Raises ``GradingError`` when the file is no gradebook: it is not overwritten then.
+    Raises ``GradingError`` if the file is not a gradebook, so that it is not overwritten.
     """
     try:
         text = place.read_text("utf-8-sig")
@@ -134,15 +133,15 @@ def entered(place: Path, source: Source) -> dict[str, dict[str, str]]:
         raise GradingError(_NOT_OURS.format(place=place, why=why))
     tasks = [task for task in source.tasks() if source.manual(task)]
     return {
-        # As ``harmless`` has made it.
-        one["student"].removeprefix("'"): {
-            task: found for task in tasks if (found := (one.get(by_hand(task)) or "").strip())
+        # ``harmless`` may have added the quote.
+        row["student"].removeprefix("'"): {
+            task: found for task in tasks if (found := (row.get(by_hand(task)) or "").strip())
         }
-        for one in rows
-        if one["student"]
+        for row in rows
+        if row["student"]
     }
 
 
 def harmless(text: str) -> str:
-    """Return ``text`` so that no spreadsheet takes it for a formula."""
+    """Return ``text`` so that a spreadsheet does not run it as a formula."""
     return f"'{text}" if text.startswith(_FORMULA) else text

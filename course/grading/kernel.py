@@ -1,13 +1,11 @@
-"""The kernel that a submission runs in: IPython's, and one message more, which runs a test.
+"""The kernel that a submission runs in: IPython's, with an additional message that runs a test.
 
-A test does not go the way that the notebook's own cells go. It is no cell: it has no number, no
-history, and no name in the notebook's namespace leads to it. The grader sends it when it is to be
-run, and not before, in a message of its own, whose answer the grader reads.
+A test is not a cell: it has no execution count and no history, and no name in the notebook's
+namespace refers to it. The grader sends its code just before it runs.
 
-What a test's words mean is not left to the submission either. A built-in name means the built-in,
-a name that a locked cell bound means what that cell bound, and what was replaced inside ``helpers``
-or the drivers is put back first. Whoever takes this very process apart can get around that: see
-docs/instructors.md.
+Inside a test, built-in names and names bound by locked cells have their original meaning, and
+functions replaced inside ``helpers`` or the drivers are restored first. Code that manipulates the
+process itself can get around this: see docs/instructors.md.
 """
 
 from __future__ import annotations
@@ -24,10 +22,10 @@ from typing import Any
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
 
-#: What a test's code is called in a traceback.
+#: The file name of a test's code in a traceback.
 TEST = "<test>"
 
-# Put back before each test: what tests speak through, and what they speak of.
+# Modules whose functions are restored before each test.
 _GUARDED = (
     *("helpers", "course"),
     *("psycopg", "psycopg_pool", "pymongo", "redis", "ipykernel", "jupyter_client"),
@@ -35,7 +33,7 @@ _GUARDED = (
 _GUARDED_TOO = ("builtins", "json", "math", "random", "statistics", "time", "inspect", "threading")
 _LONGEST = 500
 _ABSENT = object()
-_vars, _setattr = vars, setattr  # these, too, may have been replaced by then
+_vars, _setattr = vars, setattr  # these may have been replaced by then, too
 
 
 class GradedKernel(IPythonKernel):
@@ -50,16 +48,16 @@ class GradedKernel(IPythonKernel):
         self._printed: Printed | None = None
 
     async def grader_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
-        """Do what the grader asks, and answer whether it went well."""
+        """Carry out a grader request and reply whether it succeeded."""
         content = dict(parent["content"])
-        parent["content"].clear()  # so that nothing finds the test's code there
+        parent["content"].clear()  # hide the test's code
         try:
             if content["do"] == "begin":
                 self._watch_output(content["output_mib"])
             elif self._printed is not None:
                 self._printed.begin()
             answer = await self._bench.do(content)
-        except BaseException as error:  # noqa: BLE001 - a test may raise whatever it likes
+        except BaseException as error:  # noqa: BLE001 - a test may raise anything
             answer = {"ok": False, **described(error)}
         assert self.session is not None
         self.session.send(stream, "grader_reply", answer, parent, ident)
@@ -73,18 +71,18 @@ class GradedKernel(IPythonKernel):
 
 
 class TooMuchOutput(Exception):  # noqa: N818 - the name is what a student reads
-    """A cell, or a test, has printed more than it may."""
+    """A cell or a test printed more than the limit."""
 
 
 class Printed:
-    """Counts what one cell prints, and stops it where that is too much."""
+    """Counts what a cell prints, and stops the cell when it exceeds the limit."""
 
     def __init__(self, most_mib: int) -> None:
         self._most_mib = most_mib
         self._count = 0
 
     def begin(self, *_: Any) -> None:
-        """Begin to count anew: the next cell is run."""
+        """Reset the count for the next cell."""
         self._count = 0
 
     def watch(self, stream: Any) -> None:
@@ -101,25 +99,25 @@ class Printed:
 
 
 class Bench:
-    """Where tests are run: beside the submission's ``namespace``, not in it."""
+    """Runs tests next to the submission's ``namespace``, not in it."""
 
     def __init__(self, namespace: dict[str, Any]) -> None:
         self._namespace = namespace
-        self._kept: dict[str, Any] = {}  # what locked cells have bound
-        self._tests: dict[str, Any] = {}  # what tests have bound, for where nobody else has
+        self._kept: dict[str, Any] = {}  # names bound by locked cells
+        self._tests: dict[str, Any] = {}  # names bound by tests
         self._originals: list[tuple[Any, str, Any]] = []
 
     async def do(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Do one request: ``begin``, ``guard``, ``keep`` or ``test``; return the answer.
+        """Carry out a request: ``begin``, ``guard``, ``keep`` or ``test``; return the reply.
 
         Raises whatever a test raises.
         """
         match request["do"]:
             case "begin":
-                # Before anything of the submission has run.
+                # Before any of the submission's code has run.
                 for name in request["modules"]:
                     module = importlib.import_module(name)
-                    # Some packages import a name when it is first used: that is now.
+                    # Resolve names that a package imports lazily.
                     for public in getattr(module, "__all__", ()):
                         getattr(module, public)
                 self._originals = list(_functions_and_classes())
@@ -146,7 +144,7 @@ class Bench:
             if inspect.isawaitable(waiting):
                 await waiting
         finally:
-            # What a test defines is there for the tests after it.
+            # Later tests see what this one defines.
             new = {n: v for n, v in names.items() if before.get(n, _ABSENT) is not v}
             self._tests.update(new)
 
@@ -155,14 +153,14 @@ class Bench:
         for owner, name, value in self._originals:
             if _vars(owner).get(name, _ABSENT) is not value:
                 _setattr(owner, name, value)
-                replaced.append(f"{_called(owner)}.{name}")
+                replaced.append(f"{_qualified_name(owner)}.{name}")
         return replaced
 
 
 def described(error: BaseException) -> dict[str, str]:
-    """Return what an error is, in words: ``error``, ``message`` and ``where`` it was raised.
+    """Return an error in words: ``error``, ``message`` and ``where`` it was raised.
 
-    ``message`` is only that of a test's own assertion: another one may quote what a test asked.
+    ``message`` is set only for a test's own assertion: others could quote the test's code.
     """
     frames = []
     trace = error.__traceback__
@@ -173,20 +171,20 @@ def described(error: BaseException) -> dict[str, str]:
     inside = [code.co_name for code in frames if "ipykernel_" in code.co_filename]
     return {
         "error": type(error).__name__,
-        "message": _said(error) if own else "",
+        "message": _message(error) if own else "",
         "where": inside[-1] if inside else "",
     }
 
 
-def _said(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     try:
         return str(error)[:_LONGEST]
-    except Exception:  # noqa: BLE001 - the message may be an object of the submission's
+    except Exception:  # noqa: BLE001 - the message may be the submission's own object
         return ""
 
 
 def _functions_and_classes() -> Iterator[tuple[Any, str, Any]]:
-    """Yield every function and class of the guarded modules, and the functions of those classes."""
+    """Yield the functions and classes of the guarded modules, and their methods."""
     for module in _guarded_modules():
         for name, value in list(vars(module).items()):
             if callable(value) and not name.startswith("__"):
@@ -203,7 +201,7 @@ def _guarded_modules() -> Iterable[types.ModuleType]:
 
 def _methods(owner: type) -> Iterator[tuple[Any, str, Any]]:
     if not owner.__flags__ & _HEAP_TYPE:
-        return  # nothing can be replaced there
+        return  # immutable
     for name, value in list(vars(owner).items()):
         if isinstance(value, types.FunctionType | classmethod | staticmethod | property):
             yield owner, name, value
@@ -212,7 +210,7 @@ def _methods(owner: type) -> Iterator[tuple[Any, str, Any]]:
 _HEAP_TYPE = 1 << 9
 
 
-def _called(owner: Any) -> str:
+def _qualified_name(owner: Any) -> str:
     if isinstance(owner, type):
         return f"{owner.__module__}.{owner.__name__}"
     return str(owner.__name__)

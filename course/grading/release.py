@@ -1,4 +1,4 @@
-"""Write the students' version of the project: no solution, no hidden test, no output.
+"""Write the students' version of the project: no solutions, no hidden tests, no outputs.
 
 Run as ``python -m course.grading.release --source FILE --to FOLDER`` (``make release``).
 """
@@ -34,12 +34,11 @@ def released(source: Source) -> Notebook:
 def write(source_path: Path, folder: Path) -> Path:
     """Write the students' version of the notebook at ``source_path`` into ``folder``.
 
-    Returns where it is. Raises ``GradingError`` when the source is not what it must be, or when
-    the place is the source's own.
+    Returns its path. Raises ``GradingError`` if the source is invalid or would be overwritten.
     """
     place = folder / source_path.name
     if place.resolve() == source_path.resolve():
-        raise GradingError(f"{place} is the source itself: name another folder by TO.")
+        raise GradingError(f"{place} is the source itself: give another folder as TO.")
     notebook = released(read_source(source_path))
     folder.mkdir(parents=True, exist_ok=True)
     place.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", "utf-8")
@@ -47,7 +46,7 @@ def write(source_path: Path, folder: Path) -> Path:
 
 
 def main() -> int:
-    """Write the students' version, and say where it is."""
+    """Write the students' version and print its path."""
     parser = argparse.ArgumentParser(prog="python -m course.grading.release", description=__doc__)
     parser.add_argument("--source", type=Path, required=True)
     parser.add_argument("--to", type=Path, required=True, help="the folder to write into")

@@ -1,4 +1,4 @@
-"""Run a notebook step by step in a kernel, and end whatever goes beyond its limits."""
+"""Run a notebook step by step in a kernel, within limits of time, memory and output."""
 
 from __future__ import annotations
 
@@ -17,30 +17,28 @@ import zmq
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.connect import write_connection_file
 
-from course.grading.restore import Step, modules_used_by
+from course.grading.results import NOT_RUN, Verdict
+from course.grading.submissions import Step, modules_used_by
 from helpers.errors import GradingError
 
-#: Starts a program, given its arguments, where the submission is run.
+#: Starts a program in the sandbox, given its arguments.
 Launch = Callable[[Sequence[str]], subprocess.Popen[bytes]]
-
-#: How the reason begins of a test that was not run at all.
-NOT_RUN = "could not be run"
 
 _START_SECONDS = 120.0
 _REPEAT_MILLISECONDS = 500
 _INTERRUPTED_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
-# What is printed is limited in the kernel. What is shown otherwise, or past that limit, may be some
-# times as much before the cell is stopped.
+# The kernel limits what is printed. Output by other means may be this many times the limit before
+# the cell is stopped.
 _MUCH_TOO_MUCH = 3
-_TAMPERED = "the notebook made a test pass that cannot, so none of its tests counts"
+_TAMPERED = "the notebook made a test pass that cannot pass, so none of its tests counts"
 
 Excess = Literal["time", "notebook", "output"]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a submission may take: seconds for a cell and for all, MiB of memory, and of output."""
+    """The limits of a submission: seconds per cell and in total, MiB of memory and of output."""
 
     cell_seconds: float = 120.0
     notebook_seconds: float = 900.0
@@ -48,19 +46,12 @@ class Limits:
     output_mib: int = 20
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What became of one test: ``why`` it failed, in words."""
-
-    passed: bool
-    why: str = ""
-
-
 @dataclass
 class Outcome:
-    """What became of a notebook: ``failures`` are its own cells', ``events`` are sentences.
+    """The outcome of running a notebook.
 
-    ``tampered`` says what it did to the tests themselves, if it did; then none of them counts.
+    ``failures`` are those of its own cells, by cell name; ``events`` are sentences. ``tampered``
+    says how it manipulated the tests, if it did; no test counts then.
     """
 
     verdicts: dict[str, Verdict] = field(default_factory=dict)
@@ -69,13 +60,13 @@ class Outcome:
     tampered: str = ""
 
 
-class KernelEnded(Exception):  # noqa: N818 - an end, and not always an error
-    """The kernel has ended, or was ended; the text says why, as the end of a sentence."""
+class KernelEnded(Exception):  # noqa: N818 - not always an error
+    """The kernel ended or was ended; the text completes a sentence that says why."""
 
 
 @dataclass
 class Kernel:
-    """A kernel that is running, and how to speak to it."""
+    """A running kernel and the client connected to it."""
 
     process: subprocess.Popen[bytes]
     client: BlockingKernelClient
@@ -84,7 +75,7 @@ class Kernel:
     ends_at: float
 
     def execute(self, code: str) -> tuple[dict[str, Any], Excess | None]:
-        """Run ``code`` as a cell. Returns the reply, and what it was stopped for, if it was.
+        """Run ``code`` as a cell. Return the reply, and the limit it was stopped for, if any.
 
         Raises ``KernelEnded``.
         """
@@ -99,17 +90,17 @@ class Kernel:
         return self._ask("execute_request", content, self.limits.cell_seconds)
 
     def ask(self, do: str, **more: Any) -> tuple[dict[str, Any], Excess | None]:
-        """Have the kernel do something for the grader. Raises ``KernelEnded``."""
+        """Send the kernel a grader request. Raises ``KernelEnded``."""
         if do == "begin":
             self._wait_for_output()
         seconds = _START_SECONDS if do == "begin" else self.limits.cell_seconds
         return self._ask("grader_request", {"do": do, **more}, seconds)
 
     def _wait_for_output(self) -> None:
-        """Send requests until the kernel's output socket delivers something.
+        """Send requests until the kernel's output socket delivers a message.
 
-        It may be connected later than the one for requests, and what was sent before is lost: also
-        the message that a request is done. Raises ``KernelEnded``.
+        That socket may connect later than the one for requests, and messages sent before are lost,
+        including the one that marks a request as done. Raises ``KernelEnded``.
         """
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
@@ -126,7 +117,7 @@ class Kernel:
         message = self.client.session.msg(kind, content)
         self.client.shell_channel.send(message)
         name = message["header"]["msg_id"]
-        watch = _Watch(self, time.monotonic() + seconds)
+        monitor = _LimitMonitor(self, time.monotonic() + seconds)
         poller = zmq.Poller()
         shell, iopub = self.client.shell_channel.socket, self.client.iopub_channel.socket
         poller.register(shell, zmq.POLLIN)
@@ -135,19 +126,19 @@ class Kernel:
         while True:
             ready = dict(poller.poll(100))
             if iopub in ready:
-                watch.read(iopub, name)
+                monitor.read(iopub, name)
             if shell in ready and answer is None:
                 answer = _reply(self.client, name)
-            # What it has printed may come after its answer, but before it is idle.
-            if answer is not None and watch.idle:
+            # Output may arrive after the reply, but always before the kernel is idle.
+            if answer is not None and monitor.idle:
                 if _asks_to_exit(answer):
-                    watch.end("called exit()")
-                return answer, watch.excess
-            watch.look()
+                    monitor.end("called exit()")
+                return answer, monitor.excess
+            monitor.check()
 
 
-class _Watch:
-    """Sees to it that one request stays within its limits."""
+class _LimitMonitor:
+    """Enforces the limits while one request runs."""
 
     def __init__(self, kernel: Kernel, deadline: float) -> None:
         self._kernel = kernel
@@ -159,7 +150,7 @@ class _Watch:
         self.idle = False
 
     def read(self, socket: zmq.Socket[bytes], request: str) -> None:
-        """Count what the kernel shows, which nobody looks at, up to its having done ``request``."""
+        """Count the output of the kernel, and note when ``request`` is done."""
         for _ in range(1000):
             try:
                 parts = socket.recv_multipart(zmq.NOBLOCK)
@@ -174,8 +165,8 @@ class _Watch:
         if self._output > _MUCH_TOO_MUCH * limit:
             self._interrupt(time.monotonic())
 
-    def look(self) -> None:
-        """Interrupt what takes too long; end the kernel where that does not help."""
+    def check(self) -> None:
+        """Interrupt a cell that exceeds a limit; end the kernel if it continues."""
         kernel, now = self._kernel, time.monotonic()
         if kernel.process.poll() is not None:
             raise KernelEnded("ended the kernel")
@@ -185,7 +176,7 @@ class _Watch:
                 self.end(f"took more than {kernel.limits.memory_mib} MiB of memory")
         if now > self._deadline:
             if self._interrupted:
-                why = said(self.excess or "time", kernel.limits)
+                why = describe_excess(self.excess or "time", kernel.limits)
                 self.end(f"{why} and did not let itself be interrupted")
             self.excess = "notebook" if now > kernel.ends_at else "time"
             self._interrupt(now)
@@ -203,8 +194,8 @@ class _Watch:
             self._kernel.process.send_signal(signal.SIGINT)
 
 
-def said(excess: Excess, limits: Limits) -> str:
-    """Return what an excess was, in words."""
+def describe_excess(excess: Excess, limits: Limits) -> str:
+    """Return which limit was exceeded, in words."""
     if excess == "time":
         return f"ran for more than {limits.cell_seconds:g} s"
     if excess == "notebook":
@@ -213,24 +204,24 @@ def said(excess: Excess, limits: Limits) -> str:
 
 
 def _stopped(excess: Excess, limits: Limits) -> str:
-    # What has only printed too much may have come to its end by itself.
-    return f"{said(excess, limits)}{'' if excess == 'output' else ' and was stopped'}"
+    # A cell that only printed too much may have ended by itself.
+    return f"{describe_excess(excess, limits)}{'' if excess == 'output' else ' and was stopped'}"
 
 
 @contextlib.contextmanager
 def kernel(
     folder: Path, launch: Launch, python: str, limits: Limits, memory_used: Callable[[], int]
 ) -> Iterator[Kernel]:
-    """Start a kernel by ``launch``; its sockets are files in ``folder``. End it after.
+    """Start a kernel with ``launch``, its sockets in ``folder``; end it afterwards.
 
-    Raises ``GradingError`` when it does not start.
+    Raises ``GradingError`` if it does not start.
     """
     file = folder / "kernel.json"
-    # Sockets with names: no two kernels can want the same port.
+    # Sockets by file name: two kernels cannot compete for a port.
     write_connection_file(
         str(file), transport="ipc", ip=str(folder / "k"), key=secrets.token_hex().encode()
     )
-    file.chmod(0o644)  # in a folder that is closed to all but the kernel's account and us
+    file.chmod(0o644)  # only the kernel's account and ours can enter the folder
     process = launch([python, "-m", "course.grading.kernel", "-f", str(file)])
     client = BlockingKernelClient()
     client.load_connection_file(str(file))
@@ -247,9 +238,9 @@ def kernel(
 
 
 def run(steps: Sequence[Step], started: Kernel) -> Outcome:
-    """Run ``steps`` and return what became of them: a failing one does not keep the next back.
+    """Run ``steps`` and return the outcome; a step that fails does not stop the others.
 
-    Raises ``GradingError`` when the kernel does not even begin.
+    Raises ``GradingError`` if the kernel does not become ready.
     """
     outcome = Outcome()
     texts = [step.text for step in steps if step.source is not None and step.source.restored]
@@ -302,7 +293,7 @@ def _run_one(step: Step, started: Kernel, outcome: Outcome) -> None:
 
 def _tested(step: Step, started: Kernel, outcome: Outcome) -> Verdict:
     _note_replaced(started.ask("guard")[0], outcome)
-    # One that cannot pass, so that it is seen where somebody makes all of them pass.
+    # A test that cannot pass reveals a notebook that makes every test pass.
     first, second = secrets.randbelow(10**6), secrets.randbelow(10**6) + 10**6
     impossible, _ = started.ask("test", code=f"assert {first} == {second}")
     if impossible.get("ok") is not False:
@@ -343,15 +334,15 @@ def _short(answer: dict[str, Any]) -> str:
 def _asks_to_exit(answer: dict[str, Any]) -> bool:
     payload = answer.get("payload")
     return isinstance(payload, list) and any(
-        isinstance(one, dict) and one.get("source") == "ask_exit" for one in payload
+        isinstance(item, dict) and item.get("source") == "ask_exit" for item in payload
     )
 
 
 def _reply(client: BlockingKernelClient, name: str) -> dict[str, Any] | None:
-    """Return the content of the next message, if it is the reply to the request ``name``."""
+    """Return the content of the next message if it is the reply to the request ``name``."""
     try:
         message = client.shell_channel.get_msg(timeout=0)
-    except Exception:  # noqa: BLE001 - not a message at all, or signed by somebody else
+    except Exception:  # noqa: BLE001 - not a message, or not signed with our key
         return None
     if message["parent_header"].get("msg_id") != name:
         return None

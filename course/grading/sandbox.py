@@ -1,10 +1,9 @@
-"""Where one submission runs: a folder, an account and servers of its own, and nothing left after.
+"""The sandbox of one submission: its own folder, account and servers, all removed afterwards.
 
-Where the grader runs as root, each submission has a system user for itself, who owns nothing but
-its folder. Where the system can (Linux from 5.13 on), nothing beside that folder can be
-written either way, nor read, but for the system's own files and the course's. The stores are those
-that the course starts by itself when a notebook opens them: in that folder, and so as fresh, as
-confined and as mortal as the notebook's other processes.
+If the grader runs as root, each submission runs as its own system user, who owns nothing but its
+folder. On Linux 5.13 and newer, Landlock restricts writing to that folder and reading to it, the
+system's files and the course's. A notebook that opens the stores starts embedded servers in that
+folder, under the same restrictions as its other processes.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from helpers.embedded.system_accounts import allow_traversal, system_user
 from helpers.errors import ServerError
 from helpers.settings import PROJECT
 
-# The instructor's environment is none of the submission's business; these lead to the servers.
+# Of the instructor's environment, a submission gets only the variables that name servers.
 _PASSED_ON = (
     *("PG_BINDIR", "POSTGRES_URL", "POSTGRES_WORKER_URLS", "POSTGRES_WORKER_NAMES"),
     *("MONGO_URL", "REDIS_URL"),
@@ -40,16 +39,16 @@ _PASSED_ON = (
 _LONGEST_STOP_SECONDS = 10
 _MOST_ACCOUNTS = 64
 
-#: The packages that a submission can import, and the grader's other side with them.
+#: The packages copied for a submission; they include the part of the grader that runs inside.
 COPIED = ("helpers", "course")
 
-#: How the names of the sandboxes' folders begin.
+#: The prefix of the sandboxes' folders.
 FOLDERS = "course-graded-"
 
 
 @dataclass(frozen=True)
 class Sandbox:
-    """``folder`` is all that the submission may write in; ``work`` below it is where it works."""
+    """``folder`` is the only writable folder; the notebook runs in ``work`` below it."""
 
     folder: Path
     course: Path
@@ -59,15 +58,15 @@ class Sandbox:
 
     @property
     def work(self) -> Path:
-        """The folder that the notebook is run in."""
+        """The folder that the notebook runs in."""
         return self.folder / "work"
 
     def launch(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
-        """Start ``command`` here, with no more rights than a submission has."""
+        """Start ``command`` in the sandbox, with a submission's rights."""
         readable = [self.course, Path(sys.prefix), Path(sys.base_prefix)]
         if bindir := self.environ.get("PG_BINDIR"):
             readable.append(Path(bindir).parent)
-        # By its file, without the rest of the package, which takes a second to import.
+        # Run the file itself: importing its package would take a second.
         program = self.course / "course" / "grading" / "confine.py"
         rights: dict[str, Any] = {}
         if self.user is not None:
@@ -88,45 +87,45 @@ class Sandbox:
         )
 
     def processes(self) -> list[psutil.Process]:
-        """Return every live process that the submission has started, and theirs."""
-        found = {one.pid: one for one in psutil.Process().children(recursive=True)}
+        """Return every live process that the submission started, directly or indirectly."""
+        found = {process.pid: process for process in psutil.Process().children(recursive=True)}
         if self.user is not None:
-            for one in psutil.process_iter():
+            for process in psutil.process_iter():
                 with contextlib.suppress(psutil.Error):
-                    if one.uids().real == self.user.pw_uid:
-                        found[one.pid] = one
+                    if process.uids().real == self.user.pw_uid:
+                        found[process.pid] = process
         else:
-            found |= {one.pid: one for one in processes_below(self.folder)}
-        return [one for one in found.values() if _is_alive(one)]
+            found |= {process.pid: process for process in server_processes.below(self.folder)}
+        return [process for process in found.values() if _is_alive(process)]
 
     def memory_used(self) -> int:
-        """Return how many bytes the submission's processes have for themselves."""
+        """Return the private memory of the submission's processes, in bytes."""
         total = 0
-        for one in psutil.Process().children(recursive=True):
+        for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                memory = one.memory_info()
+                memory = process.memory_info()
                 total += memory.rss - getattr(memory, "shared", 0)
         return total
 
     def clear(self) -> None:
-        """End every process of the submission, however many it goes on starting."""
+        """Kill every process of the submission, even if it keeps starting new ones."""
         for _ in range(100):
             left = self.processes()
             if not left:
                 break
-            # All at once, and asleep before they end: none can replace another meanwhile.
-            send_signal(left, signal.SIGSTOP)
-            stop_processes(left, signal.SIGKILL, seconds=_LONGEST_STOP_SECONDS)
+            # Stop all before killing any, so that none can start a replacement.
+            server_processes.send(left, signal.SIGSTOP)
+            server_processes.stop(left, signal.SIGKILL, seconds=_LONGEST_STOP_SECONDS)
 
 
 @contextlib.contextmanager
 def sandbox(course: Path, memory_mib: int) -> Iterator[Sandbox]:
-    """Yield a sandbox; end its processes and delete it after.
+    """Yield a sandbox; kill its processes and delete it afterwards.
 
-    ``course`` is a folder with the course's package. Every process that this one has started is
-    taken for the sandbox's: use one process for each sandbox at a time.
+    ``course`` is a folder with the course's packages. All child processes of this process are
+    treated as the sandbox's, so use one process per sandbox.
 
-    Raises ``ServerError`` when there is no account for it and none can be made.
+    Raises ``ServerError`` if no account is free and none can be created.
     """
     become_subreaper()
     with _free_account() as user:
@@ -134,9 +133,9 @@ def sandbox(course: Path, memory_mib: int) -> Iterator[Sandbox]:
 
 
 def make_accounts(count: int) -> None:
-    """Make ``count`` accounts for submissions, where we are root and they are not there.
+    """Create ``count`` accounts for submissions if we are root and they do not exist.
 
-    Raises ``ServerError`` when one cannot be created.
+    Raises ``ServerError`` if one cannot be created.
     """
     for number in range(1, count + 1):
         _account(number)
@@ -151,7 +150,7 @@ def _sandbox(user: struct_passwd | None, course: Path, memory_mib: int) -> Itera
             folder.mkdir(mode=0o700)
             if user is not None:
                 os.chown(folder, user.pw_uid, user.pw_gid)
-        made.clear()  # what a grader that was killed has left of this account
+        made.clear()  # processes of this account that a killed grader left behind
         yield made
     finally:
         made.clear()
@@ -161,15 +160,15 @@ def _sandbox(user: struct_passwd | None, course: Path, memory_mib: int) -> Itera
 
 @contextlib.contextmanager
 def _free_account() -> Iterator[struct_passwd | None]:
-    """Yield an account that no other submission on this machine has; ``None`` if we are not root.
+    """Yield an account that no other submission uses; ``None`` if we are not root.
 
-    Raises ``ServerError`` when there is none, and none can be created.
+    Raises ``ServerError`` if none is free and none can be created.
     """
     if os.geteuid() != 0:
         yield None
         return
     for number in range(1, _MOST_ACCOUNTS + 1):
-        # A name that only one socket of the system can have, and that ends with its process.
+        # An abstract socket name: unique in the system, released when the process ends.
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as held:
             try:
                 held.bind(f"\0{ACCOUNTS}{number}")
@@ -177,7 +176,7 @@ def _free_account() -> Iterator[struct_passwd | None]:
                 continue
             yield _account(number)
             return
-    raise ServerError(f"{_MOST_ACCOUNTS} submissions are graded already: give fewer JOBS.")
+    raise ServerError(f"{_MOST_ACCOUNTS} submissions are being graded already: give fewer JOBS.")
 
 
 def _account(number: int) -> struct_passwd | None:
@@ -190,9 +189,9 @@ def _account(number: int) -> struct_passwd | None:
 
 @contextlib.contextmanager
 def course_copy() -> Iterator[Path]:
-    """Yield a folder with a copy of the course's packages, to be imported from; delete it after.
+    """Yield a folder with a copy of the course's packages; delete it afterwards.
 
-    The notebooks, the project's source and what was handed in are not beside it.
+    It contains neither the notebooks nor the project's source nor any submission.
     """
     with tempfile.TemporaryDirectory(prefix="course-") as name:
         folder = Path(name).resolve()
@@ -202,7 +201,7 @@ def course_copy() -> Iterator[Path]:
             shutil.copytree(PROJECT / package, folder / package, ignore=ignored)
         for entry in folder.rglob("*"):
             entry.chmod(0o755 if entry.is_dir() else 0o644)
-        # Once for all submissions, which cannot write there.
+        # Compile once for all submissions, which cannot write there.
         subprocess.run(
             [sys.executable, "-m", "compileall", "-q", str(folder)], check=True, umask=0o022
         )
@@ -210,7 +209,7 @@ def course_copy() -> Iterator[Path]:
 
 
 def _fetch_ended() -> None:
-    """Fetch the ended processes that have become ours, so that their time is counted as ours."""
+    """Reap the ended processes that we inherited, so that their CPU time counts as ours."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG) != (0, 0):
             pass
@@ -228,7 +227,7 @@ def _environ(home: Path, course: Path) -> dict[str, str]:
         "SHOP_DOTENV": os.devnull,
         "PYTHONPATH": str(course),
         "PYTHONDONTWRITEBYTECODE": "1",
-        # Each thread of theirs would map memory that it does not use.
+        # Each thread would map memory that it does not use.
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",

@@ -1,11 +1,10 @@
-"""The project's source notebook: what each of its cells is for, and what each is worth.
+"""Read the project's source notebook: the purpose and the points of each cell.
 
-One file holds everything: instructions, solutions, visible and hidden tests, points. The format is
-nbgrader's (its cell metadata, schema 3, and its markers), so that whoever grades with nbgrader can
-use the same file. It is read here without nbgrader: what we need of it is a few rules of text,
-students check their work by the same rules, and so nobody installs anything more.
+One file holds everything: instructions, solutions, visible and hidden tests, points. It uses
+nbgrader's cell metadata (schema 3) and markers, so that nbgrader can grade the same file. It is
+read without nbgrader, which students do not have installed: ``make check`` uses the same rules.
 
-The part of a cell's ``grade_id`` before the first hyphen names the task that the cell belongs to.
+The part of a cell's ``grade_id`` before the first hyphen names its task.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from helpers.errors import GradingError
 Notebook = dict[str, Any]
 Cell = dict[str, Any]
 
-#: What a cell is for: ``test`` is graded by the machine, ``manual`` by hand, ``answer`` is where a
-#: solution goes, ``given`` is locked, and ``free`` is anything else.
+#: The purpose of a cell: a ``test`` is run by the grader, ``manual`` is graded by hand, ``answer``
+#: holds a solution, ``given`` is locked, and ``free`` is any other cell.
 Kind = Literal["test", "manual", "answer", "given", "free"]
 
-#: What stands in the students' version where a solution was, in code and in text.
+#: What replaces a solution in the students' version, in code and in text.
 CODE_STUB = ("# YOUR CODE HERE", "raise NotImplementedError()")
 TEXT_STUB = ("YOUR ANSWER HERE",)
-#: What stands there where a whole cell was hidden.
+#: What replaces a cell whose whole content is hidden.
 HIDDEN_STUB = "# Hidden tests: they are run when the project is graded."
 
 _TO_LESSONS = "](../notebooks/"
@@ -41,7 +40,7 @@ _HIDDEN = ("### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS")
 class SourceCell:
     """One cell of the project.
 
-    ``key`` finds the same cell in a submission: its ``grade_id``, or else the cell's own id.
+    ``key`` identifies the cell in a submission: its ``grade_id``, or the notebook's cell id.
     """
 
     key: str
@@ -57,13 +56,13 @@ class SourceCell:
 
     @property
     def restored(self) -> bool:
-        """Whether a submission's version of this cell is replaced by the source's."""
+        """Whether the source's version of the cell replaces the submission's."""
         return self.kind in {"test", "given"}
 
     def released(self) -> str:
         """Return the cell's text without its solution and without its hidden tests.
 
-        The students' version stands beside the lessons, so links to these are shorter there.
+        The students' version lies in the lessons' folder, so links to lessons become shorter.
         """
         if self.kind in {"answer", "manual"}:
             return self._without_solution()
@@ -75,7 +74,7 @@ class SourceCell:
     def _without_solution(self) -> str:
         stub = CODE_STUB if self.code else TEXT_STUB
         if _SOLUTION[0] not in self.text:
-            return "\n".join(stub)  # all of the cell is the solution
+            return "\n".join(stub)  # the whole cell is the solution
         lines: list[str] = []
         inside = False
         for line in self.text.splitlines():
@@ -92,7 +91,7 @@ class SourceCell:
 
 @dataclass(frozen=True)
 class Source:
-    """The project as its source notebook has it; ``notebook`` is that notebook's JSON."""
+    """The project: ``notebook`` is the source notebook's JSON, ``cells`` are its parsed cells."""
 
     notebook: Notebook
     cells: tuple[SourceCell, ...]
@@ -102,7 +101,7 @@ class Source:
         return list(dict.fromkeys(c.task for c in self.cells if c.kind in {"test", "manual"}))
 
     def tests(self, task: str | None = None) -> list[SourceCell]:
-        """Return the cells that the machine grades: all, or those of one task."""
+        """Return the test cells: all, or those of one task."""
         return [c for c in self.cells if c.kind == "test" and task in {None, c.task}]
 
     def manual(self, task: str | None = None) -> list[SourceCell]:
@@ -110,9 +109,9 @@ class Source:
         return [c for c in self.cells if c.kind == "manual" and task in {None, c.task}]
 
     def title(self, task: str | None = None) -> str:
-        """Return what the project is called, or ``task``: its heading ``## Task A · …``.
+        """Return the title of the project, or of ``task``: its heading ``## Task A · …``.
 
-        The minutes in the heading, as in ``*(50 min)*``, are no part of it.
+        Minutes in the heading, such as ``*(50 min)*``, are left out.
         """
         start = "#" if task is None else rf"## Task {re.escape(task)}\W+"
         heading = re.compile(
@@ -124,56 +123,56 @@ class Source:
 
 
 def read_source(path: Path) -> Source:
-    """Read the project's source, or a student's version of it, at ``path``.
+    """Read the project's source, or a student's version of it, from ``path``.
 
-    Raises ``GradingError`` when there is none, or when a cell is not what it must be.
+    Raises ``GradingError`` if the file cannot be read or a cell is invalid.
     """
     try:
         text = path.read_text("utf-8")
     except OSError as error:
         raise GradingError(
-            f"{path} cannot be read ({(error.strerror or str(error)).lower()}): name the notebook."
+            f"{path} cannot be read ({(error.strerror or str(error)).lower()}): give a notebook."
         ) from error
     return parse_source(parse_notebook(text))
 
 
 def parse_notebook(text: str) -> Notebook:
-    """Return the notebook that ``text`` is. Raises ``GradingError`` where it is none."""
+    """Parse the JSON of a notebook. Raises ``GradingError`` if it is not one."""
     if not text.strip():
         raise GradingError("The file is empty.")
     try:
         notebook = json.loads(text)
     except (ValueError, RecursionError):
-        raise GradingError("The file is not JSON, so it is no notebook.") from None
+        raise GradingError("The file is not JSON, so it is not a notebook.") from None
     if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
-        raise GradingError("The file is JSON, but no notebook of format 4: it has no cells.")
+        raise GradingError("The file is JSON, but not a notebook of format 4: it has no cells.")
     for cell in notebook["cells"]:
         if not _is_cell(cell):
-            raise GradingError("The file is damaged: one of its cells is no cell of a notebook.")
+            raise GradingError("The file is damaged: one of its cells is not a notebook cell.")
     return notebook
 
 
 def parse_source(notebook: Notebook) -> Source:
-    """Return what the cells of ``notebook`` are for.
+    """Return the cells of ``notebook`` with their purposes and points.
 
-    Raises ``GradingError`` when two have the same name, or a marker stands where it must not.
+    Raises ``GradingError`` if two cells have the same name or a marker is misplaced.
     """
     cells = tuple(_parsed(cell, number) for number, cell in enumerate(notebook["cells"], start=1))
     keys = [cell.key for cell in cells]
     for key in keys:
         if keys.count(key) > 1:
-            raise GradingError(f"{key}: stands at more than one cell: give each its own grade_id.")
+            raise GradingError(f"{key}: names more than one cell: give each its own grade_id.")
     return Source(notebook, cells)
 
 
 def key_of(cell: Cell) -> str | None:
-    """Return what names a cell: its ``grade_id``, or its own id; ``None`` where it has neither."""
+    """Return a cell's name: its ``grade_id``, or its id; ``None`` if it has neither."""
     name = _graded(cell).get("grade_id") or cell.get("id")
     return name if isinstance(name, str) and name else None
 
 
 def text_of(cell: Cell) -> str:
-    """Return a cell's text, which the file may hold in one piece or by lines."""
+    """Return a cell's text, which notebook files store as one string or as a list of lines."""
     text = cell["source"]
     return text if isinstance(text, str) else "".join(text)
 
@@ -216,8 +215,8 @@ def _check_marks(key: str, text: str, marks: tuple[str, str], *, allowed: bool) 
     begin, end = marks
     found = [_bare(line) for line in text.splitlines() if _bare(line) in marks]
     if found and not allowed:
-        raise GradingError(f"{key}: {begin!r} stands in a cell that is not for it.")
-    # Anything else that has the marker's words would be released.
+        raise GradingError(f"{key}: {begin!r} is not allowed in this cell.")
+    # A misspelt marker would release the solution or the hidden tests.
     if len(found) != text.count(begin) + text.count(end) or found != [begin, end] * (
         len(found) // 2
     ):
@@ -225,7 +224,7 @@ def _check_marks(key: str, text: str, marks: tuple[str, str], *, allowed: bool) 
 
 
 def _bare(line: str) -> str:
-    """Return a line without its indentation, and without the comment that it is in a text."""
+    """Return a line without indentation and without the HTML comment around it."""
     return line.strip().removeprefix("<!--").removesuffix("-->").strip()
 
 

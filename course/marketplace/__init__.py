@@ -1,10 +1,20 @@
-"""The course project's marketplace: its data, its databases, and what its checks are made with."""
+"""The course project's marketplace: its data, its databases, and the tools of its tests."""
 
-from course.marketplace.concurrent_clients import clients_at_once, interrupted, interrupted_writes
+from course.marketplace.concurrent_clients import (
+    interleave,
+    interleave_before_write,
+    run_concurrently,
+)
 from course.marketplace.listing_documents import KINDS, Measure
 from course.marketplace.listings import Marketplace, marketplace
-from course.marketplace.loading import COLUMNS, lay_out, load_documents, load_rows, load_units
-from course.marketplace.outages import within_reach
+from course.marketplace.loading import (
+    COLUMNS,
+    load_documents,
+    load_marketplace,
+    load_rows,
+    load_units,
+)
+from course.marketplace.outages import proxied_with_timeouts
 from course.marketplace.project_databases import fresh_stores, open_project
 from course.marketplace.reading import read_details, read_listings, read_units
 from helpers.errors import CatalogDownError
@@ -15,18 +25,18 @@ __all__ = [
     "CatalogDownError",
     "Marketplace",
     "Measure",
-    "clients_at_once",
     "fresh_stores",
-    "interrupted",
-    "interrupted_writes",
-    "lay_out",
+    "interleave",
+    "interleave_before_write",
     "load_documents",
+    "load_marketplace",
     "load_rows",
     "load_units",
     "marketplace",
     "open_project",
+    "proxied_with_timeouts",
     "read_details",
     "read_listings",
     "read_units",
-    "within_reach",
+    "run_concurrently",
 ]

@@ -1,4 +1,4 @@
-"""Others who want the same units: one who comes between two steps, and many at the same moment."""
+"""Concurrent clients: one that acts between two steps of another, and many that act at once."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ from pymongo.monitoring import (
     CommandSucceededEvent,
 )
 
-from helpers.lab.buyers import PurchaseAttempt
-from helpers.lab.concurrent_buyers import run_buyers
+from helpers.lab.buyers import PurchaseAttempt, run_buyers
 from helpers.stores import Stores
 from helpers.stores.connect import Document, connect_mongo, connect_redis
 
 T = TypeVar("T")
 
-_PATIENCE_SECONDS = 0.5
+_MAX_WAIT_SECONDS = 0.5
 _WRITES = {"update", "findAndModify", "bulkWrite", "insert", "delete"}
 
 
-class _Interrupted:
-    """What is added to redis-py's connection class: something happens before a command is sent."""
+class _RunsActionBeforeCommand:
+    """A mixin for redis-py's connection classes: call ``before`` before each command is sent."""
 
     before: Callable[[], None]
     _setting_up = False
@@ -48,60 +47,62 @@ class _Interrupted:
 
 
 @contextlib.contextmanager
-def interrupted(stores: Stores, after: int, rival: Callable[[], object]) -> Iterator[redis.Redis]:
-    """Connect to Redis once more; ``rival()`` comes, once, between two round trips.
+def interleave(stores: Stores, after: int, action: Callable[[], object]) -> Iterator[redis.Redis]:
+    """Open another connection to Redis; ``action()`` runs once, between two of its round trips.
 
-    It comes when ``after`` round trips are over and the next one would begin; never, where there
-    are no more of them. ``rival`` uses a connection of its own, and has a thread of its own: where
-    it waits for us, as for a lock that we hold, we go on after half a second. At the end it has
-    come to its end, too; its exception is raised. With every number in turn, all that one rival
-    can come between is tried, without any chance in it.
+    It runs after ``after`` round trips, just before the next one; if there is no next one, it does
+    not run. It has its own thread and should use its own connection. If it waits for this client,
+    as for a lock, this client continues after half a second. At the end ``action`` is awaited, and
+    its exception is raised. Running a test for ``after`` = 0, 1, 2, … covers every interleaving
+    with one action, deterministically.
     """
     sent = 0
-    coming: list[Future[object]] = []
+    futures: list[Future[object]] = []
 
     def before() -> None:
         nonlocal sent
         sent += 1
         if sent == after + 1:
-            coming.append(pool_of_one.submit(rival))
-            wait(coming, _PATIENCE_SECONDS)
+            futures.append(executor.submit(action))
+            wait(futures, _MAX_WAIT_SECONDS)
 
-    with ThreadPoolExecutor(1, "rival") as pool_of_one, _connect(stores) as client:
+    with ThreadPoolExecutor(1, "action") as executor, _connect(stores) as client:
         pool = client.connection_pool
         pool.disconnect()
         pool.connection_class = type(
-            "InterruptedConnection",
-            (_Interrupted, pool.connection_class),
+            "InterleavedConnection",
+            (_RunsActionBeforeCommand, pool.connection_class),
             {"before": staticmethod(before)},
         )
         pool.reset()
         yield client
-        for one in coming:
-            one.result()
+        for future in futures:
+            future.result()
 
 
-class _BeforeWrites(CommandListener):
-    def __init__(self, rival: Callable[[], object]) -> None:
-        self._rival: Callable[[], object] | None = rival
+class _RunsActionBeforeWrite(CommandListener):
+    def __init__(self, action: Callable[[], object]) -> None:
+        self._action: Callable[[], object] | None = action
 
     def started(self, event: CommandStartedEvent) -> None:
-        rival = self._rival
-        if rival is not None and event.command_name in _WRITES:
-            self._rival = None
-            rival()
+        action = self._action
+        if action is not None and event.command_name in _WRITES:
+            self._action = None
+            action()
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
-        """Nothing of interest."""
+        """Required by ``CommandListener``."""
 
     def failed(self, event: CommandFailedEvent) -> None:
-        """Nothing of interest."""
+        """Required by ``CommandListener``."""
 
 
 @contextlib.contextmanager
-def interrupted_writes(stores: Stores, rival: Callable[[], object]) -> Iterator[Database[Document]]:
-    """Connect to MongoDB once more; ``rival()`` comes, once, just before the first write."""
-    listener = _BeforeWrites(rival)
+def interleave_before_write(
+    stores: Stores, action: Callable[[], object]
+) -> Iterator[Database[Document]]:
+    """Open another connection to MongoDB; ``action()`` runs once, just before its first write."""
+    listener = _RunsActionBeforeWrite(action)
     database = connect_mongo(
         stores.addresses.mongo, database=stores.mongo.name, listeners=[listener]
     )
@@ -111,21 +112,21 @@ def interrupted_writes(stores: Stores, rival: Callable[[], object]) -> Iterator[
         database.client.close()
 
 
-def clients_at_once(
+def run_concurrently(
     stores: Stores, buyers: Sequence[T], act: Callable[[redis.Redis, T], object]
 ) -> list[object]:
-    """Call ``act(client, buyer)`` for all ``buyers`` at the same moment, and return the answers.
+    """Call ``act(client, buyer)`` for all ``buyers`` at once, and return the results in order.
 
-    Each buyer has a thread and a connection of its own. The first exception of any is raised.
+    Each buyer has its own thread and connection. The first exception is raised.
     """
 
     @contextlib.contextmanager
-    def at_work(number: int) -> Iterator[Callable[[PurchaseAttempt], object]]:
+    def connected(number: int) -> Iterator[Callable[[PurchaseAttempt], object]]:
         with _connect(stores) as client:
             yield lambda _: act(client, buyers[number])
 
     plans = [[PurchaseAttempt(number, 0, 1, "confirm")] for number in range(len(buyers))]
-    return run_buyers(plans, at_work)
+    return run_buyers(plans, connected)
 
 
 def _connect(stores: Stores) -> AbstractContextManager[redis.Redis]:

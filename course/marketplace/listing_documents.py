@@ -1,7 +1,8 @@
-"""What a listing's document says: three kinds, in the words of today and in those of before.
+"""The documents of listings: three kinds, each in the current and in the old schema version.
 
-Before, measures were texts with their unit, and labels one text with commas. Today numbers are
-numbers, with the unit in their name, labels are a list, and the document says its version.
+In the old version, measures are strings with their unit and labels are one string with commas. In
+the current one, measures are numbers with the unit in the field's name, labels are a list, and the
+document has a version.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from helpers.catalog.random_draws import Draws
 
 Document = dict[str, Any]
 
-#: The schema version of today. Documents of before say 1, or nothing.
+#: The current schema version. Old documents have version 1, or none.
 CURRENT = 2
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One measure: ``old`` was its name before, ``new`` is its name today, in units of ``unit``.
+    """A measure: field ``old`` in the old version, field ``new`` now, in units of ``unit``.
 
-    ``smaller`` has the other units that old documents use, and how many of each make one ``unit``.
+    ``smaller`` maps the other units in old documents to how many of them make one ``unit``.
     """
 
     old: str
@@ -33,7 +34,7 @@ class Measure:
 
 _WEIGHT = Measure("weight", "weight_kg", "kg", {"g": 1000})
 
-#: The measures of each kind of listing. All else that a listing has is the same before and today.
+#: The measures of each kind of listing. All other fields are the same in both versions.
 KINDS: Mapping[str, tuple[Measure, ...]] = {
     "bicycle": (Measure("frame", "frame_cm", "cm"), _WEIGHT),
     "camera": (Measure("sensor", "sensor_mp", "MP"), Measure("lens", "lens_mm", "mm")),
@@ -45,12 +46,12 @@ _NOTES = ("pick-up only", "smoke-free home", "no returns", "second owner")
 
 
 def draw_details(kind: str, draw: Draws) -> Document:
-    """Draw the details of one listing of ``kind``, as today's version has them."""
+    """Draw the details of one listing of ``kind``, in the current version."""
     return _DETAILS[kind](draw)
 
 
 def current(listing_id: int, kind: str, title: str, details: Document, draw: Draws) -> Document:
-    """Draw the rest of a listing's document, as today's version has it."""
+    """Draw the rest of a listing's document, in the current version."""
     document = {
         "listing_id": listing_id,
         "schema_version": CURRENT,
@@ -59,22 +60,22 @@ def current(listing_id: int, kind: str, title: str, details: Document, draw: Dra
         "labels": [label for label in _LABELS if draw.fraction() < 0.25],
         "details": details,
     }
-    # What sellers add of their own accord: nobody knows these fields, and nobody may lose them.
+    # A field that only some sellers add: a migration must preserve it.
     if draw.fraction() < 0.3:
         document["note"] = draw.choice(_NOTES)
     return document
 
 
 def outdated(document: Document, draw: Draws) -> Document:
-    """Return a document of today as it would have been before: in one of the ways of then."""
+    """Return a current document in a random format of the old version."""
     old = {key: value for key, value in document.items() if key != "schema_version"}
     if draw.fraction() < 0.5:
         old["schema_version"] = 1
     details = dict(document["details"])
     for measure in KINDS[document["kind"]]:
         details[measure.old] = _text(details.pop(measure.new), measure, draw)
-    blank = draw.choice((", ", ","))
-    return {**old, "labels": blank.join(document["labels"]), "details": details}
+    separator = draw.choice((", ", ","))
+    return {**old, "labels": separator.join(document["labels"]), "details": details}
 
 
 def _text(value: float, measure: Measure, draw: Draws) -> str:

@@ -1,7 +1,7 @@
-"""A marketplace that the lessons did not use: sellers, their listings, offers and bids.
+"""Generate a marketplace that the lessons do not use: sellers, listings, offers and bids.
 
-All of it is drawn from a seed: the same on every machine for the same seed, and another one, with
-other ids, for another. Few sellers have most of the listings, and few listings most of the bids.
+Everything is drawn from a seed: the same on every machine for the same seed, and with other ids for
+another seed. Few sellers have most of the listings, and few listings most of the bids.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from decimal import Decimal
 from course.marketplace.listing_documents import KINDS, Document, current, draw_details, outdated
 from helpers.catalog.random_draws import Draws, zipf_ranks
 
-#: Fewer listings than this cannot show every case that the checks need.
-FEWEST = 20
+#: The number of listings needed for every case that the tests use.
+MIN_LISTINGS = 20
 
 _FIRST_NAMES = ("Ana", "Bo", "Chidi", "Dora", "Emre", "Femi", "Greta", "Hana", "Ivo", "Juri")
 _CITIES = ("Bergen", "Izmir", "Lagos", "Lima", "Osaka", "Porto", "Pune", "Quito", "Riga", "Ulm")
@@ -25,7 +25,7 @@ _START = datetime(2026, 3, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Seller:
-    """Somebody who sells."""
+    """A seller."""
 
     seller_id: int
     name: str
@@ -34,11 +34,11 @@ class Seller:
 
 @dataclass(frozen=True)
 class Listing:
-    """One thing, or a few alike, for sale.
+    """One or more identical items for sale.
 
-    ``units`` is how many there are, ``None`` where nobody has counted. ``document`` describes it as
-    today's version has it, ``stored`` as it was found, which may be a version of before; both are
-    ``None`` where nobody has described it.
+    ``units`` is their number, or ``None`` if unknown. ``document`` describes the listing in the
+    current schema version, ``stored`` as it was found, possibly in the old version; both are
+    ``None`` if the listing has no description.
     """
 
     listing_id: int
@@ -53,7 +53,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Offer:
-    """A lower price for a listing, for whoever takes ``min_units`` or more."""
+    """A lower price for a listing, for buyers of ``min_units`` or more."""
 
     offer_id: int
     listing_id: int
@@ -63,7 +63,7 @@ class Offer:
 
 @dataclass(frozen=True)
 class Bid:
-    """What a bidder would pay for one unit of a listing."""
+    """A bidder's price for one unit of a listing."""
 
     bid_id: int
     listing_id: int
@@ -74,10 +74,10 @@ class Bid:
 
 @dataclass(frozen=True)
 class Marketplace:
-    """Everything of one marketplace. ``popular`` has its listings' ids, those most bid for first.
+    """A whole marketplace. ``popular`` has the ids of its listings, most bids first.
 
-    Whatever the seed, some listings have no document, some no count of units, some none left, some
-    no bid, some a single unit; and some documents are of a version of before.
+    With every seed, there are listings without a document, without a number of units, with none
+    left, without a bid and with a single unit, and there are documents of the old version.
     """
 
     seed: int
@@ -100,14 +100,12 @@ class Marketplace:
 
 
 def marketplace(listings: int = 120, *, seed: int) -> Marketplace:
-    """Return the marketplace of ``seed`` with so many listings, and all else in proportion.
+    """Generate the marketplace of ``seed`` with this number of listings, all else in proportion.
 
     Raises ``ValueError`` for fewer than 20 listings.
     """
-    if listings < FEWEST:
-        raise ValueError(
-            f"{listings} listings make no marketplace: ask for {FEWEST} or more, such as 120."
-        )
+    if listings < MIN_LISTINGS:
+        raise ValueError(f"listings is {listings}: give {MIN_LISTINGS} or more, such as 120.")
     draw = Draws(seed, "marketplace")
     ids = _ids(listings, draw)
     sellers = tuple(
@@ -115,14 +113,14 @@ def marketplace(listings: int = 120, *, seed: int) -> Marketplace:
         for number, seller_id in enumerate(_ids(max(3, listings // 10), draw), start=1)
     )
     popular = tuple(draw.shuffled(ids))
-    # The least popular twentieth gets no bid at all, and no offer.
-    wanted = popular[: -max(1, listings // 20)]
-    choose = zipf_ranks(len(wanted))
+    # The least popular twentieth gets neither bids nor offers.
+    with_bids = popular[: -max(1, listings // 20)]
+    choose = zipf_ranks(len(with_bids))
     made = tuple(_listings(ids, sellers, seed))
     prices = {listing.listing_id: listing.price for listing in made}
 
     def choice() -> int:
-        return wanted[choose(draw.fraction()) - 1]
+        return with_bids[choose(draw.fraction()) - 1]
 
     offers = tuple(_offers(listings // 2, choice, prices, draw))
     return Marketplace(
@@ -131,7 +129,7 @@ def marketplace(listings: int = 120, *, seed: int) -> Marketplace:
 
 
 def _ids(count: int, draw: Draws) -> list[int]:
-    """Return ids in ascending order, with gaps, beginning somewhere."""
+    """Return ``count`` ascending ids with gaps, from a random start."""
     first, step = draw.integer(1_000, 90_000), draw.choice((2, 3, 5, 7))
     return [first + step * number for number in range(count)]
 

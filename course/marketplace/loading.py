@@ -1,6 +1,6 @@
-"""A marketplace put into the stores, for the tasks that only read it.
+"""Load a marketplace into the stores, for the tasks that only read it.
 
-The tables are laid out so that they can be read, and no more: they have no keys and no rules.
+The tables have neither keys nor constraints.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from psycopg import sql
 from course.marketplace.listings import Marketplace
 from helpers.stores import Stores
 
-#: The columns of each table and their types, in order.
+#: The columns of each table with their types, in order.
 COLUMNS: Mapping[str, Mapping[str, str]] = {
     "sellers": {"seller_id": "bigint", "name": "text", "city": "text"},
     "listings": {
@@ -42,8 +42,8 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
 _SHARDS = 4
 
 
-def lay_out(stores: Stores, market: Marketplace) -> None:
-    """Make tables, documents and counts of ``market`` in empty databases; documents as of today."""
+def load_marketplace(stores: Stores, market: Marketplace) -> None:
+    """Load ``market`` into empty databases: tables, current documents, numbers of units."""
     for table, columns in COLUMNS.items():
         defined = sql.SQL(", ").join(
             sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind))
@@ -64,12 +64,13 @@ def lay_out(stores: Stores, market: Marketplace) -> None:
 
 
 def load_rows(postgres: psycopg.Connection, market: Marketplace) -> None:
-    """Copy the rows of ``market`` into the four tables, which must be there.
+    """Copy the rows of ``market`` into the four existing tables.
 
-    Raises ``psycopg.Error`` where a table does not take its rows.
+    Raises ``psycopg.Error`` if a table rejects its rows.
     """
     listings = [
-        (one.listing_id, one.seller_id, one.title, one.kind, one.price) for one in market.listings
+        (listing.listing_id, listing.seller_id, listing.title, listing.kind, listing.price)
+        for listing in market.listings
     ]
     _copy(postgres, "sellers", map(astuple, market.sellers))
     _copy(postgres, "listings", listings)
@@ -78,16 +79,20 @@ def load_rows(postgres: psycopg.Connection, market: Marketplace) -> None:
 
 
 def load_documents(stores: Stores, market: Marketplace, *, as_found: bool = False) -> None:
-    """Insert the listings' documents into the collection ``listings``: as of today, or as found."""
-    found = [one.stored if as_found else one.document for one in market.listings]
-    # Copies: PyMongo gives each an _id, and those of the marketplace are nobody's to change.
-    stores.mongo.listings.insert_many([dict(one) for one in found if one is not None])
+    """Insert the listings' documents into the collection ``listings``: current, or as found."""
+    found = [listing.stored if as_found else listing.document for listing in market.listings]
+    # Insert copies: PyMongo adds an _id to each document.
+    stores.mongo.listings.insert_many(
+        [dict(document) for document in found if document is not None]
+    )
 
 
 def load_units(stores: Stores, market: Marketplace) -> None:
-    """Set ``units:<listing_id>`` to the units of each listing; where nobody counted, to nothing."""
+    """Set ``units:<listing_id>`` to the number of units of each listing, if it is known."""
     counts = {
-        f"units:{one.listing_id}": one.units for one in market.listings if one.units is not None
+        f"units:{listing.listing_id}": listing.units
+        for listing in market.listings
+        if listing.units is not None
     }
     stores.redis.mset(counts)
 

@@ -1,4 +1,4 @@
-"""Stores that can be taken away, reached over links that obey, with a limit to every wait."""
+"""Stores behind proxies, with timeouts, for the task about unavailable stores."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from helpers.stores.proxied_stores import Proxies, proxied
 from helpers.stores.stores import connect_again
 from helpers.stores.time_budgets import Budgets
 
-#: How long a store may take to answer. One that is there takes a few thousandths of it.
+#: The timeout of a store. An available one responds within a few milliseconds.
 ANSWER_SECONDS = 1.0
 
 
 @contextlib.contextmanager
-def within_reach(stores: Stores) -> Iterator[tuple[Stores, Proxies]]:
-    """Connect to the databases of ``stores`` once more, over links that can be cut or frozen.
+def proxied_with_timeouts(stores: Stores) -> Iterator[tuple[Stores, Proxies]]:
+    """Connect to the databases of ``stores`` through proxies that can be cut or frozen.
 
-    A store that does not answer raises its driver's error after a second or little more.
+    Yields the connections and the proxies. A store that does not respond raises its driver's error
+    after about a second.
 
-    Raises ``SettingsError``, ``ProxyError`` or ``StoreError`` as ``helpers.linked`` does.
+    Raises ``SettingsError``, ``ProxyError`` or ``StoreError`` as ``proxied`` does.
     """
     limits = Limits(budgets=Budgets.even(ANSWER_SECONDS))
     with proxied(stores) as far:
@@ -36,8 +37,8 @@ def within_reach(stores: Stores) -> Iterator[tuple[Stores, Proxies]]:
 
 
 @contextlib.contextmanager
-def _restored(links: Proxies) -> Iterator[None]:
+def _restored(proxies: Proxies) -> Iterator[None]:
     try:
         yield
     finally:
-        links.restore()
+        proxies.restore()

@@ -1,4 +1,4 @@
-"""The databases that the project works in: its own, beside the shop's and the lessons'."""
+"""The project's databases, separate from the shop's and the lessons'."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from helpers.shop.opening import open_databases
 from helpers.stores import Stores
 from helpers.stores.stores import connect_all
 
-#: The environment may name other databases: who runs many notebooks at once gives each its own.
+#: Environment variables for other databases, so that several notebooks can run side by side.
 NAME, NUMBER = "PROJECT_DATABASE", "PROJECT_REDIS_DATABASE"
 
 _NAME, _NUMBER = "lesson_07_project", "8"
 
 
 def open_project() -> Stores:
-    """Connect to the project's own databases, empty: whatever an earlier run left in them is gone.
+    """Connect to the project's databases and empty them.
 
     Raises ``SettingsError``, ``ServerError`` or ``StoreError``.
     """
@@ -32,7 +32,7 @@ def open_project() -> Stores:
 
 @contextlib.contextmanager
 def fresh_stores() -> Iterator[Stores]:
-    """Connect to the project's databases once more, empty them, and close the connections after.
+    """Open another connection to the project's databases, empty them, and close it at the end.
 
     Raises ``SettingsError``, ``ServerError`` or ``StoreError``.
     """
@@ -40,7 +40,7 @@ def fresh_stores() -> Iterator[Stores]:
     addresses = locate(load_settings())
     try:
         stores = connect_all(addresses, database=name, redis_database=number)
-    except StoreError:  # somebody has dropped it
+    except StoreError:  # the database was dropped
         stores = open_project()
     with stores:
         _empty(stores)
@@ -50,7 +50,7 @@ def fresh_stores() -> Iterator[Stores]:
 def _place() -> tuple[str, int]:
     name, number = os.environ.get(NAME, _NAME), os.environ.get(NUMBER, _NUMBER)
     if not number.isdecimal():
-        raise SettingsError(f"{NUMBER} is {number!r}, and not the number of a logical database.")
+        raise SettingsError(f"{NUMBER} is {number!r}: give the number of a logical database.")
     return name, int(number)
 
 

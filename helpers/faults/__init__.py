@@ -1,14 +1,14 @@
-"""Fault injection: stop, kill, freeze and restart servers, and crash a process at a step."""
+"""Fault injection: stop, kill, freeze and restart servers; crash a process at a step."""
 
-from helpers.faults.anomalies import count_anomalies
 from helpers.faults.crashes import crashing
 from helpers.faults.dual_write import count_sale, write_order
 from helpers.faults.fault_injection import FaultInjection, inject_faults
+from helpers.faults.inconsistencies import count_inconsistencies
 from helpers.faults.temporary_shop import temporary_shop
 
 __all__ = [
     "FaultInjection",
-    "count_anomalies",
+    "count_inconsistencies",
     "count_sale",
     "crashing",
     "inject_faults",

@@ -1,4 +1,4 @@
-"""Fault injection on the containers of docker-compose.yml, by the ``docker`` program."""
+"""Control the containers of docker-compose.yml with the ``docker`` command."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _PREFIX = "shop-"  # of every container_name in docker-compose.yml
 _FIRST, _LAST = ("coordinator",), ("mongo", "redis")
 _MOST_WORKERS = 9
 _PORTS = {"coordinator": "5432/tcp", "mongo": "27017/tcp", "redis": "6379/tcp"}
-_HERE = {"127.0.0.1", "localhost", "::1"}
+_LOCAL_HOSTS = {"127.0.0.1", "localhost", "::1"}
 
-_ANSWER_SECONDS = 60
+_COMMAND_SECONDS = 60
 _START_SECONDS = 120
 _POLL_SECONDS = 0.2
-# What docker calls the states in which a container's processes are there.
+# The container states in which its processes exist.
 _STATES: Mapping[str, ServerState] = {"running": "running", "paused": "frozen"}
 
 
-class Containers:
-    """The servers in containers, by the names of their services.
+class ControlledContainers:
+    """The servers in containers, called as the services are.
 
-    ``running`` are the names of those that are to run when a drill is over.
+    ``running`` are the names of those that must run after fault injection.
     """
 
     def __init__(self, running: Sequence[str]) -> None:
@@ -46,13 +46,13 @@ class Containers:
         return self._running
 
     def lock(self) -> Path | None:
-        return Path(tempfile.gettempdir()) / f"course-drill-{os.getuid()}"
+        return Path(tempfile.gettempdir()) / f"course-faults-{os.getuid()}"
 
     def state(self, name: str) -> ServerState:
         return _state(self._known(name))
 
     def stop(self, name: str) -> None:
-        self.thaw(name)  # a paused container does not hear of it
+        self.thaw(name)  # a paused container cannot be stopped
         if self.state(name) == "running":
             _docker("stop", _PREFIX + name)
 
@@ -78,7 +78,7 @@ class Containers:
             while not _is_healthy(self._known(name)):
                 if time.monotonic() > deadline:
                     raise ServerError(
-                        f"Container {_PREFIX}{name} has not become healthy for {_START_SECONDS} "
+                        f"Container {_PREFIX}{name} is not healthy after {_START_SECONDS} "
                         f"s: see `docker logs {_PREFIX}{name}`."
                     )
                 time.sleep(_POLL_SECONDS)
@@ -91,14 +91,14 @@ class Containers:
         found = _inspect()
         if name not in found:
             raise ServerError(
-                f"There is no server called {name!r}: docker knows {', '.join(found) or 'none'}. "
+                f"There is no server called {name!r}: docker has {', '.join(found) or 'none'}. "
                 "Start the containers with `make docker-up`."
             )
         return found[name]
 
 
-def find_containers(addresses: Addresses) -> Containers | None:
-    """Return the containers of docker-compose.yml; ``None`` where the addresses lead elsewhere."""
+def find_containers(addresses: Addresses) -> ControlledContainers | None:
+    """Return the containers of docker-compose.yml; ``None`` if the addresses lead elsewhere."""
     if shutil.which("docker") is None:
         return None
     found = _inspect()
@@ -109,16 +109,21 @@ def find_containers(addresses: Addresses) -> Containers | None:
     }
     if not all(_leads_to(url, found.get(name), _PORTS[name]) for name, url in urls.items()):
         return None
-    return Containers([name for name, about in found.items() if _state(about) != "stopped"])
+    return ControlledContainers(
+        [name for name, about in found.items() if _state(about) != "stopped"]
+    )
 
 
 def _inspect() -> dict[str, Any]:
-    """Return what docker knows of each container, by the name of its server."""
+    """Return Docker's description of each container, by the name of its server."""
     names = (*_FIRST, *(f"worker{number}" for number in range(1, _MOST_WORKERS + 1)), *_LAST)
-    # Of names that it does not know it complains, and answers of the others.
+    # docker reports an error for unknown names, and still describes the others.
     done = _run("inspect", "--type", "container", *(_PREFIX + name for name in names))
     try:
-        known = {one["Name"].removeprefix(f"/{_PREFIX}"): one for one in json.loads(done.stdout)}
+        known = {
+            container["Name"].removeprefix(f"/{_PREFIX}"): container
+            for container in json.loads(done.stdout)
+        }
     except (ValueError, KeyError, TypeError):
         known = {}
     return {name: known[name] for name in names if name in known}
@@ -134,7 +139,7 @@ def _is_healthy(about: Any) -> bool:
 
 
 def _leads_to(url: str, about: Any, inside: str) -> bool:
-    """Tell whether an address leads to the port of this machine that a container has."""
+    """Return whether an address leads to a container's published port on this machine."""
     if about is None:
         return False
     try:
@@ -142,18 +147,18 @@ def _leads_to(url: str, about: Any, inside: str) -> bool:
         host, port = parts.hostname, parts.port
     except ValueError:  # several servers
         return False
-    # Not the ports in use: a container that is stopped has none.
+    # The configured ports: a stopped container has no ports in use.
     bound = (about["HostConfig"].get("PortBindings") or {}).get(inside) or []
-    ports = {one["HostPort"] for one in bound}
-    return host in _HERE and str(port or inside.partition("/")[0]) in ports
+    ports = {binding["HostPort"] for binding in bound}
+    return host in _LOCAL_HOSTS and str(port or inside.partition("/")[0]) in ports
 
 
 def _docker(*arguments: str) -> None:
     done = _run(*arguments)
     if done.returncode != 0:
-        said = done.stderr.strip()[-300:] or "it said nothing"
+        message = done.stderr.strip()[-300:] or "no error message"
         raise ServerError(
-            f"`docker {' '.join(arguments)}` failed ({said}): see `docker ps --all`, then try "
+            f"`docker {' '.join(arguments)}` failed ({message}): see `docker ps --all`, then try "
             "again."
         )
 
@@ -165,15 +170,15 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
             capture_output=True,
             text=True,
             check=False,
-            timeout=_ANSWER_SECONDS,
+            timeout=_COMMAND_SECONDS,
         )
     except OSError as error:
         raise ServerError(
-            f"The docker program cannot be run ({error.strerror}): install Docker, or use the "
-            "course's own servers."
+            f"The docker command cannot be run ({error.strerror}): install Docker, or use the "
+            "embedded servers."
         ) from None
     except subprocess.TimeoutExpired:
         raise ServerError(
-            f"`docker {arguments[0]}` has not ended for {_ANSWER_SECONDS} s: see whether Docker "
-            "itself runs (`docker info`)."
+            f"`docker {arguments[0]}` did not finish in {_COMMAND_SECONDS} s: check that Docker "
+            "itself is running (`docker info`)."
         ) from None

@@ -1,11 +1,12 @@
-"""The process in whose children orders are placed, some of which kill themselves at it.
+"""The crash worker: a process whose children place orders, and kill themselves if requested.
 
-Run as ``python -m helpers.faults.crash_worker``, in the environment of a shop. For each line of
-JSON that it reads, an attempt, it writes one: ``{"killed": …, "order": …, "error": …}``.
+Run as ``python -m helpers.faults.crash_worker`` with the addresses of a shop in the environment.
+For each line of JSON that it reads, an attempt, it writes one line:
+``{"killed": …, "order": …, "error": …}``.
 
-It has imported everything and keeps no connection, so that a child is ready at once, and makes
-connections of its own. Attempts that are to live are all made by one child, which keeps its
-connections, as a service does. This process itself starts no thread: it could not be forked safely.
+It has imported all modules but holds no connection, so that a forked child is ready at once and
+opens its own. One child carries out all attempts that do not crash and keeps its connections, as a
+service does. The worker itself starts no thread, since it could not be forked safely then.
 """
 
 from __future__ import annotations
@@ -23,40 +24,42 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from helpers.errors import CourseError, SettingsError
-from helpers.faults.order_attempts import Connections, OrderAttempt, carry_out
+from helpers.faults.order_attempts import LazyConnections, OrderAttempt, carry_out
 from helpers.settings import Addresses, load_settings
 from helpers.stores.connect import explaining_all
 
-#: How long one attempt may take. A server that hangs is not waited for forever.
+#: The time limit of one attempt, in case a server hangs.
 ATTEMPT_SECONDS = 60
 
 _POLL_SECONDS = 0.01
 
-Answer = dict[str, Any]
+OutcomeJSON = dict[str, Any]
 
 
 def main() -> None:
-    """Carry out what is read, to the end of the input."""
+    """Carry out the attempts that are read, until the input ends."""
     addresses = load_settings().addresses
     if addresses is None:
-        raise SettingsError("An environment with the addresses of a shop is needed.")
+        raise SettingsError(
+            "The addresses of a shop are missing: set POSTGRES_URL, MONGO_URL and REDIS_URL."
+        )
     _warm_up(addresses)
     gc.collect()
-    gc.freeze()  # else each child's first collection would copy all that was imported
+    gc.freeze()  # otherwise a child's first garbage collection would copy all imported modules
     survivor: Survivor | None = None
     for line in sys.stdin:
         attempt = OrderAttempt.from_json(json.loads(line))
         if attempt.crash is not None:
-            answer = _in_a_child(attempt, addresses)
+            outcome = _in_a_child(attempt, addresses)
         else:
             survivor = survivor or Survivor(addresses)
-            answer = survivor.carry_out(line)
-        print(json.dumps(answer), flush=True)
+            outcome = survivor.carry_out(line)
+        print(json.dumps(outcome), flush=True)
 
 
 def _warm_up(addresses: Addresses) -> None:
-    """Have the drivers do once what they do the first time: each child would do it anew."""
-    connections = Connections(addresses)
+    """Do once what the drivers do at their first use; otherwise each child would repeat it."""
+    connections = LazyConnections(addresses)
     try:
         with contextlib.suppress(CourseError), explaining_all(addresses):
             connections.postgres.execute("SELECT now(), %s::bigint, %s::text", (1, "")).fetchone()
@@ -64,91 +67,93 @@ def _warm_up(addresses: Addresses) -> None:
             connections.redis.get("warm")
     finally:
         connections.close()
-    while threading.active_count() > 1:  # the driver's own, which end now
+    while threading.active_count() > 1:  # the driver's threads are ending
         time.sleep(_POLL_SECONDS)
 
 
-def _in_a_child(attempt: OrderAttempt, addresses: Addresses) -> Answer:
+def _in_a_child(attempt: OrderAttempt, addresses: Addresses) -> OutcomeJSON:
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reader)
-        with _ending():
-            answer = _tried(attempt, Connections(addresses))
-            os.write(writer, json.dumps(answer).encode())
+        with _exit_after():
+            outcome = _try(attempt, LazyConnections(addresses))
+            os.write(writer, json.dumps(outcome).encode())
     os.close(writer)
-    with open(reader, "rb") as answers:  # noqa: PTH123 - of a descriptor
-        text = _read_in_time(answers, pid)
+    with open(reader, "rb") as results:  # noqa: PTH123 - of a descriptor
+        text = _read_in_time(results, pid)
     _, status = os.waitpid(pid, 0)
     if text:
-        answer = json.loads(text)
-        assert isinstance(answer, dict)
-        return answer
+        outcome = json.loads(text)
+        assert isinstance(outcome, dict)
+        return outcome
     killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-    return _answer(killed=killed, error=None if killed else "its process ended; see the log")
+    return _outcome(killed=killed, error=None if killed else "its process ended; see the log")
 
 
-def _read_in_time(answers: IO[bytes], pid: int) -> bytes:
-    ready, _, _ = select.select([answers], [], [], ATTEMPT_SECONDS)
+def _read_in_time(results: IO[bytes], pid: int) -> bytes:
+    ready, _, _ = select.select([results], [], [], ATTEMPT_SECONDS)
     if ready:
-        return answers.read()
+        return results.read()
     os.kill(pid, signal.SIGKILL)
-    return json.dumps(_answer(error=f"it has not ended for {ATTEMPT_SECONDS} s")).encode()
+    return json.dumps(_outcome(error=f"it did not finish in {ATTEMPT_SECONDS} s")).encode()
 
 
 class Survivor:
-    """A child that lives on and keeps its connections, as the shop's service does."""
+    """A child that keeps running and keeps its connections, as the shop's service does."""
 
     def __init__(self, addresses: Addresses) -> None:
-        orders, self._orders = os.pipe()
-        self._answers, answers = os.pipe()
+        attempts, self._attempts = os.pipe()
+        self._results, results = os.pipe()
         if os.fork() == 0:
-            os.close(self._orders)
-            os.close(self._answers)
-            with _ending():
-                _serve(orders, answers, addresses)
-        os.close(orders)
-        os.close(answers)
-        self._input = os.fdopen(self._answers, "rb")
+            os.close(self._attempts)
+            os.close(self._results)
+            with _exit_after():
+                _serve(attempts, results, addresses)
+        os.close(attempts)
+        os.close(results)
+        self._input = os.fdopen(self._results, "rb")
 
-    def carry_out(self, line: str) -> Answer:
-        """Have one attempt carried out, given as a line of JSON."""
-        os.write(self._orders, line.encode())
+    def carry_out(self, line: str) -> OutcomeJSON:
+        """Carry out one attempt, given as a line of JSON."""
+        os.write(self._attempts, line.encode())
         text = self._input.readline()
         if not text:
             raise ConnectionError("the surviving process has ended")
-        answer = json.loads(text)
-        assert isinstance(answer, dict)
-        return answer
+        outcome = json.loads(text)
+        assert isinstance(outcome, dict)
+        return outcome
 
 
-def _serve(orders: int, answers: int, addresses: Addresses) -> None:
-    connections = Connections(addresses)
-    with os.fdopen(orders, encoding="utf-8") as lines:
+def _serve(attempts: int, results: int, addresses: Addresses) -> None:
+    connections = LazyConnections(addresses)
+    with os.fdopen(attempts, encoding="utf-8") as lines:
         for line in lines:
-            answer = _tried(OrderAttempt.from_json(json.loads(line)), connections)
-            if answer["error"] is not None:
+            outcome = _try(OrderAttempt.from_json(json.loads(line)), connections)
+            if outcome["error"] is not None:
                 with contextlib.suppress(Exception):  # they may be broken
                     connections.close()
-                connections = Connections(addresses)
-            os.write(answers, json.dumps(answer).encode() + b"\n")
+                connections = LazyConnections(addresses)
+            os.write(results, json.dumps(outcome).encode() + b"\n")
 
 
-def _tried(attempt: OrderAttempt, connections: Connections) -> Answer:
+def _try(attempt: OrderAttempt, connections: LazyConnections) -> OutcomeJSON:
     try:
         with explaining_all(connections.addresses):
-            return _answer(order=carry_out(attempt, connections))
+            return _outcome(order=carry_out(attempt, connections))
     except CourseError as error:
-        return _answer(error=str(error))
+        return _outcome(error=str(error))
 
 
-def _answer(*, killed: bool = False, order: int | None = None, error: str | None = None) -> Answer:
+def _outcome(
+    *, killed: bool = False, order: int | None = None, error: str | None = None
+) -> OutcomeJSON:
     return {"killed": killed, "order": order, "error": error}
 
 
 @contextlib.contextmanager
-def _ending() -> Iterator[None]:
-    """End this child after the block, whatever happens in it: it must not run its parent's code."""
+def _exit_after() -> Iterator[None]:
+    """Exit this child after the block, whatever happens: it must not run its parent's code."""
     status = 1
     try:
         yield

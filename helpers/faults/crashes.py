@@ -1,4 +1,4 @@
-"""Crashes at a moment of a step: a process that places an order and really kills itself there."""
+"""Crash a process at a chosen step: a child process places an order and kills itself there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from helpers.errors import FaultError
-from helpers.faults.order_attempts import OrderAttempt, Way, check_crash
+from helpers.faults.order_attempts import OrderAttempt, Strategy, check_crash
 from helpers.settings import PROJECT
 from helpers.stores import Stores
 from helpers.stores.environment import environment_of
@@ -24,10 +24,10 @@ _END_SECONDS = 10
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt ended, as its client sees it.
+    """The outcome of an attempt, as its client sees it.
 
-    ``killed``: its process killed itself, and the client got no answer. Otherwise it got ``order``,
-    a number, or ``error``, a sentence.
+    ``killed`` says that the process killed itself and the client got no response. Otherwise the
+    client got ``order``, a number, or ``error``, a sentence.
     """
 
     killed: bool
@@ -36,9 +36,9 @@ class Outcome:
 
 
 class Crashes:
-    """Places orders in processes of their own, which die where they are told to.
+    """Places orders in child processes that kill themselves at a given step.
 
-    ``crashing`` makes it. It may not be used by several threads at once.
+    Created by ``crashing``. Not thread-safe.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
@@ -55,29 +55,35 @@ class Crashes:
         customer: int,
         key: str,
         times: int = 1,
-        way: Way = "saga",
+        strategy: Strategy = "saga",
     ) -> list[Outcome]:
         """Place an order in a process that kills itself ``before`` or ``after`` a step.
 
-        The same is tried ``times`` times, each in a new process, as by a client that asks again
-        under its key. A process that does not come to the step lives, and answers: as by a later
-        time, where an earlier one has done the step already.
+        The attempt is repeated ``times`` times with the same key, each time in a new process, as a
+        client retries. A process that does not reach the step, because an earlier attempt has done
+        it, survives and responds.
 
-        Raises ``SettingsError`` where there is no such moment, step or way, and ``FaultError``
-        where the processes cannot be made any more.
+        Raises ``SettingsError`` if there is no such moment, step or strategy, and ``FaultError`` if
+        the processes cannot be started any more.
         """
-        crash = check_crash(way, moment, step)
-        attempt = OrderAttempt(way, product, quantity, customer, key, crash)
+        crash = check_crash(strategy, moment, step)
+        attempt = OrderAttempt(strategy, product, quantity, customer, key, crash)
         return [self._carry_out(attempt) for _ in range(times)]
 
     def place(
-        self, *, product: int, quantity: int = 1, customer: int, key: str, way: Way = "saga"
+        self,
+        *,
+        product: int,
+        quantity: int = 1,
+        customer: int,
+        key: str,
+        strategy: Strategy = "saga",
     ) -> Outcome:
-        """Place an order in a process that lives on, as another instance of the service would.
+        """Place an order in a process that keeps running, as another instance of the service does.
 
-        Raises ``FaultError`` where that process cannot be made, or has ended.
+        Raises ``FaultError`` if that process cannot be started or has ended.
         """
-        return self._carry_out(OrderAttempt(way, product, quantity, customer, key))
+        return self._carry_out(OrderAttempt(strategy, product, quantity, customer, key))
 
     def _carry_out(self, attempt: OrderAttempt) -> Outcome:
         assert self._process.stdin is not None
@@ -88,25 +94,25 @@ class Crashes:
         line = self._process.stdout.readline()
         if not line:
             self._log.seek(0)
-            said = self._log.read().decode("utf-8", "replace").strip()[-500:]
+            log = self._log.read().decode("utf-8", "replace").strip()[-500:]
             raise FaultError(
-                f"The process that forks those that crash has ended: {said or 'it said nothing'}. "
-                "Begin anew."
+                f"The parent of the crashing processes has ended: {log or 'its log is empty'}. "
+                "Leave the block, and enter it again."
             )
         return Outcome(**json.loads(line))
 
 
 @contextlib.contextmanager
 def crashing(stores: Stores) -> Iterator[Crashes]:
-    """Yield what places orders in the databases of ``stores`` and crashes at it.
+    """Yield a ``Crashes`` that places orders in the databases of ``stores``.
 
-    All its processes end with the block, and soon after the death of this process.
+    All its processes end with the block, and soon after this process dies.
     """
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "helpers.faults.crash_worker"],
             cwd=PROJECT,
-            # What computes with threads of its own would not survive the forks.
+            # A library with its own threads cannot be forked safely.
             env={**os.environ, **environment_of(stores), "OPENBLAS_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -119,33 +125,6 @@ def crashing(stores: Stores) -> Iterator[Crashes]:
             _end(process)
 
 
-def kill_at(
-    stores: Stores,
-    moment: str,
-    step: str,
-    *,
-    product: int,
-    quantity: int = 1,
-    customer: int,
-    key: str,
-    times: int = 1,
-    way: Way = "saga",
-) -> list[Outcome]:
-    """Place an order that is killed at a moment of a step: ``Crashes.kill_at``, once."""
-    check_crash(way, moment, step)  # before a process is started for it
-    with crashing(stores) as crashes:
-        return crashes.kill_at(
-            moment,
-            step,
-            product=product,
-            quantity=quantity,
-            customer=customer,
-            key=key,
-            times=times,
-            way=way,
-        )
-
-
 def _end(process: subprocess.Popen[bytes]) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
@@ -153,7 +132,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.stdin.close()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_END_SECONDS)
-    with contextlib.suppress(ProcessLookupError):  # of its session, some may hang at a server
+    with contextlib.suppress(ProcessLookupError):  # children may wait for a server
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     process.stdout.close()

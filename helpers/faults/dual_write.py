@@ -1,9 +1,8 @@
-"""How not to do it: an order is written to PostgreSQL and counted in MongoDB, one after the other.
+"""The dual-write problem: write an order to PostgreSQL, then count it in MongoDB, or the reverse.
 
-Each of the two writes is whole. Nothing makes them one: who crashes between them leaves one done
-and the other not, and who is asked again after a crash does both again. There is no key, no outbox
-and nobody who looks for what a crash left. The table and the collection are this module's own, so
-that the shop's orders stay as they are.
+Each write is atomic, but the two together are not: a crash between them leaves only one done, and a
+retry after a crash repeats both. There is no idempotency key, no outbox and no reconciliation. The
+table and the collection belong to this module; the shop's orders are not touched.
 """
 
 from __future__ import annotations
@@ -15,19 +14,19 @@ from typing import Literal
 import psycopg
 from pymongo.database import Database
 
-from helpers.stock.step_hooks import StepHook
+from helpers.stock.step_hooks import StepHook, run_hook
 from helpers.stores import Document, Stores
 
 #: Which of the two writes comes first.
-PlainWay = Literal["postgres first", "mongo first"]
+DualWriteStrategy = Literal["postgres first", "mongo first"]
 
-#: ``order`` writes the order to PostgreSQL, ``count`` counts it in MongoDB.
-PLAIN_STEPS: Mapping[PlainWay, tuple[str, str]] = {
+#: The step ``order`` writes the order to PostgreSQL, ``count`` counts it in MongoDB.
+DUAL_WRITE_STEPS: Mapping[DualWriteStrategy, tuple[str, str]] = {
     "postgres first": ("order", "count"),
     "mongo first": ("count", "order"),
 }
 
-#: The table and the collection that are written.
+#: The table in PostgreSQL and the collection in MongoDB.
 ORDERS, SALES = "plain_orders", "plain_sales"
 
 _TABLE = """
@@ -45,48 +44,45 @@ INSERT INTO plain_orders (product_id, customer_id, quantity) VALUES (%s, %s, %s)
 
 @dataclass(frozen=True)
 class Sale:
-    """``quantity`` units of a product, for a customer."""
+    """``quantity`` units of a product, sold to a customer."""
 
     product: int
     quantity: int
     customer: int
 
 
-def make_plain(stores: Stores) -> None:
-    """Make the table and the collection anew, empty. Raises the drivers' errors."""
-    drop_plain(stores)
+def create_dual_write_tables(stores: Stores) -> None:
+    """Create the table and the collection, empty. Raises the drivers' errors."""
+    drop_dual_write_tables(stores)
     stores.postgres.execute(_TABLE)
 
 
-def drop_plain(stores: Stores) -> None:
-    """Drop the table and the collection, where they are. Raises the drivers' errors."""
+def drop_dual_write_tables(stores: Stores) -> None:
+    """Drop the table and the collection if they exist. Raises the drivers' errors."""
     stores.postgres.execute("DROP TABLE IF EXISTS plain_orders")
     stores.mongo[SALES].drop()
 
 
-def place_plainly(
+def place_with_dual_write(
     sale: Sale,
     postgres: Callable[[], psycopg.Connection],
     mongo: Callable[[], Database[Document]],
     *,
-    way: PlainWay,
+    strategy: DualWriteStrategy,
     hook: StepHook | None = None,
 ) -> int:
-    """Write the order and count it, in the order that ``way`` says; return the order's number.
+    """Write the order and count it, in the order given by ``strategy``; return the order's number.
 
-    ``postgres`` and ``mongo`` return a connection when it is needed; ``hook`` is told before and
-    after each step. Raises the drivers' errors: what was written before stays written.
+    ``postgres`` and ``mongo`` return a connection when it is needed; ``hook`` is called before and
+    after each step. Raises the drivers' errors; completed writes are not undone.
     """
     number = 0
-    for step in PLAIN_STEPS[way]:
-        if hook is not None:
-            hook("before", step)
-        if step == "order":
-            number = write_order(postgres(), sale)
-        else:
-            count_sale(mongo(), sale)
-        if hook is not None:
-            hook("after", step)
+    for step in DUAL_WRITE_STEPS[strategy]:
+        with run_hook(hook, step):
+            if step == "order":
+                number = write_order(postgres(), sale)
+            else:
+                count_sale(mongo(), sale)
     return number
 
 

@@ -1,4 +1,4 @@
-"""Bring servers back once the process that practised with them has died.
+"""Restore the servers after the process that injected faults into them has died.
 
 ``start_cleanup_process`` calls ``main`` in a process that outlives it.
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 
-from helpers.faults.server_control import bring_back, servers_of
+from helpers.faults.server_control import restore_servers, servers_of
 
 
-def main(said: bytes) -> None:
-    """Bring back the servers that ``said``, one line of JSON, describes."""
-    if said.endswith(b"\n"):  # else it died before it had begun
-        bring_back(servers_of(json.loads(said)))
+def main(description: bytes) -> None:
+    """Restore the servers that ``description``, one line of JSON, identifies."""
+    if description.endswith(b"\n"):  # otherwise the process died before it injected a fault
+        restore_servers(servers_of(json.loads(description)))

@@ -1,7 +1,7 @@
-"""Fault injection: servers that stop, crash or hang, and ways to them that are slow or cut.
+"""Inject faults: stop, kill or freeze servers, and delay, hang or cut the connections to them.
 
-What is done here is real: the processes are stopped, killed or frozen, and the network is that of
-``helpers.proxy``. However a drill ends, everything is brought back.
+The faults are real: processes are stopped, killed or frozen, and connections go through
+``helpers.proxy``. Everything is restored at the end, however the block ends.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 from helpers.embedded.server import ServerState
 from helpers.errors import SettingsError
-from helpers.faults.fault_lock import only_one
-from helpers.faults.restoring import guarded, restored
+from helpers.faults.fault_lock import hold_fault_lock
+from helpers.faults.restoration import restore_at_exit, restore_even_after_crash
 from helpers.faults.server_control import ControlledServers, find_servers, restart
 from helpers.proxy import TcpProxy
 from helpers.settings import Settings, load_settings
@@ -21,113 +21,115 @@ from helpers.stores.stores import Stores, connect_all
 
 
 class FaultInjection:
-    """What can be done to the servers of one shop, and to the ways to them.
+    """Injects faults into the servers of one shop and into the connections to them.
 
-    A server's name is ``coordinator``, ``worker1``, …, ``mongo`` or ``redis``; its methods raise
-    ``ServerError`` where there is none of that name, and ``SettingsError`` where the servers are
-    given by address and beyond our reach. A store's name is ``postgres``, ``mongo`` or ``redis``:
-    what is done to the way there works whatever the servers are, on ``stores``, on what ``connect``
-    returns, and on every process that uses their addresses.
+    Servers are called ``coordinator``, ``worker1``, …, ``mongo`` and ``redis``. Methods that take a
+    server raise ``ServerError`` if there is no such server, and ``SettingsError`` if the servers
+    were given by address, so that their processes cannot be controlled.
+
+    Stores are called ``postgres``, ``mongo`` and ``redis``. Methods that take a store work with all
+    servers: they affect ``stores``, the stores that ``connect`` returns, and every process that
+    uses their addresses.
     """
 
     def __init__(self, servers: ControlledServers, stores: ProxiedStores) -> None:
         self.stores = stores
         self._servers = servers
 
-    # The servers.
+    # Servers.
 
     def state(self) -> dict[str, ServerState]:
-        """Return each server's state by its name: running, stopped or frozen."""
+        """Return the state of each server by name: running, stopped or frozen."""
         return {name: self._servers.state(name) for name in self._servers.names()}
 
     def stop(self, name: str) -> None:
-        """Stop a server as its operator does: it may put its things in order."""
+        """Shut a server down cleanly."""
         self._servers.stop(name)
 
     def kill(self, name: str) -> None:
-        """End a server as a crash does (SIGKILL)."""
+        """Kill a server (SIGKILL), as a crash does."""
         self._servers.kill(name)
 
     def freeze(self, name: str) -> None:
-        """Let a server hang (SIGSTOP): it keeps its port and connections, and says nothing."""
+        """Freeze a server (SIGSTOP): it keeps its port and connections, but does not respond."""
         self._servers.freeze(name)
 
     def thaw(self, name: str) -> None:
-        """Let a frozen server go on. Where it is not frozen, nothing happens."""
+        """Resume a frozen server. Does nothing if it is not frozen."""
         self._servers.thaw(name)
 
     def start(self, name: str) -> None:
-        """Bring a server back, whatever was done to it; return when it answers."""
+        """Start or resume a server, and return when it responds."""
         self._servers.start(name)
 
     def restart(self, name: str) -> None:
-        """Start a server anew: one that runs is stopped before, one that is frozen is killed."""
+        """Restart a server: stop it first if it is running, kill it first if it is frozen."""
         restart(self._servers, name)
 
     @contextlib.contextmanager
     def stopped(self, name: str) -> Iterator[None]:
-        """Stop a server, and bring it back at the end."""
-        with self._away(self.stop, name):
+        """Shut a server down cleanly, and start it at the end."""
+        with self._server_fault(self.stop, name):
             yield
 
     @contextlib.contextmanager
     def killed(self, name: str) -> Iterator[None]:
-        """Kill a server, and bring it back at the end."""
-        with self._away(self.kill, name):
+        """Kill a server, and start it at the end."""
+        with self._server_fault(self.kill, name):
             yield
 
     @contextlib.contextmanager
     def frozen(self, name: str) -> Iterator[None]:
-        """Freeze a server, and let it go on at the end."""
-        with self._away(self.freeze, name):
+        """Freeze a server, and resume it at the end."""
+        with self._server_fault(self.freeze, name):
             yield
 
-    # The ways to the stores.
+    # Connections to stores.
 
     def slow(self, store: str, seconds: float) -> None:
-        """Add ``seconds`` to each round trip to a store from now on; 0 ends that.
+        """Add ``seconds`` to each round trip to a store; 0 removes the delay.
 
-        Raises ``SettingsError`` unless it is from 0 to 60 seconds.
+        Raises ``SettingsError`` unless it is between 0 and 60 seconds.
         """
-        self._link(store).set_round_trip(seconds)
+        self._proxy(store).set_round_trip(seconds)
 
     def hang(self, store: str) -> None:
-        """Let the connections to a store hang: what is sent is taken and goes nowhere."""
-        self._link(store).freeze()
+        """Let the connections to a store hang: data is accepted but not forwarded."""
+        self._proxy(store).freeze()
 
     def cut(self, store: str) -> None:
-        """Close the connections to a store at once, and every new one."""
-        self._link(store).cut()
+        """Close the connections to a store, and every new one immediately."""
+        self._proxy(store).cut()
 
-    def mend(self, store: str) -> None:
-        """End whatever was done to the way to a store."""
-        link = self._link(store)
-        link.restore()
-        link.set_round_trip(0.0)
+    def restore(self, store: str) -> None:
+        """Remove all faults from the connections to a store."""
+        proxy = self._proxy(store)
+        proxy.restore()
+        proxy.set_round_trip(0.0)
 
     @contextlib.contextmanager
     def slowed(self, store: str, seconds: float) -> Iterator[None]:
         """Add ``seconds`` to each round trip to a store until the end."""
-        with self._broken(lambda _: self.slow(store, seconds), store):
+        with self._connection_fault(lambda _: self.slow(store, seconds), store):
             yield
 
     @contextlib.contextmanager
     def hanging(self, store: str) -> Iterator[None]:
         """Let the connections to a store hang until the end."""
-        with self._broken(self.hang, store):
+        with self._connection_fault(self.hang, store):
             yield
 
     @contextlib.contextmanager
     def cut_off(self, store: str) -> Iterator[None]:
-        """Cut the way to a store until the end."""
-        with self._broken(self.cut, store):
+        """Cut the connections to a store until the end."""
+        with self._connection_fault(self.cut, store):
             yield
 
     def connect(self) -> Stores:
-        """Connect to the same databases once more, over the same ways; close it after use.
+        """Open further connections to the same databases through the same proxies; close them.
 
-        A connection to PostgreSQL that was lost does not come back by itself. Raises
-        ``StoreError`` where a store does not answer.
+        A lost connection to PostgreSQL is not reopened automatically. Raises ``StoreError`` if a
+        store does not respond.
         """
         stores = self.stores
         number = stores.redis.connection_pool.connection_kwargs.get("db")
@@ -136,34 +138,34 @@ class FaultInjection:
         )
 
     @contextlib.contextmanager
-    def _away(self, act: Callable[[str], None], name: str) -> Iterator[None]:
+    def _server_fault(self, inject: Callable[[str], None], name: str) -> Iterator[None]:
         try:
-            act(name)
+            inject(name)
             yield
         finally:
             self.start(name)
 
     @contextlib.contextmanager
-    def _broken(self, act: Callable[[str], None], store: str) -> Iterator[None]:
+    def _connection_fault(self, inject: Callable[[str], None], store: str) -> Iterator[None]:
         try:
-            act(store)
+            inject(store)
             yield
         finally:
-            self.mend(store)
+            self.restore(store)
 
-    def _link(self, store: str) -> TcpProxy:
-        links: Mapping[str, TcpProxy] = {
+    def _proxy(self, store: str) -> TcpProxy:
+        proxies: Mapping[str, TcpProxy] = {
             "postgres": self.stores.proxies.postgres,
             "coordinator": self.stores.proxies.postgres,
             "mongo": self.stores.proxies.mongo,
             "redis": self.stores.proxies.redis,
         }
-        if store not in links:
+        if store not in proxies:
             raise SettingsError(
-                f"No link of ours leads to {store!r}: there is one to each of postgres, mongo and "
-                "redis. The nodes reach one another without."
+                f"There is no proxy in front of {store!r}, only in front of postgres, mongo and "
+                "redis. The nodes of the cluster connect to each other directly."
             )
-        return links[store]
+        return proxies[store]
 
 
 @contextlib.contextmanager
@@ -172,31 +174,35 @@ def inject_faults(
     *,
     settings: Settings | None = None,
     wait_seconds: float = 30.0,
-    guard: bool = True,
+    survive_crash: bool = True,
 ) -> Iterator[FaultInjection]:
-    """Yield drills on the servers of ``stores``; bring everything back at the end.
+    """Yield fault injection on the servers of ``stores``; restore everything at the end.
 
-    The servers are the course's own, or the containers of docker-compose.yml; where they are given
-    by address otherwise, only the ways to them can be drilled. ``settings`` are those that
+    The servers are the embedded ones or the containers of docker-compose.yml. If they were given by
+    other addresses, only the connections to them can be disturbed. ``settings`` are those that
     ``stores`` were opened with, by default the environment's.
 
-    Everything is brought back when the body raises, and soon after the death of this process too,
-    whatever killed it (unless ``guard`` is off, for servers that nobody wants back then).
-    Connections of ``stores`` to a server that was stopped are lost, as its clients' are. Other
-    programs that open the shop meanwhile start what is away: keep to one.
+    Everything is restored if the block raises, and soon after this process dies, unless
+    ``survive_crash`` is false, as for servers that are then removed. Connections of ``stores`` to a
+    stopped server are lost. A program that opens the shop meanwhile starts the stopped servers, so
+    use one program at a time.
 
-    Raises ``FaultError`` where another drill of the same servers is on for ``wait_seconds``;
-    ``SettingsError`` where the stores are others than those of ``settings``, or no link can lead
-    there; ``ProxyError`` and ``StoreError`` as ``proxied`` does; and at the end ``ServerError``
-    when a server does not come back.
+    Raises ``FaultError`` if another process still injects faults into the same servers after
+    ``wait_seconds``; ``SettingsError`` if ``stores`` do not belong to ``settings`` or cannot be
+    proxied; ``ProxyError`` and ``StoreError`` as ``proxied`` does; at the end ``ServerError`` if a
+    server does not start.
     """
     servers = find_servers(settings or load_settings(), stores.addresses)
     file = servers.lock()
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as resources:
         if file is not None:
-            lock = held.enter_context(only_one(file, wait_seconds=wait_seconds))
-        far = held.enter_context(proxied(stores))
+            lock = resources.enter_context(hold_fault_lock(file, wait_seconds=wait_seconds))
+        far = resources.enter_context(proxied(stores))
         if file is not None:
-            # Inside: the links are closed when the servers are back, to which they say goodbye.
-            held.enter_context(guarded(servers, lock) if guard else restored(servers))
+            # After the proxies: drivers say goodbye to their servers when connections are closed.
+            resources.enter_context(
+                restore_even_after_crash(servers, lock)
+                if survive_crash
+                else restore_at_exit(servers)
+            )
         yield FaultInjection(servers, far)

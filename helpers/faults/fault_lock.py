@@ -1,4 +1,4 @@
-"""One drill at a time: whoever else has begun one is named."""
+"""A lock file that lets only one process at a time inject faults into a set of servers."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ _POLL_SECONDS = 0.1
 
 
 @contextlib.contextmanager
-def only_one(file: Path, *, wait_seconds: float = 0.0) -> Iterator[int]:
-    """Hold the lock on ``file``, which is made where it is not there; yield its descriptor.
+def hold_fault_lock(file: Path, *, wait_seconds: float = 0.0) -> Iterator[int]:
+    """Lock ``file``, creating it if necessary, and yield its descriptor.
 
-    The lock lasts until every process that has the descriptor has closed it, or died: who must go
-    on holding it after us is given it (``pass_fds``).
+    The lock lasts until every process that has the descriptor has closed it or died. Pass the
+    descriptor to a child process (``pass_fds``) that must hold the lock after this one.
 
-    Raises ``FaultError`` where another one holds it for ``wait_seconds``, and ``ServerError`` where
-    the file cannot be made.
+    Raises ``FaultError`` if another process still holds the lock after ``wait_seconds``, and
+    ``ServerError`` if the file cannot be created.
     """
     deadline = time.monotonic() + wait_seconds
-    while (descriptor := _taken(file)) is None:
+    while (descriptor := _try_lock(file)) is None:
         if time.monotonic() >= deadline:
             raise FaultError(
-                f"A drill is on already, by {_holder(file)}, and two would disturb each other: "
-                "end that one (in a notebook: restart its kernel), or wait for it and try again."
+                f"Faults are being injected into these servers already, by {_holder(file)}, and "
+                "the two would disturb each other: end that process (in a notebook: restart its "
+                "kernel), or try again later."
             )
         time.sleep(_POLL_SECONDS)
     try:
@@ -40,17 +41,17 @@ def only_one(file: Path, *, wait_seconds: float = 0.0) -> Iterator[int]:
         yield descriptor
     finally:
         os.ftruncate(descriptor, 0)
-        # Closed, not unlocked: unlocking would unlock for all who have the descriptor.
+        # Close, do not unlock: unlocking would also unlock it for the child processes.
         os.close(descriptor)
 
 
-def _taken(file: Path) -> int | None:
-    """Return the descriptor of the file, locked; ``None`` where another one holds the lock."""
+def _try_lock(file: Path) -> int | None:
+    """Return the descriptor of the locked file; ``None`` if another process holds the lock."""
     with explaining_os_errors(file.parent):
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with contextlib.suppress(FileNotFoundError):  # deleted between the two, with its folder
+        with contextlib.suppress(FileNotFoundError):  # deleted with its folder in the meantime
             if os.path.samestat(os.fstat(descriptor), file.stat()):
                 return descriptor
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""One attempt to place an order, which may be told to die at a moment of a step."""
+"""Carry out one attempt to place an order, and crash before or after a step if requested."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pymongo.database import Database
 
 from helpers.errors import SettingsError
 from helpers.faults import dual_write
-from helpers.faults.dual_write import PLAIN_STEPS, PlainWay
+from helpers.faults.dual_write import DUAL_WRITE_STEPS, DualWriteStrategy
 from helpers.orders.orders import Orders
 from helpers.orders.outbox import relay
 from helpers.orders.saga import STEPS
@@ -25,8 +25,8 @@ from helpers.stock.step_hooks import Moment, StepHook
 from helpers.stores.connect import Document, connect_mongo, connect_postgres, connect_redis
 from helpers.stores.stores import Stores
 
-#: How an order is placed: by the saga, or by two plain writes, one store after the other.
-Way = Literal["saga", "postgres first", "mongo first"]
+#: How an order is placed: by the saga, or by a dual write, to one store after the other.
+Strategy = Literal["saga", "postgres first", "mongo first"]
 
 #: The steps that a relay carries out.
 RELAYED = ("relay", "acknowledge")
@@ -36,10 +36,10 @@ RELAYED = ("relay", "acknowledge")
 class OrderAttempt:
     """An attempt to order ``quantity`` units of a product.
 
-    ``crash`` is the moment and the step at which the process kills itself; ``None``: it lives.
+    ``crash`` is the moment and the step at which the process kills itself, or ``None``.
     """
 
-    way: Way
+    strategy: Strategy
     product: int
     quantity: int
     customer: int
@@ -50,32 +50,35 @@ class OrderAttempt:
         return self.__dict__
 
     @classmethod
-    def from_json(cls, known: dict[str, Any]) -> OrderAttempt:
-        crash = known.pop("crash")
-        return cls(**known, crash=None if crash is None else (crash[0], crash[1]))
+    def from_json(cls, fields: dict[str, Any]) -> OrderAttempt:
+        crash = fields.pop("crash")
+        return cls(**fields, crash=None if crash is None else (crash[0], crash[1]))
 
 
-def steps_of(way: Way) -> tuple[str, ...]:
-    """Return the names of the steps, in their order."""
-    if way == "saga":
+def steps_of(strategy: Strategy) -> tuple[str, ...]:
+    """Return the names of a strategy's steps, in order."""
+    if strategy == "saga":
         return tuple(step.name for step in STEPS)
-    return PLAIN_STEPS[way]
+    return DUAL_WRITE_STEPS[strategy]
 
 
-def check_crash(way: Way, moment: str, step: str) -> tuple[Moment, str]:
-    """Return the moment and the step. Raises ``SettingsError`` where there is no such one."""
-    if way not in get_args(Way):
-        raise SettingsError(f"{way!r} is no way to place an order: {', '.join(get_args(Way))} are.")
-    if moment not in get_args(Moment) or step not in steps_of(way):
+def check_crash(strategy: Strategy, moment: str, step: str) -> tuple[Moment, str]:
+    """Return the moment and the step. Raises ``SettingsError`` if there is no such one."""
+    if strategy not in get_args(Strategy):
         raise SettingsError(
-            f"Nothing can crash {moment} {step!r}: give before or after, and one of the steps "
-            f"{', '.join(steps_of(way))}."
+            f"{strategy!r} is not a strategy to place an order: give one of "
+            f"{', '.join(get_args(Strategy))}."
+        )
+    if moment not in get_args(Moment) or step not in steps_of(strategy):
+        raise SettingsError(
+            f"No process can crash {moment} {step!r}: give before or after, and one of the steps "
+            f"{', '.join(steps_of(strategy))}."
         )
     return cast("Moment", moment), step
 
 
-class Connections:
-    """One process's connections to the stores, each made when it is first used."""
+class LazyConnections:
+    """One process's connections to the stores, each opened at its first use."""
 
     def __init__(self, addresses: Addresses) -> None:
         self.addresses = addresses
@@ -93,26 +96,26 @@ class Connections:
         return connect_redis(self.addresses.redis)
 
     def close(self) -> None:
-        """Close those that were made."""
-        made = self.__dict__
-        if "postgres" in made:
+        """Close the open connections."""
+        opened = self.__dict__
+        if "postgres" in opened:
             self.postgres.close()
-        if "mongo" in made:
+        if "mongo" in opened:
             self.mongo.client.close()
-        if "redis" in made:
+        if "redis" in opened:
             self.redis.close()
 
 
-def carry_out(attempt: OrderAttempt, connections: Connections) -> int:
-    """Place the order, and return its number, unless this process dies before.
+def carry_out(attempt: OrderAttempt, connections: LazyConnections) -> int:
+    """Place the order and return its number, unless this process crashes before.
 
-    Where it is to die at a step of the relay, the outbox is relayed too.
+    If it is to crash at a step of the relay, the outbox is relayed, too.
 
     Raises ``CourseError`` and the drivers' errors.
     """
-    hook = _Death(*attempt.crash) if attempt.crash else None
-    if attempt.way != "saga":
-        return _place_plainly(attempt, connections, hook)
+    hook = _CrashHook(*attempt.crash) if attempt.crash else None
+    if attempt.strategy != "saga":
+        return _dual_write(attempt, connections, hook)
     stock = Stock(connections.redis, Ledger(OneConnection(connections.postgres)))
     placed = Orders(stock, hook).place(
         attempt.product, attempt.quantity, attempt.customer, key=attempt.key
@@ -125,17 +128,17 @@ def carry_out(attempt: OrderAttempt, connections: Connections) -> int:
     return placed.id
 
 
-def _place_plainly(attempt: OrderAttempt, connections: Connections, hook: StepHook | None) -> int:
-    assert attempt.way != "saga"
-    way: PlainWay = attempt.way
+def _dual_write(attempt: OrderAttempt, connections: LazyConnections, hook: StepHook | None) -> int:
+    assert attempt.strategy != "saga"
+    strategy: DualWriteStrategy = attempt.strategy
     sale = dual_write.Sale(attempt.product, attempt.quantity, attempt.customer)
-    return dual_write.place_plainly(
-        sale, lambda: connections.postgres, lambda: connections.mongo, way=way, hook=hook
+    return dual_write.place_with_dual_write(
+        sale, lambda: connections.postgres, lambda: connections.mongo, strategy=strategy, hook=hook
     )
 
 
-class _Death:
-    """Watches the steps, and kills this process at one of them, as a power cut would."""
+class _CrashHook:
+    """A hook that kills this process at one moment of one step."""
 
     def __init__(self, moment: Moment, step: str) -> None:
         self._at = moment, step

@@ -1,4 +1,4 @@
-"""Who carries out a drill: our own servers, containers, or nobody, where we reach no process."""
+"""Control servers by name: embedded servers, containers, or none if they are given by address."""
 
 from __future__ import annotations
 
@@ -10,52 +10,52 @@ from urllib.parse import urlsplit
 from helpers.embedded import EmbeddedServers
 from helpers.embedded.server import ServerState
 from helpers.errors import SettingsError
-from helpers.faults.containers import Containers, find_containers
+from helpers.faults.containers import ControlledContainers, find_containers
 from helpers.settings import Addresses, Settings, redact
 
-#: The lock below a home while somebody drills its servers.
-LOCK = "drill"
+#: The lock file in a data folder while faults are injected into its servers.
+LOCK = "faults.lock"
 
 
 class ControlledServers(Protocol):
-    """Servers by name, each of which can be stopped, killed, frozen, and brought back.
+    """Servers that can be stopped, killed, frozen and restored by name.
 
-    All methods raise ``CourseError`` where there is no such server, or it does not obey.
+    All methods raise ``CourseError`` if there is no such server or it cannot be controlled.
     """
 
     def names(self) -> Sequence[str]:
         """Return the names of all servers."""
 
     def meant_to_run(self) -> Sequence[str]:
-        """Return the names of those that are to run when a drill is over."""
+        """Return the names of the servers that must run after fault injection."""
 
     def lock(self) -> Path | None:
-        """Return the file by whose lock drills exclude one another; ``None``: they need not."""
+        """Return the file to lock while injecting faults; ``None`` if there is nothing to lock."""
 
     def state(self, name: str) -> ServerState:
-        """Tell whether a server is running, stopped or frozen."""
+        """Return whether a server is running, stopped or frozen."""
 
     def stop(self, name: str) -> None:
-        """Stop a server as its operator does: it may put its things in order."""
+        """Shut a server down cleanly."""
 
     def kill(self, name: str) -> None:
-        """End a server as a crash does (SIGKILL)."""
+        """Kill a server (SIGKILL), as a crash does."""
 
     def freeze(self, name: str) -> None:
-        """Let a server hang: it keeps its port and its connections, and says nothing."""
+        """Freeze a server: it keeps its port and connections, but does not respond."""
 
     def thaw(self, name: str) -> None:
-        """Let a frozen server go on. Where it is not frozen, nothing happens."""
+        """Resume a frozen server. Does nothing if it is not frozen."""
 
     def start(self, *names: str) -> None:
-        """Bring servers back, whatever was done to them; return when all answer."""
+        """Start or resume servers, and return when all respond."""
 
     def described(self) -> dict[str, object]:
-        """Return what another process needs to find the same servers, as JSON can hold it."""
+        """Return a JSON-compatible description from which ``servers_of`` finds the servers."""
 
 
-class OwnServers:
-    """The course's own servers below a home."""
+class ControlledEmbeddedServers:
+    """The embedded servers of one data folder."""
 
     def __init__(self, servers: EmbeddedServers) -> None:
         self._servers = servers
@@ -96,11 +96,11 @@ class OwnServers:
         }
 
 
-class ForeignServers:
-    """Servers given by address: we reach their ports, and none of their processes."""
+class UncontrolledServers:
+    """Servers given by address: their ports are reachable, their processes are not."""
 
     def __init__(self, addresses: Addresses) -> None:
-        self._where = redact(addresses.coordinator)
+        self._address = redact(addresses.coordinator)
 
     def names(self) -> Sequence[str]:
         return ()
@@ -134,20 +134,20 @@ class ForeignServers:
 
     def _refuse(self, name: str) -> NoReturn:
         raise SettingsError(
-            f"{name} is beyond our reach: the servers were given by address ({self._where}), and "
-            "are not the containers of docker-compose.yml. There, only slow(), hang() and cut() "
-            "are possible, on the way to a store; unset POSTGRES_URL, MONGO_URL and REDIS_URL to "
-            "drill the course's own servers."
+            f"{name} cannot be controlled: the servers were given by address ({self._address}) and "
+            "are not the containers of docker-compose.yml. Only slow(), hang() and cut() work, on "
+            "the connections to a store; unset POSTGRES_URL, MONGO_URL and REDIS_URL to use the "
+            "embedded servers."
         )
 
 
 def find_servers(settings: Settings, addresses: Addresses | None = None) -> ControlledServers:
-    """Return who can carry out drills on the servers of ``settings``.
+    """Return the means to control the servers of ``settings``.
 
-    Raises ``SettingsError`` where ``addresses`` are given and lead elsewhere.
+    Raises ``SettingsError`` if ``addresses`` are given and belong to other servers.
     """
     if settings.addresses is not None:
-        return find_containers(addresses or settings.addresses) or ForeignServers(
+        return find_containers(addresses or settings.addresses) or UncontrolledServers(
             addresses or settings.addresses
         )
     servers = EmbeddedServers(settings)
@@ -155,20 +155,19 @@ def find_servers(settings: Settings, addresses: Addresses | None = None) -> Cont
         port = urlsplit(addresses.coordinator).port
         if port != servers.server("coordinator").port:
             raise SettingsError(
-                f"These stores are not those of the servers in {settings.data_folder}: their "
-                f"coordinator answers on port {port}. Give the stores that open_shop or "
-                "open_lesson returned, not those behind links, or the settings that they were "
-                "opened with."
+                f"These stores do not belong to the servers in {settings.home}: their coordinator "
+                f"listens on port {port}. Give the stores that open_shop or open_lesson returned, "
+                "not proxied ones, or the settings that they were opened with."
             )
-    return OwnServers(servers)
+    return ControlledEmbeddedServers(servers)
 
 
 def servers_of(described: dict[str, object]) -> ControlledServers:
-    """Return the servers that ``described()`` told of, in another process."""
+    """Return the servers that ``described()`` described, in another process."""
     if "containers" in described:
-        return Containers(described["containers"])  # type: ignore[arg-type]
+        return ControlledContainers(described["containers"])  # type: ignore[arg-type]
     bindir = described["pg_bindir"]
-    return OwnServers(
+    return ControlledEmbeddedServers(
         EmbeddedServers(
             Settings(
                 Path(str(described["data_folder"])),
@@ -179,18 +178,18 @@ def servers_of(described: dict[str, object]) -> ControlledServers:
     )
 
 
-def bring_back(servers: ControlledServers) -> None:
-    """Bring back every server that is meant to run and is away or frozen.
+def restore_servers(servers: ControlledServers) -> None:
+    """Start every server that is meant to run and is stopped or frozen.
 
-    Raises ``CourseError`` when one does not come back; the others have then.
+    Raises ``CourseError`` if one does not start, after starting the others.
     """
-    away = [name for name in servers.meant_to_run() if servers.state(name) != "running"]
-    if away:
-        servers.start(*away)
+    unavailable = [name for name in servers.meant_to_run() if servers.state(name) != "running"]
+    if unavailable:
+        servers.start(*unavailable)
 
 
 def restart(servers: ControlledServers, name: str) -> None:
-    """Start a server anew: one that runs is stopped before, one that is frozen is killed."""
+    """Restart a server: stop it first if it is running, kill it first if it is frozen."""
     state = servers.state(name)
     if state == "running":
         servers.stop(name)

@@ -1,4 +1,4 @@
-"""A shop to practise on: servers of its own, and drills on them."""
+"""A test shop: a shop on temporary servers, with fault injection."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from helpers.shop import open_shop
 
 @contextlib.contextmanager
 def temporary_shop() -> Iterator[FaultInjection]:
-    """Yield drills on a shop that nobody else uses, empty; clear its servers away at the end.
+    """Yield fault injection on an empty shop whose servers are removed at the end.
 
-    Its stores are ``drills.stores``. They are reached through links, and so is whatever connects by
-    their addresses, such as a service.
+    The shop's stores are ``faults.stores``. They connect through proxies, and so does every process
+    that uses their addresses, such as a service.
 
-    Raises ``ServerError`` where its servers cannot be started, and ``ProxyError``.
+    Raises ``ServerError`` if its servers cannot be started, and ``ProxyError``.
     """
     with (
         start_temporary_servers() as servers,
         open_shop(servers.settings) as stores,
-        # A guard would start again what is cleared away when this process dies.
-        inject_faults(stores, settings=servers.settings, guard=False) as drills,
+        # The servers are removed if this process dies, so they must not be restored then.
+        inject_faults(stores, settings=servers.settings, survive_crash=False) as faults,
     ):
-        yield drills
+        yield faults

@@ -1,7 +1,8 @@
-"""What a service answers through an outage: asked at a steady pace, whatever became of the last.
+"""Monitor the availability of a service during an outage, with requests at a constant rate.
 
-Callers who wait for their answer before they ask again would ask less, the worse it goes, and so
-make an outage look small. Here a question begins every few hundredths of a second.
+Clients that wait for a response before they send the next request send fewer requests the slower
+the service becomes, and so underestimate an outage (coordinated omission). The monitor starts a
+request at a fixed interval, whether or not earlier ones have been answered.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ import httpx
 
 from helpers.errors import LoadError, SettingsError
 
-#: ``whole``: everything that was asked for; ``partial``: without a store or a node, or stale;
-#: ``refused``: told that it does not go now; ``none``: an error, or no answer in time.
+#: ``whole``: a complete response; ``partial``: without a store or a node, or stale; ``refused``: a
+#: 503 response; ``none``: another error, or no response in time.
 Kind = Literal["whole", "partial", "refused", "none"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_MOST_CONNECTIONS = 200
+_MAX_CONNECTIONS = 200
 _REFUSED, _ERROR = 503, 400
-_LACKING = ("X-Missing-Stores", "X-Missing-Nodes", "X-Stale")
+_PARTIAL_HEADERS = ("X-Missing-Stores", "X-Missing-Nodes", "X-Stale")
 _JOIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One question: when it began (seconds since the watch did), how long it took, what came."""
+class Sample:
+    """One request: its start, in seconds since monitoring started, its duration, its outcome."""
 
     began: float
     seconds: float
@@ -41,67 +42,68 @@ class Asked:
 
     @property
     def ended(self) -> float:
-        """When the answer was there."""
+        """When the response was complete, in seconds since monitoring started."""
         return self.began + self.seconds
 
 
 @dataclass
 class Availability:
-    """What was asked, in order of beginning, and what happened meanwhile (``marks``).
+    """The samples, in the order of their start, and the events marked meanwhile (``marks``).
 
-    ``start`` is when the watch began, on ``time.perf_counter()``.
+    ``start`` is when monitoring started, on ``time.perf_counter()``.
     """
 
-    asked: list[Asked] = field(default_factory=list, repr=False)
+    samples: list[Sample] = field(default_factory=list, repr=False)
     marks: list[tuple[float, str]] = field(default_factory=list)
     start: float = field(default_factory=time.perf_counter, repr=False)
 
-    def mark(self, what: str) -> float:
-        """Note that ``what`` happens now; return the seconds since the watch began."""
+    def mark(self, event: str) -> float:
+        """Record that ``event`` happens now; return the seconds since monitoring started."""
         moment = time.perf_counter() - self.start
-        self.marks.append((moment, what))
+        self.marks.append((moment, event))
         return moment
 
     def counts(self, begin: float = 0.0, end: float = float("inf")) -> dict[Kind, int]:
-        """Return how many answers there were of each kind to what was asked from begin to end."""
-        found = Counter(one.kind for one in self.asked if begin <= one.began < end)
+        """Return the number of outcomes of each kind, of requests started from begin to end."""
+        found = Counter(sample.kind for sample in self.samples if begin <= sample.began < end)
         return {kind: found[kind] for kind in KINDS}
 
     def slowest(self, begin: float = 0.0, end: float = float("inf")) -> float:
-        """Return the longest seconds that an answer took, of what was asked from begin to end."""
-        return max((one.seconds for one in self.asked if begin <= one.began < end), default=0.0)
+        """Return the longest duration, in seconds, of requests started from begin to end."""
+        durations = (s.seconds for s in self.samples if begin <= s.began < end)
+        return max(durations, default=0.0)
 
     def recovery(self, moment: float) -> float | None:
-        """Return after how many seconds from ``moment`` every question was answered whole.
+        """Return how many seconds after ``moment`` all requests got a whole response again.
 
-        ``None``: it has not been yet.
+        Returns ``None`` if they do not yet.
         """
-        lacking = [one.began for one in self.asked if one.kind != "whole"]
+        lacking = [sample.began for sample in self.samples if sample.kind != "whole"]
         last = max((began for began in lacking if began >= moment), default=moment)
-        first = next((one for one in self.asked if one.began > last and one.kind == "whole"), None)
+        first = next((s for s in self.samples if s.began > last and s.kind == "whole"), None)
         return None if first is None else first.ended - moment
 
 
 @contextlib.contextmanager
-def watching(
-    url: str | Sequence[str], *, every: float = 0.05, patience: float = 20.0
+def monitor(
+    url: str | Sequence[str], *, interval: float = 0.05, timeout: float = 20.0
 ) -> Iterator[Availability]:
-    """Ask for ``url`` every so many seconds, in a thread, and yield what is found.
+    """Send a GET request to ``url`` every ``interval`` seconds, and yield the samples.
 
-    Of several addresses, one is asked for after the other, and so again from the first.
-    At the end nobody asks any more; what is under way is waited for, up to ``patience`` seconds.
+    Several addresses are requested in turn. Requests are sent by a background thread. At the end
+    no further request is started; those in flight are awaited for up to ``timeout`` seconds.
 
-    Raises ``SettingsError`` where ``every`` is not from 0.005 to 60 seconds, and ``LoadError``
-    where the one who asks has ended before.
+    Raises ``SettingsError`` if ``interval`` is not from 0.005 to 60 seconds, and ``LoadError`` if
+    the requests in flight do not end.
     """
-    if not 0.005 <= every <= 60:
-        raise SettingsError(f"Nobody can ask every {every} s: give from 0.005 to 60.")
+    if not 0.005 <= interval <= 60:
+        raise SettingsError(f"interval is {interval} s: give from 0.005 to 60.")
     urls = [url] if isinstance(url, str) else list(url)
     found = Availability()
     stopping = threading.Event()
 
     def run() -> None:
-        asyncio.run(_ask_steadily(urls, every, patience, found, stopping))
+        asyncio.run(_send_requests(urls, interval, timeout, found, stopping))
 
     thread = threading.Thread(target=run, name="availability", daemon=True)
     thread.start()
@@ -109,39 +111,39 @@ def watching(
         yield found
     finally:
         stopping.set()
-        thread.join(patience + _JOIN_SECONDS)
+        thread.join(timeout + _JOIN_SECONDS)
     if thread.is_alive():
-        raise LoadError("Questions to the service have no end: stop it, and watch again.")
-    found.asked.sort(key=lambda one: one.began)
+        raise LoadError("Requests to the service do not end: stop it, and monitor it again.")
+    found.samples.sort(key=lambda sample: sample.began)
 
 
-async def _ask_steadily(
+async def _send_requests(
     urls: Sequence[str],
-    every: float,
-    patience: float,
+    interval: float,
+    timeout: float,
     found: Availability,
     stopping: threading.Event,
 ) -> None:
-    limits = httpx.Limits(max_connections=_MOST_CONNECTIONS)
+    limits = httpx.Limits(max_connections=_MAX_CONNECTIONS)
     start = found.start
     async with (
-        httpx.AsyncClient(timeout=patience, limits=limits) as client,
+        httpx.AsyncClient(timeout=timeout, limits=limits) as client,
         asyncio.TaskGroup() as group,
     ):
-        turn = 0
+        count = 0
         while not stopping.is_set():
-            group.create_task(_ask(client, urls[turn % len(urls)], start, found))
-            turn += 1
-            # By the clock, and not by pauses: those would add up.
-            await asyncio.sleep(max(0.0, start + turn * every - time.perf_counter()))
+            group.create_task(_send(client, urls[count % len(urls)], start, found))
+            count += 1
+            # Sleep until a fixed time: fixed pauses would add up to a drift.
+            await asyncio.sleep(max(0.0, start + count * interval - time.perf_counter()))
 
 
-async def _ask(client: httpx.AsyncClient, url: str, start: float, found: Availability) -> None:
+async def _send(client: httpx.AsyncClient, url: str, start: float, found: Availability) -> None:
     began = time.perf_counter()
     kind: Kind = "none"
     with contextlib.suppress(httpx.HTTPError):
         kind = _kind(await client.get(url))
-    found.asked.append(Asked(began - start, time.perf_counter() - began, kind))
+    found.samples.append(Sample(began - start, time.perf_counter() - began, kind))
 
 
 def _kind(response: httpx.Response) -> Kind:
@@ -149,4 +151,4 @@ def _kind(response: httpx.Response) -> Kind:
         return "refused"
     if response.status_code >= _ERROR:
         return "none"
-    return "partial" if any(name in response.headers for name in _LACKING) else "whole"
+    return "partial" if any(name in response.headers for name in _PARTIAL_HEADERS) else "whole"

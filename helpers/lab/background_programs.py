@@ -1,4 +1,4 @@
-"""The service and the relay in the background: each a process of its own, while it is wanted."""
+"""Run the service and the order worker in the background, each in a separate process."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ from helpers.stores.environment import environment_of
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
-_SAYS = "The shop is at "
+#: The beginning of the line that ``python -m helpers serve`` prints when it is ready.
+_SERVE_READY = "The shop is at "
 
 
 @dataclass(frozen=True)
-class Served:
-    """A service that runs: its address without a slash at the end, and the token for writes.
+class ServiceProcess:
+    """A running service.
 
-    ``log`` is the file with its log, ``pid`` its process.
+    ``url`` is its address without a trailing slash, ``token`` authorizes writes, ``log`` is its log
+    file, and ``pid`` its process.
     """
 
     url: str
@@ -37,58 +39,59 @@ class Served:
     pid: int
 
     @property
-    def writing(self) -> dict[str, str]:
-        """The header that lets a request write."""
+    def write_headers(self) -> dict[str, str]:
+        """The header that authorizes a request to write."""
         return {"Authorization": f"Bearer {self.token}"}
 
 
-@contextlib.contextmanager
-def served(
-    stores: Stores, *options: str, environ: Mapping[str, str] | None = None
-) -> Iterator[Served]:
-    """Serve the databases of ``stores`` on a free port of the loopback address.
-
-    ``options`` are those of ``python -m helpers serve``, such as ``"--read-model"``; ``environ``
-    is added to the environment. At the end the service is stopped.
-
-    Raises ``ServerError`` where it does not start.
-    """
-    token = secrets.token_urlsafe(24)
-    more = {"SHOP_TOKEN": token, **(environ or {})}
-    with _running(stores, ["serve", "--port", "0", *options], more) as (process, log):
-        yield Served(_address(process, log), token, log, process.pid)
-
-
 @dataclass(frozen=True)
-class Relaying:
-    """A relay that runs: ``log`` is the file with what it says of failures, ``pid`` its process."""
+class OrderWorkerProcess:
+    """A running order worker: ``log`` is its log file, ``pid`` its process."""
 
     log: Path
     pid: int
 
 
 @contextlib.contextmanager
-def relaying(
-    stores: Stores, *, every: float = 0.1, environ: Mapping[str, str] | None = None
-) -> Iterator[Relaying]:
-    """Keep the orders in the databases of ``stores``, every ``every`` seconds.
+def start_service(
+    stores: Stores, *options: str, environ: Mapping[str, str] | None = None
+) -> Iterator[ServiceProcess]:
+    """Serve the databases of ``stores`` on a free port of the loopback address; stop it at the end.
 
-    It is at work when this yields. ``environ`` is added to the environment. At the end the relay is
-    stopped, after the pass that runs.
+    ``options`` are those of ``python -m helpers serve``, such as ``"--read-model"``; ``environ`` is
+    added to its environment.
 
-    Raises ``ServerError`` where it does not start.
+    Raises ``ServerError`` if it does not start.
     """
-    arguments = ["relay", "--every", str(every)]
-    with _running(stores, arguments, environ or {}) as (process, log):
-        _said(process, log, RELAY_READY, "The relay")
-        yield Relaying(log, process.pid)
+    token = secrets.token_urlsafe(24)
+    more = {"SHOP_TOKEN": token, **(environ or {})}
+    with _run(stores, ["serve", "--port", "0", *options], more) as (process, log):
+        line = _first_line(process, log, _SERVE_READY, "The service")
+        url = line.removeprefix(_SERVE_READY).strip().rstrip("/")
+        yield ServiceProcess(url, token, log, process.pid)
 
 
 @contextlib.contextmanager
-def _running(
+def start_order_worker(
+    stores: Stores, *, every: float = 0.1, environ: Mapping[str, str] | None = None
+) -> Iterator[OrderWorkerProcess]:
+    """Process the orders in the databases of ``stores`` every ``every`` seconds.
+
+    The worker runs when this yields; it is stopped at the end, after its current pass. ``environ``
+    is added to its environment.
+
+    Raises ``ServerError`` if it does not start.
+    """
+    with _run(stores, ["relay", "--every", str(every)], environ or {}) as (process, log):
+        _first_line(process, log, AT_WORK, "The relay")
+        yield OrderWorkerProcess(log, process.pid)
+
+
+@contextlib.contextmanager
+def _run(
     stores: Stores, arguments: Sequence[str], environ: Mapping[str, str]
 ) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """Run ``python -m helpers`` with ``arguments``; its log is a file."""
+    """Run ``python -m helpers`` with ``arguments``; yield the process and its log file."""
     with tempfile.TemporaryDirectory(prefix="course-api-") as folder:
         log = Path(folder) / "log.jsonl"
         with log.open("wb") as errors:
@@ -107,26 +110,20 @@ def _running(
             _stop(process)
 
 
-def _address(process: subprocess.Popen[str], log: Path) -> str:
-    """Return where the service says that it is."""
-    return _said(process, log, _SAYS, "The service").removeprefix(_SAYS).strip().rstrip("/")
-
-
-def _said(process: subprocess.Popen[str], log: Path, begins: str, who: str) -> str:
-    """Return the first line that the process says. Raises where it does not begin so."""
+def _first_line(process: subprocess.Popen[str], log: Path, ready: str, name: str) -> str:
+    """Return the first line that the process prints. Raises if it does not begin with ``ready``."""
     assert process.stdout is not None
-    # Who is silent is stopped, and then has said nothing.
-    watch = threading.Timer(_START_SECONDS, process.kill)
-    watch.start()
+    timer = threading.Timer(_START_SECONDS, process.kill)
+    timer.start()
     try:
         line = process.stdout.readline()
     finally:
-        watch.cancel()
-    if not line.startswith(begins):
+        timer.cancel()
+    if not line.startswith(ready):
         process.wait(_STOP_SECONDS)
-        said = log.read_text("utf-8", "replace").strip()[-2000:]
+        message = log.read_text("utf-8", "replace").strip()[-2000:]
         raise ServerError(
-            f"{who} did not start: {said or 'it said nothing'}. Correct this, then try again."
+            f"{name} did not start: {message or 'its log is empty'}. Correct this, then try again."
         )
     return line
 

@@ -1,7 +1,7 @@
-"""Buyers who want the same few products at once: what each will do, planned beforehand.
+"""Simulate concurrent buyers of a few products: plan their attempts, and run them in threads.
 
-A plan is drawn from a seed and is the same on every machine, so that two ways of selling are tried
-against the very same crowd.
+A plan is drawn from a seed and is the same on every machine, so that two ways to sell can be
+compared under identical load.
 """
 
 from __future__ import annotations
@@ -10,16 +10,24 @@ import bisect
 import itertools
 import math
 import random
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 from helpers.catalog.random_draws import zipf_ranks
+from helpers.errors import ReservationError, SoldOutError
+from helpers.stock.reservations import new_token
+from helpers.stock.stock import Stock
 
-#: How an attempt ends once the units are reserved; who abandons them lets the deadline pass.
+T = TypeVar("T")
+
+#: What a buyer does after reserving units; an abandoned reservation expires.
 Ending = Literal["confirm", "release", "abandon"]
 
-#: How often each ending comes, unless told otherwise.
+#: The default share of each ending.
 ENDINGS: Mapping[Ending, float] = {"confirm": 0.7, "release": 0.2, "abandon": 0.1}
 
 
@@ -37,6 +45,10 @@ class PurchaseAttempt:
     pause: float = 0.0
 
 
+#: Carries out one attempt and returns its outcome.
+Act = Callable[[PurchaseAttempt], T]
+
+
 def plan_attempts(
     count: int,
     *,
@@ -49,18 +61,17 @@ def plan_attempts(
     pause: float = 0.0,
     seed: int = 1,
 ) -> list[list[PurchaseAttempt]]:
-    """Return what each buyer will do: a list for each, ``count`` attempts in all.
+    """Return a list of attempts for each buyer, ``count`` attempts in all.
 
-    Products are chosen by Zipf's law with ``exponent``, the first of ``products`` being the most
-    popular; 1 to ``largest`` units are wanted, all numbers alike; ``endings`` weighs the endings.
-    Everybody's attempts fall into ``bursts``, with ``pause`` seconds of rest before each but the
-    first, and none within.
+    Products follow Zipf's law with ``exponent``; the first of ``products`` is the most popular.
+    Quantities are uniform from 1 to ``largest``; ``endings`` are the weights of the endings. Each
+    buyer's attempts come in ``bursts``, with a pause of ``pause`` seconds between them.
 
-    Raises ``ValueError`` where an argument makes no plan.
+    Raises ``ValueError`` if an argument is invalid.
     """
     _check(count, buyers, largest, bursts, pause)
     rank = zipf_ranks(len(products), exponent=exponent)
-    end = _chooser(endings)
+    choose_ending = _weighted_choice(endings)
     plans = []
     for buyer in range(buyers):
         draw = random.Random(f"{seed}:buyer:{buyer}").random
@@ -72,7 +83,7 @@ def plan_attempts(
                     buyer,
                     products[rank(draw()) - 1],
                     1 + int(draw() * largest),
-                    end(draw()),
+                    choose_ending(draw()),
                     (burst - before) * pause,
                 )
                 for before, burst in itertools.pairwise([0, *numbers])
@@ -81,28 +92,116 @@ def plan_attempts(
     return plans
 
 
+def buying(stock: Stock, *, hold_seconds: float | None = None) -> Act[str]:
+    """Return a function that carries out an attempt to buy from ``stock``, for ``run_buyers``.
+
+    It returns ``"confirmed"``, ``"released"`` or ``"abandoned"``, as planned; or ``"sold out"``, or
+    the state of a reservation that could not be confirmed.
+
+    If ``stock.redis`` retries after a lost connection, the attempt is retried with the same token,
+    so that nothing is reserved twice.
+    """
+
+    def buy(attempt: PurchaseAttempt) -> str:
+        items = {attempt.product_id: attempt.quantity}
+        try:
+            reservation = stock.reserve(items, token=new_token(), hold_seconds=hold_seconds)
+        except SoldOutError:
+            return "sold out"
+        if attempt.ending == "abandon":
+            return "abandoned"
+        try:
+            if attempt.ending == "release":
+                stock.release(reservation)
+                return "released"
+            stock.confirm(reservation)
+        except ReservationError as error:
+            return error.state
+        return "confirmed"
+
+    return buy
+
+
+def run_buyers(
+    plans: Sequence[Sequence[PurchaseAttempt]],
+    act: Callable[[int], AbstractContextManager[Act[T]]],
+) -> list[T]:
+    """Carry out ``plans`` with a thread per buyer, and return the outcomes of all attempts.
+
+    ``act(number)`` is called in the buyer's thread. It returns a context manager that opens the
+    buyer's connections, yields the function that carries out an attempt, and closes the connections
+    (``nullcontext(function)`` if there are none). All buyers start together when all are connected,
+    and wait before an attempt as long as its ``pause`` says.
+
+    The outcomes are in the order of the plans: first all of the first buyer's. If a buyer raises an
+    exception, the others stop before their next attempt, and the first exception is raised when all
+    have stopped.
+    """
+    if not plans:
+        return []
+    barrier = threading.Barrier(len(plans))
+    stopping = threading.Event()
+    failures: list[BaseException] = []  # in order of time
+
+    def work(buyer: int) -> list[T]:
+        results: list[T] = []
+        try:
+            with act(buyer) as carry_out:
+                for attempt in plans[buyer] if _wait_for_all(barrier) else ():
+                    if stopping.wait(attempt.pause):
+                        break
+                    results.append(carry_out(attempt))
+        except BaseException as error:
+            failures.append(error)
+            stopping.set()
+            barrier.abort()
+            raise
+        return results
+
+    with ThreadPoolExecutor(len(plans), thread_name_prefix="buyer") as pool:
+        try:
+            futures = [pool.submit(work, buyer) for buyer in range(len(plans))]
+            wait(futures)
+        finally:
+            # After an interrupt, do not wait for the rest of the plans.
+            stopping.set()
+            barrier.abort()
+    if failures:
+        raise failures[0]
+    return [result for future in futures for result in future.result()]
+
+
+def _wait_for_all(barrier: threading.Barrier) -> bool:
+    """Wait until all buyers are ready; return false if one of them failed."""
+    try:
+        barrier.wait()
+    except threading.BrokenBarrierError:
+        return False
+    return True
+
+
 def _check(count: int, buyers: int, largest: int, bursts: int, pause: float) -> None:
     if count < 0:
-        raise ValueError(f"{count} attempts cannot be made: give 0 or more.")
-    for number, what in ((buyers, "buyers"), (largest, "units at most"), (bursts, "bursts")):
+        raise ValueError(f"count is {count}: give 0 or more attempts.")
+    for number, name in ((buyers, "buyers"), (largest, "largest"), (bursts, "bursts")):
         if number < 1:
-            raise ValueError(f"{number} {what} make no plan: give 1 or more.")
+            raise ValueError(f"{name} is {number}: give 1 or more.")
     if not 0 <= pause < math.inf:
-        raise ValueError(f"Nobody can pause for {pause} s: give 0 or more.")
+        raise ValueError(f"pause is {pause} s: give 0 or more.")
 
 
-def _chooser(weights: Mapping[Ending, float]) -> Callable[[float], Ending]:
-    """Return a function from a fraction in [0, 1) to an ending, each as often as it weighs."""
+def _weighted_choice(weights: Mapping[Ending, float]) -> Callable[[float], Ending]:
+    """Return a function that maps a fraction in [0, 1) to an ending, by their weights."""
     unknown = set(weights) - set(get_args(Ending))
     if unknown:
         raise ValueError(
-            f"{', '.join(sorted(unknown))}: there are no such endings. There are "
+            f"Unknown endings: {', '.join(sorted(unknown))}. Give any of "
             f"{', '.join(get_args(Ending))}."
         )
-    # In the order of the type, so that the order in which weights were written does not matter.
+    # In the order of the type, so that the order of the mapping does not matter.
     chosen = [ending for ending in get_args(Ending) if weights.get(ending, 0) != 0]
     if not chosen or not all(0 < weights[ending] < math.inf for ending in chosen):
-        raise ValueError("The endings weigh nothing, or less: give at least one a positive weight.")
+        raise ValueError("No ending has a positive weight, or one has a negative or infinite one.")
     cumulative = list(itertools.accumulate(weights[ending] for ending in chosen))
     last = len(chosen) - 1
     return lambda part: chosen[min(bisect.bisect_right(cumulative, part * cumulative[-1]), last)]

@@ -1,6 +1,6 @@
-"""How often a bounded cache has what is asked for, by its size and by what it evicts.
+"""Measure the hit ratio of a bounded cache, by its size and its eviction policy.
 
-Tried on a spare server: its keys are deleted and its memory is limited.
+The trials delete the server's keys and limit its memory, so they run on a temporary server.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from helpers.embedded.temporary_valkey import Policy, TemporaryValkey
 from helpers.errors import ServerError
 from helpers.stock.redis_strings import as_string
 
-# Few enough that a batch of values of 1,000 bytes fits into the 16 KiB which the server reads at
-# once: for more it makes a buffer that counts as its memory, and is not small beside a small cache.
-# Enough that the time is not spent on round trips.
+# Small enough that a batch of 1,000-byte values fits into the 16 KiB that the server reads at once:
+# it would allocate a larger buffer, which counts as its memory. Large enough to save round trips.
 _BATCH = 10
 _CORRECTIONS = 5
 _NEAR_ENOUGH = 0.02
@@ -27,14 +26,14 @@ _PREFIX = "cache:"
 
 @dataclass(frozen=True)
 class CacheRun:
-    """What became of one run: the ratio of hits, and how many keys the cache held at its end."""
+    """The result of a run: the hit ratio, and the number of keys in the cache at the end."""
 
     hit_ratio: float
     keys: int
 
 
 def run_cache(
-    spare: TemporaryValkey,
+    server: TemporaryValkey,
     choices: Sequence[int],
     *,
     policy: Policy,
@@ -43,12 +42,12 @@ def run_cache(
     value_size: int = 1000,
     seconds: float = 0.0,
 ) -> CacheRun:
-    """Fit an empty cache to a ``fraction`` of ``items`` and ask it for ``choices``.
+    """Fit an empty cache to a ``fraction`` of ``items``, and request ``choices`` from it.
 
-    ``policy`` says what it evicts, ``value_size`` is in bytes; ``seconds`` is explained
-    at ``measure_hit_ratio``, the errors at ``fit_cache``.
+    ``policy`` is the eviction policy, ``value_size`` is in bytes. For ``seconds`` see
+    ``measure_hit_ratio``, for errors ``fit_cache``.
     """
-    with redis.Redis.from_url(spare.url) as client:
+    with redis.Redis.from_url(server.url) as client:
         fit_cache(client, items, value_size, fraction)
         client.config_set("maxmemory-policy", policy)
         ratio = measure_hit_ratio(client, choices, bytes(value_size), seconds=seconds)
@@ -56,40 +55,40 @@ def run_cache(
 
 
 def fit_cache(client: redis.Redis, items: int, value_size: int, fraction: float) -> int:
-    """Let a server hold about a ``fraction`` of ``items`` values of ``value_size`` bytes each.
+    """Limit a server's memory so that it holds about a ``fraction`` of ``items`` values.
 
-    The limit begins with what that many values take, and is then corrected by how many it lets the
-    server hold under requests through ``client``: buffers and tables count as memory too, and are
-    not small beside a small cache. It is set as ``maxmemory`` and returned, in bytes; the cache is
-    empty then, and evicts keys at random.
+    Each value has ``value_size`` bytes. The first limit is the memory that this many values take.
+    It is then corrected by how many keys the server holds under load, because buffers and tables
+    count as memory, too, and are not negligible for a small cache. The limit is set as
+    ``maxmemory`` and returned, in bytes. Afterwards the cache is empty, and evicts keys at random.
 
-    Raises ``ValueError`` where that is not one value, or more than all; ``ServerError`` where the
-    server holds other keys than the cache's, which the limit might evict.
+    Raises ``ValueError`` if that is less than one value or more than all, and ``ServerError`` if
+    the server holds other keys, which the limit might evict.
     """
-    wanted = round(items * fraction)
-    if not 1 <= wanted <= items:
+    target = round(items * fraction)
+    if not 1 <= target <= items:
         raise ValueError(
             f"A cache cannot be fitted to {fraction} of {items} items: give a fraction up to 1, "
-            "and so many items that it makes at least one."
+            "and enough items that it is at least one of them."
         )
     _refuse_other_keys(client)
-    # Valkey 8 and newer free what is flushed in a thread of their own, unless told to wait. Until
-    # then it counts as memory, and an empty cache has nothing to evict: it refuses what comes.
+    # Valkey 8 and newer free flushed keys in a background thread by default. Until then they count
+    # as memory, and since the empty cache has nothing to evict, it would refuse writes.
     client.config_set("lazyfree-lazy-user-flush", "no")
     client.config_set("maxmemory-policy", "allkeys-random")
     client.config_set("maxmemory", 0)
     client.flushdb()
     empty = _used(client)
-    for batch in _batches(range(wanted)):
+    for batch in _batches(range(target)):
         _store(client, batch, bytes(value_size))
     limit = _used(client)
-    per_key = max(1, (limit - empty) // wanted)
+    per_key = max(1, (limit - empty) // target)
     for _ in range(_CORRECTIONS):
         client.config_set("maxmemory", limit)
-        measure_hit_ratio(client, range(min(items, 2 * wanted)), bytes(value_size))
-        missing = wanted - int(client.dbsize())
+        measure_hit_ratio(client, range(min(items, 2 * target)), bytes(value_size))
+        missing = target - int(client.dbsize())
         client.flushdb()
-        if abs(missing) <= _NEAR_ENOUGH * wanted:
+        if abs(missing) <= _NEAR_ENOUGH * target:
             break
         limit += missing * per_key
     client.config_set("maxmemory", limit)
@@ -103,13 +102,14 @@ def _used(client: redis.Redis) -> int:
 def measure_hit_ratio(
     client: redis.Redis, choices: Sequence[int], value: bytes, *, seconds: float = 0.0
 ) -> float:
-    """Ask a cache for ``choices``, fill in what is missing, and return the ratio of hits (0 to 1).
+    """Request ``choices`` from a cache, load what is missing, and return the hit ratio (0 to 1).
 
-    Requests travel in batches: the second request for a key in one batch is a hit, since a reader
-    who asks for one after another would find it filled in. Without choices the ratio is 0.
+    Requests are sent in batches. A second request for a key in one batch counts as a hit: sent one
+    after another, it would find the value that the first one loaded. Without choices the ratio is
+    0.
 
-    The server counts the age of a key in whole seconds: unless a run takes many of them, the least
-    recently used key cannot be told from others. ``seconds`` is how long the run takes at least.
+    The server measures the age of a key in whole seconds, so LRU works only if the run takes many
+    of them. ``seconds`` is the minimum duration of the run.
     """
     hits = 0
     done = 0
@@ -128,9 +128,9 @@ def measure_hit_ratio(
 
 
 def ideal_hit_ratio(choices: Sequence[int], held: int) -> float:
-    """Return the ratio of hits of a cache that always holds the ``held`` items most asked for.
+    """Return the hit ratio of a cache that always holds the ``held`` most requested items.
 
-    It knows ``choices`` beforehand, which no policy does. Without choices the ratio is 0.
+    No eviction policy can know ``choices`` in advance. Without choices the ratio is 0.
     """
     hits = sum(times for _, times in Counter(choices).most_common(held))
     return hits / len(choices) if choices else 0.0
@@ -154,7 +154,8 @@ def _key(item: int) -> str:
 def _refuse_other_keys(client: redis.Redis) -> None:
     """Raise if the server holds a key that is not the cache's, in any logical database.
 
-    Keys are judged by their names: two counts would differ when the cache evicts between them.
+    Keys are recognized by name: comparing two counts would fail if the cache evicts a key in
+    between.
     """
     own = f"db{client.get_connection_kwargs().get('db', 0)}"
     others = sum(
@@ -164,6 +165,6 @@ def _refuse_other_keys(client: redis.Redis) -> None:
     others += sum(not key.startswith(_PREFIX) for key in keys)
     if others:
         raise ServerError(
-            f"The key-value server holds keys that are not this cache's ({others} of them), "
-            "and a memory limit might evict them: give a spare server instead."
+            f"The server holds {others} keys that do not belong to this cache, and a memory limit "
+            "might evict them: give a temporary server."
         )

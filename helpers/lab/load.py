@@ -1,4 +1,4 @@
-"""How much an HTTP server of ours takes: callers that ask it, and what became of their requests."""
+"""Load test an HTTP server on this machine with concurrent clients."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from urllib.parse import SplitResult, urlsplit
 from helpers.errors import LoadError, SettingsError
 from helpers.settings import redact
 
-#: The most callers at the same time: each has a connection, and a process has only so many.
-MOST_CALLERS = 1000
+#: The maximum number of clients, limited by the connections that a process can open.
+MAX_CLIENTS = 1000
 
-_CALLERS = Path(__file__).with_name("load_clients.py")
+_CLIENTS_PROGRAM = Path(__file__).with_name("load_clients.py")
 _DEFAULT_SECONDS = 5.0
 _HTTP_PORT = 80
 _VISIBLE = re.compile(r"[!-~]+")
@@ -33,18 +33,18 @@ _HEADER_VALUE = re.compile(r"[ -~\t\xa0-\xff]*")
 
 @dataclass(frozen=True)
 class Load:
-    """What ``callers`` found who asked at the same time, each one request after the other.
+    """The result of a load test by ``clients`` concurrent clients.
 
-    ``requests`` is how many were asked; those of ``failures`` had no good answer, counted by what
-    came instead: a status from 400 on, such as ``"503"``, or ``"connection broken"``, ``"no
-    answer"`` (in time), ``"no connection"``, ``"not HTTP"``. ``bytes`` were received, heads
-    included. ``seconds`` go from the first request to the last answer. ``latencies`` has for each
-    good answer the seconds from sending the request to having read the whole body, in the order in
-    which they came. ``cpu_seconds`` is the processor time of the callers themselves: where it comes
-    near to ``seconds``, they were what held the server up.
+    ``requests`` is the number of requests sent. ``failures`` counts the failed ones by cause: a
+    status from 400 on, such as ``"503"``, or ``"connection broken"``, ``"timeout"``, ``"no
+    connection"``, ``"not HTTP"``. ``bytes`` were received, headers included. ``seconds`` is the
+    time from the first request to the last response. ``latencies`` are the seconds from sending a
+    request to reading the whole body, for each successful response, in the order of arrival.
+    ``cpu_seconds`` is the CPU time of the clients: if it is close to ``seconds``, the clients were
+    the bottleneck.
     """
 
-    callers: int
+    clients: int
     requests: int
     failures: Mapping[str, int]
     bytes: int
@@ -54,18 +54,18 @@ class Load:
 
     @property
     def failed(self) -> int:
-        """How many requests had no good answer."""
+        """The number of failed requests."""
         return sum(self.failures.values())
 
     @property
     def requests_per_second(self) -> float:
-        """How many good answers came in a second."""
+        """The number of successful responses per second."""
         return len(self.latencies) / self.seconds if self.seconds > 0 else 0.0
 
     def percentile(self, percent: float) -> float:
-        """Return the seconds within which ``percent`` % of the good answers came.
+        """Return the latency, in seconds, of the given percentile of the successful responses.
 
-        It is one of the latencies (the nearest rank), and NaN where there was no good answer.
+        It is one of the latencies (nearest rank), or NaN without a successful response.
         """
         if not self.latencies:
             return math.nan
@@ -74,18 +74,13 @@ class Load:
 
     @property
     def p50(self) -> float:
-        """The seconds within which half of the good answers came."""
+        """The median latency, in seconds."""
         return self.percentile(50)
 
     @property
     def p95(self) -> float:
-        """The seconds within which 95 % of the good answers came."""
+        """The 95th percentile of the latencies, in seconds."""
         return self.percentile(95)
-
-    @property
-    def p99(self) -> float:
-        """The seconds within which 99 % of the good answers came."""
-        return self.percentile(99)
 
     @cached_property
     def _sorted(self) -> list[float]:
@@ -95,86 +90,81 @@ class Load:
 def measure(
     url: str | Sequence[str],
     *,
-    callers: int,
+    clients: int,
     seconds: float | None = None,
     requests: int | None = None,
     headers: Mapping[str, str] | None = None,
     warm_up: int = 0,
-    patience: float = 120.0,
+    timeout: float = 120.0,
 ) -> Load:
-    """Let ``callers`` ask for ``url`` at the same time, and return what they found.
+    """Send GET requests to ``url`` with concurrent ``clients``, and return the results.
 
-    Each has one connection that it keeps, and asks again as soon as it has read the whole answer.
-    Of several addresses, all of one server, each caller asks for one after the other, beginning
-    where its own number says. The callers are a process of their own.
+    Each client keeps one connection, and sends the next request as soon as it has read the whole
+    response. Of several addresses, all on one server, each client requests one after the other,
+    starting at a different one. The clients run in a separate process.
 
-    After ``seconds`` nobody asks again, nor once there were ``requests`` in all, whichever comes
-    first; 5 seconds where neither is given. Each caller asks once at least, unless there are fewer
-    requests than callers. What is under way then is waited for, and counts, and so does the time
-    until the last answer: a rate is answers that were read, divided by the time that it took to
-    give them. Of an answer that takes longer than the window nothing is cut off, and nothing is
-    guessed. (While the last answers are waited for, some callers have nothing to do any more. Where
-    the server could have answered them meanwhile, its rate is higher than what is returned, and the
-    longer the window, the less so.)
+    No client starts a request after ``seconds``, nor after ``requests`` requests in all, whichever
+    comes first; the default is 5 seconds. Each client sends at least one request, unless there are
+    fewer requests than clients. Requests in flight at the end are awaited and counted, with the
+    time they take. (Meanwhile some clients are idle, so the measured rate is slightly too low; the
+    longer the test, the less.)
 
-    Before that, ``warm_up`` requests for each caller are asked, and do not count.
+    Before the test, each client sends ``warm_up`` requests, which are not counted.
 
-    A request that has no answer after ``patience`` seconds is given up. Its caller asks no more,
-    and neither does one that finds nothing to connect to for ten seconds: a measurement ends, also
-    where the server hangs or dies.
+    A request fails if there is no response after ``timeout`` seconds. Its client stops, as does one
+    that cannot connect for ten seconds, so the test ends even if the server hangs or dies.
 
-    Raises ``SettingsError`` where the address is not plain HTTP on this very machine, or a number
-    is not what it must be, and ``LoadError`` where nothing listens at the address.
+    Raises ``SettingsError`` if the address is not plain HTTP on this machine or a number is out of
+    range, and ``LoadError`` if nothing listens at the address.
     """
     addresses = [url] if isinstance(url, str) else list(url)
     host, port, requests_as_text = _requests(addresses, headers or {})
     if seconds is None and requests is None:
         seconds = _DEFAULT_SECONDS
-    _check("callers", callers, 1, MOST_CALLERS)
+    _check("clients", clients, 1, MAX_CLIENTS)
     _check("seconds", seconds, 0.001, 86_400)
     _check("requests", requests, 1, 100_000_000)
     _check("warm_up", warm_up, 0, 100_000)
-    _check("patience", patience, 0.001, 86_400)
-    found, latencies = _let_them_call(
+    _check("timeout", timeout, 0.001, 86_400)
+    found, latencies = _run_clients(
         addresses[0],
         {
             "host": host,
             "port": port,
             "requests": requests_as_text,
-            "callers": callers,
+            "clients": clients,
             "warm_up": warm_up,
             "most": requests,
             "seconds": seconds,
-            "patience": patience,
+            "timeout": timeout,
         },
     )
-    return Load(callers=callers, latencies=tuple(latencies), **found)
+    return Load(clients=clients, latencies=tuple(latencies), **found)
 
 
-def _let_them_call(url: str, order: dict[str, Any]) -> tuple[dict[str, Any], array[float]]:
+def _run_clients(url: str, job: dict[str, Any]) -> tuple[dict[str, Any], array[float]]:
     output = b""
-    with contextlib.suppress(BrokenPipeError):  # where the process has ended early
-        output = _run_callers(json.dumps(order).encode())
+    with contextlib.suppress(BrokenPipeError):  # the process may have ended early
+        output = _run_process(json.dumps(job).encode())
     line, _, latencies = output.partition(b"\n")
     found: dict[str, Any] = json.loads(line) if line else {}
     if "refused" in found:
         raise LoadError(
-            f"Nothing can be asked at {url}: {found['refused']}. Start the server (`python -m "
-            "helpers serve`), and take the address that it prints."
+            f"No server responds at {url}: {found['refused']}. Start it (`python -m helpers "
+            "serve`), and use the address that it prints."
         )
     if found.pop("latencies", None) != len(latencies):
         raise LoadError(
-            "The process of the callers has ended before its time; something else stopped it. "
-            "Measure again."
+            "The clients' process ended early, because something else stopped it: measure again."
         )
     return found, array("d", latencies)
 
 
-def _run_callers(order: bytes) -> bytes:
-    # Isolated: what lies in the working directory is not imported. In a session of its own: an
-    # interrupt meant for us is none for it; we end it ourselves.
+def _run_process(job: bytes) -> bytes:
+    # -I: modules in the working directory are not imported. A new session: an interrupt of this
+    # process does not reach it, and is handled below.
     with subprocess.Popen(
-        [sys.executable, "-I", _CALLERS],
+        [sys.executable, "-I", _CLIENTS_PROGRAM],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
@@ -182,28 +172,28 @@ def _run_callers(order: bytes) -> bytes:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            # Headers may hold a token: they go by the input, and stand on no command line.
-            process.stdin.write(order + b"\n")
+            # Headers may contain a token, so they must not appear on the command line.
+            process.stdin.write(job + b"\n")
             process.stdin.flush()
             return process.stdout.read()
         finally:
-            process.kill()  # it has ended by itself, unless we were interrupted
+            process.kill()  # it has ended already, unless we were interrupted
 
 
 def _requests(addresses: Sequence[str], headers: Mapping[str, str]) -> tuple[str, int, list[str]]:
-    """Return where the one server of all ``addresses`` is, and the request for each."""
+    """Return host and port of the server, and the request for each of ``addresses``."""
     if not addresses:
-        raise SettingsError("There is nothing to measure: give an address, or several.")
+        raise SettingsError("There is nothing to measure: give one or more addresses.")
     parts = [_split(address) for address in addresses]
-    servers = {(_loopback(one), one.port or _HTTP_PORT) for one in parts}
+    servers = {(_loopback(part), part.port or _HTTP_PORT) for part in parts}
     if len(servers) > 1:
         raise SettingsError(
-            "The addresses to measure lead to more than one server, and each caller has one "
-            "connection: measure one server after the other."
+            "The addresses to measure belong to more than one server, but each client has one "
+            "connection: measure one server at a time."
         )
     ((host, port),) = servers
     lines = "".join(f"{_header(name, value)}\r\n" for name, value in headers.items())
-    return host, port, [f"{_first_lines(one)}{lines}\r\n" for one in parts]
+    return host, port, [f"{_first_lines(part)}{lines}\r\n" for part in parts]
 
 
 def _split(address: str) -> SplitResult:
@@ -215,23 +205,23 @@ def _split(address: str) -> SplitResult:
     if not plain or not _VISIBLE.fullmatch(address):
         raise SettingsError(
             f"{redact(address)!r} cannot be measured: give an address of the form "
-            "http://127.0.0.1:port/path, without a password, with other characters than ASCII's "
+            "http://127.0.0.1:port/path, without a password, with non-ASCII characters "
             "percent-encoded."
         )
     return parts._replace(path=parts.path or "/")
 
 
 def _loopback(parts: SplitResult) -> str:
-    """Return where to connect to. Load is for servers of our own: nobody else asked for it."""
+    """Return the host to connect to. Other computers are never put under load."""
     host = parts.hostname or ""
     if host == "localhost":
-        return "127.0.0.1"  # whatever the system takes it for
+        return "127.0.0.1"  # however the system resolves it
     with contextlib.suppress(ValueError):
         if ipaddress.ip_address(host).is_loopback:
             return host
     raise SettingsError(
-        f"{host!r} may be somebody else's computer, and is not put under load: measure a server "
-        "on this one, at 127.0.0.1 or ::1."
+        f"{host!r} may be another computer, and is not put under load: measure a server on this "
+        "one, at 127.0.0.1 or ::1."
     )
 
 
@@ -243,14 +233,12 @@ def _first_lines(parts: SplitResult) -> str:
 def _header(name: str, value: str) -> str:
     if not (_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)):
         raise SettingsError(
-            f"The header {name!r} cannot be sent: its name must be of letters, digits and hyphens, "
-            "its value one line of printable characters."
+            f"The header {name!r} cannot be sent: give a name of letters, digits and hyphens, "
+            "and a value of one line of printable characters."
         )
     return f"{name}: {value}"
 
 
 def _check(name: str, value: float | None, low: float, high: float) -> None:
     if value is not None and not low <= value <= high:
-        raise SettingsError(
-            f"{name} is {value}, and must be from {low:g} to {high:,.10g}: give another number."
-        )
+        raise SettingsError(f"{name} is {value}: give a number from {low:g} to {high:,.10g}.")

@@ -1,18 +1,17 @@
-"""The callers behind ``measure``: a process that asks an HTTP server, and notes how it answers.
+"""The clients of ``measure``: a process that sends requests to an HTTP server.
 
-``load.py`` starts this file by its path, so that the callers share an interpreter neither with the
-server nor with whoever measures. It imports nothing of the project. It reads one line of JSON::
+``load.py`` starts this file by its path, so that the clients share an interpreter neither with the
+server nor with the caller. It imports nothing of the project. It reads one line of JSON::
 
-    {"host": "127.0.0.1", "port": 8000, "requests": ["GET / HTTP/1.1…", …], "callers": 16,
-     "warm_up": 0, "most": null, "seconds": 5.0, "patience": 120.0}
+    {"host": "127.0.0.1", "port": 8000, "requests": ["GET / HTTP/1.1…", …], "clients": 16,
+     "warm_up": 0, "most": null, "seconds": 5.0, "timeout": 120.0}
 
-It writes one line of JSON with what happened, and after it the latencies in seconds, eight bytes
-each, in the machine's own order. It ends then, or as soon as its input closes: whoever started it
-has died.
+It writes one line of JSON with the results, followed by the latencies in seconds, eight bytes each,
+in native byte order. It ends then, or as soon as its input closes, because its parent died.
 
-Answers are read into one buffer and parsed in C; no body is kept. For an answer of 240 KB to one of
-16 callers this takes less than 0.1 ms of processor time, a third of what threads with
-``http.client`` take: the processor is the server's.
+Responses are read into one buffer and parsed in C; bodies are discarded. A response of 240 KB takes
+less than 0.1 ms of CPU time, a third of what threads with ``http.client`` take, and so leaves the
+CPU to the server.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ import httptools
 import uvloop
 
 BROKEN = "connection broken"
-NO_ANSWER = "no answer"
+TIMEOUT = "timeout"
 NO_CONNECTION = "no connection"
 NOT_HTTP = "not HTTP"
 
-#: How long a caller goes on trying to connect to a server that was there before.
+#: How long a client retries to connect to a server that was available before.
 CONNECT_SECONDS = 10.0
 
 _PAUSE_SECONDS = 0.05
@@ -44,22 +43,23 @@ _FINAL_STATUS = 200
 _BAD_STATUS = 400
 _DESCRIPTORS = 2048
 
-# Shared by all connections: what arrives is parsed before anything else can arrive.
+# Shared by all connections: data is parsed before any other data can arrive.
 _buffer = bytearray(256 * 1024)
 _view = memoryview(_buffer)
 
 
 class Phase:
-    """Requests that begin within ``seconds`` and are ``most`` in all, and what became of them.
+    """Requests started within ``seconds``, at most ``most``, and their results.
 
-    Each caller's first is asked also where the time is over before, so that none comes back empty.
+    Each client's first request is sent even if the time is over, so that none returns without a
+    result.
     """
 
     def __init__(self, seconds: float | None, most: int | None) -> None:
         self._begin = time.perf_counter()
         self._window = seconds or 0.0
         self.until = None if seconds is None else self._begin + seconds
-        self.last_answer = self._begin
+        self.last_response = self._begin
         self.requests = 0
         self.bytes = 0
         self.latencies = array("d")
@@ -68,11 +68,11 @@ class Phase:
 
     @property
     def seconds(self) -> float:
-        """From the first request to the last answer, and no less than the window."""
-        return max(self.last_answer - self._begin, self._window)
+        """The time from the first request to the last response, and at least the window."""
+        return max(self.last_response - self._begin, self._window)
 
     def take(self, *, first: bool) -> bool:
-        """Begin one more request, a caller's ``first`` or not; tell whether that may be."""
+        """Start one more request, a client's ``first`` or not; return whether that is allowed."""
         if self._most is not None and self.requests >= self._most:
             return False
         if self.until is not None and time.perf_counter() >= self.until and not first:
@@ -82,7 +82,7 @@ class Phase:
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One connection: a request goes out, and an answer is read to its end."""
+    """One connection: send a request, and read the response to its end."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.reusable = True
@@ -91,23 +91,23 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = loop
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
-        self._answer: asyncio.Future[int | str] | None = None
+        self._response: asyncio.Future[int | str] | None = None
 
-    def ask(self, request: bytes, patience: float) -> Awaitable[int | str]:
-        """Send ``request``; what is returned becomes the status, or what went wrong instead."""
+    def send(self, request: bytes, timeout: float) -> Awaitable[int | str]:
+        """Send ``request``; return a future of the status, or of the cause of a failure."""
         assert self._transport is not None
-        self._answer = answer = self._loop.create_future()
-        if not self.reusable:  # closed since it was made
+        self._response = response = self._loop.create_future()
+        if not self.reusable:  # closed since it was opened
             self._finish(BROKEN)
-            return answer
-        timer = self._loop.call_later(patience, self._give_up, NO_ANSWER)
-        answer.add_done_callback(lambda _: timer.cancel())
+            return response
+        timer = self._loop.call_later(timeout, self._give_up, TIMEOUT)
+        response.add_done_callback(lambda _: timer.cancel())
         self.start = time.perf_counter()
         self._transport.write(request)
-        return answer
+        return response
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's is no asyncio.Transport by its type. It has set TCP_NODELAY.
+        # uvloop's transport is not an asyncio.Transport by type. It sets TCP_NODELAY.
         self._transport = cast("asyncio.Transport", transport)
 
     def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002
@@ -121,10 +121,10 @@ class Connection(asyncio.BufferedProtocol):
             self._give_up(NOT_HTTP)
 
     def on_message_complete(self) -> None:
-        """Note the end of an answer. Called by the parser."""
+        """Record the end of a response. Called by the parser."""
         status = self._parser.get_status_code()
         if status < _FINAL_STATUS:
-            return  # the real answer follows
+            return  # an interim response; the final one follows
         self.end = time.perf_counter()
         if not self._parser.should_keep_alive():
             self.close()
@@ -135,7 +135,7 @@ class Connection(asyncio.BufferedProtocol):
         self._finish(BROKEN)
 
     def close(self) -> None:
-        """Close the connection at once."""
+        """Close the connection immediately."""
         self.reusable = False
         if self._transport is not None:
             self._transport.abort()
@@ -144,60 +144,60 @@ class Connection(asyncio.BufferedProtocol):
         self.close()
         self._finish(why)
 
-    def _finish(self, answer: int | str) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(answer)
+    def _finish(self, response: int | str) -> None:
+        if self._response is not None and not self._response.done():
+            self._response.set_result(response)
 
 
-class Caller:
-    """One caller: asks, waits for the answer, asks again."""
+class Client:
+    """One client: sends a request, waits for the response, sends the next."""
 
     def __init__(self, connect: Callable[[], Awaitable[Connection]], number: int) -> None:
         self._connect = connect
-        self._turn = number  # so that not all begin with the same address
+        self._next = number  # so that clients start with different addresses
         self._connection: Connection | None = None
 
     async def connect(self) -> Connection:
-        """Make a connection, where there is none that can be used.
+        """Open a connection, unless there is a usable one.
 
-        Raises ``OSError`` where nothing listens.
+        Raises ``OSError`` if nothing listens.
         """
         if self._connection is None or not self._connection.reusable:
             self._connection = await self._connect()
         return self._connection
 
-    async def call(self, phase: Phase, requests: list[bytes], patience: float) -> None:
-        """Ask one request after the other as long as ``phase`` lasts.
+    async def send_requests(self, phase: Phase, requests: list[bytes], timeout: float) -> None:
+        """Send one request after the other until ``phase`` ends.
 
-        A caller that gets no connection, or no answer, asks no more.
+        A client that gets no connection, or no response in time, stops.
         """
         first = True
         while phase.take(first=first):
             first = False
-            connection = await self._reconnect(phase, patience)
+            connection = await self._reconnect(phase, timeout)
             if connection is None:
                 phase.failures[NO_CONNECTION] += 1
                 return
-            request = requests[self._turn % len(requests)]
-            self._turn += 1
+            request = requests[self._next % len(requests)]
+            self._next += 1
             before = connection.received
-            answer = await connection.ask(request, patience)
+            response = await connection.send(request, timeout)
             phase.bytes += connection.received - before
-            if isinstance(answer, str):
-                phase.failures[answer] += 1
-                if answer == NO_ANSWER:
+            if isinstance(response, str):
+                phase.failures[response] += 1
+                if response == TIMEOUT:
                     return
                 await asyncio.sleep(_PAUSE_SECONDS)
                 continue
-            phase.last_answer = max(phase.last_answer, connection.end)
-            if answer < _BAD_STATUS:
+            phase.last_response = max(phase.last_response, connection.end)
+            if response < _BAD_STATUS:
                 phase.latencies.append(connection.end - connection.start)
             else:
-                phase.failures[str(answer)] += 1
+                phase.failures[str(response)] += 1
 
-    async def _reconnect(self, phase: Phase, patience: float) -> Connection | None:
-        """Return a usable connection; ``None`` where there is none after some seconds of trying."""
-        end = time.perf_counter() + min(patience, CONNECT_SECONDS)
+    async def _reconnect(self, phase: Phase, timeout: float) -> Connection | None:
+        """Return a usable connection, or ``None`` after trying for some seconds."""
+        end = time.perf_counter() + min(timeout, CONNECT_SECONDS)
         if phase.until is not None:
             end = min(end, phase.until)
         while True:
@@ -209,32 +209,34 @@ class Caller:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
 
-async def run(order: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """Do what ``order`` says; return what happened, and the latencies as bytes."""
+async def run(job: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """Carry out ``job``; return the results, and the latencies as bytes."""
     loop = asyncio.get_running_loop()
-    patience = order["patience"]
+    timeout = job["timeout"]
 
     async def connect() -> Connection:
-        async with asyncio.timeout(min(patience, CONNECT_SECONDS)):
+        async with asyncio.timeout(min(timeout, CONNECT_SECONDS)):
             return (
-                await loop.create_connection(lambda: Connection(loop), order["host"], order["port"])
+                await loop.create_connection(lambda: Connection(loop), job["host"], job["port"])
             )[1]
 
-    callers = [Caller(connect, number) for number in range(order["callers"])]
-    requests = [text.encode("latin-1") for text in order["requests"]]
+    clients = [Client(connect, number) for number in range(job["clients"])]
+    requests = [text.encode("latin-1") for text in job["requests"]]
 
-    async def ask(seconds: float | None, most: int | None) -> Phase:
+    async def send_all(seconds: float | None, most: int | None) -> Phase:
         phase = Phase(seconds, most)
-        await asyncio.gather(*(caller.call(phase, requests, patience) for caller in callers))
+        await asyncio.gather(
+            *(client.send_requests(phase, requests, timeout) for client in clients)
+        )
         return phase
 
     try:
-        await asyncio.gather(*(caller.connect() for caller in callers))
+        await asyncio.gather(*(client.connect() for client in clients))
     except OSError as error:
-        return {"refused": os.strerror(error.errno) if error.errno else "no answer"}, b""
-    await ask(None, order["warm_up"] * len(callers))
+        return {"refused": os.strerror(error.errno) if error.errno else "timeout"}, b""
+    await send_all(None, job["warm_up"] * len(clients))
     before = time.process_time()
-    phase = await ask(order["seconds"], order["most"])
+    phase = await send_all(job["seconds"], job["most"])
     return {
         "requests": phase.requests,
         "failures": phase.failures,
@@ -246,18 +248,18 @@ async def run(order: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
 
 
 def main() -> None:
-    """Read the order, carry it out, write what happened."""
-    order = json.loads(sys.stdin.buffer.readline())
+    """Read the job, carry it out, and write the results."""
+    job = json.loads(sys.stdin.buffer.readline())
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
     resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
     loop = uvloop.new_event_loop()
-    # Nothing is sent after the order: there is something to read when the other side is gone.
+    # No input follows the job, so the input becomes readable only when the parent has died.
     loop.add_reader(0, lambda: os._exit(1))
-    found, latencies = loop.run_until_complete(run(order))
+    found, latencies = loop.run_until_complete(run(job))
     sys.stdout.buffer.write(json.dumps(found).encode() + b"\n" + latencies)
     sys.stdout.buffer.flush()
-    # The system closes what is open; taking leave of each connection could hang.
+    # Exit without closing the connections, which could hang.
     os._exit(0)
 
 

@@ -1,11 +1,11 @@
-"""Read what the API says about its own time, in the header ``Server-Timing``.
+"""Parse the API's ``Server-Timing`` header, which reports where a request's time went.
 
-It is a list of metrics, each a name with parameters: ``dur``, in ms; ``desc``, in words; and, of
-the API's questions to the stores, ``start``, in ms since the request began::
+It is a list of metrics, each a name with parameters: ``dur`` in ms; ``desc``, a description; and,
+for the queries to the stores, ``start``, in ms since the request began::
 
     total;dur=12.3, postgresql;dur=2.8;desc="1 round trip", postgresql-1;dur=2.8;start=0.4;desc="…"
 
-This module draws nothing, and imports nothing that does.
+This module neither draws nor imports a plotting library.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _WORD = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _PARAMETER = re.compile(rf';\s*({_WORD})\s*=\s*(?:({_WORD})|"((?:[^"\\]|\\.)*)")\s*')
 _METRIC = re.compile(rf"\s*({_WORD})\s*((?:{_PARAMETER.pattern})*)(?:,|$)")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
-_QUESTION = re.compile(r"([a-z]+)-\d+")
+_QUERY = re.compile(r"([a-z]+)-\d+")
 _ROUND_TRIPS = re.compile(r"(\d+) round trips?")
 _STORES: dict[str, StoreName] = {store.lower(): store for store in STORES}
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric of the header; times in seconds, ``None`` where it does not say them."""
+    """One metric of the header; times in seconds, ``None`` if missing."""
 
     name: str
     duration: float | None = None
@@ -39,37 +39,36 @@ class Metric:
 def parse_metrics(text: str) -> list[Metric]:
     """Return the metrics of a ``Server-Timing`` header, in its order.
 
-    Raises ``ValueError`` where it is malformed.
+    Raises ``ValueError`` if it is malformed.
     """
     metrics = []
-    at = 0
-    while at < len(text):
-        found = _METRIC.match(text, at)
+    position = 0
+    while position < len(text):
+        found = _METRIC.match(text, position)
         if found is None:
             raise ValueError(
-                f"Server-Timing is malformed from {text[at : at + 30]!r} on: it must be a list "
-                'such as total;dur=12.3, redis;dur=0.8;desc="1 round trip".'
+                f"Server-Timing is malformed at {text[position : position + 30]!r}: it must be a "
+                'list such as total;dur=12.3, redis;dur=0.8;desc="1 round trip".'
             )
         metrics.append(_metric(found[1], found[2]))
-        at = found.end()
+        position = found.end()
     return metrics
 
 
 def parse_server_timing(text: str) -> list[Span]:
-    """Return the questions to the stores that a ``Server-Timing`` header lists, by their start.
+    """Return the queries to the stores in a ``Server-Timing`` header, by their start.
 
-    Their times are seconds since the request began. Raises ``ValueError`` where the header is
-    malformed.
+    Times are seconds since the request began. Raises ``ValueError`` if the header is malformed.
     """
     return spans_of(parse_metrics(text))
 
 
 def spans_of(metrics: Iterable[Metric]) -> list[Span]:
-    """Return the questions to the stores among ``metrics``, by their start."""
+    """Return the queries to the stores among ``metrics``, by their start."""
     spans = []
     for metric in metrics:
-        question = _QUESTION.fullmatch(metric.name)
-        store = _STORES.get(question[1]) if question else None
+        query = _QUERY.fullmatch(metric.name)
+        store = _STORES.get(query[1]) if query else None
         if store is None or metric.start is None:
             continue
         end = metric.start + (metric.duration or 0.0)
@@ -78,13 +77,13 @@ def spans_of(metrics: Iterable[Metric]) -> list[Span]:
 
 
 def round_trips_of(metrics: Iterable[Metric]) -> dict[StoreName, int]:
-    """Return how many round trips there were to each store that ``metrics`` say it of."""
+    """Return the number of round trips to each store for which ``metrics`` contain it."""
     counts: dict[StoreName, int] = {}
     for metric in metrics:
         store = _STORES.get(metric.name)
-        said = _ROUND_TRIPS.search(metric.description.replace(",", ""))
-        if store is not None and said is not None:
-            counts[store] = int(said[1])
+        count = _ROUND_TRIPS.search(metric.description.replace(",", ""))
+        if store is not None and count is not None:
+            counts[store] = int(count[1])
     return counts
 
 
@@ -105,6 +104,6 @@ def _seconds(name: str, milliseconds: str | None) -> float | None:
         return None
     if not _NUMBER.fullmatch(milliseconds):
         raise ValueError(
-            f"Server-Timing says {milliseconds!r} of {name}: it must be a number of milliseconds."
+            f"Server-Timing has {milliseconds!r} for {name}: it must be a number of milliseconds."
         )
     return float(milliseconds) / 1000

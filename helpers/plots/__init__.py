@@ -1,6 +1,6 @@
-"""Charts for the notebooks, a module per lesson; each comes with a text that says what it shows."""
+"""Charts for the notebooks, a module per lesson; each is shown with a description in words."""
 
-from helpers.plots.charts import draw_origins, show
+from helpers.plots.charts import describe_lines, show
 from helpers.plots.join_charts import (
     draw_crossover,
     draw_latency,
@@ -8,9 +8,9 @@ from helpers.plots.join_charts import (
     draw_staleness,
     draw_waterfall,
 )
-from helpers.plots.line_charts import describe_lines
 from helpers.plots.load_charts import draw_load, draw_timing
 from helpers.plots.metadata_charts import draw_facets, draw_plans, draw_sizes
+from helpers.plots.origins_chart import draw_origins
 from helpers.plots.outage_charts import describe_availability, draw_availability
 from helpers.plots.sharding_charts import draw_shard_maps, draw_skew, draw_tasks, draw_touched
 from helpers.plots.stock_charts import (

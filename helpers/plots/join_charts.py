@@ -1,4 +1,4 @@
-"""Drawings of a join in the application: what it costs, where the time goes, how old it may be."""
+"""Charts of the join in the application: its cost, its round trips, the staleness of its result."""
 
 from __future__ import annotations
 
@@ -10,42 +10,40 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from helpers.plots.line_charts import (
+from helpers.plots.charts import (
     STYLES,
+    Points,
+    in_milliseconds,
+    label_rows,
     legend_above,
-    legend_beside,
+    legend_inside,
     open_axes,
     plain_figure,
     plain_numbers,
     plain_scales,
+    plot_bars,
     plot_line,
+    plot_lines,
+    round_trip_panels,
 )
-from helpers.plots.palette import (
-    GREY,
-    INK,
-    PURPLE,
-    SKY,
-    STORE_COLOURS,
-    STORE_HATCHES,
-)
+from helpers.plots.palette import GREY, INK, STORE_COLOURS, STORE_HATCHES
 from helpers.stores.trace import STORES, Span
 
-_MOST_ROWS = 40
+_MAX_ROWS = 40
 
 
-def draw_growth(times: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
-    """Draw how long each way to the answer takes, by the number of products.
+def draw_growth(times: Mapping[str, Points]) -> Figure:
+    """Draw how long each way to read the products takes, by their number.
 
     ``times`` holds for each way pairs of the number of products and seconds.
     """
     figure = Figure(figsize=(7.4, 4.4))
     axes = figure.subplots()
-    for index, (way, line) in enumerate(times.items()):
-        plot_line(axes, [(count, 1000 * seconds) for count, seconds in sorted(line)], index, way)
+    plot_lines(axes, in_milliseconds(times))
     axes.set(xscale="log", yscale="log", xlabel="products", ylabel="time in ms")
     plain_scales(axes)
     open_axes(axes, "both")
-    legend_beside(axes)
+    legend_inside(axes, loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=4)
     figure.tight_layout()
     return figure
 
@@ -53,12 +51,12 @@ def draw_growth(times: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
 def draw_waterfall(
     spans: Sequence[Span], *, total_seconds: float | None = None, unlisted: int = 0
 ) -> Figure:
-    """Draw each round trip as a bar in time, one below the other, in the colour of its store.
+    """Draw each round trip as a bar over time, in the colour of its store.
 
-    Of more than 40 the first and the last are drawn, and between them how many are left out.
-    Time begins with the first; or, with ``total_seconds``, with the request that they were for,
-    which took so long: a line stands where it ends. ``unlisted`` is how many round trips came after
-    ``spans``: then these have the width, and the end is told in words.
+    Of more than 40 round trips, the first and the last are drawn, with the number of those left out
+    between them. The time axis starts at the first round trip or, with ``total_seconds``, at the
+    start of the request; a line marks its end after so many seconds. ``unlisted`` is the number of
+    round trips after ``spans``; with it, the end is given in words instead.
     """
     first = min((span.start_seconds for span in spans), default=0.0)
     if total_seconds is not None:
@@ -106,46 +104,39 @@ def draw_latency(
     """Draw how long each strategy takes, by the number of products: a panel per round-trip time.
 
     ``latency`` holds for each strategy, by round-trip time in ms, pairs of the number of products
-    and seconds: these are the points. ``fits`` holds the seconds (a, b) of the dashed line
-    a + b · r, where ``round_trips`` says for each strategy how many round trips r it takes for n
-    products; without it, the line is a + b · n.
+    and seconds, drawn as points. ``fits`` holds the seconds (a, b) of the dashed line a + b · r, if
+    ``round_trips`` maps each strategy to a function from the number of products to the number of
+    round trips r; without it, the line is a + b · n for n products.
     """
-    trips = sorted({trip for lines in latency.values() for trip in lines})
-    figure = Figure(figsize=(0.8 + 2.8 * len(trips), 3.6))
-    all_axes = figure.subplots(1, len(trips), sharey=True, squeeze=False)[0]
-    for axes, trip in zip(all_axes, trips, strict=True):
+    times = {milliseconds for lines in latency.values() for milliseconds in lines}
+    figure, panels = round_trip_panels(times, width=2.8, ylabel="time in ms")
+    for milliseconds, axes in panels.items():
         for index, (strategy, lines) in enumerate(latency.items()):
-            points = [(n, 1000 * seconds) for n, seconds in sorted(lines.get(trip, ()))]
-            fit = (fits or {}).get(strategy, {}).get(trip)
+            points = [(n, 1000 * seconds) for n, seconds in sorted(lines.get(milliseconds, ()))]
+            fit = (fits or {}).get(strategy, {}).get(milliseconds)
             plot_line(axes, points, index, strategy, joined=fits is None)
             if fit is not None and points:
-                _dash(axes, points, fit, index, (round_trips or {}).get(strategy, float))
-        axes.set(xscale="log", yscale="log", xlabel="products")
-        axes.set_title(f"{trip:g} ms a round trip" if trip else "no delay", size=11)
+                _plot_fit(axes, points, fit, index, (round_trips or {}).get(strategy, float))
         plain_scales(axes)
-        open_axes(axes)
-    all_axes[0].set_ylabel("time in ms")
+    first = next(iter(panels.values()))
     if fits is not None:
         label = "fitted: a + b · " + ("round trips" if round_trips else "products")
-        all_axes[0].plot([], [], color=GREY, linestyle="--", label=label)
+        first.plot([], [], color=GREY, linestyle="--", label=label)
     figure.tight_layout()
-    legend_above(figure, all_axes[0])
+    legend_above(figure, first)
     return figure
 
 
-def draw_crossover(
-    lines: Mapping[str, Sequence[tuple[float, float]]], crossover: float | None = None
-) -> Figure:
-    """Draw what each order of the semi-join costs, by the share of products that the first keeps.
+def draw_crossover(lines: Mapping[str, Points], crossover: float | None = None) -> Figure:
+    """Draw the cost of each order of the semi-join, by the selectivity of the first store.
 
-    ``lines`` holds for each order pairs of the selectivity, from 0 to 1, and seconds; at
-    ``crossover`` the cheaper order changes.
+    ``lines`` holds for each order pairs of the selectivity, from 0 to 1, and seconds; at the
+    selectivity ``crossover`` both orders cost the same.
     """
     figure = Figure(figsize=(7.2, 4.0))
     axes = figure.subplots()
-    for index, (order, line) in enumerate(lines.items()):
-        points = [(100 * share, 1000 * seconds) for share, seconds in sorted(line)]
-        plot_line(axes, points, index, order)
+    percent = {order: [(100 * share, y) for share, y in line] for order, line in lines.items()}
+    plot_lines(axes, in_milliseconds(percent))
     axes.set(
         xscale="log",
         yscale="log",
@@ -164,77 +155,59 @@ def draw_crossover(
             size=10,
             color=INK,
         )
-    axes.legend(frameon=False, handlelength=3.5)
+    legend_inside(axes)
     figure.tight_layout()
     return figure
 
 
 def draw_staleness(points: Mapping[str, tuple[float, float]]) -> Figure:
-    """Draw for each way how long a reader waits and how old the answer may be: two bars each.
+    """Draw how long each way to read takes and how stale its result may be: two bars each.
 
-    ``points`` holds for each way the seconds of both. They differ by orders of magnitude, and one
-    may be zero: each has a panel and a scale of its own, and its figures beside the bars.
+    ``points`` holds both for each way, in seconds. They differ by orders of magnitude, and one may
+    be zero, so each has its own panel and scale, with the numbers at the bars.
     """
     figure = Figure(figsize=(8.6, 1.2 + 0.5 * len(points)))
-    all_axes = figure.subplots(1, 2, sharey=True)
-    looks = (
-        ("time until the answer, in ms", SKY, ""),
-        ("age of the answer, in ms", PURPLE, "///"),
-    )
-    for number, (axes, (title, colour, hatch)) in enumerate(zip(all_axes, looks, strict=True)):
+    panels = figure.subplots(1, 2, sharey=True)
+    titles = ("time until the answer, in ms", "age of the answer, in ms")
+    for number, (axes, title) in enumerate(zip(panels, titles, strict=True)):
         values = [1000 * point[number] for point in points.values()]
-        most = max([*values, 1e-9])
-        axes.barh(
-            range(len(values)), values, color=colour, hatch=hatch, edgecolor=INK, linewidth=0.6
-        )
-        for row, value in enumerate(values):
-            axes.text(
-                value + 0.02 * most,
-                row,
-                plain_figure(value),
-                va="center",
-                size=9.5,
-                color=INK,
-            )
+        most = plot_bars(axes, values, list(map(plain_figure, values)), number)
         axes.set(xlabel=title, xlim=(0, 1.2 * most))
         axes.xaxis.set_major_locator(MaxNLocator(5))
         plain_numbers(axes.xaxis)
-        axes.tick_params(axis="y", length=0)
         open_axes(axes, None)
-    all_axes[0].set_yticks(range(len(points)), list(points))
-    all_axes[0].invert_yaxis()
+    label_rows(panels[0], list(points))
     figure.tight_layout()
     return figure
 
 
-def draw_pages(times: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
-    """Draw how long a page takes, by its number: a line for each way of finding where it begins.
+def draw_pages(times: Mapping[str, Points]) -> Figure:
+    """Draw how long a page takes, by its number: a line per kind of pagination.
 
-    ``times`` holds for each way, such as "after the last id" and "OFFSET", pairs of the number of
-    the page and seconds.
+    ``times`` holds for each kind, such as "after the last id" and "OFFSET", pairs of the page
+    number and seconds.
     """
     figure = Figure(figsize=(7.2, 3.8))
     axes = figure.subplots()
-    for index, (way, line) in enumerate(times.items()):
-        plot_line(axes, [(page, 1000 * seconds) for page, seconds in sorted(line)], index, way)
+    plot_lines(axes, in_milliseconds(times))
     axes.set(xlabel="page", ylabel="time in ms")
-    # Above the highest line there is room for the legend.
+    # Leave room for the legend above the highest line.
     axes.set_ylim(0, 1.3 * axes.get_ylim()[1])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, handlelength=3.5)
+    legend_inside(axes)
     open_axes(axes)
     figure.tight_layout()
     return figure
 
 
-def _dash(
+def _plot_fit(
     axes: Axes,
-    points: Sequence[tuple[float, float]],
+    points: Points,
     fit: tuple[float, float],
     index: int,
     factor: Callable[[float], float],
 ) -> None:
-    """Draw the line a + b · factor(n), in seconds, over the width of ``points``."""
+    """Plot the line a + b · factor(n), in seconds, over the width of ``points``."""
     (low, _), (high, _) = points[0], points[-1]
     steps = [low * (high / low) ** (step / 50) for step in range(51)]
     axes.plot(
@@ -247,11 +220,11 @@ def _dash(
 
 
 def _waterfall_rows(spans: Sequence[Span], unlisted: int) -> list[Span | int]:
-    """Return what stands in each row: a round trip, or how many of them are left out there."""
+    """Return the rows of a waterfall: a round trip, or the number of those left out there."""
     ordered = sorted(spans, key=lambda span: span.start_seconds)
     rows: list[Span | int] = [*ordered]
-    if len(ordered) > _MOST_ROWS:
-        head, tail = ordered[: _MOST_ROWS - 8], ordered[-7:]
+    if len(ordered) > _MAX_ROWS:
+        head, tail = ordered[: _MAX_ROWS - 8], ordered[-7:]
         rows = [*head, len(ordered) - len(head) - len(tail), *tail]
     return [*rows, unlisted] if unlisted > 0 else rows
 

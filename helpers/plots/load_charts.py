@@ -1,4 +1,4 @@
-"""Drawings of an HTTP server at work: how much it takes, and where the time of one answer goes."""
+"""Charts of an HTTP server under load: its throughput and latency, and the time of one response."""
 
 from __future__ import annotations
 
@@ -10,45 +10,43 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from helpers.lab.load import Load
 from helpers.lab.server_timing import parse_metrics, round_trips_of, spans_of
+from helpers.plots.charts import STYLES, Points, legend_above, open_axes, plain_scales, plot_line
 from helpers.plots.join_charts import draw_waterfall
-from helpers.plots.line_charts import STYLES, legend_above, open_axes, plain_scales, plot_line
 from helpers.plots.palette import GREY, INK, PAPER
 
-# How far the whiskers of neighbouring lines stand apart: a factor, as the scale is logarithmic.
+# The horizontal distance between whiskers of neighbouring lines, as a factor on the log scale.
 _APART = 1.08
 _MARGIN = 1.5
 
-Point = tuple[float, float]
-
 
 def draw_load(loads: Mapping[str, Sequence[Load]]) -> Figure:
-    """Draw answers per second and latency, by the number of callers: a line for each way.
+    """Draw throughput and latency, by the number of clients: a line for each way to answer.
 
-    A latency is drawn as its median, with a whisker up to the 95th percentile. A hollow marker
-    says that some requests failed; where all did, there is none.
+    Latency is drawn as the median with a whisker up to the 95th percentile. A hollow marker means
+    that some requests failed; a load without any successful response has none.
     """
     figure = Figure(figsize=(10, 3.9))
     rates, latencies = figure.subplots(1, 2)
     hollow = False
     for index, (way, line) in enumerate(loads.items()):
-        ordered = sorted((load for load in line if load.latencies), key=lambda load: load.callers)
+        ordered = sorted((load for load in line if load.latencies), key=lambda load: load.clients)
         failed = [load.failed > 0 for load in ordered]
         hollow = hollow or any(failed)
-        points = [(float(load.callers), load.requests_per_second) for load in ordered]
+        points = [(float(load.clients), load.requests_per_second) for load in ordered]
         plot_line(rates, points, index, way)
         _hollow(rates, points, failed, index)
         shift = _APART ** (index - (len(loads) - 1) / 2)
-        points = [(load.callers * shift, 1000 * load.p50) for load in ordered]
+        points = [(load.clients * shift, 1000 * load.p50) for load in ordered]
         _whiskers(latencies, points, [1000 * load.p95 for load in ordered], index)
         plot_line(latencies, points, index, way)
         _hollow(latencies, points, failed, index)
-    callers = sorted({load.callers for line in loads.values() for load in line})
+    clients = sorted({load.clients for line in loads.values() for load in line})
     empty = not any(load.latencies for line in loads.values() for load in line)
     rates.set_ylabel("answers per second")
     latencies.set_ylabel("latency in ms: median, up to p95")
     for axes in (rates, latencies):
-        _scale(axes, callers)
-        if empty:  # a logarithmic scale without a number on it cannot be drawn
+        _scale(axes, clients)
+        if empty:  # an empty logarithmic axis cannot be drawn
             axes.set_ylim(1, 10)
     if hollow:
         rates.plot(
@@ -60,19 +58,19 @@ def draw_load(loads: Mapping[str, Sequence[Load]]) -> Figure:
 
 
 def draw_timing(text: str) -> Figure:
-    """Draw the header ``Server-Timing`` of one answer: its questions to the stores, in time.
+    """Draw the ``Server-Timing`` header of one response: its queries to the stores over time.
 
-    Round trips that the header counts and does not list are named below.
+    The number of round trips that the header counts but does not list is given below them.
 
-    Raises ``ValueError`` where the header is malformed.
+    Raises ``ValueError`` if the header is malformed.
     """
     metrics = parse_metrics(text)
     spans = spans_of(metrics)
-    total = next((one.duration for one in metrics if one.name == "total"), None)
+    total = next((metric.duration for metric in metrics if metric.name == "total"), None)
     unlisted = sum(round_trips_of(metrics).values()) - len(spans)
     figure = draw_waterfall(spans, total_seconds=total, unlisted=max(0, unlisted))
     if not spans:
-        shared = [one.description for one in metrics if one.name == "shared"]
+        shared = [metric.description for metric in metrics if metric.name == "shared"]
         text = ", ".join(["no question to a store", *(f"shared {how}" for how in shared)])
         axes = figure.axes[0]
         axes.text(
@@ -81,17 +79,17 @@ def draw_timing(text: str) -> Figure:
     return figure
 
 
-def _scale(axes: Axes, callers: Sequence[int]) -> None:
+def _scale(axes: Axes, clients: Sequence[int]) -> None:
     axes.set(xscale="log", yscale="log", xlabel="callers at the same time")
-    if callers:
-        axes.set_xlim(callers[0] / _MARGIN, callers[-1] * _MARGIN)
+    if clients:
+        axes.set_xlim(clients[0] / _MARGIN, clients[-1] * _MARGIN)
     plain_scales(axes)
-    axes.xaxis.set_major_locator(FixedLocator(callers))
+    axes.xaxis.set_major_locator(FixedLocator(clients))
     axes.xaxis.set_minor_locator(NullLocator())
     open_axes(axes)
 
 
-def _whiskers(axes: Axes, points: Sequence[Point], ends: Sequence[float], index: int) -> None:
+def _whiskers(axes: Axes, points: Points, ends: Sequence[float], index: int) -> None:
     """Draw a line from each point up to its end."""
     colour = STYLES[index % len(STYLES)][0]
     axes.vlines([x for x, _ in points], [y for _, y in points], ends, colors=colour, linewidth=1.2)
@@ -106,11 +104,11 @@ def _whiskers(axes: Axes, points: Sequence[Point], ends: Sequence[float], index:
     )
 
 
-def _hollow(axes: Axes, points: Sequence[Point], failed: Sequence[bool], index: int) -> None:
-    """Draw once more, in white, the markers of those that ``failed`` in part."""
+def _hollow(axes: Axes, points: Points, failed: Sequence[bool], index: int) -> None:
+    """Draw hollow markers over the points of loads that ``failed`` in part."""
     axes.plot(
-        [x for (x, _), one in zip(points, failed, strict=True) if one],
-        [y for (_, y), one in zip(points, failed, strict=True) if one],
+        [x for (x, _), hollow in zip(points, failed, strict=True) if hollow],
+        [y for (_, y), hollow in zip(points, failed, strict=True) if hollow],
         color=PAPER,
         marker=STYLES[index % len(STYLES)][1],
         markersize=6,

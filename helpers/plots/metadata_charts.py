@@ -1,4 +1,4 @@
-"""Drawings of what MongoDB examined to answer a query."""
+"""Charts of MongoDB queries: documents examined and returned, facets, document sizes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from helpers.metadata.mongo_plans import DocumentPlan
-from helpers.plots.line_charts import open_axes
+from helpers.plots.charts import label_rows, open_axes
 from helpers.plots.palette import IDLE, INK, MONGO
 
 
 def draw_plans(plans: Mapping[str, DocumentPlan]) -> Figure:
-    """Draw for each query, by its title, how many documents were examined and how many returned."""
+    """Draw for each query, by title, how many documents were examined and returned."""
     figure = Figure(figsize=(8.2, 1.1 + 0.62 * len(plans)))
     axes = figure.subplots()
     most = max(max(plan.documents_examined, 1) for plan in plans.values())
@@ -37,8 +37,7 @@ def draw_plans(plans: Mapping[str, DocumentPlan]) -> Figure:
             size=8.5,
             color=INK,
         )
-    axes.set_yticks(range(len(plans)), list(plans))
-    axes.invert_yaxis()
+    label_rows(axes, list(plans))
     axes.set(xlabel="documents examined", xlim=(0, 1.45 * most))
     axes.legend(
         handles=[
@@ -51,32 +50,29 @@ def draw_plans(plans: Mapping[str, DocumentPlan]) -> Figure:
         bbox_to_anchor=(0, 1),
     )
     open_axes(axes, None)
-    axes.tick_params(axis="y", length=0)
     figure.tight_layout()
     return figure
 
 
 def draw_facets(facets: Mapping[str, Sequence[tuple[object, int]]]) -> Figure:
-    """Draw facets as a sidebar shows them: one panel for each, a bar for each value."""
+    """Draw facets as a sidebar shows them: a panel per facet, a bar per value."""
     figure = Figure(figsize=(3.1 * len(facets), 3.4))
     for axes, (title, counts) in zip(
         figure.subplots(1, len(facets), squeeze=False)[0], facets.items(), strict=True
     ):
         axes.barh(range(len(counts)), [count for _, count in counts], color=MONGO)
-        axes.set_yticks(range(len(counts)), [str(value) for value, _ in counts])
-        axes.invert_yaxis()
+        label_rows(axes, [str(value) for value, _ in counts])
         axes.set_title(title, size=11)
         axes.set_xlabel("products")
         open_axes(axes, None)
-        axes.tick_params(axis="y", length=0)
     figure.tight_layout()
     return figure
 
 
 def draw_sizes(sizes: Mapping[str, Sequence[int]], step: int) -> Figure:
-    """Draw how a document grows with its reviews; one line of sizes in bytes for each model.
+    """Draw how a document grows with its reviews: a line of sizes in bytes per model.
 
-    ``step`` is how many reviews lie between two sizes.
+    ``step`` is the number of reviews between two sizes.
     """
     figure = Figure(figsize=(6.6, 3.4))
     axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""Drawings of an outage: what was answered through it, and how long one waited for it."""
+"""Charts of an outage: the outcomes of requests over time, and their latencies."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.lab.availability import KINDS, Availability, Kind
-from helpers.plots.line_charts import legend_above, open_axes
+from helpers.plots.charts import legend_above, open_axes
 from helpers.plots.palette import GREY, IDLE, INK, PAPER, SKY, WINE, ink_on
 
-#: Colour and hatch of each kind of answer: apart in grey, too.
+#: Colour and hatch of each kind of outcome, distinct in greyscale, too.
 _LOOKS: Mapping[Kind, tuple[str, str]] = {
     "whole": (SKY, ""),
     "partial": (WINE, "..."),
@@ -24,26 +24,28 @@ _MARKERS: Mapping[Kind, str] = {"whole": "o", "partial": "D", "refused": "x", "n
 _BIN_SECONDS = 0.5
 
 
-def draw_availability(watched: Mapping[str, Availability]) -> Figure:
-    """Draw, for each way, the answers of each half second by kind, and how long each took.
+def draw_availability(monitored: Mapping[str, Availability]) -> Figure:
+    """Draw for each service the share of outcomes per half second, and the latencies.
 
-    What happened meanwhile is a dashed line with its name. Time goes from left to right in seconds.
+    Dashed lines mark the events, with their names. The x axis is time in seconds.
     """
-    figure = Figure(figsize=(10, 0.8 + 2.5 * len(watched)))
-    rows = figure.subplots(len(watched), 2, squeeze=False, sharex=True)
-    longest = max((one.asked[-1].ended for one in watched.values() if one.asked), default=1.0)
-    slowest = max((one.slowest() for one in watched.values()), default=1.0)
-    for (shares, latencies), (way, found) in zip(rows, watched.items(), strict=True):
+    figure = Figure(figsize=(10, 0.8 + 2.5 * len(monitored)))
+    rows = figure.subplots(len(monitored), 2, squeeze=False, sharex=True)
+    longest = max(
+        (found.samples[-1].ended for found in monitored.values() if found.samples), default=1.0
+    )
+    slowest = max((found.slowest() for found in monitored.values()), default=1.0)
+    for (shares, latencies), (way, found) in zip(rows, monitored.items(), strict=True):
         _draw_shares(shares, found)
         _draw_latencies(latencies, found)
         shares.set(ylim=(0, 1), xlim=(0, longest), ylabel="share of answers")
         latencies.set(yscale="log", ylim=(0.5, 3000 * slowest + 1), ylabel="latency in ms")
         for axes in (shares, latencies):
             axes.set_title(way, size=10, loc="left", color=INK)
-            for moment, what in found.marks:
+            for moment, event in found.marks:
                 axes.axvline(moment, color=INK, linestyle="--", linewidth=1)
                 axes.annotate(
-                    what,
+                    event,
                     (moment, 1.0),
                     xycoords=("data", "axes fraction"),
                     xytext=(3, -9),
@@ -60,10 +62,10 @@ def draw_availability(watched: Mapping[str, Availability]) -> Figure:
     return figure
 
 
-def describe_availability(watched: Mapping[str, Availability]) -> str:
-    """Return in words what ``draw_availability`` draws: how many answers of each kind."""
+def describe_availability(monitored: Mapping[str, Availability]) -> str:
+    """Return a description of what ``draw_availability`` draws: the number of outcomes."""
     lines = []
-    for way, found in watched.items():
+    for way, found in monitored.items():
         counts = ", ".join(f"{count} {kind}" for kind, count in found.counts().items() if count)
         lines.append(f"{way}: {counts or 'nothing was asked'}.")
     return "\n".join(lines)
@@ -71,8 +73,9 @@ def describe_availability(watched: Mapping[str, Availability]) -> str:
 
 def _draw_shares(axes: Axes, found: Availability) -> None:
     bins: dict[int, Counter[Kind]] = {}
-    for one in found.asked:
-        bins.setdefault(math.floor(one.began / _BIN_SECONDS), Counter())[one.kind] += 1
+    for sample in found.samples:
+        number = math.floor(sample.began / _BIN_SECONDS)
+        bins.setdefault(number, Counter())[sample.kind] += 1
     numbers = sorted(bins)
     below = [0.0] * len(numbers)
     for kind in KINDS:
@@ -95,7 +98,7 @@ def _draw_shares(axes: Axes, found: Availability) -> None:
 
 def _draw_latencies(axes: Axes, found: Availability) -> None:
     for kind in KINDS:
-        points = [(one.began, 1000 * one.seconds) for one in found.asked if one.kind == kind]
+        points = [(s.began, 1000 * s.seconds) for s in found.samples if s.kind == kind]
         colour, _ = _LOOKS[kind]
         axes.plot(
             [x for x, _ in points],

@@ -1,4 +1,4 @@
-"""Drawings of shards: where they are, how full they are, how many of them a query touches."""
+"""Charts of shards: their nodes, their sizes, and how many of them a query reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from helpers.citus.query_plans import QueryPlan
 from helpers.citus.shards import Shard
-from helpers.plots.line_charts import open_axes
+from helpers.plots.charts import open_axes
 from helpers.plots.palette import GREY, IDLE, INK, PAPER, POSTGRES, ink_on, tint
 
 _HATCHES = ("", "///", "...", "xxx")
@@ -20,7 +20,7 @@ _BY_ROWS = LinearSegmentedColormap.from_list("rows", [PAPER, POSTGRES])
 
 
 def draw_shard_maps(maps: Mapping[str, Sequence[Shard]]) -> Figure:
-    """Draw shards against nodes, one map per title; the darker a shard, the more rows it holds."""
+    """Draw shards by node, a map per title; darker shards have more rows."""
     nodes = sorted({shard.node for shards in maps.values() for shard in shards})
     most = max(1, *(shard.rows for shards in maps.values() for shard in shards))
     tallest = max(len(shards) for shards in maps.values())
@@ -60,7 +60,7 @@ def _draw_shard_map(axes: Axes, shards: Sequence[Shard], nodes: Sequence[str], m
 
 
 def draw_tasks(plans: Mapping[str, QueryPlan], shards: Sequence[Shard]) -> Figure:
-    """Draw which of a table's shards each query touches, and on which node: a panel for each."""
+    """Draw which of a table's shards each query reads, by node: a panel per query."""
     nodes = sorted({shard.node for shard in shards})
     figure = Figure(figsize=(0.6 + 2.5 * len(plans), 0.9 + 0.3 * len(shards)))
     all_axes = figure.subplots(1, len(plans), squeeze=False, sharey=True)[0]
@@ -91,7 +91,7 @@ def draw_tasks(plans: Mapping[str, QueryPlan], shards: Sequence[Shard]) -> Figur
 def draw_touched(
     lengths: Sequence[int], measured: Sequence[float], expected: Sequence[float], shards: int
 ) -> Figure:
-    """Draw how many shards a list of keys touches: as measured, beside the expectation."""
+    """Draw how many shards a query for a list of keys reads: measured, and expected."""
     figure = Figure(figsize=(6.8, 3.8))
     axes = figure.subplots()
     axes.axhline(shards, color=GREY, linestyle=":", label=f"all {shards} shards")
@@ -105,16 +105,16 @@ def draw_touched(
 
 
 def draw_skew(tables: Mapping[str, Sequence[Shard]]) -> Figure:
-    """Draw the rows of each shard, one panel for each table, shaded by the shard's node."""
+    """Draw the rows of each shard, a panel per table, with a shade per node."""
     figure = Figure(figsize=(2.9 * len(tables), 3.2))
     all_axes = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
     nodes = sorted({shard.node for shards in tables.values() for shard in shards})
     for axes, (title, shards) in zip(all_axes, tables.items(), strict=True):
         for number, node in enumerate(nodes):
-            mine = [shard for shard in shards if shard.node == node]
+            own = [shard for shard in shards if shard.node == node]
             axes.bar(
-                [shard.index for shard in mine],
-                [shard.rows for shard in mine],
+                [shard.index for shard in own],
+                [shard.rows for shard in own],
                 color=_SHADES[number % len(_SHADES)],
                 edgecolor=INK,
                 linewidth=0.6,

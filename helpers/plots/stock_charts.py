@@ -1,4 +1,4 @@
-"""Drawings of a fast copy: what a round trip costs, what is oversold, what expires, what is hit."""
+"""Charts of the cache: round trips, overselling, expirations, hit ratios."""
 
 from __future__ import annotations
 
@@ -10,41 +10,48 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from helpers.plots.line_charts import STYLES, legend_above, open_axes, plain_numbers, plot_line
-from helpers.plots.palette import GREY, INK, PURPLE, REDIS, SKY
+from helpers.plots.charts import (
+    STYLES,
+    Points,
+    in_milliseconds,
+    label_rows,
+    legend_above,
+    open_axes,
+    plain_numbers,
+    plot_bars,
+    plot_lines,
+    round_trip_panels,
+)
+from helpers.plots.palette import GREY, INK, REDIS
 
 
 def draw_round_trips(
     latency: Mapping[str, Mapping[float, Sequence[tuple[int, float]]]],
 ) -> Figure:
-    """Draw how long it takes to read counts, by their number: a panel for each round-trip time.
+    """Draw how long it takes to read stock counts, by their number: a panel per round-trip time.
 
-    ``latency`` holds for each way of reading, by round-trip time in ms, pairs of the number of
-    products and the seconds that reading their counts took.
+    ``latency`` holds for each way to read, by round-trip time in ms, pairs of the number of
+    products and seconds.
     """
-    trips = sorted({trip for lines in latency.values() for trip in lines})
-    figure = Figure(figsize=(0.8 + 2.5 * len(trips), 3.6))
-    all_axes = figure.subplots(1, len(trips), sharey=True, squeeze=False)[0]
-    for axes, trip in zip(all_axes, trips, strict=True):
-        for style, (way, lines) in enumerate(latency.items()):
-            points = [(count, 1000 * seconds) for count, seconds in sorted(lines.get(trip, ()))]
-            plot_line(axes, points, style, way)
-        if trip > 0:
-            axes.axhline(trip, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
-        axes.set(xscale="log", yscale="log", xlabel="products")
-        axes.set_title(f"{trip:g} ms a round trip" if trip else "no delay", size=11)
+    times = {milliseconds for lines in latency.values() for milliseconds in lines}
+    figure, panels = round_trip_panels(times, width=2.5, ylabel="latency in ms")
+    for milliseconds, axes in panels.items():
+        plot_lines(
+            axes,
+            in_milliseconds({way: line.get(milliseconds, ()) for way, line in latency.items()}),
+        )
+        if milliseconds > 0:
+            axes.axhline(milliseconds, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
         plain_numbers(axes.xaxis, axes.yaxis)
-        open_axes(axes)
-    all_axes[0].set_ylabel("latency in ms")
     figure.tight_layout()
-    legend_above(figure, all_axes[0])
+    legend_above(figure, next(iter(panels.values())))
     return figure
 
 
 def draw_oversold(units: Mapping[str, Sequence[tuple[int, int]]]) -> Figure:
-    """Draw how many units are oversold, by the number of buyers: a line for each way of selling.
+    """Draw how many units are oversold, by the number of buyers: a line for each way to sell.
 
-    Lines that lie at zero throughout are told apart by their markers, which are set side by side.
+    Lines that are zero throughout are distinguished by their markers, which are drawn side by side.
     """
     figure = Figure(figsize=(8.4, 4.2))
     axes = figure.subplots()
@@ -53,7 +60,7 @@ def draw_oversold(units: Mapping[str, Sequence[tuple[int, int]]]) -> Figure:
     zero = [way for way, line in units.items() if not any(sold for _, sold in line)]
     labels: list[_Label] = []
     for (way, line), (colour, marker, dashes) in zip(units.items(), STYLES, strict=False):
-        # Shifted sideways, by a part of the step between two numbers of buyers.
+        # Shifted sideways by a fraction of the distance between two numbers of buyers.
         shift = 0.16 * (zero.index(way) - (len(zero) - 1) / 2) if way in zero else 0.0
         points = sorted(line)
         axes.plot(
@@ -88,30 +95,21 @@ def draw_oversold(units: Mapping[str, Sequence[tuple[int, int]]]) -> Figure:
 
 
 def draw_origin_calls(calls: Mapping[str, Mapping[str, float]]) -> Figure:
-    """Draw what one expiry causes, under each protection: one panel for each thing counted.
+    """Draw the effects of one expiry under each protection: a panel per effect.
 
-    ``calls`` holds for each protection the counts by what they count, such as "calls to the
-    origin" and "readers who waited".
+    ``calls`` holds for each protection the number of each effect, such as "calls to the origin" and
+    "readers who waited".
     """
     things = list(dict.fromkeys(thing for counts in calls.values() for thing in counts))
     figure = Figure(figsize=(1.8 + 3.1 * len(things), 0.9 + 0.55 * len(calls)))
-    all_axes = figure.subplots(1, len(things), sharey=True, squeeze=False)[0]
-    looks = ((SKY, ""), (PURPLE, "///"), (GREY, "..."))
-    for number, (axes, thing) in enumerate(zip(all_axes, things, strict=True)):
-        colour, hatch = looks[number % len(looks)]
+    panels = figure.subplots(1, len(things), sharey=True, squeeze=False)[0]
+    for number, (axes, thing) in enumerate(zip(panels, things, strict=True)):
         values = [counts.get(thing, 0) for counts in calls.values()]
-        most = max([1, *values])
-        axes.barh(
-            range(len(calls)), values, color=colour, hatch=hatch, edgecolor=INK, linewidth=0.6
-        )
-        for row, value in enumerate(values):
-            axes.text(value + 0.02 * most, row, f"{value:g}", va="center", size=9.5, color=INK)
-        axes.set(xlabel=thing, xlim=(0, 1.16 * most))
-        axes.tick_params(axis="y", length=0)
+        most = plot_bars(axes, values, [f"{value:g}" for value in values], number)
+        axes.set(xlabel=thing, xlim=(0, 1.16 * max(1, most)))
         open_axes(axes)
-    all_axes[0].set_yticks(range(len(calls)), list(calls))
-    all_axes[0].set_ylabel("protection")
-    all_axes[0].invert_yaxis()
+    label_rows(panels[0], list(calls))
+    panels[0].set_ylabel("protection")
     figure.tight_layout()
     return figure
 
@@ -122,7 +120,7 @@ def draw_expiries(without: Sequence[float], with_jitter: Sequence[float]) -> Fig
     all_axes = figure.subplots(2, 1, sharex=True)
     every = [*without, *with_jitter]
     low, high = (min(every), max(every)) if every else (0.0, 1.0)
-    # At least a second wide, lest a single moment fill the whole width.
+    # At least a second wide, so that a single moment does not fill the whole width.
     margin = max(0.5, 0.06 * (high - low))
     edges = np.linspace(low - margin, high + margin, 61)
     width = edges[1] - edges[0]
@@ -141,10 +139,10 @@ def draw_expiries(without: Sequence[float], with_jitter: Sequence[float]) -> Fig
 
 
 def draw_hit_ratios(
-    ratios: Mapping[str, Sequence[tuple[float, float]]],
-    ideal: Sequence[tuple[float, float]] | None = None,
+    ratios: Mapping[str, Points],
+    ideal: Points | None = None,
 ) -> Figure:
-    """Draw the ratio of hits by the size of the cache, as shares from 0 to 1: a line for a policy.
+    """Draw the hit ratio by the size of the cache, both from 0 to 1: a line per eviction policy.
 
     ``ideal`` is the line of a cache that always holds the most popular items.
     """
@@ -160,8 +158,7 @@ def draw_hit_ratios(
             alpha=0.6,
             label="ideal: always the most popular",
         )
-    for style, (policy, line) in enumerate(ratios.items()):
-        plot_line(axes, sorted(line), style, policy)
+    plot_lines(axes, ratios)
     axes.set(
         xlabel="keys that the cache holds, as a share of the catalogue",
         ylabel="requests that hit",
@@ -177,7 +174,7 @@ def draw_hit_ratios(
 
 
 class _Label(NamedTuple):
-    """What stands beside the end of a line, at height ``y``, after the line's own marker."""
+    """The label at the end of a line, at height ``y``, after the line's marker."""
 
     y: float
     text: str
@@ -186,7 +183,7 @@ class _Label(NamedTuple):
 
 
 def _label_ends(axes: Axes, labels: Sequence[_Label], x: float, top: float) -> None:
-    """Write beside the lines' ends what they are, from below, none over another."""
+    """Label the ends of the lines, from the lowest up, without overlaps."""
     free = -top
     for label in sorted(labels, key=lambda label: label.y):
         at = max(label.y, free)

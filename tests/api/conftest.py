@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from helpers.lab.background_programs import Served
+from helpers.lab.background_programs import ServiceProcess
 from helpers.shop.schema import drop_shop
 from helpers.shop.seeding import seed
 from helpers.stores import Stores
@@ -45,7 +45,7 @@ def shop(seeded: Stores) -> Iterator[Stores]:
 
 
 @pytest.fixture(scope="package")
-def shared_service(seeded: Stores) -> Iterator[Served]:
+def shared_service(seeded: Stores) -> Iterator[ServiceProcess]:
     with serving(seeded, lab=True) as running:
         yield running
 

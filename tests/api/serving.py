@@ -61,7 +61,7 @@ def serving(stores: Stores, **options: Any) -> Iterator[Served]:
         thread.start()
         try:
             thread.server.result()
-            yield Served(url, token, Path(log.name), os.getpid())
+            yield ServiceProcess(url, token, Path(log.name), os.getpid())
         finally:
             thread.end()
 
@@ -70,7 +70,7 @@ def client_of(service: Served) -> httpx.Client:
     """Return a client of ``service`` with the token and an unlimited number of connections."""
     limits = httpx.Limits(max_connections=None)
     return httpx.Client(
-        base_url=service.url, headers=service.writing, timeout=_CLIENT_SECONDS, limits=limits
+        base_url=service.url, headers=service.write_headers, timeout=_CLIENT_SECONDS, limits=limits
     )
 
 

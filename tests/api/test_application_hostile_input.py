@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from helpers.lab.background_programs import Served
+from helpers.lab.background_programs import ServiceProcess
 from helpers.stores import Stores
 
 _TIMEOUT_SECONDS = 60.0
@@ -312,7 +312,7 @@ def _refused_raw(service: Served, text: str) -> str:
     return head
 
 
-def _raw(service: Served, text: str) -> tuple[str, bytes]:
+def _raw(service: ServiceProcess, text: str) -> tuple[str, bytes]:
     parts = urlsplit(service.url)
     with socket.create_connection(
         (parts.hostname, parts.port), timeout=_TIMEOUT_SECONDS

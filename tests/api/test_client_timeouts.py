@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from helpers.api.client_timeouts import protocol_with
-from helpers.lab.background_programs import Served
+from helpers.lab.background_programs import ServiceProcess
 from helpers.stores import Stores
 from tests.api.serving import serving
 from tests.waiting import wait_until
@@ -37,12 +37,12 @@ def strict(shop: Stores) -> Iterator[Served]:
 
 
 @contextlib.contextmanager
-def _connections(service: Served, count: int) -> Iterator[list[socket.socket]]:
+def _connections(service: ServiceProcess, count: int) -> Iterator[list[socket.socket]]:
     with contextlib.ExitStack() as opened:
         yield [opened.enter_context(_connect(service)) for _ in range(count)]
 
 
-def _connect(service: Served) -> socket.socket:
+def _connect(service: ServiceProcess) -> socket.socket:
     parts = urlsplit(service.url)
     return socket.create_connection((parts.hostname, parts.port), timeout=_TIMEOUT_SECONDS)
 

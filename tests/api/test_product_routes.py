@@ -19,7 +19,7 @@ from helpers.api.responses import ReadResult
 from helpers.api.service import open_service
 from helpers.catalog.model import stock_key
 from helpers.joins import Query, batched
-from helpers.lab.background_programs import Served
+from helpers.lab.background_programs import ServiceProcess
 from helpers.stores import Stores
 from tests.api.conftest import COUNT
 from tests.api.serving import addresses_of, serving

@@ -1,7 +1,7 @@
-"""The same with Docker: what its program is asked, and what its answers are taken for.
+"""Fault injection on containers: which ``docker`` commands are run, how their output is read.
 
-A program called ``docker`` stands in for it, first on the path: it keeps the containers' states in
-files, as Docker's server would, and writes down what it was asked.
+A fake ``docker`` program, first on the path, keeps the containers' states in files and logs its
+commands.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ import pytest
 from helpers.cli.commands import main
 from helpers.errors import FaultError, ServerError
 from helpers.faults import inject_faults
-from helpers.faults.containers import Containers, find_containers
-from helpers.faults.fault_lock import only_one
-from helpers.faults.server_control import bring_back, find_servers, restart
+from helpers.faults.containers import ControlledContainers, find_containers
+from helpers.faults.fault_lock import hold_fault_lock
+from helpers.faults.server_control import find_servers, restart, restore_servers
 from helpers.settings import PROJECT, Addresses, Settings
 from helpers.stores import Stores
 
 NAMES = ("coordinator", "worker1", "worker2", "mongo", "redis")
 RUNNING = dict.fromkeys(NAMES, "running")
 
-# In the language of the shell, since it is started many times: it is there at once.
+# A shell script, which starts quickly: it is run many times.
 DOCKER = """#!/bin/sh
 cd '{folder}' || exit 1
 if [ "$1" = inspect ]; then
@@ -67,7 +67,7 @@ echo "$after" >"$2.state"
 
 
 class Docker:
-    """The stand-in: what it knows, and what it was asked."""
+    """The fake ``docker``: its containers, and the commands that it was run with."""
 
     def __init__(self, folder: Path, addresses: Addresses) -> None:
         self.folder = folder
@@ -92,8 +92,8 @@ class Docker:
         files = {name: self.folder / f"shop-{name}.state" for name in NAMES}
         return {name: file.read_text().strip() for name, file in files.items()}
 
-    def asked(self) -> list[str]:
-        """Return what was asked since the last time, questions about states apart."""
+    def commands(self) -> list[str]:
+        """Return the commands since the last call, without ``inspect``."""
         file = self.folder / "asked"
         found = file.read_text().splitlines() if file.exists() else []
         file.unlink(missing_ok=True)
@@ -109,19 +109,21 @@ def docker(tmp_path: Path, stores: Stores, monkeypatch: pytest.MonkeyPatch) -> D
 
 
 @pytest.fixture
-def containers(docker: Docker, stores: Stores) -> Containers:
+def containers(docker: Docker, stores: Stores) -> ControlledContainers:
     found = find_containers(stores.addresses)
     assert found is not None
     return found
 
 
-def test_the_names_are_those_of_the_compose_file() -> None:
+def test_container_names_match_the_compose_file() -> None:
     text = (PROJECT / "docker-compose.yml").read_text("utf-8")
     there = set(re.findall(r"container_name: shop-(\w+)", text))
     assert there == {*NAMES, "worker3", "register"}
 
 
-def test_docker_is_asked_to_do_each_thing(docker: Docker, containers: Containers) -> None:
+def test_each_fault_runs_its_docker_command_once(
+    docker: Docker, containers: ControlledContainers
+) -> None:
     name = "worker2"
     acts: list[tuple[Callable[[str], None], str, str]] = [
         (containers.stop, "stop", "stopped"),
@@ -136,46 +138,48 @@ def test_docker_is_asked_to_do_each_thing(docker: Docker, containers: Containers
         (containers.kill, "kill", "stopped"),
         (containers.start, "start", "running"),
     ]
-    for act, asked, state in acts:
+    for act, command, state in acts:
         act(name)
-        assert docker.asked() == [f"{asked} shop-{name}"]
+        assert docker.commands() == [f"{command} shop-{name}"]
         assert containers.state(name) == state
-        act(name)  # again, it changes nothing
-        assert docker.asked() == []
+        act(name)  # a second time it does nothing
+        assert docker.commands() == []
     restart(containers, name)
-    assert docker.asked() == [f"stop shop-{name}", f"start shop-{name}"]
+    assert docker.commands() == [f"stop shop-{name}", f"start shop-{name}"]
     containers.freeze(name)
     containers.stop(name)
-    assert docker.asked() == [f"pause shop-{name}", f"unpause shop-{name}", f"stop shop-{name}"]
+    assert docker.commands() == [f"pause shop-{name}", f"unpause shop-{name}", f"stop shop-{name}"]
 
 
-def test_only_what_ran_is_brought_back(docker: Docker, containers: Containers) -> None:
+def test_only_containers_that_were_running_are_restored(
+    docker: Docker, containers: ControlledContainers
+) -> None:
     assert tuple(containers.names()) == ("coordinator", "worker1", "worker2", "worker3", *NAMES[3:])
     assert containers.state("worker3") == "stopped"
     containers.stop("mongo")
     containers.freeze("worker1")
-    docker.asked()
-    bring_back(containers)
-    assert docker.asked() == ["unpause shop-worker1", "start shop-mongo"]
+    docker.commands()
+    restore_servers(containers)
+    assert docker.commands() == ["unpause shop-worker1", "start shop-mongo"]
 
 
-def test_practice_restores_the_containers(docker: Docker, stores: Stores) -> None:
+def test_containers_are_restored_after_an_exception(docker: Docker, stores: Stores) -> None:
     settings = Settings(docker.folder / "none", addresses=stores.addresses)
 
     def body() -> None:
-        with inject_faults(stores, settings=settings) as drills:
-            drills.freeze("redis")
-            drills.kill("worker2")
-            assert drills.state() == RUNNING | {
+        with inject_faults(stores, settings=settings) as faults:
+            faults.freeze("redis")
+            faults.kill("worker2")
+            assert faults.state() == RUNNING | {
                 "redis": "frozen",
                 "worker2": "stopped",
                 "worker3": "stopped",
             }
             with (
-                pytest.raises(FaultError, match="on already"),
+                pytest.raises(FaultError, match="being injected into these servers already"),
                 inject_faults(stores, settings=settings, wait_seconds=0),
             ):
-                pytest.fail("two drills at once")
+                pytest.fail("two processes injected faults at once")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -183,36 +187,36 @@ def test_practice_restores_the_containers(docker: Docker, stores: Stores) -> Non
     assert docker.states() == RUNNING
 
 
-PRACTISING = """
+PROGRAM = """
 import time
 from helpers.faults import inject_faults
 from helpers.shop import open_shop
-with open_shop() as shop, inject_faults(shop) as drills:
-    drills.freeze("redis")
-    drills.kill("worker2")
-    print("away", flush=True)
+with open_shop() as shop, inject_faults(shop) as faults:
+    faults.freeze("redis")
+    faults.kill("worker2")
+    print("injected", flush=True)
     time.sleep(600)
 """
 
 
-def test_the_guard_restores_the_containers(
-    docker: Docker, containers: Containers, shop_environ: dict[str, str]
+def test_containers_are_restored_after_a_crash(
+    docker: Docker, containers: ControlledContainers, shop_environ: dict[str, str]
 ) -> None:
-    practising = subprocess.Popen(
-        [sys.executable, "-c", PRACTISING],
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
         cwd=PROJECT,
         env=shop_environ,
         stdout=subprocess.PIPE,
         text=True,
     )
-    with practising:
-        assert practising.stdout is not None
-        assert practising.stdout.readline() == "away\n"
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "injected\n"
         assert docker.states() != RUNNING
-        os.kill(practising.pid, signal.SIGKILL)
+        os.kill(process.pid, signal.SIGKILL)
     file = containers.lock()
     assert file is not None
-    with only_one(file, wait_seconds=60):
+    with hold_fault_lock(file, wait_seconds=60):
         assert docker.states() == RUNNING
 
 
@@ -226,7 +230,7 @@ def elsewhere(stores: Stores) -> Addresses:
     )
 
 
-def test_containers_of_other_addresses_are_left_alone(
+def test_containers_with_other_addresses_are_not_controlled(
     docker: Docker, elsewhere: Addresses, stores: Stores
 ) -> None:
     assert find_containers(elsewhere) is None
@@ -235,7 +239,7 @@ def test_containers_of_other_addresses_are_left_alone(
     assert find_servers(Settings(docker.folder, addresses=elsewhere)).names() == ()
 
 
-def test_what_docker_refuses_is_told(docker: Docker, containers: Containers) -> None:
+def test_errors_of_docker_are_reported(docker: Docker, containers: ControlledContainers) -> None:
     (docker.folder / "broken").touch()
     with pytest.raises(ServerError, match=r"docker stop shop-redis.*no such thing"):
         containers.stop("redis")
@@ -243,7 +247,7 @@ def test_what_docker_refuses_is_told(docker: Docker, containers: Containers) -> 
         containers.stop("mysql")
 
 
-def test_the_command_drills_containers(
+def test_the_drill_command_controls_containers(
     docker: Docker,
     shop_environ: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
@@ -256,4 +260,4 @@ def test_the_command_drills_containers(
         "mongo": "frozen",
         "worker3": "stopped",
     }
-    assert docker.asked() == ["pause shop-mongo"]
+    assert docker.commands() == ["pause shop-mongo"]

@@ -1,4 +1,4 @@
-"""What a drill does to the way to a store; it works for any servers, also those by address."""
+"""Faults in the connections to a store; they work with all servers, also those given by address."""
 
 from __future__ import annotations
 
@@ -13,88 +13,88 @@ from pymongo.errors import PyMongoError
 
 from helpers.errors import SettingsError, StoreError
 from helpers.faults import FaultInjection
-from helpers.faults.server_control import ForeignServers, find_servers
+from helpers.faults.server_control import UncontrolledServers, find_servers
 from helpers.settings import Settings
 from helpers.stores import Stores
 from helpers.stores.proxied_stores import proxied
 
 pytestmark = pytest.mark.by_address
 
-ASK: dict[str, tuple[Callable[[Stores], object], type[Exception]]] = {
+PING: dict[str, tuple[Callable[[Stores], object], type[Exception]]] = {
     "postgres": (lambda stores: stores.postgres.execute("SELECT 1"), psycopg.OperationalError),
     "mongo": (lambda stores: stores.mongo.command("ping"), PyMongoError),
     "redis": (lambda stores: stores.redis.ping(), redis.ConnectionError),
 }
-ALL = pytest.mark.parametrize("store", ASK)
+ALL = pytest.mark.parametrize("store", PING)
 
 
 @pytest.fixture
-def drills(stores: Stores) -> Iterator[FaultInjection]:
-    """Fault injection on servers of which the addresses are known, and no more."""
+def faults(stores: Stores) -> Iterator[FaultInjection]:
+    """Fault injection on servers of which only the addresses are known."""
     with proxied(stores) as far:
-        yield FaultInjection(ForeignServers(stores.addresses), far)
+        yield FaultInjection(UncontrolledServers(stores.addresses), far)
 
 
 @ALL
-def test_one_way_is_slowed_and_the_others_are_not(drills: FaultInjection, store: str) -> None:
-    with drills.slowed(store, 0.05):
-        links = drills.stores.proxies
-        added = {"postgres": links.postgres, "mongo": links.mongo, "redis": links.redis}
-        assert {name for name, link in added.items() if link.round_trip} == {store}
+def test_a_delay_affects_only_its_store(faults: FaultInjection, store: str) -> None:
+    with faults.slowed(store, 0.05):
+        all_proxies = faults.stores.proxies
+        proxies = {name: getattr(all_proxies, name) for name in PING}
+        assert {name for name, proxy in proxies.items() if proxy.round_trip} == {store}
         start = time.perf_counter()
-        ASK[store][0](drills.stores)
+        PING[store][0](faults.stores)
         assert time.perf_counter() - start >= 0.05
-    assert not any(link.round_trip for link in added.values())
+    assert not any(proxy.round_trip for proxy in proxies.values())
 
 
 @pytest.mark.parametrize(
     "store",
-    # MongoDB's driver looks for its server for five seconds.
+    # MongoDB's driver tries to find its server for five seconds.
     ["postgres", "redis", pytest.param("mongo", marks=pytest.mark.verify)],
 )
-def test_one_way_is_cut_and_comes_back(drills: FaultInjection, store: str) -> None:
-    ask, error = ASK[store]
-    with drills.cut_off(store):
+def test_a_cut_affects_only_its_store_and_is_undone(faults: FaultInjection, store: str) -> None:
+    ping, error = PING[store]
+    with faults.cut_off(store):
         with pytest.raises(error):
-            ask(drills.stores)
+            ping(faults.stores)
         with pytest.raises(StoreError) as caught:
-            drills.connect()
+            faults.connect()
         names = {"postgres": "PostgreSQL", "mongo": "MongoDB", "redis": "Redis"}
         assert caught.value.store == names[store]
-        for other in ASK.keys() - {store}:
-            ASK[other][0](drills.stores)
-    with drills.connect() as again:
-        for ask, _ in ASK.values():
-            ask(again)
-        assert again.mongo.name == drills.stores.mongo.name
+        for other in PING.keys() - {store}:
+            PING[other][0](faults.stores)
+    with faults.connect() as again:
+        for ping, _ in PING.values():
+            ping(again)
+        assert again.mongo.name == faults.stores.mongo.name
 
 
-def test_a_way_that_hangs_holds_what_is_sent(drills: FaultInjection) -> None:
-    with redis.Redis.from_url(drills.stores.addresses.redis, socket_timeout=0.3, retry=None) as far:
+def test_a_hanging_connection_times_out_and_recovers(faults: FaultInjection) -> None:
+    with redis.Redis.from_url(faults.stores.addresses.redis, socket_timeout=0.3, retry=None) as far:
         assert far.ping()
-        with drills.hanging("redis"), pytest.raises(redis.TimeoutError):
+        with faults.hanging("redis"), pytest.raises(redis.TimeoutError):
             far.ping()
         assert far.ping()
 
 
-def test_only_ways_to_stores_can_be_drilled(drills: FaultInjection) -> None:
+def test_only_connections_to_stores_can_be_disturbed(faults: FaultInjection) -> None:
     for name in ("worker1", "mysql"):
-        with pytest.raises(SettingsError, match="each of postgres, mongo and redis"):
-            drills.cut(name)
+        with pytest.raises(SettingsError, match="in front of postgres, mongo and redis"):
+            faults.cut(name)
     with pytest.raises(SettingsError, match="from 0 to 60"):
-        drills.slow("redis", 61)
+        faults.slow("redis", 61)
 
 
-def test_servers_by_address_are_beyond_reach(
-    drills: FaultInjection, stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_servers_given_by_address_cannot_be_controlled(
+    faults: FaultInjection, stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert drills.state() == {}
-    acts = [drills.stop, drills.kill, drills.freeze, drills.thaw, drills.start, drills.restart]
+    assert faults.state() == {}
+    acts = [faults.stop, faults.kill, faults.freeze, faults.thaw, faults.start, faults.restart]
     for act in acts:
-        with pytest.raises(SettingsError, match=r"only slow\(\), hang\(\) and cut\(\)") as caught:
+        with pytest.raises(SettingsError, match=r"Only slow\(\), hang\(\) and cut\(\)") as caught:
             act("redis")
         password = stores.postgres.info.password
         assert not password or password not in str(caught.value)
     monkeypatch.setenv("PATH", "")  # no docker
-    settings = Settings(data_folder=tmp_path, addresses=stores.addresses)
-    assert isinstance(find_servers(settings), ForeignServers)
+    settings = Settings(home=tmp_path, addresses=stores.addresses)
+    assert isinstance(find_servers(settings), UncontrolledServers)

@@ -1,4 +1,4 @@
-"""A small HTTP server for the tests: it counts who asks what, and answers as it is told."""
+"""A small HTTP server for the tests: it records requests, and responds as the path says."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ BODY = b"x" * 240_000
 
 @dataclass
 class Site:
-    """What answers, and what it has seen.
+    """An ASGI application, and the requests that it has received.
 
-    It answers 200 with ``BODY``, and else what the path says: ``/status/503``, ``/chunks``,
-    ``/closed`` (the connection ends with the answer), ``/broken`` (it ends within the answer),
-    ``/together`` (when ``crowd`` are there), ``/late`` (after ``delay`` seconds), ``/never``,
-    ``/lacking/X-Missing-Stores`` (with that header).
+    It responds with 200 and ``BODY``, or as the path says: ``/status/503``, ``/chunks``,
+    ``/closed`` (closes the connection after the response), ``/broken`` (closes it within the
+    response), ``/together`` (when ``concurrent`` requests are there), ``/late`` (after ``delay``
+    seconds), ``/never``, ``/lacking/X-Missing-Stores`` (with that header).
     """
 
-    crowd: int = 1
+    concurrent: int = 1
     delay: float = 0.0
     paths: Counter[str] = field(default_factory=Counter)
     clients: set[tuple[str, int]] = field(default_factory=set)
     headers: list[dict[bytes, bytes]] = field(default_factory=list)
 
     def forget(self) -> None:
-        """Forget what it has seen."""
+        """Forget the received requests."""
         self.paths.clear()
         self.clients.clear()
         self.headers.clear()
@@ -56,27 +56,27 @@ class Site:
         if path == "/late":
             await asyncio.sleep(self.delay)
         if path == "/chunks":
-            await _answer(send, 200, [b"one", b"two", b"three"], [])
+            await _respond(send, 200, [b"one", b"two", b"three"], [])
         elif path == "/broken":
-            await _answer(send, 200, [b"only this"], [(b"content-length", b"1000")])
+            await _respond(send, 200, [b"only this"], [(b"content-length", b"1000")])
         elif path == "/closed":
-            await _answer(send, 200, [b"last"], [(b"connection", b"close")])
+            await _respond(send, 200, [b"last"], [(b"connection", b"close")])
         elif path.startswith("/lacking/"):
             header = path.removeprefix("/lacking/").lower().encode()
-            await _answer(send, 200, [b"some"], [(header, b"one")])
+            await _respond(send, 200, [b"some"], [(header, b"one")])
         elif path.startswith("/status/"):
             status = int(path.removeprefix("/status/"))
-            await _answer(send, status, [b""], [])
+            await _respond(send, status, [b""], [])
         else:
-            await _answer(send, 200, [BODY], [(b"content-length", b"%d" % len(BODY))])
+            await _respond(send, 200, [BODY], [(b"content-length", b"%d" % len(BODY))])
 
     async def _gather(self, number: int) -> None:
-        """Wait until the crowd is there that the one with this number belongs to."""
-        while self.paths["/together"] < -(-number // self.crowd) * self.crowd:
+        """Wait until the group of requests is complete that the request with this number is in."""
+        while self.paths["/together"] < -(-number // self.concurrent) * self.concurrent:
             await asyncio.sleep(0.001)
 
 
-async def _answer(
+async def _respond(
     send: Send, status: int, parts: list[bytes], headers: list[tuple[bytes, bytes]]
 ) -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})

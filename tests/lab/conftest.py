@@ -1,4 +1,4 @@
-"""The empty shop of the tests of the stores."""
+"""The empty shop of the store tests."""
 
 from tests.stores.conftest import shop
 

@@ -1,11 +1,11 @@
-"""The watch of an outage: asks at a steady pace, and tells the answers apart."""
+"""The availability monitor: it sends requests at a constant rate and classifies the outcomes."""
 
 from __future__ import annotations
 
 import pytest
 
 from helpers.errors import SettingsError
-from helpers.lab.availability import KINDS, Asked, Availability, Kind, watching
+from helpers.lab.availability import KINDS, Availability, Kind, Sample, monitor
 from tests.lab.apps import site
 from tests.waiting import wait_until
 
@@ -21,61 +21,62 @@ _KINDS: dict[str, Kind] = {
 }
 
 
-def test_answers_are_told_apart() -> None:
-    """The addresses are asked one after the other, so what was asked when says what came."""
+def test_outcomes_are_classified() -> None:
+    """The addresses are requested in turn, so the order of the samples is known."""
     with (
         site() as (app, url),
-        watching([url + path for path in _KINDS], every=0.01) as found,
+        monitor([url + path for path in _KINDS], interval=0.01) as found,
     ):
-        wait_until(lambda: len(found.asked) >= 2 * len(_KINDS))
-    expected = [[*_KINDS.values()][turn % len(_KINDS)] for turn in range(len(found.asked))]
-    assert [one.kind for one in found.asked] == expected
-    assert sum(app.paths.values()) == len(found.asked)
+        wait_until(lambda: len(found.samples) >= 2 * len(_KINDS))
+    kinds = [*_KINDS.values()]
+    expected = [kinds[number % len(kinds)] for number in range(len(found.samples))]
+    assert [sample.kind for sample in found.samples] == expected
+    assert sum(app.paths.values()) == len(found.samples)
     assert found.counts() == {kind: expected.count(kind) for kind in KINDS}
 
 
-def test_nobody_waits_for_the_last_answer_before_asking_again() -> None:
-    """With answers that come when thirty have asked, who waits would wait for ever."""
+def test_requests_do_not_wait_for_earlier_responses() -> None:
+    """The server responds when thirty requests are there, so waiting would never end."""
     with (
-        site(crowd=30) as (app, url),
-        watching(f"{url}/together", every=0.005) as found,
+        site(concurrent=30) as (app, url),
+        monitor(f"{url}/together", interval=0.005) as found,
     ):
-        wait_until(lambda: len(found.asked) >= 30)
-        app.crowd = 1  # those who came since are let go
-    assert found.counts(end=found.asked[29].began)["whole"] == 29
+        wait_until(lambda: len(found.samples) >= 30)
+        app.concurrent = 1  # later requests get a response
+    assert found.counts(end=found.samples[29].began)["whole"] == 29
 
 
-def test_of_several_addresses_one_is_asked_after_the_other() -> None:
-    with site() as (app, url), watching([f"{url}/a", f"{url}/b"], every=0.01) as found:
-        wait_until(lambda: len(found.asked) >= 10)
+def test_several_addresses_are_requested_in_turn() -> None:
+    with site() as (app, url), monitor([f"{url}/a", f"{url}/b"], interval=0.01) as found:
+        wait_until(lambda: len(found.samples) >= 10)
     assert set(app.paths) == {"/a", "/b"}
     assert app.paths["/a"] - app.paths["/b"] in (0, 1)
 
 
-def test_who_gets_no_answer_in_time_has_none() -> None:
-    with site() as (_, url), watching(f"{url}/never", every=0.05, patience=0.2) as found:
-        wait_until(lambda: len(found.asked) >= 2)
-    assert found.counts()["none"] == len(found.asked)
-    assert min(one.seconds for one in found.asked) >= 0.2
+def test_a_timeout_counts_as_none() -> None:
+    with site() as (_, url), monitor(f"{url}/never", interval=0.05, timeout=0.2) as found:
+        wait_until(lambda: len(found.samples) >= 2)
+    assert found.counts()["none"] == len(found.samples)
+    assert min(sample.seconds for sample in found.samples) >= 0.2
 
 
-def test_a_server_that_is_gone_gives_none_and_is_asked_on() -> None:
+def test_a_stopped_server_counts_as_none_and_requests_continue() -> None:
     with site() as (_, url):
         pass
-    with watching(url, every=0.01) as found:
-        wait_until(lambda: len(found.asked) >= 5)
-    assert found.counts()["none"] == len(found.asked)
+    with monitor(url, interval=0.01) as found:
+        wait_until(lambda: len(found.samples) >= 5)
+    assert found.counts()["none"] == len(found.samples)
 
 
-@pytest.mark.parametrize("every", [0, 0.001, 61, float("nan")])
-def test_a_pace_that_nobody_keeps_is_refused(every: float) -> None:
-    with pytest.raises(SettingsError, match="Nobody can ask"), watching("http://x", every=every):
+@pytest.mark.parametrize("interval", [0, 0.001, 61, float("nan")])
+def test_an_interval_out_of_range_is_refused(interval: float) -> None:
+    with pytest.raises(SettingsError, match="interval is"), monitor("http://x", interval=interval):
         pass
 
 
-def _watched(*kinds: Kind) -> Availability:
+def _availability(*kinds: Kind) -> Availability:
     found = Availability()
-    found.asked += [Asked(float(number), 0.25, kind) for number, kind in enumerate(kinds)]
+    found.samples += [Sample(float(number), 0.25, kind) for number, kind in enumerate(kinds)]
     return found
 
 
@@ -89,22 +90,22 @@ def _watched(*kinds: Kind) -> Availability:
         (("refused", "whole", "whole"), 0.5, 0.75),
     ],
 )
-def test_recovery_is_when_everything_is_answered_again(
+def test_recovery_is_the_first_whole_response_after_the_last_other_one(
     kinds: tuple[Kind, ...], moment: float, seconds: float | None
 ) -> None:
-    assert _watched(*kinds).recovery(moment) == seconds
+    assert _availability(*kinds).recovery(moment) == seconds
 
 
-def test_counts_and_the_slowest_are_of_what_was_asked_between() -> None:
-    found = _watched("whole", "refused", "refused", "partial")
-    found.asked.append(Asked(4.0, 3.0, "none"))
+def test_counts_and_slowest_are_limited_to_a_time_range() -> None:
+    found = _availability("whole", "refused", "refused", "partial")
+    found.samples.append(Sample(4.0, 3.0, "none"))
     assert found.counts(1, 3) == {"whole": 0, "partial": 0, "refused": 2, "none": 0}
     assert found.slowest(0, 4) == 0.25
     assert found.slowest() == 3.0
     assert found.slowest(9) == 0.0
 
 
-def test_marks_have_their_time() -> None:
+def test_marks_record_their_time() -> None:
     found = Availability()
     moment = found.mark("Redis is killed")
     assert found.marks == [(moment, "Redis is killed")]

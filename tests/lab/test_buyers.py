@@ -1,4 +1,4 @@
-"""The crowd of buyers: planned alike everywhere, let go together, ended together."""
+"""Concurrent buyers: reproducible plans, a common start, and a common end after a failure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 from helpers.catalog.random_draws import zipf_choices
-from helpers.lab.buyers import Ending, PurchaseAttempt, plan_attempts
-from helpers.lab.concurrent_buyers import Act, run_buyers
+from helpers.lab.buyers import Act, Ending, PurchaseAttempt, plan_attempts, run_buyers
 
-# Taken once; another machine, Python or order of calls must give them too.
+# Recorded once; they must be the same on every machine, Python and order of calls.
 CHOICES = [2, 2, 4, 28, 7, 5, 10, 4, 12, 2, 4, 74]
 RANKS_1_2_10 = (19454, 9495, 1845)
 PLANS = [
@@ -39,7 +38,7 @@ def test_choices_are_the_same_on_every_machine() -> None:
     assert zipf_choices(12, range(1, 101), seed=2) != CHOICES
 
 
-def test_choices_follow_zipf() -> None:
+def test_choices_follow_zipfs_law() -> None:
     products = list(range(500, 600))
     counts = Counter(zipf_choices(100_000, products))
     assert set(counts) == set(products)
@@ -49,7 +48,7 @@ def test_choices_follow_zipf() -> None:
 
 
 @pytest.mark.parametrize(("exponent", "ratio"), [(0.0, 1.0), (0.5, 10**0.5), (2.0, 100.0)])
-def test_the_exponent_says_how_steep(exponent: float, ratio: float) -> None:
+def test_the_exponent_sets_the_ratio_of_popularity(exponent: float, ratio: float) -> None:
     counts = Counter(zipf_choices(100_000, range(1, 21), exponent=exponent))
     assert counts[1] / counts[10] == pytest.approx(ratio, rel=0.1)
 
@@ -61,7 +60,7 @@ def test_plans_are_the_same_on_every_machine() -> None:
     assert plans == PLANS
 
 
-def test_plans_hold_what_was_asked_for() -> None:
+def test_plans_have_the_requested_distributions() -> None:
     attempts = _flat(plan_attempts(10_000, buyers=7, products=range(1, 21), largest=4))
     assert len(attempts) == 10_000
     assert {attempt.quantity for attempt in attempts} == {1, 2, 3, 4}
@@ -74,7 +73,7 @@ def test_plans_hold_what_was_asked_for() -> None:
     assert endings["abandon"] / 10_000 == pytest.approx(0.1, abs=0.02)
 
 
-def test_attempts_are_dealt_evenly() -> None:
+def test_attempts_are_distributed_evenly() -> None:
     plans = plan_attempts(10, buyers=4, products=[1])
     assert [len(plan) for plan in plans] == [3, 3, 2, 2]
     assert all(a.buyer == number for number, plan in enumerate(plans) for a in plan)
@@ -82,53 +81,53 @@ def test_attempts_are_dealt_evenly() -> None:
     assert [len(plan) for plan in plan_attempts(1, buyers=3, products=[1])] == [1, 0, 0]
 
 
-def test_bursts_are_rests_between_equal_groups() -> None:
+def test_bursts_are_groups_of_equal_size_with_pauses() -> None:
     plans = plan_attempts(12, buyers=2, products=[1], bursts=3, pause=0.25)
     assert [[a.pause for a in plan] for plan in plans] == [[0, 0, 0.25, 0, 0.25, 0]] * 2
 
 
 def test_few_attempts_are_spread_over_the_bursts() -> None:
-    """Whoever has fewer attempts than there are bursts rests through those in between."""
+    """A buyer with fewer attempts than bursts pauses through the bursts in between."""
     (plan,) = plan_attempts(2, buyers=1, products=[1], bursts=4, pause=1.0)
     assert [attempt.pause for attempt in plan] == [0, 2]
 
 
-def test_only_weighted_endings_come_and_their_order_does_not_matter() -> None:
-    one: dict[Ending, float] = {"release": 1, "abandon": 3, "confirm": 0}
-    other: dict[Ending, float] = {"abandon": 3, "release": 1}
-    plans = plan_attempts(400, buyers=1, products=[1], endings=one)
+def test_endings_follow_their_weights_in_any_order() -> None:
+    weights: dict[Ending, float] = {"release": 1, "abandon": 3, "confirm": 0}
+    reordered: dict[Ending, float] = {"abandon": 3, "release": 1}
+    plans = plan_attempts(400, buyers=1, products=[1], endings=weights)
     assert {attempt.ending for attempt in plans[0]} == {"release", "abandon"}
-    assert plans == plan_attempts(400, buyers=1, products=[1], endings=other)
+    assert plans == plan_attempts(400, buyers=1, products=[1], endings=reordered)
 
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"count": -1}, "-1 attempts"),
-        ({"buyers": 0}, "0 buyers make no plan"),
+        ({"count": -1}, "count is -1"),
+        ({"buyers": 0}, "buyers is 0"),
         ({"products": []}, "at least one product"),
         ({"exponent": -1.0}, "no exponent for Zipf"),
         ({"exponent": float("nan")}, "no exponent for Zipf"),
-        ({"largest": 0}, "0 units at most"),
-        ({"bursts": 0}, "0 bursts"),
-        ({"pause": -0.5}, "pause for -0.5 s"),
-        ({"endings": {}}, "weigh nothing"),
-        ({"endings": {"confirm": -1}}, "weigh nothing, or less"),
-        ({"endings": {"refund": 1}}, "refund: there are no such endings"),
+        ({"largest": 0}, "largest is 0"),
+        ({"bursts": 0}, "bursts is 0"),
+        ({"pause": -0.5}, "pause is -0.5 s"),
+        ({"endings": {}}, "No ending has a positive weight"),
+        ({"endings": {"confirm": -1}}, "has a negative"),
+        ({"endings": {"refund": 1}}, "Unknown endings: refund"),
     ],
 )
-def test_what_makes_no_plan_is_named(wrong: dict[str, Any], words: str) -> None:
+def test_invalid_arguments_are_refused(wrong: dict[str, Any], words: str) -> None:
     arguments: dict[str, Any] = {"count": 5, "buyers": 2, "products": [1], **wrong}
     with pytest.raises(ValueError, match=words):
         plan_attempts(arguments.pop("count"), **arguments)
 
 
-def test_a_negative_number_of_choices_is_named() -> None:
+def test_a_negative_number_of_choices_is_refused() -> None:
     with pytest.raises(ValueError, match="-3 choices"):
         zipf_choices(-3, [1])
 
 
-def test_results_stand_in_the_order_of_the_plans() -> None:
+def test_results_are_in_the_order_of_the_plans() -> None:
     plans = plan_attempts(500, buyers=20, products=range(5), largest=9)
 
     def act(buyer: int) -> nullcontext[Act[PurchaseAttempt]]:
@@ -143,18 +142,18 @@ def test_results_stand_in_the_order_of_the_plans() -> None:
     assert outcomes.total() == 500
 
 
-def test_nobody_begins_before_all_are_connected() -> None:
+def test_all_buyers_start_after_all_are_connected() -> None:
     connected: list[int] = []
 
     def act(buyer: int) -> nullcontext[Act[int]]:
-        time.sleep(0.02 * buyer)  # the last is ready long after the first
+        time.sleep(0.02 * buyer)  # the last one connects long after the first
         connected.append(buyer)
         return nullcontext(lambda _: len(connected))
 
     assert run_buyers(plan_attempts(30, buyers=6, products=[1]), act) == [6] * 30
 
 
-def test_every_buyer_has_a_thread_and_closes_its_own_connections() -> None:
+def test_each_buyer_opens_and_closes_its_connections_in_its_own_thread() -> None:
     opened: dict[int, int] = {}
     closed: dict[int, int] = {}
 
@@ -170,7 +169,7 @@ def test_every_buyer_has_a_thread_and_closes_its_own_connections() -> None:
     assert len(set(found)) == 8
 
 
-def test_pauses_are_kept() -> None:
+def test_buyers_pause_as_planned() -> None:
     plans = plan_attempts(12, buyers=3, products=[1], bursts=2, pause=0.2)
     start = time.monotonic()
     at = run_buyers(plans, lambda _: nullcontext(lambda _: time.monotonic() - start))
@@ -178,7 +177,7 @@ def test_pauses_are_kept() -> None:
     assert all(moment < 0.2 for i, moment in enumerate(at) if i % 4 < 2)
 
 
-def test_the_first_failure_is_raised_when_all_have_ended() -> None:
+def test_the_first_failure_is_raised_after_all_have_stopped() -> None:
     running = set[int]()
     closed = list[int]()
 
@@ -204,16 +203,16 @@ def test_the_first_failure_is_raised_when_all_have_ended() -> None:
         run_buyers(plans, act)
     assert running == set()
     assert sorted(closed) == [0, 1, 2, 3]
-    assert time.monotonic() - start < 30, "others rest no longer"
+    assert time.monotonic() - start < 30, "the others stop during their pause"
 
 
-def test_who_cannot_connect_does_not_keep_the_others_waiting() -> None:
+def test_a_buyer_that_cannot_connect_stops_the_others() -> None:
     def act(buyer: int) -> nullcontext[Act[None]]:
         if buyer == 1:
-            raise ConnectionError("nobody listens there")
-        return nullcontext(lambda _: pytest.fail("it began without buyer 1"))
+            raise ConnectionError("connection refused")
+        return nullcontext(lambda _: pytest.fail("the buyers started without buyer 1"))
 
-    with pytest.raises(ConnectionError, match="nobody listens there"):
+    with pytest.raises(ConnectionError, match="connection refused"):
         run_buyers(plan_attempts(6, buyers=3, products=[1]), act)
 
 
@@ -227,6 +226,6 @@ def test_a_failure_to_close_is_raised() -> None:
         run_buyers(plan_attempts(2, buyers=2, products=[1]), act)
 
 
-def test_no_buyers_buy_nothing() -> None:
+def test_no_buyers_return_no_results() -> None:
     results: list[int] = run_buyers([], lambda _: nullcontext(lambda attempt: attempt.quantity))
     assert results == []

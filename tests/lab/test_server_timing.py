@@ -1,4 +1,4 @@
-"""The header Server-Timing: what it says is read as it was meant, or refused."""
+"""The Server-Timing header: it is parsed exactly, or refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEADER = (
 )
 
 
-def test_questions_are_spans_in_the_order_of_their_start() -> None:
+def test_queries_are_spans_in_the_order_of_their_start() -> None:
     spans = parse_server_timing(HEADER)
     assert [(span.store, span.name) for span in spans] == [
         ("PostgreSQL", "SELECT"),
@@ -42,7 +42,7 @@ def test_metrics_keep_the_order_of_the_header() -> None:
     assert len(metrics) == 6
 
 
-def test_round_trips_are_those_that_the_header_counts() -> None:
+def test_round_trips_are_read_from_the_descriptions() -> None:
     assert round_trips_of(parse_metrics(HEADER)) == {"PostgreSQL": 1, "MongoDB": 2000}
     assert round_trips_of(parse_metrics("redis;dur=1")) == {}
 
@@ -51,23 +51,23 @@ def test_round_trips_are_those_that_the_header_counts() -> None:
     "header",
     ["", "total;dur=3", 'elsewhere-1;dur=1;start=2;desc="x"', "redis-1;dur=1", "redis-x;start=1"],
 )
-def test_what_is_no_question_is_no_span(header: str) -> None:
+def test_metrics_that_are_not_queries_are_not_spans(header: str) -> None:
     assert parse_server_timing(header) == []
 
 
-def test_a_question_without_a_duration_ends_where_it_starts() -> None:
+def test_a_query_without_a_duration_ends_at_its_start() -> None:
     assert parse_server_timing("redis-2;start=3;desc=GET") == [
         Span("Redis", "GET", 3 / 1000, 3 / 1000)
     ]
 
 
-def test_spaces_and_capitals_do_not_matter_and_the_first_of_two_counts() -> None:
+def test_spaces_and_case_are_ignored_and_the_first_duplicate_counts() -> None:
     (metric,) = parse_metrics(' a ; DUR = 2 ;desc="x";dur=3')
     assert metric == Metric("a", 0.002, description="x")
 
 
 @given(st.text("abc,;=\"\\ äöü'", max_size=30))
-def test_any_description_is_read_as_it_was_quoted(text: str) -> None:
+def test_quoted_descriptions_are_unquoted(text: str) -> None:
     quoted = text.replace("\\", "\\\\").replace('"', '\\"')
     assert parse_metrics(f'a;desc="{quoted}";dur=1, b') == [
         Metric("a", 0.001, None, text),
@@ -83,7 +83,7 @@ def test_a_malformed_header_is_refused(header: str) -> None:
         parse_metrics(header)
 
 
-def test_reading_the_header_imports_nothing_that_draws() -> None:
+def test_parsing_does_not_import_matplotlib() -> None:
     code = "import sys, helpers.lab.server_timing; sys.exit('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=False)
     assert done.returncode == 0

@@ -12,8 +12,7 @@ import pytest
 
 from helpers.catalog.model import Order
 from helpers.errors import ReservationError, SoldOutError
-from helpers.lab.buyers import PurchaseAttempt, plan_attempts
-from helpers.lab.concurrent_buyers import Act, run_buyers
+from helpers.lab.buyers import Act, PurchaseAttempt, plan_attempts, run_buyers
 from helpers.orders.orders import Orders
 from helpers.stock import reconcile
 from helpers.stores import Stores

@@ -1,4 +1,4 @@
-"""The drawing of an outage: it can be drawn from what was watched, and told in words."""
+"""The chart of an outage: what it shows of the samples, and its description in words."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
-from helpers.lab.availability import Asked, Availability
+from helpers.lab.availability import Availability, Sample
 from helpers.plots.outage_charts import describe_availability, draw_availability
 
 FOUND = Availability(
     [
-        Asked(0.1, 0.01, "whole"),
-        Asked(0.2, 0.02, "refused"),
-        Asked(0.6, 0.03, "partial"),
-        Asked(0.7, 2.0, "none"),
+        Sample(0.1, 0.01, "whole"),
+        Sample(0.2, 0.02, "refused"),
+        Sample(0.6, 0.03, "partial"),
+        Sample(0.7, 2.0, "none"),
     ],
     [(0.15, "Redis is frozen")],
 )
 
 
-def test_shares_of_each_half_second_add_up_and_each_answer_has_a_point() -> None:
+def test_shares_add_up_to_one_and_each_sample_has_a_point() -> None:
     figure = draw_availability({"with": FOUND, "without": FOUND})
     figure.savefig(io.BytesIO(), format="png", bbox_inches="tight")
     assert len(figure.axes) == 4
@@ -40,11 +40,11 @@ def test_shares_of_each_half_second_add_up_and_each_answer_has_a_point() -> None
     assert [text.get_text() for text in shares.texts] == ["Redis is frozen"]
 
 
-def test_nothing_watched_is_drawn_too() -> None:
+def test_availability_without_samples_can_be_drawn() -> None:
     draw_availability({"nothing": Availability()}).savefig(io.BytesIO(), format="png")
     assert describe_availability({"nothing": Availability()}) == "nothing: nothing was asked."
 
 
-def test_the_words_count_each_kind() -> None:
-    said = describe_availability({"with": FOUND})
-    assert said == "with: 1 whole, 1 partial, 1 refused, 1 none."
+def test_the_description_counts_each_kind() -> None:
+    description = describe_availability({"with": FOUND})
+    assert description == "with: 1 whole, 1 partial, 1 refused, 1 none."

@@ -1,4 +1,4 @@
-"""One palette: a store has one colour wherever it is shown, and colour is never the only sign."""
+"""The palette: each store has one colour everywhere, and colour is never the only distinction."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from matplotlib.patches import Patch
 
 from helpers.citus.shards import Shard
 from helpers.errors import StoreName
-from helpers.lab.availability import KINDS, Asked, Availability
+from helpers.lab.availability import KINDS, Availability, Sample
 from helpers.lab.load import Load
 from helpers.metadata.mongo_plans import DocumentPlan
 from helpers.plots import palette
-from helpers.plots.charts import draw_origins
+from helpers.plots.charts import STYLES
 from helpers.plots.join_charts import (
     draw_crossover,
     draw_growth,
@@ -32,9 +32,9 @@ from helpers.plots.join_charts import (
     draw_staleness,
     draw_waterfall,
 )
-from helpers.plots.line_charts import STYLES
 from helpers.plots.load_charts import draw_load
 from helpers.plots.metadata_charts import draw_plans, draw_sizes
+from helpers.plots.origins_chart import draw_origins
 from helpers.plots.outage_charts import draw_availability
 from helpers.plots.palette import SERIES, STORE_COLOURS, STORE_HATCHES, contrast, ink_on
 from helpers.plots.sharding_charts import draw_shard_maps, draw_skew, draw_touched
@@ -49,9 +49,9 @@ from helpers.settings import PROJECT
 from helpers.stores.trace import STORES, Span
 from tests.plots.vision import VISIONS, distance, lightness
 
-# Of CIELAB, where a difference of about 2.3 is just seen.
-FAR = 15
-FAR_IN_GREY = 10
+# Distances in CIELAB, where a difference of about 2.3 is just noticeable.
+MIN_DISTANCE = 15
+MIN_LIGHTNESS_DIFFERENCE = 10
 
 PALETTE = {
     value.upper()
@@ -68,10 +68,10 @@ NAMED = re.compile(r"""\b(?:\w*colou?rs?|fc|ec|cmap|c)\s*=\s*["'](?!none["']|#)"
 TIMES = [(1, 0.1), (9, 0.2)]
 WAYS = [f"way {number}" for number in range(len(SERIES))]
 SHARDS = [Shard(i, 100 + i, 0, 1, f"worker {1 + i % 4}", 10 * i) for i in range(8)]
-SEEN = Availability([Asked(at, 0.1, kind) for at, kind in enumerate(KINDS)])
+SEEN = Availability([Sample(at, 0.1, kind) for at, kind in enumerate(KINDS)])
 
-#: Drawings of stores, and of what belongs to one.
-OF_STORES: dict[str, Callable[[], Figure]] = {
+#: Charts of stores, and of what belongs to one.
+STORE_CHARTS: dict[str, Callable[[], Figure]] = {
     "waterfall": lambda: draw_waterfall(
         [Span(s, "ask", 0.1 * i, 0.5) for i, s in enumerate(STORES)]
     ),
@@ -82,8 +82,8 @@ OF_STORES: dict[str, Callable[[], Figure]] = {
     "sizes": lambda: draw_sizes({"all": [1, 9], "three": [1, 2]}, 50),
     "expiries": lambda: draw_expiries([60.0], [59.0, 61.0]),
 }
-#: Drawings of what is no store: ways, answers.
-OF_OTHERS: dict[str, Callable[[], Figure]] = {
+#: Charts of other things: strategies, outcomes, states.
+OTHER_CHARTS: dict[str, Callable[[], Figure]] = {
     "growth": lambda: draw_growth(dict.fromkeys(WAYS, TIMES)),
     "latency": lambda: draw_latency({way: {0.0: TIMES} for way in WAYS}),
     "crossover": lambda: draw_crossover(dict.fromkeys(WAYS, TIMES), 0.3),
@@ -96,53 +96,53 @@ OF_OTHERS: dict[str, Callable[[], Figure]] = {
     "origin calls": lambda: draw_origin_calls({"none": {"calls": 9, "waits": 7, "late": 1}}),
     "hit ratios": lambda: draw_hit_ratios({way: [(0.1, 0.5)] for way in WAYS}, [(0.1, 0.6)]),
 }
-EVERY_DRAWING = {**OF_STORES, **OF_OTHERS}
+ALL_CHARTS = {**STORE_CHARTS, **OTHER_CHARTS}
 
 
 @cache
-def drawing(name: str) -> Figure:
-    """Return a drawing, made once for all tests: they only look at it."""
-    return EVERY_DRAWING[name]()
+def chart(name: str) -> Figure:
+    """Return a chart, drawn once for all tests, which do not change it."""
+    return ALL_CHARTS[name]()
 
 
 @pytest.mark.parametrize("vision", VISIONS)
-def test_stores_stay_apart_for_every_reader(vision: str) -> None:
+def test_store_colours_are_distinguishable_with_every_vision(vision: str) -> None:
     for one, other in itertools.combinations(STORE_COLOURS.values(), 2):
-        assert distance(one, other, vision) >= FAR, (one, other)
+        assert distance(one, other, vision) >= MIN_DISTANCE, (one, other)
 
 
-def test_stores_stay_apart_in_grey() -> None:
+def test_store_colours_are_distinguishable_in_greyscale() -> None:
     for one, other in itertools.combinations(STORE_COLOURS.values(), 2):
-        assert abs(lightness(one) - lightness(other)) >= FAR_IN_GREY, (one, other)
+        assert abs(lightness(one) - lightness(other)) >= MIN_LIGHTNESS_DIFFERENCE, (one, other)
     assert len(set(STORE_HATCHES.values())) == len(STORE_HATCHES) == len(STORE_COLOURS)
 
 
 @pytest.mark.parametrize("vision", VISIONS)
-def test_series_stay_apart_and_none_is_taken_for_a_store(vision: str) -> None:
+def test_series_colours_differ_from_each_other_and_from_stores(vision: str) -> None:
     for one, other in itertools.combinations((*SERIES, *STORE_COLOURS.values()), 2):
-        assert distance(one, other, vision) >= FAR, (one, other)
+        assert distance(one, other, vision) >= MIN_DISTANCE, (one, other)
 
 
-def test_lines_differ_by_marker_and_by_dashes_too() -> None:
+def test_lines_also_differ_by_marker_and_dashes() -> None:
     markers, dashes = [style[1] for style in STYLES], [style[2] for style in STYLES]
     assert len(set(markers)) == len(set(dashes)) == len(STYLES) == 8
     assert [style[0] for style in STYLES][: len(SERIES)] == list(SERIES)
 
 
 @pytest.mark.parametrize("store", STORE_COLOURS)
-def test_letters_on_the_colour_of_a_store_can_be_read(store: StoreName) -> None:
+def test_text_on_a_store_colour_has_enough_contrast(store: StoreName) -> None:
     colour = STORE_COLOURS[store]
     assert contrast(ink_on(colour), colour) >= 4.5
 
 
-def test_contrast_is_that_of_wcag() -> None:
+def test_contrast_matches_wcag() -> None:
     assert contrast("#000000", "#FFFFFF") == pytest.approx(21)
     assert contrast("#777777", "#FFFFFF") == pytest.approx(4.48, abs=0.01)
     assert palette.tint("#0072B2", 0.5) == "#80B8D8"
 
 
-def test_a_simulation_is_that_of_its_source() -> None:
-    """White stays white for all, and red and green come together for who sees no green."""
+def test_simulated_vision_matches_its_source() -> None:
+    """White stays white with every vision; red and green become similar with deuteranopia."""
     for vision in VISIONS:
         assert distance("#FFFFFF", "#FFFFFF", vision) == 0
     assert lightness("#FFFFFF") == pytest.approx(100, abs=0.01)
@@ -152,7 +152,7 @@ def test_a_simulation_is_that_of_its_source() -> None:
 
 
 def _colours(figure: Figure) -> set[str]:
-    """Return the colours of everything that is drawn, without what is as good as invisible."""
+    """Return the colours of everything in a figure."""
     figure.draw_without_rendering()
     found = set()
     for artist in figure.findobj():
@@ -160,33 +160,33 @@ def _colours(figure: Figure) -> set[str]:
             try:
                 colour = getattr(artist, name)()
                 found.add(to_hex(colour, keep_alpha=False).upper())
-            except (AttributeError, ValueError):  # it has none, or several, or none is said
+            except (AttributeError, ValueError):  # no colour, several, or "none"
                 continue
         if isinstance(artist, AxesImage):
             found.add(to_hex(artist.get_cmap()(1.0)).upper())
     return found
 
 
-@pytest.mark.parametrize("name", OF_OTHERS)
-def test_a_store_s_colour_stands_for_nothing_else(name: str) -> None:
-    assert _colours(drawing(name)).isdisjoint(STORE_COLOURS.values())
+@pytest.mark.parametrize("name", OTHER_CHARTS)
+def test_store_colours_are_used_for_stores_only(name: str) -> None:
+    assert _colours(chart(name)).isdisjoint(STORE_COLOURS.values())
 
 
-@pytest.mark.parametrize("name", OF_STORES)
-def test_what_is_a_store_s_has_its_colour(name: str) -> None:
-    assert not _colours(drawing(name)).isdisjoint(STORE_COLOURS.values())
+@pytest.mark.parametrize("name", STORE_CHARTS)
+def test_charts_of_stores_use_store_colours(name: str) -> None:
+    assert not _colours(chart(name)).isdisjoint(STORE_COLOURS.values())
 
 
 def _marks(figure: Figure) -> Iterator[list[tuple[str, object, object, object]]]:
-    """Yield for each legend how each of its entries looks: its colour, and its other signs."""
+    """Yield for each legend the look of its entries: colour, hatch or marker, dashes, width."""
     legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes)]
     for legend in filter(None, legends):
         looks: list[tuple[str, object, object, object]] = []
         for handle in legend.legend_handles:
             if isinstance(handle, Patch):
                 face, edge = to_hex(handle.get_facecolor()), to_hex(handle.get_edgecolor())
-                if handle.get_hatch():  # it is drawn in the colour of the edge
-                    assert abs(lightness(face) - lightness(edge)) >= FAR_IN_GREY
+                if handle.get_hatch():  # drawn in the edge colour
+                    assert abs(lightness(face) - lightness(edge)) >= MIN_LIGHTNESS_DIFFERENCE
                 looks.append((face, handle.get_hatch() or "", "", ""))
             elif isinstance(handle, Line2D):
                 dashes = str(handle._dash_pattern)  # type: ignore[attr-defined]
@@ -195,15 +195,15 @@ def _marks(figure: Figure) -> Iterator[list[tuple[str, object, object, object]]]
         yield looks
 
 
-@pytest.mark.parametrize("name", EVERY_DRAWING)
-def test_what_a_legend_names_is_told_apart_in_grey(name: str) -> None:
-    for looks in _marks(drawing(name)):
+@pytest.mark.parametrize("name", ALL_CHARTS)
+def test_legend_entries_are_distinguishable_in_greyscale(name: str) -> None:
+    for looks in _marks(chart(name)):
         for one, other in itertools.combinations(looks, 2):
             light = abs(lightness(one[0]) - lightness(other[0]))
-            assert one[1:] != other[1:] or light >= FAR_IN_GREY, (one, other)
+            assert one[1:] != other[1:] or light >= MIN_LIGHTNESS_DIFFERENCE, (one, other)
 
 
-def test_the_tour_draws_each_store_in_its_colour() -> None:
+def test_origins_use_the_colour_of_each_store() -> None:
     product = {"id": 1, "name": "A", "price": "1", "metadata": {"tags": []}, "stock": "2"}
     figure = draw_origins(product)  # type: ignore[arg-type]
     assert set(STORE_COLOURS.values()) <= _colours(figure)
@@ -213,7 +213,7 @@ def test_the_tour_draws_each_store_in_its_colour() -> None:
 
 
 @pytest.mark.parametrize("folder", ["helpers", "course", "benchmarks", "notebooks", "project"])
-def test_no_colour_is_made_beside_the_palette(folder: str) -> None:
+def test_no_colour_is_defined_outside_the_palette(folder: str) -> None:
     for path in sorted((PROJECT / folder).rglob("*.py")):
         if path != Path(str(palette.__file__)):
             text = path.read_text("utf-8")
@@ -230,7 +230,7 @@ def test_no_colour_is_made_beside_the_palette(folder: str) -> None:
 STOREFRONT = PROJECT / "helpers" / "api" / "storefront"
 
 
-def test_what_is_well_and_what_is_not_differ_in_grey_from_paper_and_can_be_read() -> None:
+def test_success_and_failure_colours_have_enough_contrast_on_paper() -> None:
     for colour in (palette.GOOD, palette.ALERT, palette.INK):
         assert contrast(colour, palette.PAPER) >= 4.5
 
@@ -239,7 +239,7 @@ def _properties(css: str) -> dict[str, str]:
     return {name: colour.upper() for name, colour in re.findall(r"--([\w-]+): (#[0-9a-f]+);", css)}
 
 
-def test_the_storefront_s_colours_are_those_of_the_palette() -> None:
+def test_storefront_colours_come_from_the_palette() -> None:
     style = (STOREFRONT / "style.css").read_text("utf-8")
     light, _, rest = style.partition("@media (prefers-color-scheme: dark)")
     dark, _, after = rest.partition("/* ---- Ground")
@@ -259,7 +259,7 @@ def test_the_storefront_s_colours_are_those_of_the_palette() -> None:
 
 
 @pytest.mark.parametrize("page", [palette.PAGE_LIGHT, palette.PAGE_DARK], ids=["light", "dark"])
-def test_the_storefront_can_be_read_by_day_and_by_night(page: dict[str, str]) -> None:
+def test_storefront_text_has_enough_contrast_in_light_and_dark_mode(page: dict[str, str]) -> None:
     for ink, ground in itertools.product(("ink", "quiet", "alert"), ("paper", "ground")):
         assert contrast(page[ink], page[ground]) >= 4.5, (ink, ground)
 
@@ -268,7 +268,7 @@ OVERVIEW = PROJECT / "docs" / "overview.svg"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def test_the_overview_wears_the_colours_of_the_stores() -> None:
+def test_the_overview_uses_the_colours_of_the_stores() -> None:
     text = OVERVIEW.read_text("utf-8")
     assert {colour.upper() for colour in HEX.findall(text)} <= PALETTE
     root = ET.fromstring(text)
@@ -294,14 +294,14 @@ def test_the_overview_wears_the_colours_of_the_stores() -> None:
         assert names[name].get("fill", "").upper() == ink_on(STORE_COLOURS[store]), name
 
 
-def test_the_overview_is_told_in_words_too() -> None:
+def test_the_overview_has_a_text_description() -> None:
     root = ET.fromstring(OVERVIEW.read_text("utf-8"))
     assert root.get("role") == "img"
-    said = root.get("aria-labelledby", "").split()
+    labels = root.get("aria-labelledby", "").split()
     texts = {
         part.get("id"): part.text or ""
         for part in root
         if part.tag in {f"{SVG}title", f"{SVG}desc"}
     }
-    assert set(said) == set(texts)
+    assert set(labels) == set(texts)
     assert all(store in texts["description"] for store in STORE_COLOURS)

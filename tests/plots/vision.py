@@ -1,9 +1,9 @@
-"""How colours look to colour-blind readers, and in grey; how far apart they then are.
+"""Simulate colour-blindness and greyscale, and measure the distance between colours.
 
 The matrices are those of G. M. Machado, M. M. Oliveira and L. A. F. Fernandes, "A Physiologically-
 based Model for Simulation of Color Vision Deficiency", IEEE TVCG 15 (6), 2009, for a severity of
-1.0 (https://www.inf.ufrgs.br/~oliveira/pubs_files/CVD_Simulation/CVD_Simulation.html). They are for
-light, so for values of sRGB that were made linear. Distances are those of CIELAB (CIE 1976, D65).
+1.0 (https://www.inf.ufrgs.br/~oliveira/pubs_files/CVD_Simulation/CVD_Simulation.html). They apply
+to linear light, so sRGB values are made linear first. Distances are in CIELAB (CIE 1976, D65).
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _WHITE = (0.95047, 1.0, 1.08883)
 
 
 def distance(one: str, other: str, vision: str) -> float:
-    """Return how far apart two colours ``#RRGGBB`` are in CIELAB, for a reader of that vision."""
+    """Return the distance of two colours ``#RRGGBB`` in CIELAB, as seen with a vision."""
     return math.dist(_lab(one, VISIONS[vision]), _lab(other, VISIONS[vision]))
 
 
 def lightness(colour: str) -> float:
-    """Return the lightness L* of a colour, which is what is left of it in grey: 0 to 100."""
+    """Return the lightness L* of a colour, which greyscale preserves: 0 to 100."""
     return _lab(colour, VISIONS["all colours"])[0]
 
 

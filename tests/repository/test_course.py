@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from course.authoring.course import (
+from course.authoring.course_rules import (
     broken_links,
     close_of,
     section_minutes,
     texts,
     total_minutes,
 )
+from course.authoring.glossary import GLOSSARY, Entry, read_glossary, unlinked, uses
 from course.authoring.markdown import anchors, headings, links, prose
-from course.authoring.words import GLOSSARY, Entry, read_glossary, unlinked, uses
 from helpers.settings import PROJECT
 
 LESSONS = sorted((PROJECT / "notebooks").glob("*.ipynb"))

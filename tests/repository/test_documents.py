@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from course.authoring.course import broken_links
+from course.authoring.course_rules import broken_links
 from course.authoring.markdown import github_anchors, links
 from helpers.settings import PROJECT
 from tests.repository.naming import DOCUMENTS, make_targets, modules, parts_with_walks, walks

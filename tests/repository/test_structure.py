@@ -139,7 +139,10 @@ def test_imports_run_one_way() -> None:
         ("helpers.settings", "from helpers import stores"),
         ("helpers.shop.seeding", "import helpers"),
         ("helpers.shop.seeding", "from helpers import load"),
-        ("helpers.faults.temporary_shop", "from course.marketplace.outages import within_reach"),
+        (
+            "helpers.faults.temporary_shop",
+            "from course.marketplace.outages import proxied_with_timeouts",
+        ),
         ("helpers.stock.stock", "from helpers.orders.saga import STEPS"),
     ],
 )

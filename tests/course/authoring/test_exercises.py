@@ -1,4 +1,4 @@
-"""Finding the exercises of a notebook, and reading what their checks say."""
+"""Find the exercises of a notebook, and read the verdicts of their checks."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def _code(name: str, source: str, tag: str | None = None) -> Any:
     return {"cell_type": "code", "id": name, "metadata": tags, "source": source, "outputs": []}
 
 
-def _words(name: str, source: str) -> Any:
+def _markdown(name: str, source: str) -> Any:
     return {"cell_type": "markdown", "id": name, "metadata": {}, "source": source}
 
 
 NOTEBOOK: dict[str, Any] = {
     "cells": [
-        _words("title", "# A lesson"),
+        _markdown("title", "# A lesson"),
         _code("first", "half = 0.5"),
-        _words("asked", "Write `double(n)`."),
+        _markdown("asked", "Write `double(n)`."),
         _code("exercise-twice", "import math\n\n\ndef double(n): ...  # your answer", "exercise"),
         _code("check-twice", CHECK.strip()),
-        _words("between", "The solution:"),
+        _markdown("between", "The solution:"),
         _code(
             "solution-twice",
             "def double(n):\n    return 2 * n\n\n\ncheck_double(double)",
@@ -55,23 +55,23 @@ def _printed(text: str | list[str], name: str = "stdout") -> Any:
     return {"output_type": "stream", "name": name, "text": text}
 
 
-def test_an_exercise_is_found_with_all_that_belongs_to_it() -> None:
+def test_an_exercise_is_found_with_all_its_cells() -> None:
     (found,) = find_exercises(NOTEBOOK)
     assert (found.name, found.answer, found.check_name) == ("twice", "double", "check_double")
     assert (found.stub_at, found.check_at, found.solution_at) == (3, 4, 6)
-    assert found.asked == "Write `double(n)`."
+    assert found.task == "Write `double(n)`."
     assert found.stub.startswith("import math")
     assert found.solution.startswith("def double(n):\n    return")
     assert found.check == CHECK.strip()
 
 
-def test_the_trial_is_the_end_of_the_check() -> None:
+def test_the_trial_is_the_end_of_the_check_cell() -> None:
     (found,) = find_exercises(NOTEBOOK)
     assert found.trial.startswith("try:\n    print(check_double(double))")
     assert CHECK.strip().endswith(found.trial)
 
 
-def test_a_cell_may_be_stored_as_lines() -> None:
+def test_cells_may_be_stored_as_lists_of_lines() -> None:
     notebook = copy.deepcopy(NOTEBOOK)
     for cell in notebook["cells"]:
         cell["source"] = cell["source"].splitlines(keepends=True)
@@ -82,7 +82,7 @@ def test_a_notebook_without_exercises_has_none() -> None:
     assert find_exercises({"cells": NOTEBOOK["cells"][:2]}) == []
 
 
-def test_an_answer_may_be_a_value_or_be_awaited() -> None:
+def test_values_and_async_functions_are_bound_names() -> None:
     assert bound_names('a = b = ""\nasync def c(): ...\nd.e = 1\nimport f') == ["a", "b", "c"]
 
 
@@ -94,7 +94,7 @@ BROKEN: dict[str, tuple[Callable[[Any], None], str]] = {
     "no solution": (lambda n: n["cells"].pop(6), "not a check and a solution"),
     "nothing after the stub": (lambda n: n["cells"].__delitem__(slice(4, None)), "not a check and"),
     "no check": (lambda n: n["cells"].pop(4), "not a check and a solution"),
-    "a solution without a stub": (_change(3, metadata={}), "no exercise is before it"),
+    "a solution without a stub": (_change(3, metadata={}), "no exercise precedes it"),
     "a stub without a name": (_change(3, source="# your answer"), "nothing that is an answer"),
     "a check without a function": (_change(4, source="double"), "nothing that is a function check"),
     "a check that is not called": (
@@ -113,10 +113,10 @@ BROKEN: dict[str, tuple[Callable[[Any], None], str]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_cells_that_do_not_fit_together_are_refused(name: str) -> None:
-    spoil, expected = BROKEN[name]
+def test_cells_that_do_not_match_are_refused(name: str) -> None:
+    break_, expected = BROKEN[name]
     notebook = copy.deepcopy(NOTEBOOK)
-    spoil(notebook)
+    break_(notebook)
     with pytest.raises(NotebookError, match=expected):
         find_exercises(notebook)
 
@@ -139,7 +139,7 @@ def test_cells_that_do_not_fit_together_are_refused(name: str) -> None:
         ([], "accepted", ""),
     ],
 )
-def test_a_verdict_is_read_from_the_outputs(outputs: list[Any], kind: str, text: str) -> None:
+def test_the_verdict_is_read_from_the_outputs(outputs: list[Any], kind: str, text: str) -> None:
     verdict = read_verdict(outputs)
     assert verdict.kind == kind
     assert text in verdict.text or kind == "refused"
@@ -155,5 +155,5 @@ def test_a_verdict_is_read_from_the_outputs(outputs: list[Any], kind: str, text:
         ("7 != 8", False),
     ],
 )
-def test_a_reason_is_in_words(text: str, in_words: bool) -> None:
+def test_a_reason_must_be_in_markdown(text: str, in_words: bool) -> None:
     assert read_verdict([_printed(f"not yet: {text}\n")]).says_why is in_words

@@ -1,4 +1,4 @@
-"""Small projects and submissions of them, put together cell by cell."""
+"""Build small projects and submissions, cell by cell."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Cell = dict[str, Any]
 
 
 def code(name: str, text: str, **marks: Any) -> Cell:
-    """A cell of code; ``marks`` is what nbgrader's metadata say of it."""
+    """A code cell; ``marks`` is its nbgrader metadata."""
     return _cell("code", name, text, marks) | {"outputs": [], "execution_count": None}
 
 
-def words(name: str, text: str, **marks: Any) -> Cell:
-    """A cell of text."""
+def markdown(name: str, text: str, **marks: Any) -> Cell:
+    """A text cell."""
     return _cell("markdown", name, text, marks)
 
 
@@ -29,22 +29,22 @@ def given(name: str, text: str) -> Cell:
 
 
 def answer(name: str, text: str) -> Cell:
-    """A cell where a solution goes."""
+    """An answer cell."""
     return code(name, text, solution=True)
 
 
 def test(name: str, text: str, points: float) -> Cell:
-    """A cell of tests."""
+    """A test cell."""
     return code(name, text, grade=True, locked=True, points=points)
 
 
 def manual(name: str, text: str, points: float) -> Cell:
-    """A text that is graded by hand."""
-    return words(name, text, grade=True, solution=True, points=points)
+    """A text cell that is graded by hand."""
+    return markdown(name, text, grade=True, solution=True, points=points)
 
 
 def notebook(*cells: Cell) -> Notebook:
-    """A notebook of these cells."""
+    """A notebook of ``cells``."""
     return {
         "nbformat": 4,
         "nbformat_minor": 5,
@@ -54,14 +54,14 @@ def notebook(*cells: Cell) -> Notebook:
 
 
 def write(made: Notebook, place: Path) -> Path:
-    """Write a notebook to ``place``, and its folder where it is not there."""
+    """Write a notebook to ``place``, creating its folder if necessary."""
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(json.dumps(made), "utf-8")
     return place
 
 
 def changed(made: Notebook, **texts: str) -> Notebook:
-    """Return a copy in which some cells have other texts; ``-`` in their names is ``_`` here."""
+    """Return a copy with other texts in the named cells; write ``_`` for ``-`` in the names."""
     made = copy.deepcopy(made)
     for name, text in texts.items():
         find(made, name.replace("_", "-"))["source"] = text
@@ -69,19 +69,19 @@ def changed(made: Notebook, **texts: str) -> Notebook:
 
 
 def with_cell(made: Notebook, text: str, *, before: str) -> Notebook:
-    """Return a copy with a cell of a student's own before the one that is called ``before``."""
+    """Return a copy with an additional cell before the cell called ``before``."""
     made = copy.deepcopy(made)
     made["cells"].insert(made["cells"].index(find(made, before)), code("mine", text))
     return made
 
 
 def find(made: Notebook, name: str) -> Cell:
-    """Return the cell that is called ``name``."""
+    """Return the cell called ``name``."""
     return next(cell for cell in made["cells"] if cell["id"] == name)
 
 
 def solved(made: Notebook, *, tasks: str | None = None) -> Notebook:
-    """Return what a student hands in whose answers are the source's own: to all tasks, or some."""
+    """Return a submission with the source's solutions, to all tasks or to ``tasks``."""
     project = parse_source(made)
     done = released(project)
     for cell in project.cells:
@@ -92,11 +92,11 @@ def solved(made: Notebook, *, tasks: str | None = None) -> Notebook:
 
 
 def sums() -> Notebook:
-    """A project of two tasks that needs no store: what is wrong with a notebook shows in it."""
+    """A project with two tasks that needs no store."""
     return notebook(
-        words("title", "# Sums\n\nTwo tasks."),
+        markdown("title", "# Sums\n\nTwo tasks."),
         given("given-numbers", "NUMBERS = [3, 1, 2]\n\n\ndef double(x):\n    return 2 * x"),
-        words("a-task", "## Task A · Add"),
+        markdown("a-task", "## Task A · Add"),
         answer(
             "a-add-answer",
             "def add(numbers):\n"
@@ -120,7 +120,7 @@ def sums() -> Notebook:
             "<!-- ### END SOLUTION -->",
             5,
         ),
-        words("b-task", "## Task B · Greatest *(9 min)*"),
+        markdown("b-task", "## Task B · Greatest *(9 min)*"),
         answer(
             "b-greatest-answer",
             "### BEGIN SOLUTION\n"
@@ -140,7 +140,7 @@ def sums() -> Notebook:
 
 
 def source(made: Notebook) -> Source:
-    """Return a project's source."""
+    """Return the parsed source of a project."""
     return parse_source(made)
 
 

@@ -1,6 +1,6 @@
-"""The grader works on disk, as it does for an instructor, not in the memory of the test run.
+"""Let the grader work on disk, as for an instructor, not in the test run's ``/dev/shm``.
 
-There, a student's kernel may write: the sandbox leaves it ``/dev/shm``.
+A student's kernel may write to ``/dev/shm``, even from the sandbox.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a confined program can do, asked of a real one."""
+"""What a confined program can and cannot do, tested with a real program."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from course.grading.confine import landlock_version
 from helpers.settings import PROJECT
 
-ASKING = """
+PROBE = """
 import json, os, pathlib, resource, sys
 own, other, secret, given = map(pathlib.Path, sys.argv[1:])
 
@@ -29,16 +29,16 @@ def rename():
 
 print(json.dumps({
     "write own": can(lambda: (own / "x").write_text("x")),
-    "write it anew": can(lambda: (own / "x").write_text("y")),
+    "overwrite own": can(lambda: (own / "x").write_text("y")),
     "move own": can(rename),
     "write other": can(lambda: (other / "x").write_text("x")),
     "read other": can(lambda: secret.read_text()),
     "list other": can(lambda: list(other.iterdir())),
-    "read what is given": can(given.read_text),
-    "write what is given": can(lambda: given.write_text("x")),
-    "read the system's": can(lambda: pathlib.Path("/etc/hostname").stat()),
-    "write to nowhere": can(lambda: pathlib.Path("/dev/null").write_text("x")),
-    "signal its starter": can(lambda: os.kill(os.getppid(), 0)),
+    "read given": can(given.read_text),
+    "write given": can(lambda: given.write_text("x")),
+    "read system files": can(lambda: pathlib.Path("/etc/hostname").stat()),
+    "write to /dev/null": can(lambda: pathlib.Path("/dev/null").write_text("x")),
+    "signal parent": can(lambda: os.kill(os.getppid(), 0)),
     "take 16 GiB": can(lambda: bytearray(16 << 30)),
     "largest file": resource.getrlimit(resource.RLIMIT_FSIZE)[1],
 }))
@@ -47,14 +47,14 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """What the program could do."""
+    """The outcomes of the program's attempts."""
     own, other = tmp_path_factory.mktemp("own"), tmp_path_factory.mktemp("other")
     secret, given = other / "secret", tmp_path_factory.mktemp("given") / "file"
     for file in (secret, given):
         file.write_text("x")
     program = PROJECT / "course" / "grading" / "confine.py"
     readable = (sys.prefix, sys.base_prefix, str(given.parent))
-    command = [sys.executable, "-c", ASKING, *map(str, (own, other, secret, given))]
+    command = [sys.executable, "-c", PROBE, *map(str, (own, other, secret, given))]
     done = subprocess.run(
         [sys.executable, "-I", "-S", str(program), "512", str(own), *readable, "--", *command],
         capture_output=True,
@@ -68,35 +68,35 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 @pytest.mark.parametrize(
     "what",
     [
-        *("write own", "write it anew", "move own", "read what is given", "read the system's"),
-        "write to nowhere",
+        *("write own", "overwrite own", "move own", "read given", "read system files"),
+        "write to /dev/null",
     ],
 )
-def test_it_can_do_what_a_notebook_needs(answers: dict[str, object], what: str) -> None:
+def test_access_that_a_notebook_needs_is_allowed(answers: dict[str, object], what: str) -> None:
     assert answers[what] == "yes"
 
 
-@pytest.mark.parametrize("what", ["write other", "read other", "list other", "write what is given"])
-def test_it_can_reach_no_other_folder_where_the_kernel_knows_how(
+@pytest.mark.parametrize("what", ["write other", "read other", "list other", "write given"])
+def test_other_folders_are_inaccessible_if_the_kernel_supports_it(
     answers: dict[str, object], what: str
 ) -> None:
     assert answers[what] == ("PermissionError" if landlock_version() else "yes")
 
 
-def test_it_can_signal_no_other_process_where_the_kernel_knows_how(
+def test_other_processes_cannot_be_signalled_if_the_kernel_supports_it(
     answers: dict[str, object],
 ) -> None:
     known = landlock_version() >= 6
-    assert answers["signal its starter"] == ("PermissionError" if known else "yes")
+    assert answers["signal parent"] == ("PermissionError" if known else "yes")
 
 
-def test_it_can_take_no_more_than_it_may(answers: dict[str, object]) -> None:
+def test_memory_and_file_size_are_limited(answers: dict[str, object]) -> None:
     assert answers["largest file"] == 2**30
     if sys.platform.startswith("linux"):
         assert answers["take 16 GiB"] == "MemoryError"
 
 
-def test_a_place_that_is_not_there_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_missing_readable_folder_is_ignored(tmp_path: Path) -> None:
     program = PROJECT / "course" / "grading" / "confine.py"
     command = [sys.executable, "-I", "-S", str(program), "512", str(tmp_path), "/none", sys.prefix]
     command += [sys.base_prefix, "--", sys.executable, "-c", "print('here')"]

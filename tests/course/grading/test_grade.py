@@ -1,4 +1,4 @@
-"""Grading a folder: what is graded anew, what is taken over, what the grader itself fails at."""
+"""Grade a folder: new results, reused results, and failures of the grader itself."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from course.grading import grade, one
+from course.grading import grade, processes
 from course.grading.grade import Grader
-from course.grading.one import Job, Result
-from course.grading.processes import Processes
-from course.grading.running import Limits, Verdict
+from course.grading.processes import Job, Processes
+from course.grading.results import Result, Verdict
+from course.grading.running import Limits
 from helpers.errors import GradingError
 from tests.course.grading import building
 from tests.e2e.hostile import notebooks as hostile
@@ -31,7 +31,7 @@ HALF_DONE = Result(
 
 @pytest.fixture
 def grader(tmp_path: Path) -> Grader:
-    """A grader of the project of sums."""
+    """A grader for the project of sums."""
     return Grader(
         building.write(building.sums(), tmp_path / "source" / "07.ipynb"), tmp_path / "graded"
     )
@@ -39,19 +39,19 @@ def grader(tmp_path: Path) -> Grader:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """What was handed in: one notebook, and something else."""
-    building.write(hostile.half_done(), tmp_path / "handed-in" / "anna.ipynb")
-    (tmp_path / "handed-in" / "ben.ipynb").write_text("by mail")
-    return tmp_path / "handed-in"
+    """Two submissions: a notebook, and a file that is not one."""
+    building.write(hostile.half_done(), tmp_path / "submissions" / "anna.ipynb")
+    (tmp_path / "submissions" / "ben.ipynb").write_text("by mail")
+    return tmp_path / "submissions"
 
 
 @pytest.fixture
 def graded_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let each notebook get the verdicts of the half-done one, without being run."""
+    """Give each notebook the verdicts of the half-done one, without running it."""
 
     def decide(_: Processes, job: Job) -> Result:
         if job.notebook.read_text("utf-8").startswith("by mail"):
-            return one.grade(job)
+            return processes.grade(job)
         return HALF_DONE
 
     monkeypatch.setattr(grade, "course_copy", lambda: contextlib.nullcontext(folder))
@@ -64,7 +64,7 @@ def _rows(grader: Grader) -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.usefixtures("graded_at_once")
-def test_only_what_has_changed_is_graded_again(grader: Grader, folder: Path) -> None:
+def test_only_changed_submissions_are_graded_again(grader: Grader, folder: Path) -> None:
     first = grader.grade(folder, progress=False)
     assert [*first.new] == ["anna", "ben"]
     assert _rows(grader)["anna"]["automatic"] == "14"
@@ -77,16 +77,14 @@ def test_only_what_has_changed_is_graded_again(grader: Grader, folder: Path) -> 
     assert [*grader.grade(folder, progress=False).new] == ["ben"]
     (grader.to / "results" / "anna.json").write_text("{")
     assert [*grader.grade(folder, progress=False).new] == ["anna"]
-    # Whoever hands in nothing any more has no row.
+    # A removed submission has no row.
     (folder / "anna.ipynb").unlink()
     grader.grade(folder, progress=False)
     assert [*_rows(grader)] == ["ben"]
 
 
 @pytest.mark.usefixtures("graded_at_once")
-def test_what_is_entered_by_hand_is_in_the_gradebook_and_on_the_page(
-    grader: Grader, folder: Path
-) -> None:
+def test_points_entered_by_hand_are_kept_and_shown(grader: Grader, folder: Path) -> None:
     grader.grade(folder, progress=False)
     place = grader.to / "grades.csv"
     place.write_text(place.read_text("utf-8").replace("anna,4,,", "anna,4,5,"), "utf-8")
@@ -95,13 +93,13 @@ def test_what_is_entered_by_hand_is_in_the_gradebook_and_on_the_page(
     assert "5 of 5 points" in (grader.to / "feedback" / "anna.html").read_text("utf-8")
 
     place.write_text("something else", "utf-8")
-    with pytest.raises(GradingError, match="move it away"):
+    with pytest.raises(GradingError, match="is not a gradebook"):
         grader.grade(folder, progress=False)
     assert place.read_text("utf-8") == "something else"
 
 
 @pytest.mark.usefixtures("graded_at_once")
-def test_another_project_or_other_limits_are_graded_anew(grader: Grader, folder: Path) -> None:
+def test_a_changed_project_or_limit_invalidates_results(grader: Grader, folder: Path) -> None:
     (folder / "anna.ipynb").unlink()
     grader.grade(folder, progress=False)
     other = replace(grader, limits=Limits(cell_seconds=1))
@@ -111,7 +109,7 @@ def test_another_project_or_other_limits_are_graded_anew(grader: Grader, folder:
 
 
 @pytest.mark.usefixtures("graded_at_once")
-def test_what_the_grader_itself_fails_at_is_said_and_graded_the_next_time(
+def test_failures_of_the_grader_are_reported_and_retried(
     grader: Grader, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
@@ -128,17 +126,17 @@ def test_what_the_grader_itself_fails_at_is_said_and_graded_the_next_time(
 
 
 @pytest.mark.verify
-def test_a_kernel_that_does_not_begin_is_the_grader_s_own_failure(
+def test_a_kernel_that_does_not_start_is_a_failure_of_the_grader(
     grader: Grader, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # There is no course in this folder.
+    # This folder does not contain the course's packages.
     monkeypatch.setattr(grade, "course_copy", lambda: contextlib.nullcontext(folder))
     report = grader.grade(folder, progress=False)
     assert report.unfinished == ["anna"]
     assert "try again" in _rows(grader)["anna"]["status"]
 
 
-def test_jobs_must_be_possible(
+def test_an_invalid_number_of_jobs_is_refused(
     grader: Grader, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(GradingError, match="1 or more"):
@@ -153,19 +151,19 @@ def test_jobs_must_be_possible(
         replace(grader, jobs=2).grade(folder)
 
 
-def test_the_command_grades_a_folder_and_says_where_everything_is(
+def test_the_command_grades_a_folder_and_prints_where_the_results_are(
     grader: Grader,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The one test, but for those of ``make verify``, in which a submission is really run."""
+    """The only test in ``make test`` that really runs a submission."""
     arguments = ["grade", "--source", str(grader.source), "--to", str(grader.to), "--jobs", "2"]
     monkeypatch.setattr("sys.argv", [*arguments, "--submissions", str(folder)])
     assert grade.main() == 0
-    said = capsys.readouterr().out
-    assert "2 graded, 0 taken over" in said
-    assert str(grader.to / "grades.csv") in said
+    output = capsys.readouterr().out
+    assert "2 graded, 0 taken over" in output
+    assert str(grader.to / "grades.csv") in output
     rows = _rows(grader)
     assert (rows["anna"]["a"], rows["anna"]["b"], rows["anna"]["automatic"]) == ("4", "10", "14")
     assert rows["anna"]["status"] == "2 of 3 tests passed; a-add-hidden: the sum of nothing is 0."

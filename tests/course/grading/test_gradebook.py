@@ -1,4 +1,4 @@
-"""The gradebook and the pages: a row and a page for each student, whatever they have written."""
+"""The gradebook and the feedback pages: a row and a page per student, with untrusted text."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from course.grading import feedback, gradebook
-from course.grading.collect import collect, text_of_file
-from course.grading.one import Result, points
-from course.grading.running import Verdict
+from course.grading.results import Result, Verdict, points
 from course.grading.source import Source
+from course.grading.submissions import collect, text_of_file
 from helpers.errors import GradingError
 from tests.course.grading import building
 
@@ -26,13 +25,13 @@ def _rows(place: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_points_are_those_of_the_tests_that_passed() -> None:
+def test_points_are_the_sum_of_the_passed_tests() -> None:
     assert points(SOURCE, HALF, "a") == 4
     assert points(SOURCE, HALF, "b") == 10
     assert points(SOURCE, Result(), "a") == 0
 
 
-def test_a_row_has_a_column_for_each_task_and_leaves_what_is_graded_by_hand(tmp_path: Path) -> None:
+def test_a_row_has_a_column_per_task_and_leaves_manual_points_empty(tmp_path: Path) -> None:
     results = {"anna": Result(verdicts=ALL), "ben": HALF}
     gradebook.write(tmp_path / "grades.csv", SOURCE, results, {})
     anna, ben = _rows(tmp_path / "grades.csv")
@@ -50,13 +49,13 @@ def test_a_row_has_a_column_for_each_task_and_leaves_what_is_graded_by_hand(tmp_
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
-def test_what_was_entered_by_hand_stays_and_counts(tmp_path: Path, separator: str) -> None:
+def test_points_entered_by_hand_are_kept_and_added(tmp_path: Path, separator: str) -> None:
     place = tmp_path / "grades.csv"
     gradebook.write(place, SOURCE, {"anna": HALF, "ben": HALF, "-cleo": HALF}, {})
     rows = _rows(place)
     for row, given in zip(rows, ("3.5", "4,5", "1"), strict=True):
         row["a by hand"] = given
-    with place.open("w", encoding="utf-8-sig", newline="") as file:  # as a spreadsheet leaves it
+    with place.open("w", encoding="utf-8-sig", newline="") as file:  # as spreadsheets write it
         writer = csv.DictWriter(file, [*rows[0]], delimiter=separator)
         writer.writeheader()
         writer.writerows(rows)
@@ -73,26 +72,26 @@ def test_what_was_entered_by_hand_stays_and_counts(tmp_path: Path, separator: st
 
 
 @pytest.mark.parametrize("given", ["two", "nan", "inf", "?"])
-def test_what_is_no_number_of_points_is_kept_and_makes_no_total(given: str) -> None:
+def test_an_invalid_number_of_points_is_kept_and_leaves_the_total_empty(given: str) -> None:
     row = gradebook.row(SOURCE, "anna", HALF, {"a": given})
     assert (row["a by hand"], row["total"]) == (given, "")
 
 
 @pytest.mark.parametrize("text", [b"", b"name,points\nanna,3\n", b"\xff\xfe,student"])
-def test_no_other_table_is_overwritten(tmp_path: Path, text: bytes) -> None:
+def test_a_file_that_is_not_a_gradebook_is_not_overwritten(tmp_path: Path, text: bytes) -> None:
     place = tmp_path / "grades.csv"
     place.write_bytes(text)
-    with pytest.raises(GradingError, match="move it away"):
+    with pytest.raises(GradingError, match="is not a gradebook"):
         gradebook.entered(place, SOURCE)
     assert gradebook.entered(tmp_path / "none.csv", SOURCE) == {}
 
 
-def test_no_name_is_a_formula(tmp_path: Path) -> None:
+def test_names_are_not_formulas(tmp_path: Path) -> None:
     gradebook.write(tmp_path / "grades.csv", SOURCE, {"=HYPERLINK(1)": HALF}, {})
     assert _rows(tmp_path / "grades.csv")[0]["student"] == "'=HYPERLINK(1)"
 
 
-def test_the_status_is_the_refusal_or_what_happened_on_one_line() -> None:
+def test_the_status_is_the_refusal_or_a_summary_on_one_line() -> None:
     assert gradebook.status(Result(refusal="The file is empty.")) == "The file is empty."
     result = Result(
         verdicts=ALL,
@@ -106,7 +105,7 @@ def test_the_status_is_the_refusal_or_what_happened_on_one_line() -> None:
 
 
 class _Page(HTMLParser):
-    """The tags and the text of a page."""
+    """Collects the tags and the text of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -121,7 +120,7 @@ class _Page(HTMLParser):
         self.text += data
 
 
-def test_a_page_says_what_failed_in_words_and_shows_no_test() -> None:
+def test_a_page_explains_failures_and_shows_no_test_code() -> None:
     page = feedback.page(SOURCE, "ben", HALF)
     assert "failed: the sum of nothing is 0" in page
     assert "<h1>Sums</h1>" in page
@@ -131,7 +130,7 @@ def test_a_page_says_what_failed_in_words_and_shows_no_test() -> None:
         assert not [line for line in cell.text.splitlines() if line in page]
 
 
-def test_a_page_tells_what_was_given_by_hand() -> None:
+def test_a_page_shows_points_entered_by_hand() -> None:
     assert "up to 5 points" in feedback.page(SOURCE, "ben", HALF)
     page = feedback.page(SOURCE, "ben", HALF, {"a": "3.5"})
     assert "3.5 of 5 points" in page
@@ -139,7 +138,7 @@ def test_a_page_tells_what_was_given_by_hand() -> None:
     assert "more points" not in page
 
 
-def test_a_page_holds_what_a_student_wrote_as_text() -> None:
+def test_a_page_escapes_text_of_the_student() -> None:
     bad = "<script>alert(1)</script><img src=x>"
     result = Result(
         verdicts={"a-add-visible": Verdict(False, bad)},
@@ -164,7 +163,7 @@ def test_submissions_are_notebooks_and_folders_with_one(tmp_path: Path) -> None:
     (tmp_path / "fay.pdf").write_text("%PDF")
     (tmp_path / "gus.ipynb").symlink_to("/etc/passwd")
     (tmp_path / ".DS_Store").write_text("")
-    found = {one.student: one for one in collect(tmp_path, "07.ipynb")}
+    found = {submission.student: submission for submission in collect(tmp_path, "07.ipynb")}
     assert [*found] == ["anna", "ben", "cleo", "dora", "emil", "fay.pdf", "gus.ipynb"]
     assert found["ben"].notebook == tmp_path / "ben/deep/07.ipynb"
     assert found["cleo"].notebook == tmp_path / "cleo/07.ipynb"
@@ -173,7 +172,7 @@ def test_submissions_are_notebooks_and_folders_with_one(tmp_path: Path) -> None:
     assert len(set(refusals)) == len(refusals)
 
 
-def test_two_entries_of_one_student_are_asked_about(tmp_path: Path) -> None:
+def test_two_entries_of_one_student_are_refused(tmp_path: Path) -> None:
     building.write(building.sums(), tmp_path / "anna.ipynb")
     building.write(building.sums(), tmp_path / "anna" / "07.ipynb")
     with pytest.raises(GradingError, match="both called anna"):
@@ -182,7 +181,7 @@ def test_two_entries_of_one_student_are_asked_about(tmp_path: Path) -> None:
         collect(tmp_path / "none", "07.ipynb")
 
 
-def test_a_file_is_read_as_it_is_or_refused(tmp_path: Path) -> None:
+def test_submitted_files_are_read_or_refused(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("hä", "utf-8-sig")
     assert text_of_file(tmp_path / "plain") == "hä"
     (tmp_path / "link").symlink_to(tmp_path / "plain")
@@ -194,7 +193,7 @@ def test_a_file_is_read_as_it_is_or_refused(tmp_path: Path) -> None:
         ("none", "cannot be read"),
         ("bytes", "is not text"),
         ("huge", "larger than"),
-        ("", "is no file"),
+        ("", "is not a regular file"),
     ):
         with pytest.raises(GradingError, match=sentence):
             text_of_file(tmp_path / name)

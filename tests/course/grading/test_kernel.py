@@ -1,4 +1,4 @@
-"""What a test's words mean is not left to the submission."""
+"""Tests run with original names, whatever the submission replaced."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_test_sees_what_the_submission_defined() -> None:
         _do(bench, do="test", code="assert add(1) == 3, 'one more'")
 
 
-def test_built_in_names_mean_the_built_ins() -> None:
+def test_built_in_names_cannot_be_replaced() -> None:
     names = {"len": lambda _: 7, "AssertionError": Exception, "abs": 1, "add": lambda: "xy"}
     bench = _bench(**names)
     _do(bench, do="test", code="assert len(add()) == 2 and abs(-1) == 1")
@@ -39,22 +39,22 @@ def test_built_in_names_mean_the_built_ins() -> None:
         _do(bench, do="test", code="assert len(add()) == 7")
 
 
-def test_names_of_locked_cells_mean_what_those_bound() -> None:
+def test_names_of_locked_cells_keep_their_values() -> None:
     names: dict[str, Any] = {"NUMBERS": [1, 2]}
     bench = Bench(names)
     _do(bench, do="keep", names=["NUMBERS", "nothing"])
     names["NUMBERS"] = []
     _do(bench, do="test", code="assert NUMBERS == [1, 2]")
-    assert names["NUMBERS"] == []  # the submission's own code goes on with its own
+    assert names["NUMBERS"] == []  # the submission's own code keeps its value
 
 
-def test_what_a_test_defines_is_there_for_the_next_but_gives_way() -> None:
+def test_names_defined_by_a_test_are_visible_to_later_tests_only() -> None:
     names: dict[str, Any] = {}
     bench = Bench(names)
     _do(bench, do="test", code="def helper(): return 1\nfound = 2")
     _do(bench, do="test", code="assert helper() == 1 and found == 2")
     assert names == {}
-    names["found"] = 3  # an answer that comes later
+    names["found"] = 3  # defined by a later answer
     _do(bench, do="test", code="assert found == 3")
 
 
@@ -78,9 +78,9 @@ def test_a_test_may_await() -> None:
         (json, "dumps"),
         (statistics, "mean"),
     ],
-    ids=["a function", "a method", "a built-in", "a module of Python's", "another"],
+    ids=["a function", "a method", "a built-in", "the standard library", "another module"],
 )
-def test_what_was_replaced_is_put_back_and_told(owner: Any, name: str) -> None:
+def test_replaced_functions_are_restored_and_reported(owner: Any, name: str) -> None:
     bench = _bench()
     original = getattr(owner, name)
     try:
@@ -98,39 +98,39 @@ def _error(code: str, **names: Any) -> dict[str, str]:
     bench = _bench(**names)
     try:
         _do(bench, do="test", code=code)
-    except BaseException as error:  # noqa: BLE001 - that is what is looked at
+    except BaseException as error:  # noqa: BLE001 - the test examines it
         return described(error)
     raise LookupError(code)
 
 
-def test_a_test_s_own_words_are_told() -> None:
-    told = _error("assert 1 == 2, 'one is not two'")
-    assert told == {"error": "AssertionError", "message": "one is not two", "where": ""}
+def test_the_message_of_a_tests_assertion_is_reported() -> None:
+    error = _error("assert 1 == 2, 'one is not two'")
+    assert error == {"error": "AssertionError", "message": "one is not two", "where": ""}
 
 
-def test_what_others_say_is_not_told_since_it_may_quote_the_test() -> None:
-    def quoting(asked: str) -> None:
-        raise AssertionError(asked)
+def test_other_messages_are_hidden_since_they_may_quote_the_test() -> None:
+    def quoting(text: str) -> None:
+        raise AssertionError(text)
 
     assert _error("f('secret')", f=quoting)["message"] == ""
     assert _error("{}['secret']") == {"error": "KeyError", "message": "", "where": ""}
 
 
-def test_where_an_error_was_raised_is_told_by_the_function_s_name() -> None:
+def test_the_function_that_raised_an_error_is_reported() -> None:
     names: dict[str, Any] = {}
     exec(compile("def answer(): return 1 / 0", "/tmp/ipykernel_1/2.py", "exec"), names)
-    told = _error("answer()", answer=names["answer"])
-    assert (told["error"], told["where"]) == ("ZeroDivisionError", "answer")
+    error = _error("answer()", answer=names["answer"])
+    assert (error["error"], error["where"]) == ("ZeroDivisionError", "answer")
 
 
-def test_an_end_inside_a_test_is_an_error_like_any_other() -> None:
+def test_system_exit_inside_a_test_is_an_error() -> None:
     def leave() -> None:
         raise SystemExit(0)
 
     assert _error("leave()", leave=leave)["error"] == "SystemExit"
 
 
-def test_a_message_that_cannot_be_said_is_left_out() -> None:
+def test_a_message_that_cannot_be_converted_is_empty() -> None:
     class Mute:
         def __str__(self) -> str:
             raise ValueError

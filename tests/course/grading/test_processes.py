@@ -1,4 +1,4 @@
-"""Grading that is interrupted: it ends at once, leaves nothing behind, and can be gone on with."""
+"""Interrupted grading: it ends at once, leaves nothing behind, and can be continued."""
 
 from __future__ import annotations
 
@@ -18,35 +18,37 @@ import pytest
 
 from course.grading import grade
 from course.grading.grade import Grader
-from course.grading.one import Job, Result
-from course.grading.processes import Processes
+from course.grading.processes import Job, Processes
+from course.grading.results import Result
 from helpers.settings import PROJECT
 from tests.course.grading import building
 
-# A shell lets what it runs in the background ignore SIGINT, and the tests may run there.
-HEEDING = """
+# Shells let background processes ignore SIGINT, and the tests may run in one.
+WITH_SIGINT = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 
 
-def _handed_in(folder: Path, count: int, *, cell: str = "") -> Path:
-    """Write ``count`` perfect submissions, with a cell of the students' own."""
+def _write_submissions(folder: Path, count: int, *, cell: str = "") -> Path:
+    """Write ``count`` perfect submissions with an additional cell."""
     done = building.with_cell(building.solved(building.sums()), cell, before="a-add-visible")
     for number in range(count):
         building.write(done, folder / f"student{number}.ipynb")
     return folder
 
 
-def test_what_waits_is_not_begun_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[Job] = []
+def test_queued_submissions_are_not_started_after_an_interrupt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started_jobs: list[Job] = []
     ended = threading.Event()
 
     def count(_: Processes, job: Job) -> Result:
-        begun.append(job)
-        if len(begun) == 2:
-            ended.wait(60)  # it runs until it is told to end
+        started_jobs.append(job)
+        if len(started_jobs) == 2:
+            ended.wait(60)  # runs until it is terminated
         return Result(refusal="counted", final=False)
 
     def interrupt(*_: Any) -> None:
@@ -59,32 +61,32 @@ def test_what_waits_is_not_begun_any_more(tmp_path: Path, monkeypatch: pytest.Mo
         patched.setattr(Processes, "end", lambda _: ended.set())
         patched.setattr(Grader, "_store", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            grader.grade(_handed_in(tmp_path / "handed-in", 9), progress=False)
+            grader.grade(_write_submissions(tmp_path / "submissions", 9), progress=False)
     assert ended.is_set()
-    assert len(begun) <= 2
+    assert len(started_jobs) <= 2
 
 
 def _kernels(process: psutil.Process) -> list[psutil.Process]:
     found = []
-    for one in process.children(recursive=True):
-        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
-            if "course.grading.kernel" in one.cmdline():
-                found.append(one)
+    for child in process.children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it may have ended
+            if "course.grading.kernel" in child.cmdline():
+                found.append(child)
     return found
 
 
 @pytest.mark.verify
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM], ids=lambda sign: sign.name)
-def test_a_signal_to_the_grader_alone_ends_all_that_it_has_started(
+def test_a_signal_to_the_grader_ends_all_its_processes(
     tmp_path: Path, sign: signal.Signals
 ) -> None:
     source = building.write(building.sums(), tmp_path / "07.ipynb")
-    folder = _handed_in(tmp_path / "handed-in", 3, cell="import time\ntime.sleep(60)")
-    command = [sys.executable, "-c", HEEDING, "-m", "course.grading.grade"]
+    folder = _write_submissions(tmp_path / "submissions", 3, cell="import time\ntime.sleep(60)")
+    command = [sys.executable, "-c", WITH_SIGINT, "-m", "course.grading.grade"]
     command += ["--source", str(source), "--submissions", str(folder)]
     command += ["--to", str(tmp_path / "graded"), "--jobs", "2"]
     with tempfile.TemporaryDirectory() as temporary:
-        Path(temporary).chmod(0o1777)  # others use it too where we are root
+        Path(temporary).chmod(0o1777)  # submissions run as other users if we are root
         with subprocess.Popen(
             command,
             cwd=PROJECT,
@@ -99,9 +101,9 @@ def test_a_signal_to_the_grader_alone_ends_all_that_it_has_started(
             started = leader.children(recursive=True)
             assert len(started) >= 4
             process.send_signal(sign)
-            _, said = process.communicate()
+            _, output = process.communicate()
         assert process.returncode == 130
-        assert "Interrupted. The same command goes on" in said
-        assert [one for one in started if one.is_running()] == []
+        assert "Interrupted. The same command goes on" in output
+        assert [child for child in started if child.is_running()] == []
         assert list(Path(temporary).iterdir()) == []
     assert list((tmp_path / "graded" / "results").iterdir()) == []

@@ -1,4 +1,4 @@
-"""The students' version: all that they need, and no line of what they must not see."""
+"""The students' version: everything they need, and nothing of solutions and hidden tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from course.authoring.course import broken_links
+from course.authoring.course_rules import broken_links
 from course.authoring.markdown import links
 from course.grading.release import released, write
 from course.grading.source import CODE_STUB, HIDDEN_STUB, TEXT_STUB, Notebook
@@ -32,7 +32,7 @@ def _text(cell: building.Cell) -> str:
 
 
 def _secrets(made: Notebook) -> set[str]:
-    """Every line between markers, found by a rule of the test's own."""
+    """Return every line between markers, found independently of the implementation."""
     inside = [found["body"] for cell in made["cells"] for found in _REGION.finditer(_text(cell))]
     outside = {
         line.strip() for cell in made["cells"] for line in _REGION.sub("", _text(cell)).splitlines()
@@ -41,7 +41,7 @@ def _secrets(made: Notebook) -> set[str]:
 
 
 @pytest.mark.parametrize("made", SOURCES, ids=lambda m: _text(m["cells"][0]).split("\n")[0])
-def test_no_line_of_a_solution_or_a_hidden_test_is_in_it(made: Notebook) -> None:
+def test_no_line_of_a_solution_or_a_hidden_test_is_released(made: Notebook) -> None:
     secrets = _secrets(made)
     assert secrets
     out = released(building.source(made))
@@ -54,7 +54,7 @@ def test_no_line_of_a_solution_or_a_hidden_test_is_in_it(made: Notebook) -> None
     assert "### END" not in text
 
 
-def test_stubs_stand_where_solutions_were_at_the_same_depth() -> None:
+def test_stubs_replace_solutions_with_the_same_indentation() -> None:
     out = released(building.source(building.sums()))
     stub = "\n".join(f"    {line}" for line in CODE_STUB)
     assert building.find(out, "a-add-answer")["source"] == f"def add(numbers):\n{stub}"
@@ -62,7 +62,7 @@ def test_stubs_stand_where_solutions_were_at_the_same_depth() -> None:
     assert building.find(out, "a-add-text")["source"] == TEXT_STUB[0]
 
 
-def test_visible_tests_stay_and_hidden_ones_leave_a_word() -> None:
+def test_visible_tests_are_kept_and_hidden_ones_leave_a_comment() -> None:
     made = building.sums()
     out = released(building.source(made))
     visible = building.find(made, "a-add-visible")["source"]
@@ -73,7 +73,7 @@ def test_visible_tests_stay_and_hidden_ones_leave_a_word() -> None:
     )
 
 
-def test_an_answer_without_markers_is_a_solution_as_a_whole() -> None:
+def test_an_answer_without_markers_is_replaced_as_a_whole() -> None:
     made = building.changed(
         building.sums(), b_greatest_answer="def greatest(n):\n    return max(n)"
     )
@@ -81,7 +81,7 @@ def test_an_answer_without_markers_is_a_solution_as_a_whole() -> None:
     assert building.find(out, "b-greatest-answer")["source"] == "\n".join(CODE_STUB)
 
 
-def test_no_output_is_in_it_and_locked_cells_cannot_be_edited() -> None:
+def test_outputs_are_removed_and_locked_cells_are_not_editable() -> None:
     made = building.sums()
     for cell in made["cells"]:
         if cell["cell_type"] == "code":
@@ -95,7 +95,7 @@ def test_no_output_is_in_it_and_locked_cells_cannot_be_edited() -> None:
     assert "editable" not in building.find(out, "a-add-answer")["metadata"]
 
 
-def test_it_is_written_beside_and_never_over_the_source(tmp_path: Path) -> None:
+def test_the_source_is_never_overwritten(tmp_path: Path) -> None:
     source = building.write(building.sums(), tmp_path / "source" / "07.ipynb")
     before = source.read_bytes()
     place = write(source, tmp_path / "out" / "new")
@@ -106,12 +106,12 @@ def test_it_is_written_beside_and_never_over_the_source(tmp_path: Path) -> None:
     assert source.read_bytes() == before
 
 
-def test_a_source_that_is_not_there_is_said_in_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_source_is_refused(tmp_path: Path) -> None:
     with pytest.raises(GradingError, match="cannot be read"):
         write(tmp_path / "none.ipynb", tmp_path / "out")
 
 
-def test_links_lead_to_the_lessons_beside_which_students_put_it(tmp_path: Path) -> None:
+def test_links_lead_to_lessons_in_the_same_folder(tmp_path: Path) -> None:
     place = write(PROJECT / "project" / "07_project.ipynb", tmp_path)
     out = json.loads(place.read_text("utf-8"))
     found = [link.target for cell in out["cells"] for link in links(_text(cell))]

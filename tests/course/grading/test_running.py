@@ -1,4 +1,4 @@
-"""What becomes of a notebook's cells, by what its kernel replies. Here no kernel is run."""
+"""The outcome of a notebook for each kind of reply of the kernel, without a real kernel."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, cast
 
 import pytest
 
-from course.grading.restore import restore
-from course.grading.running import Excess, Kernel, KernelEnded, Limits, Outcome, _Watch, run
+from course.grading.running import Excess, Kernel, KernelEnded, Limits, Outcome, _LimitMonitor, run
+from course.grading.submissions import restore
 from helpers.errors import GradingError
 from tests.course.grading import building
 from tests.e2e.hostile import notebooks as hostile
@@ -24,7 +24,7 @@ _MINE = hostile.name_of(0)
 
 
 class Scripted:
-    """A kernel that replies by a rule: to ``execute`` by the text, to ``ask`` by the request."""
+    """A fake kernel with scripted replies to cells and to grader requests."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ def _outcome(kernel: Scripted) -> Outcome:
     return run(_STEPS, cast("Kernel", kernel))
 
 
-def test_every_cell_and_test_is_run_in_order_and_what_locked_cells_bind_is_kept() -> None:
+def test_cells_and_tests_run_in_order_and_names_of_locked_cells_are_kept() -> None:
     kernel = Scripted()
     outcome = _outcome(kernel)
     assert kernel.texts == [step.text for step in _STEPS]
@@ -77,7 +77,7 @@ def test_every_cell_and_test_is_run_in_order_and_what_locked_cells_bind_is_kept(
     assert (outcome.failures, outcome.events, outcome.tampered) == ({}, [], "")
 
 
-def test_a_cell_that_fails_keeps_no_other_back() -> None:
+def test_a_failing_cell_does_not_stop_the_others() -> None:
     failed = {"status": "error", "ename": "KeyError", "evalue": "'x'\nmore"}
     kernel = Scripted(cell=lambda text: (failed if text == "mine" else {"status": "ok"}, None))
     outcome = _outcome(kernel)
@@ -86,20 +86,20 @@ def test_a_cell_that_fails_keeps_no_other_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("excess", "says"),
+    ("excess", "why"),
     [
         ("time", "ran for more than 7 s and was stopped"),
         ("notebook", "ran when the notebook had run for 70 s and was stopped"),
         ("output", "printed more than 3 MiB"),
     ],
 )
-def test_a_cell_that_goes_beyond_a_limit_is_told(excess: Excess, says: str) -> None:
+def test_an_exceeded_limit_is_reported(excess: Excess, why: str) -> None:
     kernel = Scripted(
         cell=lambda text: ({}, excess) if text == "mine" else ({"status": "ok"}, None)
     )
     outcome = _outcome(kernel)
-    assert outcome.failures == {_MINE: says}
-    assert outcome.events == [f"{_MINE} {says}."]
+    assert outcome.failures == {_MINE: why}
+    assert outcome.events == [f"{_MINE} {why}."]
 
 
 @pytest.mark.parametrize(
@@ -115,25 +115,27 @@ def test_a_cell_that_goes_beyond_a_limit_is_told(excess: Excess, says: str) -> N
         (({"error": "AssertionError"}, None), False, "what it asserts does not hold"),
     ],
 )
-def test_a_test_has_passed_where_the_kernel_says_so(reply: Reply, passed: bool, why: str) -> None:
+def test_the_verdict_follows_the_kernels_reply(reply: Reply, passed: bool, why: str) -> None:
     verdict = _outcome(Scripted(test=lambda _: reply)).verdicts["a-add-visible"]
     assert (verdict.passed, verdict.why) == (passed, why)
 
 
-def test_a_kernel_that_passes_what_cannot_pass_is_found_out() -> None:
+def test_a_kernel_that_passes_an_impossible_test_is_detected() -> None:
     outcome = _outcome(Scripted(always={"ok": True}))
     assert "made a test pass that cannot" in outcome.tampered
     assert not any(verdict.passed for verdict in outcome.verdicts.values())
 
 
-def test_what_was_replaced_is_told_once() -> None:
+def test_replaced_functions_are_reported_once() -> None:
     replaced = {"ok": True, "replaced": ["helpers.explain", "json.dumps", "json.loads"]}
     outcome = _outcome(Scripted(guard=lambda: replaced))
-    says = "The notebook replaced helpers.explain and 2 more, which was put back before the tests."
-    assert outcome.events == [says]
+    sentence = (
+        "The notebook replaced helpers.explain and 2 more, which was put back before the tests."
+    )
+    assert outcome.events == [sentence]
 
 
-def test_nothing_is_run_after_the_kernel_has_ended() -> None:
+def test_nothing_runs_after_the_kernel_has_ended() -> None:
     def end(text: str) -> Reply:
         if text == "mine":
             raise KernelEnded("ended the kernel")
@@ -146,7 +148,7 @@ def test_nothing_is_run_after_the_kernel_has_ended() -> None:
     assert verdict.why == f"could not be run: {_MINE} ended the kernel"
 
 
-def test_nothing_is_run_after_the_notebook_s_time() -> None:
+def test_nothing_runs_after_the_time_limit_of_the_notebook() -> None:
     kernel = Scripted(ends_at=time.monotonic() - 1)
     outcome = _outcome(kernel)
     assert kernel.texts == []
@@ -155,22 +157,22 @@ def test_nothing_is_run_after_the_notebook_s_time() -> None:
     assert [verdict.passed for verdict in outcome.verdicts.values()] == [False] * 3
 
 
-def test_a_kernel_that_does_not_begin_is_no_fault_of_the_notebook() -> None:
+def test_a_kernel_that_does_not_become_ready_raises_an_error() -> None:
     with pytest.raises(GradingError, match=r"could not begin \(ImportError\): try again"):
         _outcome(Scripted(always={"ok": False, "error": "ImportError"}))
 
 
 class Process:
-    """A kernel's process, which only takes down what is done to it."""
+    """A fake kernel process, which records what is done to it."""
 
     def __init__(self) -> None:
         self.done: list[object] = []
 
     def poll(self) -> None:
-        """It runs."""
+        """Report that it is running."""
 
     def wait(self) -> None:
-        """It has ended."""
+        """Report that it has ended."""
 
     def kill(self) -> None:
         self.done.append("killed")
@@ -179,7 +181,7 @@ class Process:
         self.done.append(number)
 
 
-def _watched(process: Process, *, memory: int = 0, ends_in: float = 1000) -> Kernel:
+def _monitored(process: Process, *, memory: int = 0, ends_in: float = 1000) -> Kernel:
     used: dict[str, Any] = {"process": process, "client": None}
     return Kernel(
         **used, limits=_LIMITS, memory_used=lambda: memory, ends_at=time.monotonic() + ends_in
@@ -187,29 +189,29 @@ def _watched(process: Process, *, memory: int = 0, ends_in: float = 1000) -> Ker
 
 
 @pytest.mark.parametrize(("more", "ended"), [(0, False), (1, True)])
-def test_what_takes_more_memory_than_it_may_is_ended(more: int, ended: bool) -> None:
+def test_exceeding_the_memory_limit_ends_the_kernel(more: int, ended: bool) -> None:
     process = Process()
-    kernel = _watched(process, memory=_LIMITS.memory_mib * 2**20 + more)
+    kernel = _monitored(process, memory=_LIMITS.memory_mib * 2**20 + more)
     expected = pytest.raises(KernelEnded, match="more than 2048 MiB of memory")
     with expected if ended else contextlib.nullcontext():
-        _Watch(kernel, math.inf).look()
+        _LimitMonitor(kernel, math.inf).check()
     assert process.done == ["killed"] * ended
 
 
 @pytest.mark.parametrize(
     ("deadline", "ends_in", "excess"), [(0, 1000, "time"), (math.inf, -1, "notebook")]
 )
-def test_what_is_too_slow_is_interrupted_and_ended_where_that_does_not_help(
+def test_exceeding_a_time_limit_interrupts_and_then_ends_the_kernel(
     deadline: float, ends_in: float, excess: Excess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = Process()
-    watch = _Watch(_watched(process, ends_in=ends_in), deadline)
-    watch.look()
-    assert (watch.excess, process.done) == (excess, [signal.SIGINT])
-    watch.look()  # it has some seconds for that
+    monitor = _LimitMonitor(_monitored(process, ends_in=ends_in), deadline)
+    monitor.check()
+    assert (monitor.excess, process.done) == (excess, [signal.SIGINT])
+    monitor.check()  # it has some seconds to react
     assert process.done == [signal.SIGINT]
     later = time.monotonic() + 6
     monkeypatch.setattr(time, "monotonic", lambda: later)
     with pytest.raises(KernelEnded, match="did not let itself be interrupted"):
-        watch.look()
+        monitor.check()
     assert process.done == [signal.SIGINT, "killed"]

@@ -1,4 +1,4 @@
-"""The project's source is read, and mistakes in it are named before anything is made of it."""
+"""The project's source: it is parsed, and mistakes in it are reported."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def test_tasks_and_points_are_read_from_the_cells() -> None:
     assert (source.title("b"), source.title("c")) == ("Greatest", "")
 
 
-def test_a_cell_is_known_by_its_own_id_where_it_has_no_grade_id() -> None:
+def test_a_cell_without_a_grade_id_is_identified_by_its_id() -> None:
     source = building.source(building.sums())
     assert source.cells[0].key == "title"
     assert source.cells[0].kind == "free"
 
 
-def test_the_text_of_a_cell_may_be_in_lines() -> None:
+def test_the_text_of_a_cell_may_be_a_list_of_lines() -> None:
     made = building.sums()
     cell = building.find(made, "given-numbers")
     lines = cell["source"].splitlines(keepends=True)
@@ -37,7 +37,7 @@ def test_the_text_of_a_cell_may_be_in_lines() -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[Notebook], object], str]] = {
-    "two of one name": (lambda m: m["cells"].append(m["cells"][4]), "at more than one cell"),
+    "two of one name": (lambda m: m["cells"].append(m["cells"][4]), "names more than one cell"),
     "no points": (
         lambda m: building.find(m, "a-add-visible")["metadata"]["nbgrader"].pop("points"),
         "has no points",
@@ -62,22 +62,22 @@ BROKEN: dict[str, tuple[Callable[[Notebook], object], str]] = {
         lambda m: building.find(m, "a-add-answer").update(
             source="### BEGIN HIDDEN TESTS\nassert 1\n### END HIDDEN TESTS"
         ),
-        "not for it",
+        "not allowed in this cell",
     ),
     "a solution in a given cell": (
         lambda m: building.find(m, "given-numbers").update(
             source="### BEGIN SOLUTION\nx = 1\n### END SOLUTION"
         ),
-        "not for it",
+        "not allowed in this cell",
     ),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_source_that_would_give_something_away_is_refused(name: str) -> None:
-    spoil, sentence = BROKEN[name]
+def test_an_invalid_source_is_refused(name: str) -> None:
+    break_, sentence = BROKEN[name]
     made = building.sums()
-    spoil(made)
+    break_(made)
     with pytest.raises(GradingError, match=sentence):
         parse_source(made)
 
@@ -89,13 +89,13 @@ def test_a_source_that_would_give_something_away_is_refused(name: str) -> None:
         ("  \n", "is empty"),
         ("hello", "is not JSON"),
         ("[" * 100_000, "is not JSON"),
-        ("[]", "no notebook of format 4"),
-        ('{"worksheets": []}', "no notebook of format 4"),
+        ("[]", "not a notebook of format 4"),
+        ('{"worksheets": []}', "not a notebook of format 4"),
         ('{"cells": [1]}', "is damaged"),
         ('{"cells": [{"cell_type": "code", "metadata": [], "source": ""}]}', "is damaged"),
         ('{"cells": [{"cell_type": "code", "source": [1]}]}', "is damaged"),
     ],
 )
-def test_what_is_no_notebook_is_said_in_a_sentence(text: str, sentence: str) -> None:
+def test_a_file_that_is_not_a_notebook_is_refused(text: str, sentence: str) -> None:
     with pytest.raises(GradingError, match=sentence):
         parse_notebook(text)

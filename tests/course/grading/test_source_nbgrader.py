@@ -1,4 +1,4 @@
-"""The project is a notebook of nbgrader's: its own steps make the same students' version of it."""
+"""nbgrader's own preprocessors produce the same students' version of the project."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from course.grading.source import HIDDEN_STUB, parse_source, read_source
 from helpers.settings import PROJECT
 from tests.course.grading import building
 
-# In the order in which `nbgrader generate_assignment` takes them.
+# In the order of `nbgrader generate_assignment`.
 STEPS = (LockCells, ClearSolutions, ClearOutput, CheckCellMetadata, ClearHiddenTests)
 PROJECTS = {
     "the course's": read_source(PROJECT / "project" / "07_project.ipynb").notebook,
@@ -46,8 +46,8 @@ def test_nbgrader_releases_the_same_notebook(name: str) -> None:
     ours = released(parse_source(PROJECTS[name]))["cells"]
     assert len(theirs) == len(ours)
     for their, our in zip(theirs, ours, strict=True):
-        # Where nbgrader leaves an empty cell, ours says that it is no mistake; and in ours, links
-        # lead from where students have it.
+        # Differences: a comment in cells that nbgrader leaves empty, and links that are relative to
+        # the students' folder.
         expected = their["source"].strip().replace("](../notebooks/", "](") or HIDDEN_STUB
         assert our["source"].strip() == expected, our["id"]
         for mark in ("deletable", "editable"):
@@ -55,5 +55,5 @@ def test_nbgrader_releases_the_same_notebook(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PROJECTS)
-def test_nbgrader_finds_no_fault_with_the_source(name: str) -> None:
+def test_nbgrader_accepts_the_source(name: str) -> None:
     CheckCellMetadata().preprocess(_read(PROJECTS[name]), {})

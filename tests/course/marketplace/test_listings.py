@@ -1,4 +1,4 @@
-"""The generated marketplace: the same everywhere, another for another seed, all cases in it."""
+"""The generated marketplace: reproducible, different for each seed, with every special case."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def _read(text: str, unit: str, smaller: dict[str, int]) -> float:
     return float(number) if found == unit else float(number) / smaller[found]
 
 
-def _today(old: Document) -> Document:
-    """Read a document of before, in a way of the test's own."""
+def _upgraded(old: Document) -> Document:
+    """Upgrade an old document, independently of the implementation."""
     details = dict(old["details"])
     for measure in KINDS[old["kind"]]:
         text = details.pop(measure.old)
@@ -37,32 +37,32 @@ def _today(old: Document) -> Document:
 
 
 def test_it_is_the_same_on_every_machine() -> None:
-    """The digest was taken once; another machine, Python or order of calls must give it too."""
+    """The digest was recorded once; it must not depend on machine, Python or order of calls."""
     marketplace(30, seed=8)
     assert _digest(marketplace(120, seed=7)).startswith("39babf03ad175fac")
 
 
-def test_another_seed_gives_other_answers() -> None:
+def test_another_seed_generates_other_ids() -> None:
     ids = [tuple(marketplace(60, seed=seed).ids) for seed in SEEDS]
     popular = {marketplace(60, seed=seed).popular[0] for seed in SEEDS}
     assert len(set(ids)) == len(popular) == len(SEEDS)
 
 
 @pytest.mark.parametrize("count", [20, 60, 300])
-def test_it_has_the_size_that_was_asked_for(count: int) -> None:
+def test_the_marketplace_has_the_requested_size(count: int) -> None:
     market = marketplace(count, seed=3)
     sizes = [len(part) for part in (market.listings, market.offers, market.bids, market.popular)]
     assert sizes == [count, count // 2, 5 * count, count]
 
 
-def test_too_small_a_marketplace_is_refused() -> None:
-    with pytest.raises(ValueError, match="ask for 20 or more"):
+def test_a_marketplace_that_is_too_small_is_refused() -> None:
+    with pytest.raises(ValueError, match="give 20 or more"):
         marketplace(19, seed=1)
 
 
 @pytest.mark.parametrize("count", [20, 120])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_every_case_that_the_checks_need_is_there(seed: int, count: int) -> None:
+def test_every_special_case_occurs(seed: int, count: int) -> None:
     market = marketplace(count, seed=seed)
     units = [listing.units for listing in market.listings]
     assert {None, 0, 1} <= set(units)
@@ -73,12 +73,13 @@ def test_every_case_that_the_checks_need_is_there(seed: int, count: int) -> None
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_ids_are_unique_and_lead_somewhere(seed: int) -> None:
+def test_ids_are_unique_and_references_are_valid(seed: int) -> None:
     market = marketplace(60, seed=seed)
     assert len(set(market.ids)) == 60
     assert len({bid.bid_id for bid in market.bids}) == len(market.bids)
     assert len({offer.offer_id for offer in market.offers}) == len(market.offers)
-    assert {one.seller_id for one in market.listings} <= {one.seller_id for one in market.sellers}
+    sellers = {seller.seller_id for seller in market.sellers}
+    assert {listing.seller_id for listing in market.listings} <= sellers
     assert {offer.listing_id for offer in market.offers} <= set(market.ids)
 
 
@@ -89,18 +90,18 @@ def test_few_listings_have_most_of_the_bids() -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_an_old_document_says_the_same_in_other_words(seed: int) -> None:
-    kinds, ways = set(), set()
+def test_an_old_document_has_the_same_content(seed: int) -> None:
+    kinds, formats = set(), set()
     for listing in marketplace(120, seed=seed).listings:
         if listing.stored is None or listing.stored.get("schema_version") == CURRENT:
             assert listing.stored == listing.document
             continue
-        assert _today(listing.stored) == listing.document
+        assert _upgraded(listing.stored) == listing.document
         kinds.add(listing.kind)
-        ways.add(listing.stored.get("schema_version"))
-        ways |= {text.lstrip("0123456789. ") for text in map(str, _measures(listing.stored))}
+        formats.add(listing.stored.get("schema_version"))
+        formats |= {text.lstrip("0123456789. ") for text in map(str, _measures(listing.stored))}
     assert kinds == set(KINDS)
-    assert ways == {None, 1, "cm", "mm", "kg", "g", "MP"}
+    assert formats == {None, 1, "cm", "mm", "kg", "g", "MP"}
 
 
 def _measures(document: Document) -> list[str]:

@@ -17,7 +17,7 @@ import pytest
 from helpers.api import serve
 from helpers.cli import commands
 from helpers.errors import ServerError
-from helpers.lab.background_programs import Served, served
+from helpers.lab.background_programs import ServiceProcess, start_service
 from helpers.settings import PROJECT
 from helpers.stores import Stores
 from helpers.stores.environment import environment_of
@@ -163,6 +163,6 @@ def test_an_invalid_token_is_refused_in_one_sentence(
 def test_served_raises_the_reason_if_the_program_does_not_start(shop: Stores) -> None:
     with (
         pytest.raises(ServerError, match="SHOP_TOKEN must be 16 or more"),
-        served(shop, environ={"SHOP_TOKEN": "short"}),
+        start_service(shop, environ={"SHOP_TOKEN": "short"}),
     ):
         pass

@@ -6,7 +6,7 @@ import httpx
 import psutil
 import pytest
 
-from helpers.lab.background_programs import Served, served
+from helpers.lab.background_programs import ServiceProcess, start_service
 from helpers.lab.load import measure
 from helpers.stores import Stores
 from helpers.stores.connection_limits import Limits
@@ -43,9 +43,9 @@ def test_many_requests_leak_neither_connections_nor_memory(
     with served(shop, *options) as service:
         urls = [f"{service.url}{path}" for path in _PATHS]
         process = psutil.Process(service.pid)
-        measure(urls, callers=_CALLERS, requests=_FILLING)  # pools and caches
+        measure(urls, clients=_CALLERS, requests=_FILLING)  # pools and caches
         before = process.memory_info().rss
-        load = measure(urls, callers=_CALLERS, requests=_REQUESTS)
+        load = measure(urls, clients=_CALLERS, requests=_REQUESTS)
         open_now, after = _open_connections(process, service), process.memory_info().rss
         assert load.failures == {}
         assert len(load.latencies) == load.requests == _REQUESTS

@@ -26,7 +26,7 @@ from playwright.sync_api import (
 )
 
 from helpers.catalog.model import stock_key
-from helpers.lab.background_programs import Served, served
+from helpers.lab.background_programs import ServiceProcess, start_service
 from helpers.shop.schema import drop_shop
 from helpers.shop.seeding import seed
 from helpers.stock import Stock
@@ -196,7 +196,7 @@ def open_page(browser: Browser) -> Iterator[Opening]:
 
 
 @pytest.fixture
-def page(open_page: Opening, service: Served) -> Page:
+def page(open_page: Opening, service: ServiceProcess) -> Page:
     """The storefront in a wide window, with its first products."""
     page = open_page(f"{service.url}/")
     expect(cards(page)).to_have_count(PAGE)

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from playwright.sync_api import Locator, Page
 
-from course.authoring import picture
+from course.authoring import screenshot
 from helpers.settings import PROJECT
 
 #: The number of products in the shop.
@@ -30,7 +30,7 @@ def find_browser() -> str:
     """Return the system's Chromium. Without one, skip the test, or fail it in CI."""
     if found := picture.find_browser():
         return found
-    reason = f"there is no browser here (looked for {', '.join(picture.BROWSERS)})"
+    reason = f"there is no browser here (looked for {', '.join(screenshot.BROWSERS)})"
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

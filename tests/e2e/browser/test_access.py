@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Page, expect
 
-from helpers.lab.background_programs import Served
+from helpers.lab.background_programs import ServiceProcess
 from tests.e2e.browser.conftest import Opening
 from tests.e2e.browser.looking import PAGE, card, cards, keep_screenshot, overflow, tab_stops
 
@@ -153,7 +153,7 @@ def test_narrow_windows_do_not_scroll_sideways(open_page: Opening, service: Serv
         keep_screenshot(page, f"narrow-{width}")
 
 
-def test_in_narrow_windows_filters_unfold(open_page: Opening, service: Served) -> None:
+def test_in_narrow_windows_filters_unfold(open_page: Opening, service: ServiceProcess) -> None:
     page = open_page(f"{service.url}/", 320, 700)
     expect(cards(page)).to_have_count(PAGE)
     box = page.get_by_role("checkbox", name="In stock only")

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from helpers.lab.background_programs import Served
+from helpers.lab.background_programs import ServiceProcess
 from tests.e2e.browser.conftest import Opening
 from tests.e2e.browser.looking import PAGE, card, cards, field, filters_of, focused
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from helpers.lab.background_programs import Served
+from helpers.lab.background_programs import ServiceProcess
 from helpers.proxy.tcp_proxy import TcpProxy
 from helpers.stores import Stores
 from helpers.stores.proxied_stores import Proxies
@@ -24,7 +24,7 @@ from tests.e2e.browser.looking import FAILED_REQUEST, PAGE, card, cards, field, 
 pytestmark = pytest.mark.verify
 
 
-def _open(open_page: Opening, service: Served, query: str = "") -> Page:
+def _open(open_page: Opening, service: ServiceProcess, query: str = "") -> Page:
     return open_page(f"{service.url}/{query}", may=FAILED_REQUEST, fast=True)
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from helpers.lab.background_programs import Served
+from helpers.lab.background_programs import ServiceProcess
 from helpers.stock import Stock
 from tests.e2e.browser.conftest import Opening
 from tests.e2e.browser.looking import PAGE, card, cards, field, keep_screenshot
@@ -51,7 +51,7 @@ def test_an_unchanged_list_is_304(fast_page: Page) -> None:
     expect(fast_page.locator("#refresh-state")).to_contain_text("304, nothing changed")
 
 
-def test_refreshing_can_be_paused(open_page: Opening, service: Served) -> None:
+def test_refreshing_can_be_paused(open_page: Opening, service: ServiceProcess) -> None:
     page = open_page("about:blank")
     page.clock.install()
     page.goto(f"{service.url}/")

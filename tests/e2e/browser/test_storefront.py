@@ -18,7 +18,7 @@ from helpers.api.product_routes import specification_value
 from helpers.api.responses import server_timing
 from helpers.catalog.generator import ORIGINALS
 from helpers.catalog.model import stock_key
-from helpers.lab.background_programs import Served
+from helpers.lab.background_programs import ServiceProcess
 from helpers.metadata.filters import Between
 from helpers.plots import palette
 from helpers.stock import Stock
@@ -168,7 +168,7 @@ def test_more_products_are_appended_until_all_are_shown(page: Page) -> None:
 
 
 def test_an_order_lowers_the_stock_without_moving_focus_or_page(
-    fast_page: Page, service: Served, stock: Stock, shop: Stores
+    fast_page: Page, service: ServiceProcess, stock: Stock, shop: Stores
 ) -> None:
     expect(fast_page.locator("#refresh-state")).to_contain_text("304, nothing changed")
     button = card(fast_page, 7).get_by_role("button")
@@ -176,7 +176,7 @@ def test_an_order_lowers_the_stock_without_moving_focus_or_page(
     before = fast_page.evaluate("() => [scrollX, scrollY]")
     seen = record_stock(card(fast_page, 1).locator('[data-store="Redis"]'))
     order = {"product_id": 1, "quantity": 1, "customer_id": 7}
-    placed = httpx.post(f"{service.url}/api/orders", json=order, headers=service.writing)
+    placed = httpx.post(f"{service.url}/api/orders", json=order, headers=service.write_headers)
     assert placed.status_code == 201
     assert shop.redis.get(stock_key(1)) == "14"
     expect(field(card(fast_page, 1), "stock")).to_have_text("14 in stock")

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from helpers.embedded import EmbeddedServers
-from helpers.lab.background_programs import served
+from helpers.lab.background_programs import start_service
 from helpers.shop import open_shop
 from helpers.shop.seeding import seed
 from tests.e2e.browser.conftest import Opening
@@ -21,7 +21,7 @@ def test_products_of_an_unavailable_node_are_left_out_with_a_note(
 ) -> None:
     with open_shop(own_servers.settings) as stores:
         seed(stores, 20, orders=False)
-        with served(stores) as service:
+        with start_service(stores) as service:
             page = open_page(service.url, may=FAILED_REQUEST, fast=True)
             count = page.locator("#count")
             expect(count).to_have_text("20 products, no more")

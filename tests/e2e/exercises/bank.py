@@ -1,16 +1,16 @@
-"""The bank, ``answers``: for each lesson a file of wrong answers to its exercises.
+"""The answer bank: a file per lesson in ``answers`` with wrong answers to its exercises.
 
-A file is a lesson's, and is read as it is by an editor that knows cells::
+The files consist of cells that editors recognize::
 
     # counts needs: fill
 
-    # %% counts: a count is left as a text
+    # %% counts: a count is not converted to a number
     def counts(client, ids):
         ...
 
 Each answer begins with a line that names the exercise and the mistake, and runs in the lesson's
-notebook, where the stub stands. The file begins with the cells whose effects an exercise needs, by
-their ids; what it needs by name is found without (see ``needs.py``).
+notebook in place of the stub. The file begins with the ids of cells whose effects an exercise
+needs; statements that it needs by name are found automatically (see ``needs.py``).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NAMED = re.compile(r" (?P<exercise>[a-z][a-z0-9-]*): (?P<mistake>\S.*)")
 
 @dataclass(frozen=True)
 class WrongAnswer:
-    """An answer that a check must refuse: to which exercise, by which mistake, and its source."""
+    """An answer that a check must refuse: its exercise, its mistake, and its source."""
 
     exercise: str
     mistake: str
@@ -35,7 +35,7 @@ class WrongAnswer:
 
     @property
     def title(self) -> str:
-        """What tells it from all others of the lesson."""
+        """The name of the answer, unique within the lesson."""
         return f"{self.exercise}: {self.mistake}"
 
 
@@ -45,7 +45,7 @@ def lessons_with_answers() -> list[str]:
 
 
 def wrong_answers(lesson: str) -> list[WrongAnswer]:
-    """Return the wrong answers to a lesson's exercises, in their order; none without a file."""
+    """Return the wrong answers to a lesson's exercises, in order; none without a file."""
     path = _BANK / f"{lesson}.py"
     return read_bank(path.read_text("utf-8")) if path.exists() else []
 
@@ -57,9 +57,9 @@ def needed_cells(lesson: str) -> dict[str, list[str]]:
 
 
 def read_bank(text: str) -> list[WrongAnswer]:
-    """Return the wrong answers that ``text`` holds.
+    """Return the wrong answers in ``text``.
 
-    Raises ``ValueError`` for a head that names no exercise and mistake.
+    Raises ``ValueError`` for a head that does not name an exercise and a mistake.
     """
     _, *parts = _HEAD.split(text)
     answers = []
@@ -74,8 +74,8 @@ def read_bank(text: str) -> list[WrongAnswer]:
 def read_needs(text: str) -> dict[str, list[str]]:
     """Return the cells that ``text`` names before its first answer, by exercise.
 
-    Raises ``ValueError`` for a line there that is not blank and names no exercise and cells, and
-    where an exercise is named twice.
+    Raises ``ValueError`` for any other line there that is not blank, and if an exercise is named
+    twice.
     """
     before, *_ = _HEAD.split(text)
     needs: dict[str, list[str]] = {}
@@ -86,7 +86,7 @@ def read_needs(text: str) -> dict[str, list[str]]:
         if found is None or found["exercise"] in needs:
             raise ValueError(
                 f"The line {line!r} is not of the form '# exercise needs: cell, cell', or its "
-                "exercise was named before."
+                "exercise occurs twice."
             )
         needs[found["exercise"]] = found["cells"].split(", ")
     return needs

@@ -1,9 +1,9 @@
-"""What of a lesson must run before its exercises are tried.
+"""Find the statements of a lesson that must run before its exercises.
 
-A statement is needed if it binds a name that an exercise uses, or that another needed statement
-uses. This is read from the code, without running it. An effect has no name: a table that is
-created, a key that is set. The lesson's file in ``answers`` names the cells that have such an
-effect, and they run whole.
+A statement is needed if it binds a name that an exercise or another needed statement uses. This is
+derived from the code without running it. Other effects, such as creating a table or setting a key,
+cannot be found that way: the lesson's file in ``answers`` names the cells that have them, and they
+run whole.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import CodeType
 
-from course.authoring.check import Notebook, source_of
 from course.authoring.exercises import Exercise
+from course.authoring.notebook_rules import Notebook, source_of
 from tests.e2e.exercises.bank import WrongAnswer
 
 # What IPython defines in addition.
@@ -28,7 +28,7 @@ _MAY_NOT_BIND = ast.If | ast.For | ast.AsyncFor | ast.While | ast.Try | ast.Matc
 
 @dataclass(frozen=True)
 class Needed:
-    """``sources``: what runs, by its cell's place; ``unbound``: names that nothing before binds."""
+    """``sources``: the code to run, by cell index; ``unbound``: names that nothing before binds."""
 
     sources: Mapping[int, str]
     unbound: frozenset[str]
@@ -36,7 +36,7 @@ class Needed:
 
 @dataclass(frozen=True)
 class Names:
-    """The names that code binds, uses when it runs, and uses later, in its functions."""
+    """The names that code binds, uses when it runs, and uses later in its functions."""
 
     bound: frozenset[str]
     used: frozenset[str]
@@ -45,7 +45,7 @@ class Names:
 
 @dataclass(frozen=True)
 class _Statement:
-    at: int  # its cell's place in the notebook
+    at: int  # the index of its cell in the notebook
     source: str
     names: Names
     certain: bool  # whether it binds its names whenever it runs
@@ -57,18 +57,18 @@ def find_needed(
     answers: Iterable[WrongAnswer],
     cells: Iterable[str],
 ) -> Needed:
-    """Return what must run: the exercises, the last cell, ``cells`` and all that these use.
+    """Return the code to run: the exercises, the last cell, ``cells``, and all that these use.
 
     ``answers`` are tried after the check of their exercise and may use more of the lesson.
     ``cells`` are the ids of cells that run whole. The last cell closes what the lesson opened.
     """
     code = {at: cell for at, cell in enumerate(notebook["cells"]) if cell["cell_type"] == "code"}
     named = set(cells)
-    check_at = {one.name: one.check_at for one in exercises}
+    check_at = {exercise.name: exercise.check_at for exercise in exercises}
     whole = {at for at, cell in code.items() if cell["id"] in named} | {max(code)}
-    whole |= {at for one in exercises for at in (one.stub_at, one.check_at, one.solution_at)}
+    whole |= {at for ex in exercises for at in (ex.stub_at, ex.check_at, ex.solution_at)}
     search = _Search(
-        [_Statement(at, *one) for at, cell in code.items() for one in _split(source_of(cell))]
+        [_Statement(at, *part) for at, cell in code.items() for part in _split(source_of(cell))]
     )
     search.take_cells(whole)
     for answer in answers:
@@ -84,13 +84,13 @@ def find_needed(
 def names_of(source: str) -> Names:
     """Return the names outside of functions that ``source`` binds and uses.
 
-    Python's compiler tells which these are. Raises ``SyntaxError``.
+    They are read from the compiled code. Raises ``SyntaxError``.
     """
     return _names_of_tree(ast.parse(source))
 
 
 class _Search:
-    """Looks for the statements that bind what others use, from the last one back."""
+    """Searches backwards for the statements that bind the names that others use."""
 
     def __init__(self, statements: Sequence[_Statement]) -> None:
         self.unbound: set[str] = set()
@@ -104,13 +104,13 @@ class _Search:
                 self._take(number)
 
     def take_names(self, names: Names, *, before_cell: int) -> None:
-        """Take what code uses that runs before the cell at this place."""
+        """Take the statements before the cell at this index that bind the names which code uses."""
         before = sum(statement.at < before_cell for statement in self._statements)
         for name in (names.used | names.used_later) - names.bound:
             self._take_name(name, before)
 
     def taken_of(self, at: int) -> list[str]:
-        """Return the statements of a cell that were taken, in their order."""
+        """Return the statements of a cell that were taken, in order."""
         return [
             statement.source
             for number, statement in enumerate(self._statements)
@@ -130,7 +130,7 @@ class _Search:
     def _take_name(self, name: str, before: int, *, or_after: bool = False) -> None:
         found = [*self._binding(name, before)]
         if or_after and not found:
-            # A function is called later: what it uses may be bound after it.
+            # A function is called later, so its names may be bound after it.
             found = [*self._binding(name, len(self._statements))]
         if not found and name not in _ALWAYS_THERE:
             self.unbound.add(name)
@@ -147,7 +147,7 @@ class _Search:
 
 @functools.cache
 def _split(source: str) -> list[tuple[str, Names, bool]]:
-    """Return each statement of a cell, its names, and whether it binds them whenever it runs."""
+    """Return each statement of a cell, its names, and whether it always binds them."""
     return [
         (
             ast.unparse(node),
@@ -167,7 +167,7 @@ def _names_of_tree(tree: ast.Module) -> Names:
 
 
 def _names_of_code(code: CodeType) -> tuple[set[str], set[str]]:
-    """Return the names outside of functions that ``code`` itself binds, and uses before that."""
+    """Return the global names that ``code`` itself binds, and those it uses before binding them."""
     bound: set[str] = set()
     used: set[str] = set()
     for instruction in dis.get_instructions(code):
@@ -185,7 +185,7 @@ def _stored_globals(code: CodeType) -> Iterator[str]:
 
 
 def _inner(code: CodeType) -> Iterator[CodeType]:
-    """Yield the code of the functions, classes and comprehensions in ``code``, of all depths."""
+    """Yield the code of the functions, classes and comprehensions in ``code``, recursively."""
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield constant

@@ -1,4 +1,4 @@
-"""The bank is complete, and nothing in it is stale: seen from the files, without running any."""
+"""The answer bank is complete and up to date, checked in the files without running them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections import Counter
 
 import pytest
 
-from course.authoring.check import Notebook, source_of
 from course.authoring.exercises import Exercise, bound_names, find_exercises
+from course.authoring.notebook_rules import Notebook, source_of
 from helpers.settings import PROJECT
 from tests.e2e.exercises import test_lessons
 from tests.e2e.exercises.bank import (
@@ -21,7 +21,7 @@ from tests.e2e.exercises.bank import (
 )
 from tests.e2e.exercises.needs import find_needed
 
-FEWEST = 2
+MIN_MISTAKES = 2
 
 NOTEBOOKS: dict[str, Notebook] = {
     path.stem: json.loads(path.read_text("utf-8"))
@@ -36,21 +36,21 @@ def test_every_lesson_but_the_tour_has_exercises() -> None:
     assert len(EXERCISES) >= 6
 
 
-def test_every_lesson_with_exercises_is_run_and_has_answers() -> None:
-    run = [one.lesson for one in test_lessons.ALesson.__subclasses__()]
+def test_every_lesson_with_exercises_has_tests_and_answers() -> None:
+    run = [tests.lesson for tests in test_lessons.LessonTests.__subclasses__()]
     assert sorted(run) == sorted(EXERCISES) == lessons_with_answers()
 
 
 @pytest.mark.parametrize("lesson", EXERCISES)
-def test_every_exercise_has_wrong_answers_enough_and_none_is_stale(lesson: str) -> None:
-    given = Counter(one.exercise for one in wrong_answers(lesson))
-    assert set(given) == {one.name for one in EXERCISES[lesson]}
-    assert min(given.values()) >= FEWEST, given
+def test_every_exercise_has_enough_wrong_answers_and_no_obsolete_ones(lesson: str) -> None:
+    given = Counter(answer.exercise for answer in wrong_answers(lesson))
+    assert set(given) == {exercise.name for exercise in EXERCISES[lesson]}
+    assert min(given.values()) >= MIN_MISTAKES, given
 
 
 @pytest.mark.parametrize("lesson", EXERCISES)
-def test_a_wrong_answer_has_the_answers_name_and_is_no_solution(lesson: str) -> None:
-    exercises = {one.name: one for one in EXERCISES[lesson]}
+def test_a_wrong_answer_defines_the_answer_and_is_not_the_solution(lesson: str) -> None:
+    exercises = {exercise.name: exercise for exercise in EXERCISES[lesson]}
     for answer in wrong_answers(lesson):
         exercise = exercises[answer.exercise]
         assert bound_names(answer.source) == [exercise.answer], answer.title
@@ -58,35 +58,35 @@ def test_a_wrong_answer_has_the_answers_name_and_is_no_solution(lesson: str) -> 
 
 
 @pytest.mark.parametrize("lesson", EXERCISES)
-def test_no_mistake_is_there_twice(lesson: str) -> None:
+def test_mistakes_are_unique(lesson: str) -> None:
     answers = wrong_answers(lesson)
-    titles = Counter(one.title for one in answers)
-    sources = Counter(ast.dump(ast.parse(one.source)) for one in answers)
+    titles = Counter(answer.title for answer in answers)
+    sources = Counter(ast.dump(ast.parse(answer.source)) for answer in answers)
     assert max(titles.values()) == max(sources.values()) == 1
 
 
 @pytest.mark.parametrize("lesson", EXERCISES)
-def test_names_that_exercises_and_answers_use_are_bound_before_them(lesson: str) -> None:
+def test_names_used_by_exercises_and_answers_are_bound_before_them(lesson: str) -> None:
     for exercise in EXERCISES[lesson]:
-        answers = [one for one in wrong_answers(lesson) if one.exercise == exercise.name]
+        answers = [wrong for wrong in wrong_answers(lesson) if wrong.exercise == exercise.name]
         cells = needed_cells(lesson).get(exercise.name, [])
         needed = find_needed(NOTEBOOKS[lesson], [exercise], answers, cells)
         assert needed.unbound == set(), exercise.name
 
 
 @pytest.mark.parametrize("lesson", EXERCISES)
-def test_a_cell_that_an_exercise_needs_stands_before_it(lesson: str) -> None:
-    exercises = {one.name: one for one in EXERCISES[lesson]}
+def test_a_cell_that_an_exercise_needs_precedes_it(lesson: str) -> None:
+    exercises = {exercise.name: exercise for exercise in EXERCISES[lesson]}
     for name, cells in needed_cells(lesson).items():
         for cell in cells:
             assert _place(lesson, cell) < exercises[name].stub_at, (name, cell)
 
 
 @pytest.mark.parametrize("lesson", EXERCISES)
-def test_no_cell_is_named_that_runs_whole_without_being_named(lesson: str) -> None:
-    exercises = {one.name: one for one in EXERCISES[lesson]}
+def test_only_cells_that_would_not_run_whole_are_named(lesson: str) -> None:
+    exercises = {exercise.name: exercise for exercise in EXERCISES[lesson]}
     for name, cells in needed_cells(lesson).items():
-        answers = [one for one in wrong_answers(lesson) if one.exercise == name]
+        answers = [wrong for wrong in wrong_answers(lesson) if wrong.exercise == name]
         for cell in cells:
             others = [other for other in cells if other != cell]
             found = find_needed(NOTEBOOKS[lesson], [exercises[name]], answers, others)
@@ -96,18 +96,18 @@ def test_no_cell_is_named_that_runs_whole_without_being_named(lesson: str) -> No
 
 
 @pytest.mark.parametrize("head", ["# %%", "# %% twice", "# %% twice:", "# %% : a mistake"])
-def test_a_head_names_the_exercise_and_the_mistake(head: str) -> None:
+def test_an_invalid_head_is_refused(head: str) -> None:
     with pytest.raises(ValueError, match="not of the form"):
         read_bank(f"{head}\ndef twice(): ...\n")
 
 
-def test_a_bank_is_read() -> None:
+def test_answers_are_parsed() -> None:
     (one, other) = read_bank("# %% a: this\nx = 1\n\n# %% b-c: that: it\n\ny = 2  # %% z\n")
     assert (one.exercise, one.mistake, one.source) == ("a", "this", "x = 1")
     assert (other.title, other.source) == ("b-c: that: it", "y = 2  # %% z")
 
 
-def test_needs_are_read_before_the_first_answer() -> None:
+def test_needs_are_parsed_before_the_first_answer() -> None:
     text = "# a needs: one\n# b-c needs: one, two-x\n\n# %% a: this\nx = 1  \n# d needs: three\n"
     assert read_needs(text) == {"a": ["one"], "b-c": ["one", "two-x"]}
     assert read_needs("# %% a: this\nx = 1\n") == {}
@@ -116,13 +116,13 @@ def test_needs_are_read_before_the_first_answer() -> None:
 @pytest.mark.parametrize(
     "line", ["# a needs", "# a needs:", "# a needs: one,", "x = 1", "# a needs: b\n# a needs: c"]
 )
-def test_a_line_before_the_first_answer_names_an_exercise_and_cells(line: str) -> None:
+def test_an_invalid_line_before_the_first_answer_is_refused(line: str) -> None:
     with pytest.raises(ValueError, match="not of the form"):
         read_needs(f"{line}\n\n# %% a: this\nx = 1\n")
 
 
 def _place(lesson: str, cell: str) -> int:
-    (place,) = (n for n, one in enumerate(NOTEBOOKS[lesson]["cells"]) if one["id"] == cell)
+    (place,) = (n for n, other in enumerate(NOTEBOOKS[lesson]["cells"]) if other["id"] == cell)
     return place
 
 
@@ -131,4 +131,4 @@ def _dumps(exercise: Exercise) -> list[str]:
     solution = ast.parse(exercise.solution)
     without = ast.Module(body=solution.body[:-1], type_ignores=[])
     stub = ast.parse(exercise.stub)
-    return [ast.dump(one) for one in (solution, without, stub)]
+    return [ast.dump(tree) for tree in (solution, without, stub)]

@@ -1,8 +1,7 @@
-"""Each lesson's exercises refuse the stub and every wrong answer of the bank, in words.
+"""The exercises of each lesson refuse the stub and every wrong answer in words.
 
-A class for each lesson: its tests share one kernel, which has run what the exercises need of the
-lesson, and another process can try another lesson meanwhile. Lesson 03 takes the shortest: `make
-test` tries it alone.
+Each lesson has a class, whose tests share one kernel, so that lessons can be tested in parallel.
+Lesson 03 is the fastest, and the only one in `make test`.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from tests.e2e.exercises.bank import needed_cells, wrong_answers
 
 def _names(lesson: str) -> list[str]:
     path = PROJECT / "notebooks" / f"{lesson}.ipynb"
-    return [one.name for one in find_exercises(json.loads(path.read_text("utf-8")))]
+    return [exercise.name for exercise in find_exercises(json.loads(path.read_text("utf-8")))]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -28,12 +27,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "name" in metafunc.fixturenames:
         metafunc.parametrize("name", _names(lesson))
     if "title" in metafunc.fixturenames:
-        metafunc.parametrize("title", [one.title for one in wrong_answers(lesson)])
+        metafunc.parametrize("title", [answer.title for answer in wrong_answers(lesson)])
 
 
 @pytest.fixture(scope="class")
 def answered(request: pytest.FixtureRequest, process_number: int, redis_number: int) -> Answered:
-    """What was said of all answers: they are tried once for the class."""
+    """The verdicts on all answers, checked once per class."""
     lesson = request.cls.lesson
     return answer_all(
         PROJECT / "notebooks" / f"{lesson}.ipynb",
@@ -44,8 +43,8 @@ def answered(request: pytest.FixtureRequest, process_number: int, redis_number: 
     )
 
 
-class ALesson:
-    """What must hold of every lesson; ``lesson`` is the notebook's name."""
+class LessonTests:
+    """The tests of one lesson; ``lesson`` is the notebook's name."""
 
     lesson: str
 
@@ -62,38 +61,38 @@ class ALesson:
     def test_the_solution_is_accepted(self, answered: Answered, name: str) -> None:
         verdict = answered.solutions[name]
         ran = ", ".join(answered.ran)
-        assert verdict.kind == "accepted", f"{verdict}. Of the lesson, these cells have run: {ran}."
+        assert verdict.kind == "accepted", f"{verdict}. These cells of the lesson have run: {ran}."
 
 
 @pytest.mark.verify
-class TestCitusSharding(ALesson):
+class TestCitusSharding(LessonTests):
     """Lesson 01."""
 
     lesson = "01_citus_sharding"
 
 
 @pytest.mark.verify
-class TestMongoMetadata(ALesson):
+class TestMongoMetadata(LessonTests):
     """Lesson 02."""
 
     lesson = "02_mongodb_metadata"
 
 
-class TestRedisStock(ALesson):
+class TestRedisStock(LessonTests):
     """Lesson 03."""
 
     lesson = "03_redis_stock"
 
 
 @pytest.mark.verify
-class TestAppLayerJoins(ALesson):
+class TestAppLayerJoins(LessonTests):
     """Lesson 04."""
 
     lesson = "04_app_layer_joins"
 
 
 @pytest.mark.verify
-class TestRestApi(ALesson):
+class TestRestApi(LessonTests):
     """Lesson 05."""
 
     lesson = "05_rest_api"
@@ -101,7 +100,7 @@ class TestRestApi(ALesson):
 
 @pytest.mark.servers
 @pytest.mark.verify
-class TestFailureDrills(ALesson):
+class TestFailureDrills(LessonTests):
     """Lesson 06."""
 
     lesson = "06_failure_drills"

@@ -1,4 +1,4 @@
-"""What of a lesson runs before its exercises: seen on a small lesson, without running it."""
+"""Find the statements that run before the exercises of a small lesson, without running it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import math
 
 
 def check_area(answer):
-    assert answer(2) == FACTOR * scaled(2), "it is another area"
+    assert answer(2) == FACTOR * scaled(2), "the area is wrong"
 
 
 try:
@@ -33,7 +33,7 @@ def _code(name: str, source: str, tag: str | None = None) -> Any:
 def _needed(
     *before: str, cells: tuple[str, ...] = (), answer: str = "", after: tuple[str, ...] = ()
 ) -> Needed:
-    """Return what an exercise needs of the cells ``c0``, ``c1``, … before it."""
+    """Return the code that an exercise needs, with the cells ``c0``, ``c1``, … before it."""
     notebook = {
         "cells": [
             {"cell_type": "markdown", "id": "title", "metadata": {}, "source": "# A lesson"},
@@ -54,7 +54,7 @@ def _needed(
 
 
 def _before(needed: Needed) -> dict[str, str]:
-    """Return what runs of the cells before the exercise, by their ids."""
+    """Return the code that runs of the cells before the exercise, by their ids."""
     place_of_stub = list(needed.sources.values()).index("def area(side): ...")
     return {f"c{at - 1}": source for at, source in list(needed.sources.items())[:place_of_stub]}
 
@@ -69,7 +69,7 @@ def test_only_statements_that_bind_used_names_run() -> None:
     assert needed.unbound == {"open_shop"}
 
 
-def test_what_a_needed_statement_uses_runs_too() -> None:
+def test_statements_used_by_needed_statements_run() -> None:
     needed = _needed("import math", "half = math.pi / 2\nother = 1", "FACTOR = half", SCALED)
     assert _before(needed) == {
         "c0": "import math",
@@ -109,32 +109,32 @@ def test_a_with_statement_runs_whole_for_a_name_in_it() -> None:
     assert "c0" not in _before(_needed("FACTOR = 1", statement, SCALED))
 
 
-def test_what_a_function_uses_may_be_bound_after_it() -> None:
+def test_names_used_in_a_function_may_be_bound_after_it() -> None:
     function = "def scaled(number):\n    return [number * n for n in steps]"
     needed = _needed("FACTOR = 1", function, "steps = [1, 2]\nunused = 1")
     assert _before(needed)["c2"] == "steps = [1, 2]"
 
 
-def test_names_of_arguments_and_local_variables_are_not_looked_for() -> None:
+def test_arguments_and_local_variables_are_ignored() -> None:
     function = "def scaled(number):\n    local = number\n    return [n for n in [local]]"
     needed = _needed("number = local = n = 1", "FACTOR = 1", function)
     assert list(_before(needed)) == ["c1", "c2"]
 
 
-def test_a_named_cell_runs_whole_with_what_it_uses() -> None:
+def test_a_named_cell_runs_whole_with_the_statements_it_uses() -> None:
     effect = "table = 1\nmake(table)"
     needed = _needed("make = print", effect, "unused = 1", SCALED, cells=("c1",))
     assert _before(needed) == {"c0": "make = print", "c1": effect, "c3": SCALED}
 
 
-def test_a_wrong_answer_has_what_it_uses_and_not_what_is_bound_after_it() -> None:
+def test_a_wrong_answer_uses_names_bound_before_it_only() -> None:
     answer = "def area(side):\n    return side * extra + math.pi + later"
     needed = _needed("extra = 5", SCALED, answer=answer, after=("later = 1",))
     assert _before(needed)["c0"] == "extra = 5"
     assert needed.unbound == {"FACTOR", "shop", "later"}
 
 
-def test_the_exercise_and_the_last_cell_run_as_they_are() -> None:
+def test_the_exercise_and_the_last_cell_run_unchanged() -> None:
     needed = _needed(SHOP, SCALED, after=("print(1)",))
     stub, check, solution, close = list(needed.sources.values())[-4:]
     assert check == CHECK.strip()
@@ -142,7 +142,7 @@ def test_the_exercise_and_the_last_cell_run_as_they_are() -> None:
     assert solution.endswith("check_area(area)")
 
 
-def test_names_are_those_that_python_means() -> None:
+def test_names_follow_pythons_scoping_rules() -> None:
     names = names_of(
         "import a.b, c as d\n"
         "from e import f\n"
@@ -154,5 +154,5 @@ def test_names_are_those_that_python_means() -> None:
     )
     assert names.bound == {"a", "d", "f", "g", "k", "M", "r", "w", "error"}
     used = names.used | names.used_later
-    # A class uses ``__name__`` by itself.
+    # A class body uses ``__name__`` implicitly.
     assert used - {"__name__"} == {*"jlnptuvxyz", "print"}

@@ -1,4 +1,4 @@
-"""The shop of the orders' tests, for those whose placing crashes."""
+"""The fixtures of the order tests, for orders that crash."""
 
 from tests.orders.conftest import orders, shop
 

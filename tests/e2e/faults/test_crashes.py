@@ -1,4 +1,4 @@
-"""Processes that really die while they place an order, at each moment of each step."""
+"""Crashes: processes that are killed while they place an order, before or after each step."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import pytest
 
 from helpers.embedded.server import is_alive
 from helpers.errors import FaultError, SettingsError
-from helpers.faults import anomalies, dual_write
-from helpers.faults.anomalies import Anomalies, Crashed, count_anomalies
-from helpers.faults.crashes import Crashes, crashing, kill_at
-from helpers.faults.order_attempts import Way, steps_of
+from helpers.faults import dual_write, inconsistencies
+from helpers.faults.crashes import Crashes, crashing
+from helpers.faults.inconsistencies import CrashedOrder, Inconsistencies, count_inconsistencies
+from helpers.faults.order_attempts import Strategy, steps_of
 from helpers.orders.orders import Orders
 from helpers.settings import PROJECT
 from helpers.stores import Stores
@@ -28,10 +28,10 @@ from tests.waiting import wait_until
 
 MOMENTS = ("before", "after")
 POINTS = [(moment, step) for step in steps_of("saga") for moment in MOMENTS]
-PLAIN: list[tuple[Way, str, str]] = [
-    (way, moment, step)
-    for way in ("postgres first", "mongo first")
-    for step in steps_of(way)
+PLAIN: list[tuple[Strategy, str, str]] = [
+    (strategy, moment, step)
+    for strategy in ("postgres first", "mongo first")
+    for step in steps_of(strategy)
     for moment in MOMENTS
 ]
 ONE: dict[str, Any] = {"product": 1, "quantity": 1, "customer": 7, "key": "k"}
@@ -39,7 +39,7 @@ ONE: dict[str, Any] = {"product": 1, "quantity": 1, "customer": 7, "key": "k"}
 
 @pytest.fixture(scope="module")
 def crashing_process(shared: Stores) -> Iterator[Crashes]:
-    """One process for the module: it takes more than a second until it has imported everything."""
+    """One crash worker for the module: starting it takes more than a second."""
     with crashing(shared) as crashes:
         yield crashes
 
@@ -51,9 +51,9 @@ def crashes(shop: Stores, crashing_process: Crashes) -> Crashes:
 
 @pytest.fixture
 def plain(shop: Stores) -> Iterator[Stores]:
-    dual_write.make_plain(shop)
+    dual_write.create_dual_write_tables(shop)
     yield shop
-    dual_write.drop_plain(shop)
+    dual_write.drop_dual_write_tables(shop)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def plain(shop: Stores) -> Iterator[Stores]:
         pytest.param(POINTS, id="everywhere", marks=pytest.mark.verify),
     ],
 )
-def test_an_order_whose_process_dies_anywhere_is_one_order_when_it_is_tried_again(
+def test_a_retry_after_a_crash_at_any_step_creates_no_second_order(
     points: list[tuple[str, str]],
     crashes: Crashes,
     orders: Orders,
@@ -92,7 +92,7 @@ def test_an_order_whose_process_dies_anywhere_is_one_order_when_it_is_tried_agai
 
 
 @pytest.mark.verify
-def test_whoever_is_killed_again_and_again_is_made_whole_by_recovery(
+def test_recovery_completes_an_order_whose_attempts_all_crashed(
     crashes: Crashes, orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = [one.killed for one in crashes.kill_at("after", "confirm", times=3, **ONE)]
@@ -101,14 +101,14 @@ def test_whoever_is_killed_again_and_again_is_made_whole_by_recovery(
     assert killed == [True] * 2
     (first, second) = crashes.kill_at("after", "acknowledge", times=2, **ONE)
     assert first.killed
-    assert not second.killed, "the row was deleted, and there is nothing to relay"
+    assert not second.killed, "the row was deleted, so there is nothing to relay"
     assert _orders_of(shop, 7) == [second.order]
     recover(orders, shop, monkeypatch)
     assert_relayed(shop)
     assert_consistent(orders, shop)
 
 
-def test_a_refusal_is_answered(crashes: Crashes) -> None:
+def test_a_refused_order_returns_an_error(crashes: Crashes) -> None:
     refused = crashes.place(**ONE | {"product": 99})
     assert not refused.killed
     assert refused.order is None
@@ -116,12 +116,10 @@ def test_a_refusal_is_answered(crashes: Crashes) -> None:
     sold_out = crashes.kill_at("after", "reserve", **ONE | {"quantity": 11})
     assert [one.killed for one in sold_out] == [False]
     assert "too few units" in (sold_out[0].error or "")
-    assert crashes.place(**ONE).order is not None, "the surviving process goes on"
+    assert crashes.place(**ONE).order is not None, "the surviving process continues"
 
 
-def test_the_surviving_process_connects_again_after_an_error(
-    crashes: Crashes, shop: Stores
-) -> None:
+def test_the_surviving_process_reconnects_after_an_error(crashes: Crashes, shop: Stores) -> None:
     assert crashes.place(**ONE).order is not None
     shop.postgres.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -132,41 +130,45 @@ def test_the_surviving_process_connects_again_after_an_error(
 
 
 @pytest.mark.parametrize(
-    ("moment", "step", "way"),
+    ("moment", "step", "strategy"),
     [
         ("during", "record", "saga"),
         ("before", "order", "saga"),
         ("before", "record", "mongo first"),
     ],
 )
-def test_what_cannot_crash_is_named(moment: str, step: str, way: Way) -> None:
-    untouchable: Any = Untouchable()
-    with pytest.raises(SettingsError, match=f"Nothing can crash {moment} '{step}'"):
-        kill_at(untouchable, moment, step, way=way, **ONE)
+def test_an_unknown_moment_or_step_is_refused(
+    crashes: Crashes, moment: str, step: str, strategy: Strategy
+) -> None:
+    with pytest.raises(SettingsError, match=f"No process can crash {moment} '{step}'"):
+        crashes.kill_at(moment, step, strategy=strategy, **ONE)
 
 
-def test_a_way_that_is_none_is_named() -> None:
-    untouchable: Any = Untouchable()
-    way: Any = "two-phase commit"
-    with pytest.raises(SettingsError, match="is no way to place an order: saga, postgres first"):
-        kill_at(untouchable, "before", "order", way=way, **ONE)
+def test_an_unknown_strategy_is_refused(crashes: Crashes) -> None:
+    strategy: Any = "two-phase commit"
+    with pytest.raises(
+        SettingsError, match="is not a strategy to place an order: give one of saga"
+    ):
+        crashes.kill_at("before", "order", strategy=strategy, **ONE)
 
 
 @pytest.mark.verify
 @pytest.mark.parametrize("again", [False, True])
-def test_two_plain_writes_lose_or_double_what_crashes_between(
+def test_dual_writes_lose_or_duplicate_orders_that_crash_between_the_writes(
     crashes: Crashes, plain: Stores, again: bool
 ) -> None:
-    for customer, (way, moment, step) in enumerate(PLAIN, start=1):
+    for customer, (strategy, moment, step) in enumerate(PLAIN, start=1):
         one = ONE | {"customer": customer}
-        assert [o.killed for o in crashes.kill_at(moment, step, way=way, **one)] == [True]
-        steps = [point for point in PLAIN if point[0] == way]
+        assert [o.killed for o in crashes.kill_at(moment, step, strategy=strategy, **one)] == [True]
+        steps = [point for point in PLAIN if point[0] == strategy]
         done = {
-            name: int(steps.index((way, moment, step)) >= steps.index((way, "after", name)))
-            for name in steps_of(way)
+            name: int(
+                steps.index((strategy, moment, step)) >= steps.index((strategy, "after", name))
+            )
+            for name in steps_of(strategy)
         }
         if again:
-            assert crashes.place(way=way, **one).order is not None
+            assert crashes.place(strategy=strategy, **one).order is not None
         row = plain.postgres.execute(
             "SELECT count(*) FROM plain_orders WHERE customer_id = %s", [customer]
         ).fetchone()
@@ -176,14 +178,14 @@ def test_two_plain_writes_lose_or_double_what_crashes_between(
 
 
 @pytest.mark.verify
-def test_a_crasher_that_was_ended_is_named(shop: Stores) -> None:
+def test_a_killed_crash_worker_raises_a_fault_error(shop: Stores) -> None:
     with crashing(shop) as crashes:
         crashes._process.kill()
         with pytest.raises(FaultError, match="has ended"):
             crashes.place(**ONE)
 
 
-MAKER = """
+PARENT = """
 import time
 from helpers.faults.crashes import crashing
 from helpers.shop import open_shop
@@ -195,56 +197,62 @@ with open_shop() as stores, crashing(stores) as crashes:
 
 
 @pytest.mark.verify
-def test_its_processes_do_not_outlive_it(shop: Stores, shop_of_ours: dict[str, str]) -> None:
-    maker = subprocess.Popen(
-        [sys.executable, "-c", MAKER],
+def test_crash_workers_end_when_their_parent_is_killed(
+    shop: Stores, shop_environ: dict[str, str]
+) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT],
         cwd=PROJECT,
-        env=shop_of_ours,
+        env=shop_environ,
         stdout=subprocess.PIPE,
         text=True,
     )
-    with maker:
-        assert maker.stdout is not None
-        forker = psutil.Process(int(maker.stdout.readline()))
-        all_ = [forker, *forker.children()]
-        assert len(all_) == 2, "itself, and the one that survives"
-        os.kill(maker.pid, signal.SIGKILL)
-    wait_until(lambda: not any(is_alive(one) for one in all_))
+    with parent:
+        assert parent.stdout is not None
+        worker = psutil.Process(int(parent.stdout.readline()))
+        processes = [worker, *worker.children()]
+        assert len(processes) == 2, "the crash worker and the surviving process"
+        os.kill(parent.pid, signal.SIGKILL)
+    wait_until(lambda: not any(runs(one) for one in processes))
 
 
 @pytest.fixture
-def shop_of_ours(shop: Stores) -> dict[str, str]:
+def shop_environ(shop: Stores) -> dict[str, str]:
     from helpers.stores.environment import environment_of
 
     return {**os.environ, **environment_of(shop)}
 
 
 @pytest.mark.verify
-@pytest.mark.parametrize("way", ["postgres first", "mongo first"])
-def test_anomalies_of_two_plain_writes_are_those_of_their_moments(plain: Stores, way: Way) -> None:
-    found = count_anomalies(plain, 24, way=way, retrying=0.5)
-    first, second = steps_of(way)
+@pytest.mark.parametrize("strategy", ["postgres first", "mongo first"])
+def test_inconsistencies_of_dual_writes_match_the_moments_of_the_crashes(
+    plain: Stores, strategy: Strategy
+) -> None:
+    found = count_inconsistencies(plain, 24, strategy=strategy, retrying=0.5)
+    first, second = steps_of(strategy)
     untouched = {("before", first)}
     between = {("after", first), ("before", second)}
     assert {(one.moment, one.step) for one in found.orders} >= between | untouched
     for one in found.orders:
         at = (one.moment, one.step)
-        assert one.doubled == (one.acknowledged and at not in untouched)
+        assert one.duplicated == (one.acknowledged and at not in untouched)
         assert one.lost == (not one.acknowledged and at in between)
     assert sum(row["orders"] for row in found.rows()) == len(found.orders) == 24  # type: ignore[misc]
     assert found.lost > 0
-    assert found.doubled > 0
+    assert found.duplicated > 0
     assert found.miscounted
 
 
 @pytest.mark.verify
-def test_by_the_saga_there_are_none(
+def test_the_saga_leaves_no_inconsistencies(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[tuple[int, int]] = []
-    found = count_anomalies(shop, 24, way="saga", progress=lambda now, of: done.append((now, of)))
+    found = count_inconsistencies(
+        shop, 24, strategy="saga", progress=lambda now, of: done.append((now, of))
+    )
     assert sorted(done) == [(number, 24) for number in range(1, 25)]
-    assert (found.lost, found.doubled, found.miscounted) == (0, 0, [])
+    assert (found.lost, found.duplicated, found.miscounted) == (0, 0, [])
     assert {one.postgres for one in found.orders if one.acknowledged} == {1}
     assert len({(one.moment, one.step) for one in found.orders}) > 6
     recover(orders, shop, monkeypatch)
@@ -252,19 +260,19 @@ def test_by_the_saga_there_are_none(
     assert_consistent(orders, shop)
 
 
-def test_the_same_seed_crashes_at_the_same_moments(shop: Stores) -> None:
-    one, same, other = (anomalies._plan(shop, 6, "saga", 0.7, seed) for seed in (5, 5, 6))
+def test_the_same_seed_plans_the_same_crashes(shop: Stores) -> None:
+    one, same, other = (inconsistencies._plan(shop, 6, "saga", 0.7, seed) for seed in (5, 5, 6))
     assert one == same != other
-    for part, returns in ((1.0, True), (0.0, False)):
-        plan = anomalies._plan(shop, 3, "saga", part, 5)
-        assert [planned.returns for planned in plan] == [returns] * 3
+    for part, retried in ((1.0, True), (0.0, False)):
+        plan = inconsistencies._plan(shop, 3, "saga", part, 5)
+        assert [planned.retried for planned in plan] == [retried] * 3
 
 
 @pytest.mark.parametrize(("orders", "part"), [(0, 0.5), (1, 1.5)])
-def test_numbers_that_are_none_are_named(orders: int, part: float) -> None:
+def test_invalid_numbers_of_orders_and_retries_are_refused(orders: int, part: float) -> None:
     untouchable: Any = Untouchable()
-    with pytest.raises(SettingsError, match="cannot be placed"):
-        count_anomalies(untouchable, orders, retrying=part)
+    with pytest.raises(SettingsError, match="give 1 or more orders"):
+        count_inconsistencies(untouchable, orders, retrying=part)
 
 
 @pytest.mark.parametrize(
@@ -281,12 +289,12 @@ def test_numbers_that_are_none_are_named(orders: int, part: float) -> None:
         (True, 2, 0, True, True),
     ],
 )
-def test_what_counts_as_lost_and_as_doubled(
+def test_lost_and_duplicated_are_derived_from_the_counts(
     acknowledged: bool, postgres: int, mongo: int, lost: bool, doubled: bool
 ) -> None:
-    one = Crashed("after", "order", acknowledged, postgres, mongo)
-    assert (one.lost, one.doubled) == (lost, doubled)
-    assert Anomalies("postgres first", [one], []).rows() == [
+    one = CrashedOrder("after", "order", acknowledged, postgres, mongo)
+    assert (one.lost, one.duplicated) == (lost, doubled)
+    assert Inconsistencies("postgres first", [one], []).rows() == [
         {"crash": "after order", "orders": 1, "lost": lost, "doubled": doubled}
     ]
 

@@ -1,4 +1,4 @@
-"""Whoever uses the shop while a server is away gets an answer, or an error that names its store."""
+"""Operations during an outage succeed, or raise an error that names the unavailable store."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ STORE_OF: dict[str, StoreName] = {
     "redis": "Redis",
 }
 
-#: What each caller does, and which stores it needs.
-CALLERS: dict[str, tuple[Callable[[Stores], object], set[StoreName]]] = {
+#: Operations, and the stores that each needs.
+OPERATIONS: dict[str, tuple[Callable[[Stores], object], set[StoreName]]] = {
     "the join": (batched, {"PostgreSQL", "MongoDB", "Redis"}),
     "an order": (
-        lambda stores: [Orders.of(stores).place(one, 1, 7) for one in range(1, 9)],
+        lambda stores: [Orders.of(stores).place(product, 1, 7) for product in range(1, 9)],
         {"PostgreSQL", "Redis"},
     ),
     "the relay": (relay, {"PostgreSQL", "MongoDB"}),
@@ -51,49 +51,53 @@ CALLERS: dict[str, tuple[Callable[[Stores], object], set[StoreName]]] = {
 
 
 @pytest.fixture(scope="module")
-def drills() -> Iterator[FaultInjection]:
-    with temporary_shop() as drills:
-        seed(drills.stores, 20, orders=False)
+def faults() -> Iterator[FaultInjection]:
+    with temporary_shop() as faults:
+        seed(faults.stores, 20, orders=False)
         for product in range(1, 9):
-            Stock.of(drills.stores).set_on_hand(product, 1000)
-        yield drills
+            Stock.of(faults.stores).set_on_hand(product, 1000)
+        yield faults
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
 @pytest.mark.parametrize("name", STORE_OF)
-def test_an_error_is_ours_and_names_the_store(drills: FaultInjection, name: str, how: str) -> None:
+def test_the_error_names_the_unavailable_store(faults: FaultInjection, name: str, how: str) -> None:
     expected = STORE_OF[name]
     with ExitStack() as opened:
         connected = {
-            caller: opened.enter_context(connect_all(drills.stores.addresses, limits=LIMITS))
-            for caller in CALLERS
+            operation: opened.enter_context(connect_all(faults.stores.addresses, limits=LIMITS))
+            for operation in OPERATIONS
         }
-        Orders.of(connected["the relay"]).place(1, 1, 7)  # there is something to carry
-        with getattr(drills, how)(name):
-            # Each of them waits for a frozen server: all at the same time, but for the last, which
-            # waits for what the relay holds.
-            fail = [caller for caller, (_, needs) in CALLERS.items() if expected in needs][:-1]
+        Orders.of(connected["the relay"]).place(1, 1, 7)  # an order for the relay to carry
+        with getattr(faults, how)(name):
+            # They run concurrently, since each waits for a frozen server. The last one does not,
+            # since it would wait for a lock of the relay.
+            fail = [operation for operation, (_, needs) in OPERATIONS.items() if expected in needs][
+                :-1
+            ]
             with ThreadPoolExecutor(len(fail)) as pool:
                 calls = {
-                    caller: pool.submit(_error_of, CALLERS[caller][0], connected[caller])
-                    for caller in fail
+                    operation: pool.submit(
+                        _error_of, OPERATIONS[operation][0], connected[operation]
+                    )
+                    for operation in fail
                 }
-            errors = {caller: call.result() for caller, call in calls.items()}
-            for caller in CALLERS.keys() - errors.keys():
-                errors[caller] = _error_of(CALLERS[caller][0], connected[caller])
-    for caller, error in errors.items():
-        if expected not in CALLERS[caller][1]:
-            assert error is None, f"{caller}: {error}"
+            errors = {operation: call.result() for operation, call in calls.items()}
+            for operation in OPERATIONS.keys() - errors.keys():
+                errors[operation] = _error_of(OPERATIONS[operation][0], connected[operation])
+    for operation, error in errors.items():
+        if expected not in OPERATIONS[operation][1]:
+            assert error is None, f"{operation}: {error}"
             continue
-        assert error is not None, f"{caller} did not notice"
-        assert error.store == expected, f"{caller}: {error}"
-        assert str(error).startswith(f"{expected} at "), f"{caller}: {error}"
+        assert error is not None, f"{operation} did not notice"
+        assert error.store == expected, f"{operation}: {error}"
+        assert str(error).startswith(f"{expected} at "), f"{operation}: {error}"
         assert "://" in error.address
         assert error.address == redact(error.address)
 
 
 def _error_of(call: Callable[[Stores], object], stores: Stores) -> StoreError | None:
-    """Return the error that the caller gets; any but ours would be raised."""
+    """Return the ``StoreError`` of an operation, or ``None``; raise any other error."""
     try:
         with stores.explaining():
             call(stores)

@@ -1,4 +1,4 @@
-"""Each thing that a drill does to a server, and that all of them come back."""
+"""Faults of embedded servers: each fault, and that all servers are restored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pymongo.errors import PyMongoError
 from helpers.embedded import EmbeddedServers
 from helpers.errors import FaultError, ServerError, SettingsError, StoreError
 from helpers.faults import FaultInjection, inject_faults
-from helpers.faults.fault_lock import only_one
+from helpers.faults.fault_lock import hold_fault_lock
 from helpers.faults.server_control import LOCK
 from helpers.settings import PROJECT
 from helpers.shop import open_shop
@@ -35,7 +35,7 @@ RUNNING = dict.fromkeys(NAMES, "running")
 
 @pytest.fixture(scope="module")
 def running(request: pytest.FixtureRequest) -> EmbeddedServers:
-    """Servers that run; each test leaves them running."""
+    """Running servers; each test leaves them running."""
     return shared_servers(request.session)
 
 
@@ -46,9 +46,9 @@ def shop(running: EmbeddedServers) -> Iterator[Stores]:
 
 
 @pytest.fixture
-def drills(running: EmbeddedServers, shop: Stores) -> Iterator[FaultInjection]:
-    with inject_faults(shop, settings=running.settings, wait_seconds=0) as drills:
-        yield drills
+def faults(running: EmbeddedServers, shop: Stores) -> Iterator[FaultInjection]:
+    with inject_faults(shop, settings=running.settings, wait_seconds=0) as faults:
+        yield faults
 
 
 def states(servers: EmbeddedServers) -> dict[str, str]:
@@ -56,15 +56,15 @@ def states(servers: EmbeddedServers) -> dict[str, str]:
 
 
 def hangs(servers: EmbeddedServers, name: str) -> bool:
-    """Tell whether a server accepts a connection and then says nothing."""
+    """Return whether a server accepts a connection but does not respond."""
     url = servers.server(name).url  # type: ignore[attr-defined]
     try:
         if name == "redis":
-            with redis.Redis.from_url(url, socket_timeout=1, retry=None) as caller:
-                caller.ping()
+            with redis.Redis.from_url(url, socket_timeout=1, retry=None) as client:
+                client.ping()
         elif name == "mongo":
-            with MongoClient[dict[str, object]](url, serverSelectionTimeoutMS=1000) as client:
-                client.admin.command("ping")
+            with MongoClient[dict[str, object]](url, serverSelectionTimeoutMS=1000) as mongo:
+                mongo.admin.command("ping")
         else:
             psycopg.connect(url, connect_timeout=2).close()
     except (redis.TimeoutError, psycopg.errors.ConnectionTimeout):
@@ -75,34 +75,34 @@ def hangs(servers: EmbeddedServers, name: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    "name", ["redis", *(pytest.param(one, marks=pytest.mark.verify) for one in NAMES[:-1])]
+    "name", ["redis", *(pytest.param(name, marks=pytest.mark.verify) for name in NAMES[:-1])]
 )
-def test_a_server_is_frozen_stopped_and_killed_alone_and_comes_back(
-    running: EmbeddedServers, drills: FaultInjection, name: str
+def test_a_fault_affects_only_its_server_and_is_undone(
+    running: EmbeddedServers, faults: FaultInjection, name: str
 ) -> None:
-    before = main_pids(running)
-    with drills.frozen(name):
-        assert drills.state() == RUNNING | {name: "frozen"}
+    before = pids(running)
+    with faults.frozen(name):
+        assert faults.state() == RUNNING | {name: "frozen"}
         for process in running.server(name).processes():
             assert process.status() == psutil.STATUS_STOPPED
         assert hangs(running, name)
-    assert drills.state() == RUNNING
+    assert faults.state() == RUNNING
     assert running.server(name).answers()
-    assert main_pids(running) == before, "it goes on as it was"
+    assert pids(running) == before, "it continues as the same process"
     acts: list[tuple[Callable[[str], None], Callable[[str], None]]] = [
-        (drills.stop, drills.restart),
-        (drills.kill, drills.start),
+        (faults.stop, faults.restart),
+        (faults.kill, faults.start),
     ]
-    for act, bring_back in acts:
-        before = main_pids(running)
+    for act, restore in acts:
+        before = pids(running)
         act(name)
-        assert drills.state() == RUNNING | {name: "stopped"}
+        assert faults.state() == RUNNING | {name: "stopped"}
         assert running.server(name).processes() == []
         assert not running.server(name).answers()
-        bring_back(name)
+        restore(name)
         assert running.server(name).answers()
-        after = main_pids(running)
-        assert {one for one in NAMES if before[one] != after[one]} == {name}
+        after = pids(running)
+        assert {server for server in NAMES if before[server] != after[server]} == {name}
 
 
 @pytest.mark.parametrize(
@@ -112,67 +112,65 @@ def test_a_server_is_frozen_stopped_and_killed_alone_and_comes_back(
         *(pytest.param(*case, marks=pytest.mark.verify) for case in _RESTARTED),
     ],
 )
-def test_a_restart_gives_a_new_process_whatever_was_before(
-    running: EmbeddedServers, drills: FaultInjection, name: str, first: str | None
+def test_a_restart_starts_a_new_process_from_every_state(
+    running: EmbeddedServers, faults: FaultInjection, name: str, first: str | None
 ) -> None:
     before = main_pids(running)[name]
     if first is not None:
-        getattr(drills, first)(name)
-    drills.restart(name)
-    assert drills.state() == RUNNING
+        getattr(faults, first)(name)
+    faults.restart(name)
+    assert faults.state() == RUNNING
     assert running.server(name).answers()
     assert main_pids(running)[name] != before
 
 
 @pytest.mark.verify
-def test_what_is_done_twice_or_to_a_server_that_is_away_does_nothing_more(
-    drills: FaultInjection,
+def test_faults_are_idempotent(
+    faults: FaultInjection,
 ) -> None:
     for _ in range(2):
-        drills.freeze("redis")
-        assert drills.state()["redis"] == "frozen"
+        faults.freeze("redis")
+        assert faults.state()["redis"] == "frozen"
     for _ in range(2):
-        drills.stop("redis")  # also a frozen one
-        drills.kill("redis")
-        drills.freeze("redis")
-        drills.thaw("redis")
-        assert drills.state()["redis"] == "stopped"
+        faults.stop("redis")  # also a frozen one
+        faults.kill("redis")
+        faults.freeze("redis")
+        faults.thaw("redis")
+        assert faults.state()["redis"] == "stopped"
     for _ in range(2):
-        drills.start("redis")
-        drills.thaw("redis")
-        assert drills.state() == RUNNING
+        faults.start("redis")
+        faults.thaw("redis")
+        assert faults.state() == RUNNING
 
 
 @pytest.mark.parametrize("how", ["stopped", "killed", "frozen"])
-def test_the_end_of_a_block_brings_back_also_after_an_exception(
-    drills: FaultInjection, how: str
-) -> None:
+def test_a_server_is_restored_after_an_exception(faults: FaultInjection, how: str) -> None:
     def body() -> None:
-        with getattr(drills, how)("redis"):
-            assert drills.state()["redis"] != "running"
+        with getattr(faults, how)("redis"):
+            assert faults.state()["redis"] != "running"
             _ = 1 / 0
 
     with pytest.raises(ZeroDivisionError):
         body()
-    assert drills.state() == RUNNING
+    assert faults.state() == RUNNING
 
 
-def break_all(drills: FaultInjection) -> None:
-    drills.kill("coordinator")
-    drills.freeze("worker1")
-    drills.stop("worker2")
-    drills.freeze("mongo")
-    drills.kill("redis")
+def break_all(faults: FaultInjection) -> None:
+    faults.kill("coordinator")
+    faults.freeze("worker1")
+    faults.stop("worker2")
+    faults.freeze("mongo")
+    faults.kill("redis")
 
 
 @pytest.mark.verify
-def test_all_is_restored_at_the_end_whatever_the_body_raises(
+def test_all_servers_are_restored_after_an_interrupt(
     running: EmbeddedServers, shop: Stores
 ) -> None:
     def body() -> None:
-        with inject_faults(shop, settings=running.settings) as drills:
-            break_all(drills)
-            assert "running" not in drills.state().values()
+        with inject_faults(shop, settings=running.settings) as faults:
+            break_all(faults)
+            assert "running" not in faults.state().values()
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -182,16 +180,16 @@ def test_all_is_restored_at_the_end_whatever_the_body_raises(
 
 
 @pytest.mark.verify
-def test_the_guard_restores_where_we_were_interrupted_at_it(
+def test_servers_are_restored_if_the_restoration_is_interrupted(
     running: EmbeddedServers, shop: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(_: object) -> None:
+    def interrupt(_: object) -> None:
         raise KeyboardInterrupt
 
     def body() -> None:
-        with inject_faults(shop, settings=running.settings) as drills:
-            break_all(drills)
-            monkeypatch.setattr("helpers.faults.restoring.bring_back", interrupted)
+        with inject_faults(shop, settings=running.settings) as faults:
+            break_all(faults)
+            monkeypatch.setattr("helpers.faults.restoration.restore_servers", interrupt)
 
     with pytest.raises(KeyboardInterrupt):
         body()
@@ -199,54 +197,56 @@ def test_the_guard_restores_where_we_were_interrupted_at_it(
     assert all(running.server(name).answers() for name in NAMES)
 
 
-PRACTISING = """
+PROGRAM = """
 import time
 from helpers.faults import inject_faults
 from helpers.shop import open_shop
 from tests.e2e.faults.test_server_control import break_all
-with open_shop() as shop, inject_faults(shop) as drills:
-    break_all(drills)
-    print(*drills.state().values(), flush=True)
+with open_shop() as shop, inject_faults(shop) as faults:
+    break_all(faults)
+    print(*faults.state().values(), flush=True)
     time.sleep(600)
 """
 
 
 @pytest.mark.verify
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
-def test_all_is_restored_when_the_practising_process_dies(
+def test_all_servers_are_restored_when_the_process_dies(
     running: EmbeddedServers, shop: Stores, sign: signal.Signals
 ) -> None:
-    practising = subprocess.Popen(
-        [sys.executable, "-c", PRACTISING],
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
         cwd=PROJECT,
         env=environ(running.settings.data_folder),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    with practising:
-        assert practising.stdout is not None
-        said = practising.stdout.readline().split()
-        assert said == ["stopped", "frozen", "stopped", "frozen", "stopped"]
-        os.kill(practising.pid, sign)
-    # The next drill begins when the guard has done its work, and not before.
-    with open_lock(running):
+    with process:
+        assert process.stdout is not None
+        states_printed = process.stdout.readline().split()
+        assert states_printed == ["stopped", "frozen", "stopped", "frozen", "stopped"]
+        os.kill(process.pid, sign)
+    # The lock is released when all servers are restored, and not before.
+    with fault_lock(running):
         assert states(running) == RUNNING
         assert all(running.server(name).answers() for name in NAMES)
 
 
-def open_lock(servers: EmbeddedServers) -> AbstractContextManager[int]:
-    return only_one(servers.folder.path / LOCK, wait_seconds=120)
+def fault_lock(servers: EmbeddedServers) -> AbstractContextManager[int]:
+    return hold_fault_lock(servers.home.path / LOCK, wait_seconds=120)
 
 
-def test_two_drills_at_once_exclude_each_other(running: EmbeddedServers, shop: Stores) -> None:
+def test_only_one_process_at_a_time_can_inject_faults(
+    running: EmbeddedServers, shop: Stores
+) -> None:
     with inject_faults(shop, settings=running.settings):
         with (
-            pytest.raises(FaultError, match=f"on already, by process {os.getpid()}"),
+            pytest.raises(FaultError, match=f"already, by process {os.getpid()}"),
             inject_faults(shop, settings=running.settings, wait_seconds=0.2),
         ):
-            pytest.fail("two drills at once")
-        done = run_command(running.settings.data_folder, "drill", "stop", "redis")
+            pytest.fail("two processes injected faults at once")
+        done = call(running.settings.home, "drill", "stop", "redis")
         assert (done.returncode, done.stdout) == (2, "")
         assert f"by process {os.getpid()}" in done.stderr
         assert states(running) == RUNNING
@@ -254,13 +254,13 @@ def test_two_drills_at_once_exclude_each_other(running: EmbeddedServers, shop: S
         pass
 
 
-def test_a_drill_waits_for_the_end_of_another(running: EmbeddedServers, shop: Stores) -> None:
+def test_fault_injection_waits_for_the_lock(running: EmbeddedServers, shop: Stores) -> None:
     def second() -> str:
-        with inject_faults(shop, settings=running.settings) as drills:
-            return drills.state()["redis"]
+        with inject_faults(shop, settings=running.settings) as faults:
+            return faults.state()["redis"]
 
-    with ThreadPoolExecutor(1) as pool, inject_faults(shop, settings=running.settings) as drills:
-        drills.freeze("redis")
+    with ThreadPoolExecutor(1) as pool, inject_faults(shop, settings=running.settings) as faults:
+        faults.freeze("redis")
         waiting = pool.submit(second)
         with pytest.raises(TimeoutError):
             waiting.result(0.3)
@@ -268,8 +268,8 @@ def test_a_drill_waits_for_the_end_of_another(running: EmbeddedServers, shop: St
 
 
 @pytest.mark.verify
-def test_up_heals_a_server_that_was_left_frozen(running: EmbeddedServers) -> None:
-    before = main_pids(running)
+def test_up_resumes_a_frozen_server(running: EmbeddedServers) -> None:
+    before = pids(running)
     running.server("worker1").freeze()
     running.up()
     assert states(running) == RUNNING
@@ -277,11 +277,9 @@ def test_up_heals_a_server_that_was_left_frozen(running: EmbeddedServers) -> Non
 
 
 @pytest.mark.verify
-def test_servers_that_were_stopped_meanwhile_stay_so(
-    running: EmbeddedServers, shop: Stores
-) -> None:
-    with inject_faults(shop, settings=running.settings) as drills:
-        drills.freeze("redis")
+def test_servers_stopped_by_down_stay_stopped(running: EmbeddedServers, shop: Stores) -> None:
+    with inject_faults(shop, settings=running.settings) as faults:
+        faults.freeze("redis")
         running.down()
     assert set(states(running).values()) == {"stopped"}
     with pytest.raises(ServerError, match="cannot be started alone"):
@@ -290,33 +288,33 @@ def test_servers_that_were_stopped_meanwhile_stay_so(
     assert states(running) == RUNNING
 
 
-def test_an_unknown_server_is_named(drills: FaultInjection) -> None:
-    acts: list[Callable[[str], object]] = [drills.stop, drills.freeze, drills.restart, drills.start]
+def test_an_unknown_server_is_refused(faults: FaultInjection) -> None:
+    acts: list[Callable[[str], object]] = [faults.stop, faults.freeze, faults.restart, faults.start]
     for act in acts:
         with pytest.raises(ServerError, match="no server called 'postgres'"):
             act("postgres")
 
 
-def test_other_stores_than_those_of_the_servers_are_refused(
-    running: EmbeddedServers, drills: FaultInjection
+def test_stores_of_other_servers_are_refused(
+    running: EmbeddedServers, faults: FaultInjection
 ) -> None:
     with (
-        pytest.raises(SettingsError, match="not those behind links"),
-        inject_faults(drills.stores, settings=running.settings),
+        pytest.raises(SettingsError, match="not proxied ones"),
+        inject_faults(faults.stores, settings=running.settings),
     ):
-        pytest.fail("it drilled other servers")
+        pytest.fail("it controlled other servers")
 
 
-def test_a_store_whose_server_is_away_is_named(drills: FaultInjection) -> None:
-    with drills.stopped("redis"), pytest.raises(StoreError) as caught:
-        drills.connect()
+def test_connecting_to_an_unavailable_store_names_it(faults: FaultInjection) -> None:
+    with faults.stopped("redis"), pytest.raises(StoreError) as caught:
+        faults.connect()
     assert caught.value.store == "Redis"
-    with drills.connect() as stores:
+    with faults.connect() as stores:
         assert stores.redis.ping()
 
 
-def test_commands_do_the_same_and_leave_it_so(running: EmbeddedServers) -> None:
-    home, name = running.settings.data_folder, "redis"
+def test_drill_commands_inject_faults_and_do_not_restore(running: EmbeddedServers) -> None:
+    home, name = running.settings.home, "redis"
     for action, state in [
         ("freeze", "frozen"),
         ("thaw", "running"),
@@ -333,7 +331,7 @@ def test_commands_do_the_same_and_leave_it_so(running: EmbeddedServers) -> None:
     assert run_command(home, "drill", "stop", "mysql").returncode == 2
 
 
-def test_commands_say_where_nothing_runs(own_servers: EmbeddedServers) -> None:
-    done = run_command(own_servers.settings.data_folder, "drill", "stop", "redis")
+def test_drill_commands_report_that_no_server_is_running(own_servers: EmbeddedServers) -> None:
+    done = call(own_servers.settings.home, "drill", "stop", "redis")
     assert (done.returncode, done.stdout) == (2, "")
     assert "No servers are running" in done.stderr

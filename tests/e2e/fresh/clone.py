@@ -1,4 +1,4 @@
-"""A clone on a machine that has never seen the course, and what its owner does with it."""
+"""A clone on a new machine, and the commands that its owner runs."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parents[3]
 NOTEBOOK = "00_tour.ipynb"
 
-# A slow network has to bring everything: only there so that nothing hangs.
+# Generous, for a slow network.
 _INSTALL_SECONDS = 3600
 _COMMAND_SECONDS = 900
 _STOP_SECONDS = 60
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:(?P<port>\d+)/lab\?token=(?P<token>\w+)")
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin:/opt/homebrew/bin"
-# What may be needed to reach a package index at all, and says nothing of whose machine it is.
+# Variables that may be needed to reach the package index.
 _PASSED_ON = re.compile(
     r"(PIP_(?!CACHE|TARGET|USER)\w+|\w+_proxy|\w*SSL_CERT\w+|\w+_CA_BUNDLE)", re.IGNORECASE
 )
 
 
 class FreshError(Exception):
-    """Something of the README does not hold on a new machine; the text says what."""
+    """A claim of the README does not hold on a new machine; the text says which."""
 
 
 @dataclass(frozen=True)
 class Lab:
-    """JupyterLab, as it has said where it is."""
+    """The port and the token of a running JupyterLab."""
 
     port: int
     token: str
 
     @property
     def address(self) -> str:
-        """The page that a browser would be sent to."""
+        """The address to open in a browser."""
         return f"http://127.0.0.1:{self.port}/lab?token={self.token}"
 
 
 @dataclass(frozen=True)
 class Clone:
-    """A clone at ``folder``; its owner has an empty ``home`` and is ``user`` (``None``: we)."""
+    """A clone in ``folder``, owned by ``user`` (``None``: this user), who has an empty ``home``."""
 
     folder: Path
     home: Path
@@ -60,22 +60,22 @@ class Clone:
 
     @classmethod
     def make(cls, folder: Path, home: Path, user: str | None) -> Clone:
-        """Clone what was committed last. Raises ``FreshError`` where that cannot be done."""
+        """Clone the last commit. Raises ``FreshError`` if that fails."""
         folder.parent.mkdir(parents=True, exist_ok=True)
         home.mkdir(parents=True)
-        source = PROJECT.as_uri()  # not as a path: that would share files with this clone
+        source = PROJECT.as_uri()  # a path would share files with this clone
         cloned = subprocess.run(
             ["git", "clone", "--quiet", source, str(folder)], capture_output=True, text=True
         )
         if cloned.returncode:
-            raise FreshError(f"git does not clone: {cloned.stderr.strip()}")
+            raise FreshError(f"git clone failed: {cloned.stderr.strip()}")
         if user is not None:
             for place in (home, folder):
                 subprocess.run(["chown", "-R", f"{user}:", str(place)], check=True)
         return cls(folder, home, user)
 
     def start(self, *command: str, log: Path) -> subprocess.Popen[bytes]:
-        """Start a command of the owner's in the clone; what it says goes into ``log``."""
+        """Start a command as the owner in the clone, with its output in ``log``."""
         owner: Mapping[str, Any] = {}
         if self.user is not None:
             owner = {"user": self.user, "group": self.user, "extra_groups": []}
@@ -92,33 +92,33 @@ class Clone:
             )
 
     def run(self, *command: str) -> str:
-        """Run a command to its end and return what it has said. Raises ``FreshError``."""
+        """Run a command and return its output. Raises ``FreshError`` if it fails."""
         log = self._log(command[-1])
         process = self.start(*command, log=log)
         try:
             process.wait(_COMMAND_SECONDS)
         except subprocess.TimeoutExpired:
             _end(process)
-        said = log.read_text("utf-8", "replace")
+        output = log.read_text("utf-8", "replace")
         if process.returncode:
             ended = f"`{' '.join(command)}` ended with {process.returncode}"
-            raise FreshError(f"{ended}: {_last(said)}")
-        return said
+            raise FreshError(f"{ended}: {_last_lines(output)}")
+        return output
 
     @contextlib.contextmanager
     def lab(self) -> Iterator[Lab]:
-        """``make lab``, until JupyterLab has said where it is. Raises ``FreshError``."""
+        """Run ``make lab`` and yield JupyterLab when it is running. Raises ``FreshError``."""
         log = self._log("lab")
         process = self.start("make", "lab", log=log)
         try:
-            yield _announced(process, log)
+            yield _wait_for_lab(process, log)
         finally:
             _end(process)
 
     def session(self) -> str:
-        """Do what the README says: ``make lab``, a notebook, ``make down``. Say where it was.
+        """Follow the README: ``make lab``, a notebook, ``make down``. Return a summary.
 
-        Raises ``FreshError`` for the first thing that does not hold.
+        Raises ``FreshError`` for the first claim that does not hold.
         """
         try:
             with self.lab() as lab:
@@ -127,7 +127,7 @@ class Clone:
                 python = ".venv/bin/python"
                 self.run(python, "-m", "tests.e2e.fresh.probe", kernel, f"notebooks/{NOTEBOOK}")
         except FreshError:
-            with contextlib.suppress(FreshError):  # the first one says more
+            with contextlib.suppress(FreshError):  # the first error matters
                 self._down()
             raise
         self._down()
@@ -135,18 +135,18 @@ class Clone:
         return f"JupyterLab on port {lab.port}"
 
     def _down(self) -> None:
-        if (self.folder / ".venv" / ".lab").exists():  # else there is nothing to stop, or to do it
+        if (self.folder / ".venv" / ".lab").exists():  # otherwise nothing was installed or started
             self.run("make", "down")
 
     def _check_end(self) -> None:
         deadline = time.monotonic() + _STOP_SECONDS
-        while left := self.processes():  # JupyterLab's kernels may be a moment behind it
+        while left := self.processes():  # JupyterLab's kernels may end a moment later
             if time.monotonic() > deadline:
                 raise FreshError(f"after `make down` this still runs: {left[0][:200]}")
             time.sleep(0.5)
 
     def processes(self) -> list[str]:
-        """Return the command lines of what runs out of the clone: its programs, on its data."""
+        """Return the command lines of processes that run programs of the clone or use its data."""
         listed = subprocess.run(["ps", "-axww", "-o", "command="], capture_output=True, check=True)
         mark = f"/{self.folder.parents[1].name}/".encode(), f"/{self.folder.name}/.".encode()
         return [
@@ -160,52 +160,57 @@ class Clone:
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Return what a new account knows: where programs are, where it lives, and how to get out."""
+    """Return the environment of a new account: paths, home, and access to the network."""
     passed = {key: value for key, value in os.environ.items() if _PASSED_ON.fullmatch(key)}
     return {**passed, "HOME": str(home), "PATH": search_path(), "LC_ALL": "C.UTF-8"}
 
 
 def search_path() -> str:
-    """Return the system's own path, with this Python before it where that has none new enough."""
+    """Return the system's path, preceded by this Python if the system's is too old."""
     found = shutil.which("python3", path=_SYSTEM_PATH)
-    able = "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"
-    if found and subprocess.run([found, "-c", able], capture_output=True).returncode == 0:
+    check = "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"
+    if found and subprocess.run([found, "-c", check], capture_output=True).returncode == 0:
         return _SYSTEM_PATH
     return f"{Path(sys.base_prefix, 'bin')}:{_SYSTEM_PATH}"
 
 
-def find_lab(said: str) -> Lab | None:
-    """Return where JupyterLab is by what it says; ``None`` while it has not said it."""
-    found = _ADDRESS.search(said)
+def find_lab(output: str) -> Lab | None:
+    """Return JupyterLab's port and token from its output; ``None`` if they are not there yet."""
+    found = _ADDRESS.search(output)
     return Lab(int(found["port"]), found["token"]) if found else None
 
 
 def check_page(lab: Lab) -> None:
-    """Raise ``FreshError`` unless the page comes with the token, and nothing without it."""
-    if "jupyterlab" not in ask(lab.address).lower():
-        raise FreshError("what answers at the address is not JupyterLab")
-    listed = json.loads(ask(f"http://127.0.0.1:{lab.port}/api/contents", lab.token))
-    if NOTEBOOK not in {one["name"] for one in listed["content"]}:
+    """Raise ``FreshError`` unless JupyterLab requires and accepts the token."""
+    if "jupyterlab" not in request_text(lab.address).lower():
+        raise FreshError("the server at the address is not JupyterLab")
+    listed = json.loads(request_text(f"http://127.0.0.1:{lab.port}/api/contents", lab.token))
+    if NOTEBOOK not in {file["name"] for file in listed["content"]}:
         raise FreshError(f"JupyterLab does not list {NOTEBOOK}")
     try:
-        ask(f"http://127.0.0.1:{lab.port}/api/contents")
+        request_text(f"http://127.0.0.1:{lab.port}/api/contents")
     except FreshError as error:
         if "403" in str(error):
             return
         raise
-    raise FreshError("JupyterLab lists the notebooks to whoever asks, without the token")
+    raise FreshError("JupyterLab lists the notebooks without the token")
 
 
 def start_kernel(lab: Lab, notebook: str) -> str:
-    """Open a notebook as JupyterLab's page does, and return its kernel's id."""
-    wanted = {"path": notebook, "name": notebook, "type": "notebook", "kernel": {"name": "python3"}}
+    """Open a notebook as JupyterLab's page does; return the id of its kernel."""
+    session = {
+        "path": notebook,
+        "name": notebook,
+        "type": "notebook",
+        "kernel": {"name": "python3"},
+    }
     url = f"http://127.0.0.1:{lab.port}/api/sessions"
-    kernel: str = json.loads(ask(url, lab.token, wanted))["kernel"]["id"]
+    kernel: str = json.loads(request_text(url, lab.token, session))["kernel"]["id"]
     return kernel
 
 
-def ask(url: str, token: str = "", body: object = None) -> str:
-    """Return what a server on this machine answers. Raises ``FreshError``."""
+def request_text(url: str, token: str = "", body: object = None) -> str:
+    """Send a request to a local server and return the response. Raises ``FreshError``."""
     headers = {"Authorization": f"token {token}"} if token else {}
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, headers)
@@ -215,19 +220,19 @@ def ask(url: str, token: str = "", body: object = None) -> str:
         with opener.open(request, timeout=_COMMAND_SECONDS) as response:
             found: str = response.read().decode("utf-8", "replace")
     except (urllib.error.URLError, OSError) as error:
-        raise FreshError(f"{place} does not answer: {error}") from None
+        raise FreshError(f"{place} does not respond: {error}") from None
     return found
 
 
-def _announced(process: subprocess.Popen[bytes], log: Path) -> Lab:
+def _wait_for_lab(process: subprocess.Popen[bytes], log: Path) -> Lab:
     deadline = time.monotonic() + _INSTALL_SECONDS
     while True:
         ended = process.poll() is not None
-        said = log.read_text("utf-8", "replace")
-        if lab := find_lab(said):
+        output = log.read_text("utf-8", "replace")
+        if lab := find_lab(output):
             return lab
         if ended or time.monotonic() > deadline:
-            raise FreshError(f"`make lab` did not come to JupyterLab: {_last(said)}")
+            raise FreshError(f"`make lab` did not start JupyterLab: {_last_lines(output)}")
         time.sleep(0.1)
 
 
@@ -240,5 +245,5 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             return
 
 
-def _last(said: str) -> str:
-    return " / ".join(said.strip().splitlines()[-5:])[-800:] or "it said nothing"
+def _last_lines(output: str) -> str:
+    return " / ".join(output.strip().splitlines()[-5:])[-800:] or "it printed nothing"

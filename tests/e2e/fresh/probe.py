@@ -1,4 +1,4 @@
-"""Run a notebook's cells in a kernel that JupyterLab has started: in the clone's environment."""
+"""Run a notebook's cells in a kernel started by JupyterLab, in the clone's environment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SECONDS = 300
 
 
 def run_cells(client: BlockingKernelClient, notebook: Path) -> int:
-    """Run every cell of code and return how many there were.
+    """Run every code cell and return their number.
 
     Raises ``RuntimeError`` for the first one that fails.
     """
@@ -30,7 +30,7 @@ def run_cells(client: BlockingKernelClient, notebook: Path) -> int:
 
 
 def main() -> None:
-    """Run the notebook that is named second in the kernel whose id is named first."""
+    """Run a notebook, the second argument, in the kernel whose id is the first argument."""
     kernel, notebook = sys.argv[1:]
     client = BlockingKernelClient(connection_file=find_connection_file(f"kernel-{kernel}.json"))
     client.load_connection_file()

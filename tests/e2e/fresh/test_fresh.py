@@ -1,4 +1,4 @@
-"""The parts of the trial on a new machine; the whole of it is ``make fresh``, for minutes."""
+"""The parts of the test on a new machine; ``make fresh`` runs the whole, in minutes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.e2e.fresh.clone import (
 )
 from tests.e2e.fresh.probe import run_cells
 
-SAID = """
+OUTPUT = """
 [I 2026-01-01 10:00:00 ServerApp] Jupyter Server is running at:
 [I 2026-01-01 10:00:00 ServerApp] http://127.0.0.1:8889/lab?token=0a1b2c
 """
@@ -46,60 +46,60 @@ def _notebook(file: Path, *sources: str) -> Path:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Clone:
-    """What stands for a clone: a folder with a Makefile, below one with a name of many letters."""
+    """A fake clone: a folder with a Makefile, below one with an unusual name."""
     folder, home = tmp_path / FOLDER / "first", tmp_path / "home"
     folder.mkdir(parents=True)
     home.mkdir()
     return Clone(folder, home)
 
 
-def _say(clone: Clone, recipe: str) -> None:
+def _make_lab(clone: Clone, recipe: str) -> None:
     (clone.folder / "Makefile").write_text(f"lab:\n\t@{recipe}\n", "utf-8")
 
 
-def test_the_address_is_read_from_what_jupyterlab_says() -> None:
-    assert find_lab(SAID) == Lab(8889, "0a1b2c")
+def test_the_address_is_read_from_jupyterlabs_output() -> None:
+    assert find_lab(OUTPUT) == Lab(8889, "0a1b2c")
     assert find_lab("Installing what the course stands on") is None
 
 
-def test_a_new_machine_knows_nothing_of_this_one(
+def test_the_environment_contains_nothing_of_this_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("SHOP_HOME", "POSTGRES_URL", "VIRTUAL_ENV", "PIP_CACHE_DIR", "DISPLAY"):
-        monkeypatch.setenv(name, "mine")
-    monkeypatch.setenv("PIP_INDEX_URL", "the way out")
+        monkeypatch.setenv(name, "private")
+    monkeypatch.setenv("PIP_INDEX_URL", "index")
     known = environment(tmp_path)
-    assert "mine" not in known.values()
-    assert (known["HOME"], known["PIP_INDEX_URL"]) == (str(tmp_path), "the way out")
+    assert "private" not in known.values()
+    assert (known["HOME"], known["PIP_INDEX_URL"]) == (str(tmp_path), "index")
     assert str(PROJECT) not in known["PATH"]
 
 
-def test_the_trial_needs_nothing_but_python() -> None:
-    """It begins where there is no environment yet."""
+def test_the_package_needs_only_the_standard_library() -> None:
+    """It starts before there is an environment."""
     command = [sys.executable, "-I", "-S", "-c"]
     code = f"import sys; sys.path.insert(0, {str(PROJECT)!r}); import tests.e2e.fresh.__main__"
     assert subprocess.run([*command, code], check=False).returncode == 0
 
 
-def test_where_jupyterlab_is_the_clone_says(clone: Clone) -> None:
-    _say(clone, "echo 'http://127.0.0.1:8890/lab?token=ff'; sleep 600")
+def test_the_clone_finds_jupyterlab(clone: Clone) -> None:
+    _make_lab(clone, "echo 'http://127.0.0.1:8890/lab?token=ff'; sleep 600")
     with clone.lab() as found:
         assert found == Lab(8890, "ff")
 
 
-def test_a_lab_that_does_not_come_is_told_with_its_last_words(clone: Clone) -> None:
-    _say(clone, "echo 'the disk is full'; exit 3")
+def test_a_failed_start_is_reported_with_the_last_output(clone: Clone) -> None:
+    _make_lab(clone, "echo 'the disk is full'; exit 3")
     with pytest.raises(FreshError, match="the disk is full"), clone.lab():
         pass
 
 
-def test_a_command_that_fails_is_told(clone: Clone) -> None:
+def test_a_failed_command_is_reported(clone: Clone) -> None:
     assert clone.run("sh", "-c", "echo $HOME").strip() == str(clone.home)
     with pytest.raises(FreshError, match=r"ended with 3: gone"):
         clone.run("sh", "-c", "echo gone; exit 3")
 
 
-def test_what_runs_out_of_the_clone_is_found(clone: Clone) -> None:
+def test_processes_of_the_clone_are_found(clone: Clone) -> None:
     program = clone.folder / ".venv" / "sleep"
     program.parent.mkdir()
     program.symlink_to("/bin/sleep")
@@ -109,25 +109,25 @@ def test_what_runs_out_of_the_clone_is_found(clone: Clone) -> None:
         running.kill()
 
 
-def test_a_report_ends_badly_where_something_does_not_hold(
+def test_a_report_records_claims_that_do_not_hold(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def fails() -> str:
         raise FreshError("it is broken")
 
     report = Report()
-    assert report.tried("this holds", lambda: "on port 1")
-    assert not report.tried("that does not", fails)
-    report.not_tried("the other", "it needs root")
-    said = capsys.readouterr().out
-    assert "held       this holds: on port 1" in said
-    assert "FAILED     that does not: it is broken" in said
-    assert "not tried  the other: it needs root" in said
+    assert report.check("this holds", lambda: "on port 1")
+    assert not report.check("that does not", fails)
+    report.not_tested("the other", "it needs root")
+    output = capsys.readouterr().out
+    assert "held       this holds: on port 1" in output
+    assert "FAILED     that does not: it is broken" in output
+    assert "not tested the other: it needs root" in output
     assert report.failed == ["that does not"]
 
 
 class _Jupyter(BaseHTTPRequestHandler):
-    """Answer as JupyterLab does, as far as the trial asks; subclasses have one fault each."""
+    """Respond as JupyterLab does, as far as needed; subclasses have one fault each."""
 
     token = "0a1b2c"
     page = "<title>JupyterLab</title>"
@@ -136,29 +136,29 @@ class _Jupyter(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == f"/lab?token={self.token}":
-            self._answer(200, self.page)
+            self._respond(200, self.page)
         elif self.path != "/api/contents":
-            self._answer(404, "nothing here")
-        elif self._knows_token():
-            self._answer(200, json.dumps({"content": [{"name": name} for name in self.names]}))
+            self._respond(404, "nothing here")
+        elif self._has_token():
+            self._respond(200, json.dumps({"content": [{"name": name} for name in self.names]}))
         else:
-            self._answer(403, "Forbidden")
+            self._respond(403, "Forbidden")
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.path != "/api/sessions" or not self._knows_token():
-            self._answer(403, "Forbidden")
+        if self.path != "/api/sessions" or not self._has_token():
+            self._respond(403, "Forbidden")
         else:
             kernel = f"{body['kernel']['name']} for {body['path']}, a {body['type']}"
-            self._answer(201, json.dumps({"kernel": {"id": kernel}}))
+            self._respond(201, json.dumps({"kernel": {"id": kernel}}))
 
     def log_message(self, *_: object) -> None:
-        """Say nothing on standard error."""
+        """Do not log to standard error."""
 
-    def _knows_token(self) -> bool:
+    def _has_token(self) -> bool:
         return self.open_to_all or self.headers["Authorization"] == f"token {self.token}"
 
-    def _answer(self, status: int, text: str) -> None:
+    def _respond(self, status: int, text: str) -> None:
         self.send_response(status)
         self.end_headers()
         self.wfile.write(text.encode())
@@ -188,8 +188,8 @@ def _serving(handler: type[_Jupyter]) -> Iterator[Lab]:
             thread.join()
 
 
-def test_the_page_comes_with_the_token_alone_and_a_kernel_starts() -> None:
-    """JupyterLab itself is asked in ``tests/e2e/fresh/test_jupyterlab.py``."""
+def test_the_token_is_required_and_a_kernel_starts() -> None:
+    """``tests/e2e/fresh/test_jupyterlab.py`` tests this with JupyterLab itself."""
     with _serving(_Jupyter) as lab:
         check_page(lab)
         assert start_kernel(lab, NOTEBOOK) == f"python3 for {NOTEBOOK}, a notebook"
@@ -205,19 +205,19 @@ def test_the_page_comes_with_the_token_alone_and_a_kernel_starts() -> None:
         (_WithoutToken, "without the token"),
     ],
 )
-def test_a_page_that_is_not_as_it_should_be_is_refused(
+def test_a_server_that_is_not_the_expected_jupyterlab_is_refused(
     handler: type[_Jupyter], reason: str
 ) -> None:
     with _serving(handler) as lab, pytest.raises(FreshError, match=reason):
         check_page(lab)
 
 
-def test_a_server_that_is_not_there_is_an_error_of_the_trial() -> None:
-    with pytest.raises(FreshError, match="does not answer"):
+def test_a_missing_server_raises_a_fresh_error() -> None:
+    with pytest.raises(FreshError, match="does not respond"):
         check_page(Lab(1, "0"))
 
 
-def test_the_cells_are_run_and_the_one_that_fails_is_named(tmp_path: Path) -> None:
+def test_cells_are_run_and_a_failing_one_is_named(tmp_path: Path) -> None:
     manager, client = start_new_kernel(cwd=tmp_path)
     try:
         good = _notebook(tmp_path / "good.ipynb", "a = 20", "assert a == 20")

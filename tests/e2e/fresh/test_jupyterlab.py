@@ -1,4 +1,4 @@
-"""The trial's requests to JupyterLab, answered by JupyterLab itself."""
+"""The requests of the test on a new machine, sent to JupyterLab itself."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from course.authoring.picture import lab
+from course.authoring.screenshot import lab
 from tests.e2e.fresh.clone import (
     NOTEBOOK,
     FreshError,
     Lab,
-    ask,
     check_page,
     find_lab,
+    request_text,
     start_kernel,
 )
 
@@ -33,12 +33,12 @@ def running(tmp_path: Path) -> Iterator[Lab]:
         yield Lab(found.port, address.partition("token=")[2])
 
 
-def test_the_page_comes_with_the_token_alone_and_a_kernel_starts(running: Lab) -> None:
+def test_the_token_is_required_and_a_kernel_starts(running: Lab) -> None:
     check_page(running)
     kernel = start_kernel(running, NOTEBOOK)
-    listed = json.loads(ask(f"http://127.0.0.1:{running.port}/api/kernels", running.token))
+    listed = json.loads(request_text(f"http://127.0.0.1:{running.port}/api/kernels", running.token))
     assert [one["id"] for one in listed] == [kernel]
     with pytest.raises(FreshError, match="403"):
         start_kernel(Lab(running.port, "another"), NOTEBOOK)
-    with pytest.raises(FreshError, match="does not answer"):
-        ask(f"http://127.0.0.1:{running.port}/api/contents/no", running.token)
+    with pytest.raises(FreshError, match="does not respond"):
+        request_text(f"http://127.0.0.1:{running.port}/api/contents/no", running.token)

@@ -1,1 +1,1 @@
-"""The grader, graded: what students hand in, and what nobody should."""
+"""The grader under test: honest and hostile submissions."""

@@ -1,4 +1,4 @@
-"""The grader works on disk, as it does for an instructor."""
+"""The grader works on disk, as for an instructor."""
 
 from tests.course.grading.conftest import folders_on_disk
 

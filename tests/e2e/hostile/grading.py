@@ -1,4 +1,4 @@
-"""A class that is graded, in a folder for temporary files that is this grading's alone."""
+"""Grade a folder of submissions with a temporary folder of its own."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from course.grading.grade import Grader, Report
 from course.grading.source import Notebook
 from tests.course.grading import building
 
-#: What the grader keeps a submission from, Linux keeps it from.
+#: Submissions are restricted by the Linux kernel.
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="submissions are confined on Linux only")
 
 
 @dataclass(frozen=True)
 class Graded:
-    """A folder that was graded, and what was ``left`` behind: processes and temporary files."""
+    """The graded folder, and the processes and temporary files that were ``left`` behind."""
 
     grader: Grader
     folder: Path
@@ -37,24 +37,24 @@ class Graded:
             return {row["student"]: row for row in csv.DictReader(file)}
 
     def page(self, student: str) -> str:
-        """Return a student's page of feedback."""
+        """Return a student's feedback page."""
         return (self.grader.to / "feedback" / f"{student}.html").read_text("utf-8")
 
 
-def grade(grader: Grader, folder: Path, handed_in: Mapping[str, Notebook | bytes]) -> Graded:
-    """Write what was ``handed_in`` into ``folder``, by student, and grade it.
+def grade(grader: Grader, folder: Path, submissions: Mapping[str, Notebook | bytes]) -> Graded:
+    """Write the ``submissions`` into ``folder``, by student, and grade them.
 
-    Other tests may grade at the same time. What is left behind is therefore looked for by the
-    folder for temporary files, which all processes of this grading have in their environment.
+    Other tests may grade at the same time. Leftovers are therefore found by the temporary folder,
+    which all processes of this run have in their environment.
     """
-    for name, made in handed_in.items():
+    for name, made in submissions.items():
         place = folder / f"{name}.ipynb"
         if isinstance(made, bytes):
             place.write_bytes(made)
         else:
             building.write(made, place)
     with tempfile.TemporaryDirectory() as temporary, pytest.MonkeyPatch.context() as patched:
-        Path(temporary).chmod(0o711)  # as root, the submissions' accounts pass through it
+        Path(temporary).chmod(0o711)  # if we are root, the submissions' accounts must enter it
         patched.setenv("TMPDIR", temporary)
         patched.setattr(tempfile, "tempdir", temporary)
         report = grader.grade(folder, progress=False)

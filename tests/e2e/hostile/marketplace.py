@@ -1,4 +1,4 @@
-"""A small project over the three stores, and submissions of it that turn against the stores."""
+"""A small project over the three stores, and submissions that attack the stores."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from tests.course.grading import building
 
 
 def project() -> Notebook:
-    """Three tasks: a table that is distributed, documents with a rule, counts read at once."""
+    """Three tasks: distribute a table, query documents, read counts in one round trip."""
     return building.notebook(
-        building.words("title", "# Bids\n\nThree tasks over three stores."),
+        building.markdown("title", "# Bids\n\nThree tasks over three stores."),
         building.given(
             "open",
             "from helpers import explain, open_lesson, traced\n\nstores = open_lesson('07_bids')",
@@ -84,12 +84,12 @@ def project() -> Notebook:
 
 
 def perfect() -> Notebook:
-    """What a student hands in who has done all of it."""
+    """A submission that solves every task."""
     return building.solved(project())
 
 
 def half_done() -> Notebook:
-    """The mistakes of a beginner: a count that is missing is read as zero, and one by one."""
+    """A submission with mistakes: it reads counts one by one, and a missing one as zero."""
     return building.changed(
         perfect(),
         c_units_answer="def units(redis, items):\n"
@@ -98,17 +98,17 @@ def half_done() -> Notebook:
 
 
 def with_cell(text: str) -> Notebook:
-    """A perfect notebook with one cell more, before the second task."""
+    """A perfect notebook with an additional cell before the second task."""
     return building.with_cell(perfect(), text, before="b-described-answer")
 
 
 @dataclass(frozen=True)
 class Hostile:
-    """A cell, the points that are left of 30, and what the row says."""
+    """A cell, the points that it leaves of 30, and parts of the status."""
 
     text: str
     points: int
-    says: tuple[str, ...]
+    status: tuple[str, ...]
 
 
 CELLS = {

@@ -1,7 +1,7 @@
-"""Submissions that do what must not be done, by cells of their own in a perfect notebook.
+"""Hostile submissions: a perfect notebook with additional cells that misbehave.
 
-They hand in the project of ``building.sums``: what they get beside the perfect one's 20 points
-shows what their cells have cost them.
+They are submissions of the project ``building.sums``, which is worth 20 points: the points that
+they get show what their cells cost them.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ ALL = 20
 
 @dataclass(frozen=True)
 class Hostile:
-    """A submission: ``points`` is what it gets, ``says`` what stands in its row."""
+    """A cell, the points of its submission, and parts of the status."""
 
     text: str
     points: int
-    says: tuple[str, ...]
+    status: tuple[str, ...]
 
 
 def perfect() -> Notebook:
-    """What a student hands in who has done all of it."""
+    """A submission that solves every task."""
     return building.changed(
         released(building.source(building.sums())),
         a_add_answer="def add(numbers):\n    return sum(numbers)",
@@ -36,14 +36,14 @@ def perfect() -> Notebook:
 
 
 def half_done() -> Notebook:
-    """What a student hands in who did the second task, and the first for these numbers only."""
+    """A submission that solves the second task, and the first only for the visible test."""
     return building.changed(
         perfect(), a_add_answer="def add(numbers):\n    return 6", a_add_text="YOUR ANSWER HERE"
     )
 
 
 def with_cells(*texts: str) -> Notebook:
-    """A perfect notebook with cells more, before the first task's answer is tested."""
+    """A perfect notebook with additional cells before the first task's tests."""
     made = perfect()
     for text in texts:
         made = building.with_cell(made, text, before="a-add-visible")
@@ -51,12 +51,12 @@ def with_cells(*texts: str) -> Notebook:
 
 
 def name_of(number: int) -> str:
-    """Return what the grader calls a cell of ``with_cells``, counted from 0."""
+    """Return the grader's name for a cell of ``with_cells``, counted from 0."""
     return f"own cell {number + 1} after a-add-answer"
 
 
 def surviving(*places: Path) -> Notebook:
-    """One notebook with all of ``SURVIVED``, the search in ``places``, and replaced names."""
+    """A notebook with all cells of ``SURVIVED``, a search in ``places``, and replaced names."""
     made = with_cells(*(text for text, _ in SURVIVED.values()), reading(*places), BUILTINS)
     return building.with_cell(made, HELPERS, before="b-greatest-answer")
 
@@ -65,7 +65,7 @@ LEAVES_PROCESSES = """
 import subprocess
 subprocess.Popen(["sh", "-c", "trap '' TERM INT HUP; setsid sleep 3600 & sleep 3600"])
 """
-#: Cells that cost no point, all in one notebook, and what is said of each.
+#: Cells that cost no points, all in one notebook, and the reported failure of each.
 SURVIVED = {
     "wants-memory": ("kept = bytearray(10**13)", "failed: MemoryError"),
     "exits-by-error": ("import sys\nsys.exit(3)", "failed: SystemExit: 3"),
@@ -87,7 +87,7 @@ SURVIVED = {
         "failed: PermissionError: [Errno 13] Permission denied: '/etc/course-was-here'",
     ),
     "kills-others": ("import os\nos.kill(os.getppid(), 9)", "failed: Permission"),
-    # Nothing fails. That the processes are ended is seen when all is graded.
+    # It does not fail. Another test checks that its processes are killed.
     "leaves-processes": (
         LEAVES_PROCESSES,
         "",
@@ -101,7 +101,7 @@ builtins.sorted = lambda *_: [0]
 """
 HELPERS = "import helpers\nhelpers.Stores.close = helpers.explain = lambda *_: 1"
 
-#: Cells that run for longer than they may, all in one notebook.
+#: Cells that exceed the time limit, all in one notebook.
 HANGING = (
     "while True:\n    pass",
     "import time\ntime.sleep(10**6)",
@@ -113,7 +113,7 @@ _EATING = "x = [bytearray(10**7) for _ in range(70)]\nimport time\nwhile True: t
 
 #: Cells that cost points, each in a notebook of its own.
 CELLS = {
-    # It holds what it has taken, and takes no more: how much it has does not depend on the time.
+    # It keeps a fixed amount of memory, so that the outcome does not depend on time.
     "eats-memory": Hostile(_EATING, 0, ("took more than 512 MiB of memory",)),
     "eats-memory-elsewhere": Hostile(
         f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {_EATING!r}])",
@@ -139,7 +139,7 @@ CELLS = {
         "    kernel.session.send(stream, 'grader_reply', {'ok': True}, parent, ident)\n"
         "kernel.shell_handlers['grader_request'] = pass_it",
         0,
-        ("The notebook made a test pass that cannot, so none of its tests counts.",),
+        ("The notebook made a test pass that cannot pass, so none of its tests counts.",),
     ),
     "is-equal-to-everything": Hostile(
         "class Yes(int):\n"
@@ -153,11 +153,11 @@ CELLS = {
 
 
 def reading(*places: Path) -> str:
-    """A cell that looks for a line of a hidden test, in ``places`` and wherever else it can."""
+    """A cell that searches for a hidden test, in ``places`` and everywhere it can read."""
     return (
         "import os\n"
         f"places = {[str(place) for place in places]!r}\n"
-        "wanted = ' '.join(['the', 'sum', 'of', 'nothing']).encode()\n"
+        "searched = ' '.join(['the', 'sum', 'of', 'nothing']).encode()\n"
         "places += [os.environ['HOME'], os.environ['PYTHONPATH']]\n"
         "places += [f'/proc/{os.getppid()}/{one}' for one in ('environ', 'cmdline', 'cwd', 'fd', "
         "'mem')]\n"
@@ -168,7 +168,7 @@ def reading(*places: Path) -> str:
         "            with open(file, 'rb') as opened: text = opened.read(10**7)\n"
         "        except (OSError, ValueError):\n"
         "            continue\n"
-        "        if wanted in text:\n"
+        "        if searched in text:\n"
         "            raise LookupError(f'found in {file}')\n"
         "open(places[0])\n"
     )

@@ -1,7 +1,7 @@
-"""A class in which everything goes wrong: every row says what happened, and no other row changes.
+"""Grade many hostile submissions: each status explains what happened, and no other row changes.
 
-All submissions are graded in one go, two at a time, so that each has neighbours. Only those that
-hang have a short limit for a cell: the others need not be quick on a busy machine.
+All submissions are graded in one run, two at a time. Only those that hang have a short time limit
+per cell, so that a busy machine does not affect the others.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from course.grading.grade import Grader
-from course.grading.one import Job
-from course.grading.one import grade as grade_one
+from course.grading.processes import Job
+from course.grading.processes import grade as grade_one
 from course.grading.release import released
 from course.grading.running import Limits
 from course.grading.source import Notebook
@@ -30,14 +30,14 @@ FILES = {
     "is-empty": (b"", "The file is empty."),
     "is-not-json": (b"I did it on paper.", "The file is not JSON"),
     "is-no-text": (b"\xff\xfe\xfd", "The file is not text"),
-    "is-a-list": (b"[1, 2]", "no notebook"),
+    "is-a-list": (b"[1, 2]", "not a notebook"),
     "has-no-cells": (b'{"cells": [], "nbformat": 4}', "None of the project's answer cells"),
     "is-deep": (b'{"cells": ' + b"[" * 10**6, "not JSON"),
 }
 
 
-def _spoilt() -> Notebook:
-    """Half of the work, and tests that were edited, removed and doubled."""
+def _with_changed_tests() -> Notebook:
+    """Half of the work, with tests edited, removed and duplicated."""
     made = building.changed(hostile.half_done(), a_add_visible="exit()")
     made["cells"] = [cell for cell in made["cells"] if "hidden" not in cell["id"]]
     made["cells"] += copy.deepcopy(made["cells"])
@@ -52,7 +52,7 @@ def _reordered() -> Notebook:
 
 @pytest.fixture(scope="module")
 def top(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder for everything; the project's source is in it."""
+    """A folder that contains the project's source."""
     top = tmp_path_factory.mktemp("grading")
     building.write(building.sums(), top / "source" / "07.ipynb")
     return top
@@ -60,38 +60,38 @@ def top(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def graded(top: Path) -> Graded:
-    """Everything that can be handed in, graded."""
-    folder, source = top / "handed-in", top / "source" / "07.ipynb"
-    handed_in: dict[str, Notebook | bytes] = {
+    """All kinds of submissions, graded."""
+    folder, source = top / "submissions", top / "source" / "07.ipynb"
+    submissions: dict[str, Notebook | bytes] = {
         "perfect": hostile.perfect(),
         "zz-perfect": hostile.perfect(),
         "half-done": hostile.half_done(),
         "untouched": released(building.source(building.sums())),
-        "tests-spoilt": _spoilt(),
+        "changed-tests": _with_changed_tests(),
         "reordered": _reordered(),
         "survives": hostile.surviving(source, folder / "perfect.ipynb"),
-        **{name: hostile.with_cells(one.text) for name, one in hostile.CELLS.items()},
+        **{name: hostile.with_cells(cell.text) for name, cell in hostile.CELLS.items()},
         "is-deep": FILES["is-deep"][0],
     }
-    return grade(Grader(source, top / "graded", jobs=2, limits=LIMITS), folder, handed_in)
+    return grade(Grader(source, top / "graded", jobs=2, limits=LIMITS), folder, submissions)
 
 
 @pytest.fixture(scope="module")
 def stopped(top: Path) -> Graded:
-    """What runs for longer than it may, graded."""
+    """Submissions that exceed the time limit, graded."""
     grader = Grader(top / "source" / "07.ipynb", top / "stopped", jobs=2, limits=SHORT)
-    handed_in = {
+    submissions = {
         "hangs": hostile.with_cells(*hostile.HANGING),
         "loops-stubbornly": hostile.with_cells(hostile.LOOPS_STUBBORNLY),
     }
-    return grade(grader, top / "hanging", handed_in)
+    return grade(grader, top / "hanging", submissions)
 
 
-def test_everybody_has_a_row_and_a_page(graded: Graded) -> None:
-    handed_in = sorted(file.stem for file in graded.folder.iterdir())
-    assert sorted(graded.rows) == handed_in
+def test_each_student_has_a_row_and_a_page(graded: Graded) -> None:
+    submissions = sorted(file.stem for file in graded.folder.iterdir())
+    assert sorted(graded.rows) == submissions
     pages = sorted(file.stem for file in (graded.grader.to / "feedback").iterdir())
-    assert pages == handed_in
+    assert pages == submissions
     assert graded.report.unfinished == []
     assert all(row["status"].endswith(".") for row in graded.rows.values())
 
@@ -100,46 +100,50 @@ def test_everybody_has_a_row_and_a_page(graded: Graded) -> None:
     ("student", "points"),
     [("perfect", 20), ("zz-perfect", 20), ("half-done", 14), ("untouched", 0)],
 )
-def test_honest_work_gets_what_it_is_worth(graded: Graded, student: str, points: int) -> None:
+def test_honest_work_gets_its_points(graded: Graded, student: str, points: int) -> None:
     assert graded.rows[student]["automatic"] == str(points)
     assert graded.rows[student]["a by hand"] == ""
 
 
 @pytest.mark.parametrize("name", hostile.CELLS)
-def test_what_must_not_be_done_costs_what_it_costs_and_is_said(graded: Graded, name: str) -> None:
+def test_hostile_cells_cost_points_and_are_reported(graded: Graded, name: str) -> None:
     row, expected = graded.rows[name], hostile.CELLS[name]
-    for sentence in expected.says:
+    for sentence in expected.status:
         assert sentence in row["status"]
     assert row["automatic"] == str(expected.points)
 
 
-def test_what_a_notebook_survives_costs_nothing(graded: Graded) -> None:
+def test_survived_cells_cost_no_points(graded: Graded) -> None:
     assert graded.rows["survives"]["automatic"] == str(hostile.ALL)
     events = graded.report.results["survives"].events
     for replaced in ("builtins.", "helpers.explain"):
-        (event,) = (one for one in events if one.startswith(f"The notebook replaced {replaced}"))
+        (event,) = (
+            sentence
+            for sentence in events
+            if sentence.startswith(f"The notebook replaced {replaced}")
+        )
         assert "put back" in event
 
 
 @pytest.mark.parametrize("name", hostile.SURVIVED)
-def test_what_a_notebook_survives_is_said(graded: Graded, name: str) -> None:
+def test_failures_of_survived_cells_are_reported(graded: Graded, name: str) -> None:
     failures = graded.report.results["survives"].failures
-    said = failures.get(hostile.name_of([*hostile.SURVIVED].index(name)), "")
+    failure = failures.get(hostile.name_of([*hostile.SURVIVED].index(name)), "")
     _, expected = hostile.SURVIVED[name]
-    assert expected in said
-    assert bool(expected) == bool(said)
+    assert expected in failure
+    assert bool(expected) == bool(failure)
 
 
-def test_no_file_of_the_grader_s_can_be_read(graded: Graded) -> None:
-    said = graded.report.results["survives"].failures
-    assert said[hostile.name_of(len(hostile.SURVIVED))].startswith("failed: PermissionError")
+def test_files_of_the_grader_cannot_be_read(graded: Graded) -> None:
+    failures = graded.report.results["survives"].failures
+    assert failures[hostile.name_of(len(hostile.SURVIVED))].startswith("failed: PermissionError")
 
 
-def test_what_takes_too_long_is_stopped(stopped: Graded) -> None:
+def test_cells_that_exceed_the_time_limit_are_stopped(stopped: Graded) -> None:
     result = stopped.report.results["hangs"]
-    for number, says in enumerate(("ran for more than 3 s and was stopped",) * 2):
-        assert result.failures[hostile.name_of(number)] == says
-        assert f"{hostile.name_of(number)} {says}." in result.events
+    for number, why in enumerate(("ran for more than 3 s and was stopped",) * 2):
+        assert result.failures[hostile.name_of(number)] == why
+        assert f"{hostile.name_of(number)} {why}." in result.events
     assert result.verdicts["a-add-hidden"].why == "it ran for more than 3 s and was stopped"
     assert stopped.rows["hangs"]["automatic"] == "14"
     row = stopped.rows["loops-stubbornly"]
@@ -148,16 +152,16 @@ def test_what_takes_too_long_is_stopped(stopped: Graded) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_what_is_no_notebook_is_said(top: Path, name: str) -> None:
-    content, says = FILES[name]
+def test_invalid_files_are_refused_with_a_reason(top: Path, name: str) -> None:
+    content, reason = FILES[name]
     (top / "no-notebook.ipynb").write_bytes(content)
     source = top / "source" / "07.ipynb"
     result = grade_one(Job(top / "no-notebook.ipynb", source, top, LIMITS))
-    assert says in result.refusal
+    assert reason in result.refusal
     assert result.final
 
 
-def test_what_is_no_notebook_gets_no_points(graded: Graded) -> None:
+def test_an_invalid_file_gets_no_points(graded: Graded) -> None:
     assert graded.rows["is-deep"]["automatic"] == "0"
     assert FILES["is-deep"][1] in graded.rows["is-deep"]["status"]
 
@@ -165,36 +169,36 @@ def test_what_is_no_notebook_gets_no_points(graded: Graded) -> None:
 @pytest.mark.parametrize(
     ("name", "points", "sentence"),
     [
-        ("tests-spoilt", 14, "a-add-visible: a locked cell that was edited"),
-        ("tests-spoilt", 14, "a-add-hidden: a locked cell that was removed"),
-        ("tests-spoilt", 14, "b-greatest-test: a locked cell that was doubled"),
+        ("changed-tests", 14, "a-add-visible: a locked cell that was edited"),
+        ("changed-tests", 14, "a-add-hidden: a locked cell that was removed"),
+        ("changed-tests", 14, "b-greatest-test: a locked cell that was doubled"),
         ("reordered", 20, "Cells were in another order"),
     ],
 )
-def test_tests_are_restored(graded: Graded, name: str, points: int, sentence: str) -> None:
+def test_changed_tests_are_restored(graded: Graded, name: str, points: int, sentence: str) -> None:
     assert graded.rows[name]["automatic"] == str(points)
     assert sentence in graded.rows[name]["status"]
 
 
-def test_nothing_is_left_behind(graded: Graded, stopped: Graded) -> None:
+def test_no_process_or_file_is_left_behind(graded: Graded, stopped: Graded) -> None:
     assert graded.left == []
     assert stopped.left == []
     assert not Path("/etc/course-was-here").exists()
 
 
-def test_no_page_shows_a_hidden_test(graded: Graded) -> None:
+def test_feedback_pages_do_not_contain_hidden_tests(graded: Graded) -> None:
     hidden = "assert add([41, -20])"
     assert not [student for student in graded.rows if hidden in graded.page(student)]
     assert "failed: the sum of nothing is 0" in graded.page("half-done")
 
 
-def test_two_runs_of_one_notebook_give_the_same_grades_and_the_same_page(graded: Graded) -> None:
+def test_identical_submissions_get_identical_grades_and_pages(graded: Graded) -> None:
     first, second = (graded.rows[student] for student in ("perfect", "zz-perfect"))
     assert first | {"student": "zz-perfect"} == second
     assert graded.page("perfect").replace("perfect", "zz-perfect") == graded.page("zz-perfect")
 
 
-def test_a_second_run_grades_nothing_again(graded: Graded) -> None:
+def test_a_second_run_reuses_all_results(graded: Graded) -> None:
     before = (graded.grader.to / "grades.csv").read_bytes()
     again = graded.grader.grade(graded.folder, progress=False)
     assert again.new == {}

@@ -1,4 +1,4 @@
-"""Submissions over the three stores: each has its own, and nobody else's suffer."""
+"""Submissions that use the three stores: each has its own servers, and affects no other."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ LIMITS = Limits(cell_seconds=240)
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory: pytest.TempPathFactory) -> Graded:
-    """Everything that can be handed in, graded."""
+    """All submissions, graded."""
     top = tmp_path_factory.mktemp("grading")
     source = building.write(marketplace.project(), top / "source" / "07.ipynb")
-    handed_in = {
+    submissions = {
         "perfect": marketplace.perfect(),
         "half-done": marketplace.half_done(),
-        **{name: marketplace.with_cell(one.text) for name, one in marketplace.CELLS.items()},
+        **{name: marketplace.with_cell(cell.text) for name, cell in marketplace.CELLS.items()},
         "zz-perfect": marketplace.perfect(),
     }
-    return grade(Grader(source, top / "graded", jobs=2, limits=LIMITS), top / "in", handed_in)
+    return grade(Grader(source, top / "graded", jobs=2, limits=LIMITS), top / "in", submissions)
 
 
 @pytest.mark.parametrize(
@@ -39,27 +39,25 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Graded:
         ("half-done", ("10", "10", "4", "24")),
     ],
 )
-def test_honest_work_gets_what_it_is_worth(
-    graded: Graded, student: str, points: tuple[str, ...]
-) -> None:
+def test_honest_work_gets_its_points(graded: Graded, student: str, points: tuple[str, ...]) -> None:
     row = graded.rows[student]
     assert (row["a"], row["b"], row["c"], row["automatic"]) == points
 
 
 @pytest.mark.parametrize("name", marketplace.CELLS)
-def test_whoever_turns_against_the_stores_loses_what_needs_them(graded: Graded, name: str) -> None:
+def test_attacks_on_the_stores_cost_the_tasks_that_need_them(graded: Graded, name: str) -> None:
     row, expected = graded.rows[name], marketplace.CELLS[name]
-    for sentence in expected.says:
+    for sentence in expected.status:
         assert sentence in row["status"]
     assert row["automatic"] == str(expected.points)
     assert not Path("/etc/course-was-here").exists()
 
 
-def test_nothing_is_left_behind(graded: Graded) -> None:
+def test_no_process_or_file_is_left_behind(graded: Graded) -> None:
     assert graded.left == []
 
 
-def test_two_runs_give_the_same_grades_and_the_same_pages(graded: Graded) -> None:
+def test_identical_submissions_get_identical_grades_and_pages(graded: Graded) -> None:
     first, second = (graded.rows[student] for student in ("perfect", "zz-perfect"))
     assert first | {"student": "zz-perfect"} == second
     assert graded.page("perfect").replace("perfect", "zz-perfect") == graded.page("zz-perfect")

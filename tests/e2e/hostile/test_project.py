@@ -1,4 +1,4 @@
-"""The course's own project, graded: what its perfect and its half-done version get."""
+"""The course's project, graded: a perfect and a half-done submission."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.verify, LINUX]
 
 SOURCE = PROJECT / "project" / "07_project.ipynb"
 TASKS = "abcdef"
-# As a student's own cell, behind the answer to task b.
+# A cell that the student added after the answer to task b.
 DROPPED = """
 for table in pg.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall():
     pg.execute(f"DROP TABLE {table[0]} CASCADE")
@@ -27,21 +27,21 @@ del market, SEED
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory: pytest.TempPathFactory) -> Graded:
-    """A perfect notebook with a cell that drops what earlier tasks have made, and half of one."""
+    """A perfect notebook with a cell that drops the data of earlier tasks, and a half-done one."""
     top = tmp_path_factory.mktemp("project")
     source = read_source(SOURCE)
     perfect = building.solved(source.notebook)
-    handed_in = {
+    submissions = {
         "half-done": building.solved(source.notebook, tasks="abc"),
-        "spoiled": building.with_cell(
+        "drops-data": building.with_cell(
             perfect, f"pg = shop.postgres\n{DROPPED}", before="b-documents-visible"
         ),
     }
-    return grade(Grader(SOURCE, top / "graded", jobs=2), top / "handed-in", handed_in)
+    return grade(Grader(SOURCE, top / "graded", jobs=2), top / "submissions", submissions)
 
 
 def _points(done: str) -> dict[str, str]:
-    """Return what stands in the row of a student who did these tasks and no other."""
+    """Return the points in the row of a student who solved only these tasks."""
     source = read_source(SOURCE)
     points = {
         task: sum(test.points for test in source.tests(task)) if task in done else 0.0
@@ -51,17 +51,17 @@ def _points(done: str) -> dict[str, str]:
     return {name: f"{found:g}" for name, found in row.items()}
 
 
-@pytest.mark.parametrize(("student", "done"), [("spoiled", TASKS), ("half-done", "abc")])
-def test_each_task_gets_its_points(graded: Graded, student: str, done: str) -> None:
+@pytest.mark.parametrize(("student", "done"), [("drops-data", TASKS), ("half-done", "abc")])
+def test_each_solved_task_gets_its_points(graded: Graded, student: str, done: str) -> None:
     row = graded.rows[student]
     assert {name: row[name] for name in _points(done)} == _points(done), row["status"]
     assert [row[f"{task} by hand"] for task in TASKS] == [""] * 6
 
 
-def test_what_is_left_is_for_a_person_to_grade(graded: Graded) -> None:
+def test_automatic_and_manual_points_add_up_to_100(graded: Graded) -> None:
     by_hand = sum(cell.points for cell in read_source(SOURCE).manual())
-    assert float(graded.rows["spoiled"]["automatic"]) + by_hand == 100
+    assert float(graded.rows["drops-data"]["automatic"]) + by_hand == 100
 
 
-def test_nothing_is_left_behind(graded: Graded) -> None:
+def test_no_process_or_file_is_left_behind(graded: Graded) -> None:
     assert graded.left == []

@@ -1,4 +1,4 @@
-"""What JupyterLab has to show of the outputs that a notebook's file holds."""
+"""The outputs that JupyterLab must render, read from a notebook's file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# In the order in which JupyterLab chooses among the forms of one output.
+# In JupyterLab's order of preference.
 _KINDS = ("text/html", "text/markdown", "image/svg+xml", "image/png", "text/plain")
 _FIELD = re.compile(r"<t[dh][^>]*>(.*?)</t[dh]>", re.DOTALL)
 _TAG = re.compile(r"<[^>]+>")
@@ -17,7 +17,7 @@ _TAG = re.compile(r"<[^>]+>")
 
 @dataclass(frozen=True)
 class Shown:
-    """One output: its MIME type, its text or the texts of its table's fields, its pictures."""
+    """One output: its MIME type, its text or the texts of its table's cells, its images."""
 
     kind: str
     texts: list[str] = field(default_factory=list)
@@ -25,7 +25,7 @@ class Shown:
 
 
 def stored_outputs(notebook: Path) -> list[list[Shown]]:
-    """Return, for each cell of code, what its stored outputs look like when they are rendered."""
+    """Return the stored outputs of each code cell, as they are rendered."""
     cells = json.loads(notebook.read_text("utf-8"))["cells"]
     return [
         [_shown(output) for output in cell["outputs"]]

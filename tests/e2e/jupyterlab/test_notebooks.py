@@ -1,6 +1,6 @@
-"""Notebooks in JupyterLab in a browser: some are run there, of all others the outputs are shown.
+"""Notebooks in JupyterLab: some are run there, for the others the stored outputs are rendered.
 
-That every cell of every notebook runs, and has the output that is stored, is seen by nbval.
+nbval checks that every cell of every notebook runs and has the stored output.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from playwright.sync_api import Locator, Page, expect
 
 from helpers.settings import PROJECT
 from tests.e2e.browser.looking import keep_screenshot
-from tests.e2e.jupyterlab.conftest import PATIENCE_MS, RUN, Lab, notebooks, open_notebook, open_tab
+from tests.e2e.jupyterlab.conftest import RUN, TIMEOUT_MS, Lab, notebooks, open_notebook, open_tab
 from tests.e2e.jupyterlab.outputs import Shown, stored_outputs
 
 pytestmark = [pytest.mark.servers, pytest.mark.verify]
 
-_RUN_MS = 900_000  # a guard against what hangs, and no measure
+_RUN_MS = 900_000  # in case a cell hangs
 
-# What the notebook's panel holds, whether it is in view or not.
+# The states of the code cells in the notebook's panel.
 _STATES = """(panel) => [...panel.querySelectorAll(".jp-CodeCell")].map((cell) => ({
     prompt: cell.querySelector(".jp-InputPrompt")?.textContent.trim() ?? "",
     failed: cell.querySelectorAll(
@@ -29,7 +29,7 @@ _STATES = """(panel) => [...panel.querySelectorAll(".jp-CodeCell")].map((cell) =
     ).length,
 }))"""
 
-# What each output of each cell of code looks like. An image that cannot be decoded has no width.
+# The rendered outputs of each code cell. An image that cannot be decoded has no width.
 _OUTPUTS = """(panel) => [...panel.querySelectorAll(".jp-CodeCell")].map((cell) =>
     [...cell.querySelectorAll(".jp-OutputArea-output")].map((output) => ({
         kind: output.dataset.mimeType,
@@ -53,7 +53,7 @@ def _count(notebook: Path) -> int:
 )
 def test_a_notebook_runs_from_top_to_bottom(lab: Lab, page: Page, notebook: Path) -> None:
     open_notebook(page, lab.address(str(notebook.relative_to(PROJECT))))
-    expect(page.locator(".jp-Dialog")).to_have_count(0)  # nothing is asked before one can begin
+    expect(page.locator(".jp-Dialog")).to_have_count(0)  # no dialog blocks the notebook
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     expected = [f"[{number}]:" for number in range(1, _count(notebook) + 1)]
@@ -82,8 +82,8 @@ def test_stored_outputs_are_rendered(window: Page, notebook: Path) -> None:
     panel = open_tab(window, str(notebook.relative_to(PROJECT)))
     stored = stored_outputs(notebook)
     outputs = panel.locator(".jp-OutputArea-output")
-    expect(outputs).to_have_count(sum(map(len, stored)), timeout=PATIENCE_MS)
-    expect(panel.locator(".jp-MarkdownCell h1")).to_have_count(1, timeout=PATIENCE_MS)
+    expect(outputs).to_have_count(sum(map(len, stored)), timeout=TIMEOUT_MS)
+    expect(panel.locator(".jp-MarkdownCell h1")).to_have_count(1, timeout=TIMEOUT_MS)
     window.wait_for_function(
         """(panel) => [...panel.querySelectorAll("img")].every((image) => image.complete)""",
         arg=panel.element_handle(),
@@ -94,19 +94,19 @@ def test_stored_outputs_are_rendered(window: Page, notebook: Path) -> None:
     expect(window.locator(".jp-Dialog")).to_have_count(0)
 
 
-def test_a_word_leads_to_its_entry_and_the_entry_to_a_lesson(window: Page) -> None:
-    """Words of several parts, too: JupyterLab makes a heading's anchor by a rule of its own."""
+def test_glossary_links_work_in_both_directions(window: Page) -> None:
+    """Also for a term of several words, since JupyterLab has its own rule for anchors."""
     lesson = open_tab(window, "notebooks/01_citus_sharding.ipynb")
     lesson.get_by_role("link", name="distribution column", exact=True).click()
     glossary = window.locator(".jp-MarkdownViewer")
     heading = glossary.get_by_role("heading", name="distribution column")
-    expect(heading).to_be_in_viewport(timeout=PATIENCE_MS)
+    expect(heading).to_be_in_viewport(timeout=TIMEOUT_MS)
     expect(glossary.get_by_role("heading", name="Glossary")).not_to_be_in_viewport()
     glossary.get_by_role("link", name="lesson 04").first.click()
     opened = window.get_by_role("tab", name="04_app_layer_joins.ipynb")
-    expect(opened).to_have_attribute("aria-selected", "true", timeout=PATIENCE_MS)
+    expect(opened).to_have_attribute("aria-selected", "true", timeout=TIMEOUT_MS)
 
 
 def _shown(panel: Locator) -> list[list[Shown]]:
-    """Return what is rendered below each cell of code."""
+    """Return the rendered outputs of each code cell."""
     return [[Shown(**output) for output in cell] for cell in panel.evaluate(_OUTPUTS)]

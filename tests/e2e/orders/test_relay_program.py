@@ -96,7 +96,7 @@ def test_the_relay_runs_until_a_signal_stops_it(
 def test_the_relay_in_the_background_relays_and_recovers_after_crashes(
     orders: Orders, shop: Stores
 ) -> None:
-    with relaying(shop, every=SOON) as running:
+    with start_order_worker(shop, every=SOON) as running:
         os.kill(running.pid, 0)
         placed = [orders.place(n % 5 + 1, 1, 7) for n in range(10)]
         token = orders.new_token()
@@ -113,7 +113,7 @@ def test_the_relay_in_the_background_relays_and_recovers_after_crashes(
 def test_another_relay_continues_after_one_was_killed(orders: Orders, shop: Stores) -> None:
     placed = []
     for customer in range(1, 4):
-        with relaying(shop, every=SOON) as running:
+        with start_order_worker(shop, every=SOON) as running:
             placed.append(orders.place(1, 1, customer))
             os.kill(running.pid, signal.SIGKILL)
     while relay(shop):
@@ -150,8 +150,8 @@ def test_a_service_relays_its_orders_unless_disabled(
     orders: Orders, shop: Stores, options: list[str]
 ) -> None:
     with (
-        served(shop, *options) as service,
-        httpx.Client(base_url=service.url, headers=service.writing, timeout=30) as client,
+        start_service(shop, *options) as service,
+        httpx.Client(base_url=service.url, headers=service.write_headers, timeout=30) as client,
     ):
         order = {"product_id": 1, "quantity": 2, "customer_id": 7}
         assert client.post("/api/orders", json=order).status_code == 201

@@ -1,8 +1,7 @@
 """Run the project's cells with given answers in place of its solutions, and count the points.
 
-A ``Runner`` runs the cells before the first task once, and then forks a process for each answer,
-with databases of its own. It is for trying the checks, not for grading: an answer may do whatever
-it likes to its process.
+A ``Runner`` runs the cells before the first task once, and then forks a process for each answer. It
+is for testing the project's tests, not for grading: nothing restricts an answer.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ from helpers.settings import PROJECT
 NOTEBOOK = PROJECT / "project" / "07_project.ipynb"
 TASKS = "abcdef"
 
-_GUARD_SECONDS = 300
+_TIMEOUT_SECONDS = 300
 
 
 def cells() -> tuple[SourceCell, ...]:
-    """Return the cells of the notebook, in their order."""
+    """Return the cells of the notebook, in order."""
     return read_source(NOTEBOOK).cells
 
 
 def answer_of(task: str) -> SourceCell:
-    """Return the cell that the answer to a task goes into."""
+    """Return the answer cell of a task."""
     (found,) = (cell for cell in cells() if cell.kind == "answer" and cell.task == task)
     return found
 
@@ -48,28 +47,28 @@ def solution(task: str) -> str:
 
 
 def untouched(task: str) -> str:
-    """Return what a student finds in place of an answer."""
+    """Return the stub that a student gets in place of an answer."""
     return answer_of(task).released()
 
 
 def full_points() -> dict[str, float]:
-    """Return the points that checks give for each task."""
+    """Return the points of the tests of each task."""
     source = read_source(NOTEBOOK)
     return {task: sum(test.points for test in source.tests(task)) for task in TASKS}
 
 
 @dataclass(frozen=True)
 class Graded:
-    """What an answer earned: the points of each task, and the error of each cell that failed."""
+    """The points of each task, and the error of each cell that failed."""
 
     points: dict[str, float]
     errors: dict[str, str]
 
 
 class Runner:
-    """A process that has run what comes before the first task, and forks for each answer.
+    """A process that has run the cells before the first task, and forks for each answer.
 
-    ``environ`` is added to its environment; it says which databases to use. Use it in a ``with``
+    ``environ`` is added to its environment; it names the databases to use. Use it in a ``with``
     statement.
     """
 
@@ -93,17 +92,16 @@ class Runner:
     ) -> Graded:
         """Run the notebook with ``answers`` (source by task) in place of its solutions.
 
-        Only ``tasks`` are run, and only they can earn points. ``seed`` is taken in place of the
-        notebook's own. ``until_lost`` stops at the first check that fails: what comes after it
-        earns no points either.
+        Only ``tasks`` are run and can get points. ``seed`` replaces the notebook's seed.
+        ``until_lost`` stops at the first test that fails; later ones get no points either.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        asked = {"answers": dict(answers), "tasks": tasks, "seed": seed, "until_lost": until_lost}
-        self._process.stdin.write(json.dumps(asked) + "\n")
+        request = {"answers": dict(answers), "tasks": tasks, "seed": seed, "until_lost": until_lost}
+        self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
-        assert line.strip(), "the answer ended its process, or took too long"
+        assert line.strip(), "the answer ended its process, or exceeded the time limit"
         found = json.loads(line)
         errors: dict[str, str] = found["errors"]
         points = dict.fromkeys(TASKS, 0.0)
@@ -121,7 +119,7 @@ class Runner:
 
 @dataclass(frozen=True)
 class Run:
-    """Cells that were run in ``namespace``: their keys, and the errors of those that failed."""
+    """The keys of the cells that were run in ``namespace``, and the errors of those that failed."""
 
     namespace: dict[str, Any]
     run: list[str]
@@ -139,12 +137,12 @@ class Run:
 
 
 def prepare(seed: int | None) -> Run:
-    """Run the cells before the first task, and close the connections that they have opened.
+    """Run the cells before the first task, and close the connections that they opened.
 
-    The checks open their own connections, and a forked process must not use its parent's.
+    The tests open their own connections, and a forked process must not use its parent's.
     """
     begun = Run({"__name__": "__main__"}, [], {})
-    for cell in takewhile(lambda one: one.task not in TASKS, cells()):
+    for cell in takewhile(lambda cell: cell.task not in TASKS, cells()):
         if not cell.code:
             continue
         if cell.key == "setup" and seed is not None:
@@ -158,7 +156,7 @@ def prepare(seed: int | None) -> Run:
 
 
 def run(begun: Run, answers: Mapping[str, str], tasks: str, until_lost: bool) -> Run:
-    """Run the cells of ``tasks`` after those that are ``begun``, in the same namespace."""
+    """Run the cells of ``tasks`` after those already run, in the same namespace."""
     for cell in cells():
         if not cell.code or cell.task not in tasks or cell.key in begun.run:
             continue
@@ -170,21 +168,21 @@ def run(begun: Run, answers: Mapping[str, str], tasks: str, until_lost: bool) ->
 
 
 def serve() -> None:
-    """Answer each line of standard input by a line, from a process that is forked for it."""
+    """Respond to each line of standard input with a line, from a forked process."""
     for name in ("pandas", "course.marketplace"):
         importlib.import_module(name)
     prepared: dict[int | None, Run] = {}
     for line in sys.stdin:
-        asked = json.loads(line)
-        seed = asked.pop("seed")
+        request = json.loads(line)
+        seed = request.pop("seed")
         if seed not in prepared:
             prepared[seed] = prepare(seed)
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
-            signal.alarm(_GUARD_SECONDS)
+            signal.alarm(_TIMEOUT_SECONDS)
             os.close(reader)
-            done = run(prepared[seed], **asked)
+            done = run(prepared[seed], **request)
             with os.fdopen(writer, "w") as pipe:
                 pipe.write(json.dumps({"run": done.run, "errors": done.errors}))
             os._exit(0)

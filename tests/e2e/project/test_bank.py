@@ -1,6 +1,6 @@
-"""Every right answer gets full points; every mistake costs points in its task, in no other.
+"""Every correct answer gets full points; every mistake costs points in its task only.
 
-The answers of a task are in one class, so that two processes can share the tasks between them.
+Each task has a class, so that tasks can be tested in parallel.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from tests.e2e.project.running import TASKS, Graded, Runner, full_points, untouc
 
 BANK = {task: importlib.import_module(f"tests.e2e.project.bank.{task}") for task in TASKS}
 
-#: Whether each mistake is run with all tasks, which takes an hour, and not only with its own.
+#: Whether each mistake is run with all tasks, which takes an hour, instead of its own only.
 EVERYWHERE = os.environ.get("BANK_EVERYWHERE") == "1"
 
-# Those that leave tables, documents, keys or connections in the worst state.
+# The mistakes that leave the most behind: tables, documents, keys, connections.
 INTRUSIVE = {
     "a": "the distribution column is not in the key",
     "b": "a validator that accepts everything",
-    "c": "kept in the process",
-    "d": "a query in PostgreSQL for each listing",
-    "e": "no store may be away",
-    "f": "written down from the checks that are seen",
+    "c": "kept in process memory",
+    "d": "one PostgreSQL query per listing",
+    "e": "every store must be available",
+    "f": "copied from the visible tests",
 }
-# The tasks with a mistake in one run of the notebook. For any two tasks there is a run with a
-# mistake in the first and none in the second.
+# The tasks with a mistake in one run of the notebook: for any two tasks, one run has a mistake in
+# the first and none in the second.
 TOGETHER = ("abc", "ade", "bdf", "cef")
-# Each is refused by another kind of check, and early.
+# Each fails an early test of a different kind.
 ONE_MISTAKE_EACH = {
     "a": "nothing is distributed",
     "b": "a validator that accepts everything",
-    "c": "a buyer who asks again gets more time",
+    "c": "a buyer who retries gets more time",
     "d": "a missing key is zero",
     "e": "rows without details are dropped",
     "f": "rows of listings",
@@ -49,7 +49,7 @@ ONE_MISTAKE_EACH = {
 
 @pytest.fixture(scope="module")
 def runner(shared: Stores) -> Iterator[Runner]:
-    """A runner of answers, with databases of its own."""
+    """A runner with its own databases."""
     name = f"{shared.mongo.name}_answers"
     number = shared.redis.connection_pool.connection_kwargs["db"]
     with Runner({NAME: name, NUMBER: str(number)}) as started:
@@ -61,10 +61,10 @@ def runner(shared: Stores) -> Iterator[Runner]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give the tests of a task the names of its right answers and of its mistakes."""
+    """Parametrize the tests of a task with its correct answers and its mistakes."""
     if isinstance(metafunc.cls, type) and issubclass(metafunc.cls, Answers):
         bank = BANK[metafunc.cls.task]
-        for argument, answers in (("right", bank.CORRECT), ("mistake", bank.WRONG)):
+        for argument, answers in (("correct", bank.CORRECT), ("mistake", bank.WRONG)):
             if argument in metafunc.fixturenames:
                 metafunc.parametrize(argument, answers)
 
@@ -81,7 +81,7 @@ def _assert_full_points(graded: Graded, tasks: str) -> None:
 def _assert_costs_points(runner: Runner, task: str, mistake: str) -> None:
     answers = {task: BANK[task].WRONG[mistake]}
     graded = runner.grade(answers, tasks=task, until_lost=True)
-    assert graded.points[task] < full_points()[task], f"{mistake} is not noticed"
+    assert graded.points[task] < full_points()[task], f"no test detects the mistake: {mistake}"
 
 
 def _assert_others_lose_nothing(runner: Runner, mistakes: dict[str, str]) -> None:
@@ -90,28 +90,28 @@ def _assert_others_lose_nothing(runner: Runner, mistakes: dict[str, str]) -> Non
         assert (graded.points[task] < points) == (task in mistakes), _explained(graded)
 
 
-def test_there_are_answers_of_each_kind() -> None:
+def test_every_task_has_correct_answers_and_mistakes() -> None:
     for task in TASKS:
         assert len(set(BANK[task].CORRECT.values())) >= 2
         assert len(set(BANK[task].WRONG.values())) >= 5
 
 
-def test_any_two_tasks_are_run_with_a_mistake_in_the_first_alone() -> None:
+def test_runs_cover_every_pair_of_tasks() -> None:
     for first, second in permutations(TASKS, 2):
         assert [tasks for tasks in TOGETHER if first in tasks and second not in tasks]
 
 
 class TestOneOfEachKind:
-    """What a change of the project or of its checks is likely to break."""
+    """A selection of answers, for `make test`."""
 
-    def test_own_answers_get_full_points(self, runner: Runner) -> None:
-        """Some of them: the notebook's test runs all of them with all their checks."""
+    def test_solutions_get_full_points(self, runner: Runner) -> None:
+        """Two tasks; nbval runs all solutions with all tests."""
         _assert_full_points(runner.grade({}, tasks="ab"), "ab")
 
-    def test_untouched_stubs_get_nothing(self, runner: Runner) -> None:
+    def test_stubs_get_no_points(self, runner: Runner) -> None:
         graded = runner.grade({task: untouched(task) for task in TASKS})
         assert graded.points == dict.fromkeys(TASKS, 0)
-        # Each for the same reason: nothing was written, and no check fell over something else.
+        # All for the same reason, so no test fails because of something else.
         found = {error.splitlines()[-1] for error in graded.errors.values()}
         assert found == {"NotImplementedError"}
 
@@ -122,15 +122,15 @@ class TestOneOfEachKind:
 
 @pytest.mark.verify
 class Answers:
-    """The answers to one task, each run without the other tasks."""
+    """The answers to one task, run without the other tasks."""
 
     task: str
 
-    def test_the_notebooks_own_answer_gets_full_points(self, runner: Runner) -> None:
+    def test_the_solution_gets_full_points(self, runner: Runner) -> None:
         _assert_full_points(runner.grade({}, tasks=self.task), self.task)
 
-    def test_a_right_answer_gets_full_points(self, runner: Runner, right: str) -> None:
-        answers = {self.task: BANK[self.task].CORRECT[right]}
+    def test_a_correct_answer_gets_full_points(self, runner: Runner, correct: str) -> None:
+        answers = {self.task: BANK[self.task].CORRECT[correct]}
         _assert_full_points(runner.grade(answers, tasks=self.task), self.task)
 
     def test_a_mistake_costs_points(self, runner: Runner, mistake: str) -> None:
@@ -140,56 +140,55 @@ class Answers:
 
 
 class TestTaskA(Answers):
-    """How the tables are distributed."""
+    """Distributing tables."""
 
     task = "a"
 
 
 class TestTaskB(Answers):
-    """How documents are validated and migrated."""
+    """Validating and migrating documents."""
 
     task = "b"
 
 
 class TestTaskC(Answers):
-    """How units are reserved."""
+    """Reserving units."""
 
     task = "c"
 
 
 class TestTaskD(Answers):
-    """How the three stores are joined."""
+    """Joining the three stores."""
 
     task = "d"
 
 
 class TestTaskE(Answers):
-    """What is left without a store."""
+    """Partial results without a store."""
 
     task = "e"
 
 
 class TestTaskF(Answers):
-    """How it is proved."""
+    """Evidence from the stores."""
 
     task = "f"
 
 
 @pytest.mark.verify
 class TestAllTasks:
-    """The tasks in one run of the notebook, one after another."""
+    """All tasks in one run of the notebook."""
 
     @pytest.mark.parametrize("seed", [1, 2027, 90210])
-    def test_another_years_seed_is_as_good(self, seed: int, runner: Runner) -> None:
-        # What task E waits for, which takes half of the time, does not depend on the seed.
+    def test_solutions_get_full_points_with_other_seeds(self, seed: int, runner: Runner) -> None:
+        # Task E takes half of the time, and does not depend on the seed.
         tasks = TASKS if seed == 2027 else TASKS.replace("e", "")
         _assert_full_points(runner.grade({}, tasks=tasks, seed=seed), tasks)
 
     @pytest.mark.parametrize("tasks", TOGETHER)
     def test_a_mistake_costs_points_in_no_other_task(self, tasks: str, runner: Runner) -> None:
-        """``BANK_EVERYWHERE=1`` tries it with every mistake; here those that leave much behind.
+        """Uses the mistakes that leave the most behind; ``BANK_EVERYWHERE=1`` uses all.
 
-        That one task cannot reach another is shown in ``test_notebook`` as well: no check uses a
-        name that another task's answer may have set.
+        ``test_notebook`` also checks that no test uses a name that another task's answer may set.
         """
         _assert_others_lose_nothing(runner, {task: INTRUSIVE[task] for task in tasks})

@@ -1,4 +1,4 @@
-"""The source notebook: what nbgrader reads in it, and what a student's version is made from."""
+"""The project's source notebook: its nbgrader metadata, points, markers and names."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def _known(cell: dict[str, Any]) -> dict[str, Any]:
     return known
 
 
-def test_it_is_worth_100_points_over_six_tasks() -> None:
+def test_the_project_has_100_points_in_six_tasks() -> None:
     assert sum(cell.points for cell in cells()) == 100
     assert {cell.task for cell in cells() if cell.points} == set(TASKS)
     assert sum(full_points().values()) == 82
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_each_task_has_an_answer_two_checks_and_a_text(task: str) -> None:
+def test_each_task_has_an_answer_two_tests_and_a_text(task: str) -> None:
     kinds = Counter(
         (cell.kind, cell.code, cell.key.rpartition("-")[2] if cell.points else "")
         for cell in cells()
@@ -47,8 +47,8 @@ def test_each_task_has_an_answer_two_checks_and_a_text(task: str) -> None:
 
 
 @pytest.mark.parametrize("cell", GRADED, ids=lambda cell: cell["id"])
-def test_nbgrader_can_read_what_is_said_of_a_cell(cell: dict[str, Any]) -> None:
-    """The rules are those of schema version 3 of nbgrader's metadata."""
+def test_metadata_follows_nbgraders_schema(cell: dict[str, Any]) -> None:
+    """Version 3 of nbgrader's schema."""
     known = _known(cell)
     assert set(known) - {"points"} == {
         "cell_type",
@@ -63,7 +63,7 @@ def test_nbgrader_can_read_what_is_said_of_a_cell(cell: dict[str, Any]) -> None:
     assert known["cell_type"] == cell["cell_type"]
     assert known["grade_id"] == cell["id"]
     assert ("points" in known) == known["grade"]
-    assert known["locked"] != known["solution"], "what is not answered is not to be changed"
+    assert known["locked"] != known["solution"], "a cell is either locked or an answer"
     if cell["cell_type"] == "markdown":
         assert known["grade"]
         assert known["solution"]
@@ -73,25 +73,25 @@ def test_grade_ids_are_unique() -> None:
     assert max(Counter(_known(cell)["grade_id"] for cell in GRADED).values()) == 1
 
 
-def test_whatever_a_student_runs_is_known_to_nbgrader() -> None:
-    """A cell of code that is not could be changed, and would not be put back."""
+def test_every_code_cell_has_nbgrader_metadata() -> None:
+    """Otherwise a student could change it, and it would not be restored."""
     assert [cell["id"] for cell in RAW if cell["cell_type"] == "code" and cell not in GRADED] == []
 
 
 @pytest.mark.parametrize("cell", GRADED, ids=lambda cell: cell["id"])
-def test_markers_stand_in_pairs_where_they_belong(cell: dict[str, Any]) -> None:
+def test_markers_are_paired_and_in_the_right_cells(cell: dict[str, Any]) -> None:
     known, text = _known(cell), _source(cell)
-    for what, expected in (
+    for marker, expected in (
         ("SOLUTION", known["solution"]),
         ("HIDDEN TESTS", known["grade_id"].endswith("-hidden")),
     ):
-        begins, ends = text.count(f"### BEGIN {what}"), text.count(f"### END {what}")
+        begins, ends = text.count(f"### BEGIN {marker}"), text.count(f"### END {marker}")
         assert begins == ends
         assert (begins > 0) == expected
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_nothing_of_an_answer_is_left_in_what_a_student_gets(task: str) -> None:
+def test_the_students_version_contains_nothing_of_the_solution(task: str) -> None:
     left = untouched(task)
     compile(left, task, "exec")
     own = {line.strip() for line in solution(task).splitlines()}
@@ -101,7 +101,7 @@ def test_nothing_of_an_answer_is_left_in_what_a_student_gets(task: str) -> None:
 
 
 @pytest.mark.parametrize("cell", GRADED, ids=lambda cell: cell["id"])
-def test_a_hidden_check_stands_between_its_markers_alone(cell: dict[str, Any]) -> None:
+def test_hidden_test_cells_contain_nothing_outside_the_markers(cell: dict[str, Any]) -> None:
     if not _known(cell)["grade_id"].endswith("-hidden"):
         return
     before, _, rest = _source(cell).partition("### BEGIN HIDDEN TESTS\n")
@@ -111,8 +111,8 @@ def test_a_hidden_check_stands_between_its_markers_alone(cell: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("cell", GRADED, ids=lambda cell: cell["id"])
-def test_checks_bring_what_they_use(cell: dict[str, Any]) -> None:
-    """An answer may have given the names of an earlier cell to something else."""
+def test_tests_import_what_they_use(cell: dict[str, Any]) -> None:
+    """An answer may have reassigned the names of earlier cells."""
     known = _known(cell)
     if known["grade"] and cell["cell_type"] == "code":
         text = _source(cell)
@@ -122,7 +122,7 @@ def test_checks_bring_what_they_use(cell: dict[str, Any]) -> None:
 
 
 def _from_outside(source: str) -> set[str]:
-    """Return the names that a cell uses and does not set before: by running through it."""
+    """Return the names that a cell uses but does not define."""
     found: set[str] = set()
     top = symtable.symtable(source, "cell", "exec")
     tables = [top]
@@ -132,13 +132,15 @@ def _from_outside(source: str) -> set[str]:
         for symbol in table.get_symbols():
             if symbol.is_global() or (table is top and not symbol.is_assigned()):
                 found.add(symbol.get_name())
-    own = {one.get_name() for one in top.get_symbols() if one.is_assigned() or one.is_imported()}
+    own = {
+        name.get_name() for name in top.get_symbols() if name.is_assigned() or name.is_imported()
+    }
     return found - own - set(dir(builtins))
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_check_uses_nothing_of_another_task(task: str) -> None:
-    """So a mistake in one task cannot cost points in another."""
+def test_a_test_uses_no_name_of_another_task(task: str) -> None:
+    """Therefore a mistake in one task cannot cost points in another."""
     answers = _set_by(solution(task))
     for cell in cells():
         if cell.kind == "test" and cell.task == task:
@@ -148,7 +150,7 @@ def test_a_check_uses_nothing_of_another_task(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_an_answer_uses_what_its_own_task_gives(task: str) -> None:
+def test_a_solution_uses_only_names_given_in_its_task(task: str) -> None:
     given = set().union(
         *(_set_by(cell.text) for cell in cells() if cell.task == task and cell.kind == "given")
     )
@@ -157,11 +159,13 @@ def test_an_answer_uses_what_its_own_task_gives(task: str) -> None:
 
 def _set_by(source: str) -> set[str]:
     top = symtable.symtable(source, "cell", "exec")
-    return {one.get_name() for one in top.get_symbols() if one.is_assigned() or one.is_imported()}
+    return {
+        name.get_name() for name in top.get_symbols() if name.is_assigned() or name.is_imported()
+    }
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_rubric_has_as_many_points_as_the_text(task: str) -> None:
+def test_the_rubric_has_the_points_of_the_text_cell(task: str) -> None:
     (points,) = (cell.points for cell in cells() if cell.task == task and cell.kind == "manual")
     number = next(
         place
@@ -175,10 +179,10 @@ def test_the_rubric_has_as_many_points_as_the_text(task: str) -> None:
     assert question.count("one point for") == points
 
 
-def test_the_table_of_points_says_what_the_cells_say() -> None:
+def test_the_table_of_points_matches_the_cells() -> None:
     table = _source(next(cell for cell in RAW if cell["id"] == "rules"))
     for task in TASKS:
         points = [cell.points for cell in cells() if cell.task == task and cell.points]
-        numbers = " | ".join(f"{one:g}" for one in [*points, sum(points)])
+        numbers = " | ".join(f"{number:g}" for number in [*points, sum(points)])
         assert f"| {task.upper()} | " in table
         assert f" | {numbers} |" in table

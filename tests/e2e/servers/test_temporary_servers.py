@@ -48,8 +48,8 @@ def test_what_is_broken_there_is_whole_elsewhere_and_gone_after_the_block(stores
         folder = drills._servers._servers.folder.path.parent  # type: ignore[attr-defined]
         seed(drills.stores, 3, orders=False)
         for name in NAMES:
-            drills.kill(name)
-        assert set(drills.state().values()) == {"stopped"}
+            faults.kill(name)
+        assert set(faults.state().values()) == {"stopped"}
         assert stores.postgres.execute("SELECT 1").fetchone() == (1,)
         assert stores.redis.ping()
         assert "products" not in stores.mongo.list_collection_names()

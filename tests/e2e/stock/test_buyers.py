@@ -15,9 +15,7 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from helpers.embedded.temporary_valkey import TemporaryValkey, temporary_valkey
-from helpers.lab.buyers import plan_attempts
-from helpers.lab.buying import buying
-from helpers.lab.concurrent_buyers import Act, run_buyers
+from helpers.lab.buyers import Act, buying, plan_attempts, run_buyers
 from helpers.stock import Ledger, Stock, reconcile
 from helpers.stores import Stores
 from tests.stock.agreement import assert_agreement, on_hand, reservations, sold

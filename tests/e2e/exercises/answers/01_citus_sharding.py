@@ -11,22 +11,22 @@ def worker_of(key, n, w):
     return key % n % w + 1
 
 
-# %% placement: the hash is dealt to workers, past the shards
+# %% placement: the hash is mapped to workers instead of shards
 def worker_of(key, n, w):
     return hash_bigint(key) % w + 1
 
 
-# %% placement: neighbouring shards are taken to share a worker
+# %% placement: neighbouring shards share a worker
 def worker_of(key, n, w):
     return shard_index(key, n) * w // n + 1
 
 
-# %% placement: the eight shards of products are written in
+# %% placement: the number of shards is hard-coded
 def worker_of(key, n, w):
     return shard_index(key, 8) % w + 1
 
 
-# %% reviews: the table is made, and not distributed
+# %% reviews: the table is not distributed
 def make_reviews():
     pg.execute("""
         CREATE TABLE reviews (
@@ -71,7 +71,7 @@ def make_reviews():
     pg.execute("SELECT create_distributed_table('reviews', 'id', shard_count => 8)")
 
 
-# %% reviews: of another number of shards than products
+# %% reviews: another number of shards than products
 def make_reviews():
     pg.execute("""
         CREATE TABLE reviews (
@@ -82,7 +82,7 @@ def make_reviews():
     pg.execute("SELECT create_distributed_table('reviews', 'product_id', shard_count => 16)")
 
 
-# %% reviews: a reference table, though they grow without end
+# %% reviews: a reference table, although it grows
 def make_reviews():
     pg.execute("""
         CREATE TABLE reviews (
@@ -101,7 +101,7 @@ def make_reviews():
     )
 
 
-# %% reviews: one review of a product for each customer, whatever its id
+# %% reviews: only one review per product and customer
 def make_reviews():
     pg.execute("""
         CREATE TABLE reviews (
@@ -114,7 +114,7 @@ def make_reviews():
     )
 
 
-# %% reviews: the customer is in the key as well, so an id may come twice
+# %% reviews: the key includes the customer, so ids can repeat
 def make_reviews():
     pg.execute("""
         CREATE TABLE reviews (
@@ -127,7 +127,7 @@ def make_reviews():
     )
 
 
-# %% expect: a task for every key, until there are no more shards
+# %% expect: one task per key, up to the number of shards
 def expected_tasks(keys, shards):
     return min(keys, shards)
 
@@ -137,16 +137,16 @@ def expected_tasks(keys, shards):
     return shards
 
 
-# %% expect: the chance that one shard is touched, not their number
+# %% expect: the probability of one shard, not the number of shards
 def expected_tasks(keys, shards):
     return 1 - (1 - 1 / shards) ** keys
 
 
-# %% expect: the shards that are left alone
+# %% expect: the number of untouched shards
 def expected_tasks(keys, shards):
     return shards * (1 - 1 / shards) ** keys
 
 
-# %% expect: the keys and the shards change places
+# %% expect: keys and shards are swapped
 def expected_tasks(keys, shards):
     return keys * (1 - (1 - 1 / keys) ** shards)

@@ -1,22 +1,22 @@
 # index needs: fill, versions-fill, batch
 # facet needs: fill, versions-fill, batch
 
-# %% index: the field's name without the path to it
+# %% index: the field's name without its path
 def make_index():
     db.productmetas.create_index([("category", 1), ("storage_gb", 1)])
 
 
-# %% index: only what is asked for by equality
+# %% index: only the fields queried by equality
 def make_index():
     db.productmetas.create_index("category")
 
 
-# %% index: of another field that phones have
+# %% index: on another field of phones
 def make_index():
     db.productmetas.create_index([("specifications.screen_inch", 1)])
 
 
-# %% schema: texts for what must be numbers
+# %% schema: strings instead of numbers
 def desk_schema():
     return {
         "bsonType": "object",
@@ -29,7 +29,7 @@ def desk_schema():
     }
 
 
-# %% schema: any number, whole or not
+# %% schema: any number, not only integers
 def desk_schema():
     return {
         "bsonType": "object",
@@ -55,7 +55,7 @@ def desk_schema():
     }
 
 
-# %% schema: product_id is required, and may be anything
+# %% schema: product_id is required, but of any type
 def desk_schema():
     return {
         "bsonType": "object",
@@ -67,7 +67,7 @@ def desk_schema():
     }
 
 
-# %% schema: product_id is forgotten
+# %% schema: product_id is missing
 def desk_schema():
     return {
         "bsonType": "object",
@@ -93,7 +93,7 @@ def desk_schema():
     }
 
 
-# %% schema: nothing else is allowed, not even the _id
+# %% schema: no other field is allowed, not even _id
 def desk_schema():
     whole = ["int", "long"]
     return {
@@ -108,7 +108,7 @@ def desk_schema():
     }
 
 
-# %% schema: eight legs are one too many, since the limit is taken for exclusive
+# %% schema: the maximum is exclusive
 def desk_schema():
     whole = ["int", "long"]
     return {
@@ -122,7 +122,7 @@ def desk_schema():
     }
 
 
-# %% schema: JSON Schema's type where MongoDB has bsonType
+# %% schema: JSON Schema's type instead of bsonType
 def desk_schema():
     return {
         "type": "object",
@@ -135,7 +135,7 @@ def desk_schema():
     }
 
 
-# %% migrate: a write for each game
+# %% migrate: one write per game
 def migrate_games(games):
     changed = 0
     for game in games.find({"duration": {"$exists": True}}):
@@ -145,7 +145,7 @@ def migrate_games(games):
     return changed
 
 
-# %% migrate: an empty bulk write, when there is nothing left to do
+# %% migrate: an empty bulk write if nothing is left to do
 def migrate_games(games):
     updates = [
         UpdateOne(
@@ -160,7 +160,7 @@ def migrate_games(games):
     return games.bulk_write(updates).modified_count
 
 
-# %% migrate: the old field stays, and every call begins anew
+# %% migrate: the old field stays, so every call migrates again
 def migrate_games(games):
     updates = [
         UpdateOne(
@@ -172,7 +172,7 @@ def migrate_games(games):
     return games.bulk_write(updates).modified_count if updates else 0
 
 
-# %% migrate: the minutes are still a text
+# %% migrate: the minutes are still a string
 def migrate_games(games):
     updates = [
         UpdateOne(
@@ -184,7 +184,7 @@ def migrate_games(games):
     return games.bulk_write(updates).modified_count if updates else 0
 
 
-# %% migrate: the games that were looked at are counted, not those that changed
+# %% migrate: counts the games read, not those changed
 def migrate_games(games):
     seen = list(games.find())
     updates = [
@@ -203,7 +203,7 @@ def migrate_games(games):
     return len(seen)
 
 
-# %% facet: products that are no books are counted too
+# %% facet: counts products that are not books
 def page_facet():
     return [
         {
@@ -217,7 +217,7 @@ def page_facet():
     ]
 
 
-# %% facet: no bucket for the long ones
+# %% facet: no bucket for long books
 def page_facet():
     return [
         {"$match": {"category": "book"}},
@@ -225,7 +225,7 @@ def page_facet():
     ]
 
 
-# %% facet: the long ones are what is left over, under another name
+# %% facet: long books are in the default bucket
 def page_facet():
     return [
         {"$match": {"category": "book"}},
@@ -240,7 +240,7 @@ def page_facet():
     ]
 
 
-# %% facet: the upper bounds are given, as if a bucket were called by its end
+# %% facet: upper instead of lower bounds
 def page_facet():
     return [
         {"$match": {"category": "book"}},
@@ -254,7 +254,7 @@ def page_facet():
     ]
 
 
-# %% facet: a group for each number of pages
+# %% facet: a group per number of pages
 def page_facet():
     return [
         {"$match": {"category": "book"}},
@@ -262,7 +262,7 @@ def page_facet():
     ]
 
 
-# %% facet: the counts are called by another name
+# %% facet: the counts have another name
 def page_facet():
     return [
         {"$match": {"category": "book"}},
@@ -276,7 +276,7 @@ def page_facet():
     ]
 
 
-# %% facet: a field's name without its dollar
+# %% facet: a field path without $
 def page_facet():
     return [
         {"$match": {"category": "book"}},

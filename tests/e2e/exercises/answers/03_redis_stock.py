@@ -1,18 +1,18 @@
 # counts needs: fill
 
-# %% counts: a question for each product
+# %% counts: one command per product
 def counts(client, ids):
     texts = [client.get(f"stock:{one}") for one in ids]
     return {one: None if text is None else int(text) for one, text in zip(ids, texts)}
 
 
-# %% counts: a missing key is taken for zero
+# %% counts: a missing key counts as zero
 def counts(client, ids):
     texts = client.mget([f"stock:{one}" for one in ids])
     return {one: int(text or 0) for one, text in zip(ids, texts)}
 
 
-# %% counts: texts are left as they come
+# %% counts: strings are not converted
 def counts(client, ids):
     return dict(zip(ids, client.mget([f"stock:{one}" for one in ids])))
 
@@ -23,13 +23,13 @@ def counts(client, ids):
     return {one: int(text) for one, text in zip(ids, texts) if text is not None}
 
 
-# %% counts: zero is taken for missing
+# %% counts: zero counts as missing
 def counts(client, ids):
     texts = client.mget([f"stock:{one}" for one in ids])
     return {one: int(text or 0) or None for one, text in zip(ids, texts)}
 
 
-# %% counts: a list, which no longer says of which product
+# %% counts: a list without the product ids
 def counts(client, ids):
     texts = client.mget([f"stock:{one}" for one in ids])
     return [None if text is None else int(text) for text in texts]
@@ -45,37 +45,37 @@ def life(seconds, share):
     return max(1, 1000 * seconds * random.uniform(1 - share, 1 + share))
 
 
-# %% life: only ever longer
+# %% life: only longer, never shorter
 def life(seconds, share):
     return max(1, round(1000 * seconds * random.uniform(1, 1 + share)))
 
 
-# %% life: the share is taken for seconds
+# %% life: the share is used as seconds
 def life(seconds, share):
     return max(1, round(1000 * random.uniform(seconds - share, seconds + share)))
 
 
-# %% life: the two ends, and nothing between
+# %% life: only the two extremes
 def life(seconds, share):
     return max(1, round(1000 * seconds * random.choice([1 - share, 1 + share])))
 
 
-# %% life: a life of nothing, which Redis refuses
+# %% life: a lifetime of zero, which Redis refuses
 def life(seconds, share):
     return round(1000 * seconds * random.uniform(1 - share, 1 + share))
 
 
-# %% life: a fifth more or less, whatever the share
+# %% life: always a fifth, whatever the share
 def life(seconds, share):
     return max(1, round(1000 * seconds * random.uniform(0.8, 1.2)))
 
 
-# %% life: the same for everybody, so that all end together
+# %% life: the same for all keys, so that all expire together
 def life(seconds, share):
     return max(1, round(1000 * seconds * (1 + share / 2)))
 
 
-# %% take: texts are compared, and "10" is less than "4"
+# %% take: strings are compared, and "10" is less than "4"
 take = """
 local left = redis.call('GET', KEYS[1])
 if not left then return -2 end
@@ -83,14 +83,14 @@ if left < ARGV[1] then return -1 end
 return redis.call('DECRBY', KEYS[1], ARGV[1])
 """
 
-# %% take: a missing key is not looked for, and is no number
+# %% take: a missing key is not handled
 take = """
 local left = tonumber(redis.call('GET', KEYS[1]))
 if left < tonumber(ARGV[1]) then return -1 end
 return redis.call('DECRBY', KEYS[1], ARGV[1])
 """
 
-# %% take: a missing key is compared with nil, and Lua has false for it
+# %% take: a missing key is compared with nil instead of false
 take = """
 local left = redis.call('GET', KEYS[1])
 if left == nil then return -2 end
@@ -98,14 +98,14 @@ if tonumber(left) < tonumber(ARGV[1]) then return -1 end
 return redis.call('DECRBY', KEYS[1], ARGV[1])
 """
 
-# %% take: a missing key is taken for none left
+# %% take: a missing key counts as zero units
 take = """
 local left = tonumber(redis.call('GET', KEYS[1]) or 0)
 if left < tonumber(ARGV[1]) then return -1 end
 return redis.call('DECRBY', KEYS[1], ARGV[1])
 """
 
-# %% take: taken first, and looked at afterwards
+# %% take: decrements first, checks afterwards
 take = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return -2 end
 local left = redis.call('DECRBY', KEYS[1], ARGV[1])
@@ -113,7 +113,7 @@ if left < 0 then return -1 end
 return left
 """
 
-# %% take: a unit, however many are asked for
+# %% take: always one unit
 take = """
 local left = redis.call('GET', KEYS[1])
 if not left then return -2 end
@@ -121,7 +121,7 @@ if tonumber(left) < 1 then return -1 end
 return redis.call('DECR', KEYS[1])
 """
 
-# %% take: what was there is returned, not what is left
+# %% take: returns the units before, not after
 take = """
 local left = redis.call('GET', KEYS[1])
 if not left then return -2 end
@@ -130,7 +130,7 @@ redis.call('DECRBY', KEYS[1], ARGV[1])
 return tonumber(left)
 """
 
-# %% take: computed, and not stored
+# %% take: the result is not stored
 take = """
 local left = redis.call('GET', KEYS[1])
 if not left then return -2 end
@@ -147,56 +147,56 @@ return redis.call('DECRBY', KEYS[1], ARGV[1])
 """
 
 
-# %% stream: the entry of the position comes once more
+# %% stream: the entry at the position is repeated
 def catch_up(client, position):
     entries = client.xrange("changes", min=position)
     products = dict.fromkeys(int(fields["product"]) for _, fields in entries)
     return list(products), entries[-1][0] if entries else position
 
 
-# %% stream: a product that changed twice comes twice
+# %% stream: a product that changed twice is repeated
 def catch_up(client, position):
     entries = client.xrange("changes", min=f"({position}")
     products = [int(fields["product"]) for _, fields in entries]
     return products, entries[-1][0] if entries else position
 
 
-# %% stream: the newest first
+# %% stream: newest first
 def catch_up(client, position):
     entries = client.xrevrange("changes", min=f"({position}")
     products = dict.fromkeys(int(fields["product"]) for _, fields in entries)
     return list(products), entries[0][0] if entries else position
 
 
-# %% stream: a product stands where it changed last
+# %% stream: a product is placed by its last change
 def catch_up(client, position):
     entries = client.xrange("changes", min=f"({position}")
     products = dict.fromkeys(int(fields["product"]) for _, fields in reversed(entries))
     return list(reversed(products)), entries[-1][0] if entries else position
 
 
-# %% stream: texts, where products have numbers
+# %% stream: ids are strings
 def catch_up(client, position):
     entries = client.xrange("changes", min=f"({position}")
     products = dict.fromkeys(fields["product"] for _, fields in entries)
     return list(products), entries[-1][0] if entries else position
 
 
-# %% stream: the last entry is looked for where there is none
+# %% stream: fails without new entries
 def catch_up(client, position):
     entries = client.xrange("changes", min=f"({position}")
     products = dict.fromkeys(int(fields["product"]) for _, fields in entries)
     return list(products), entries[-1][0]
 
 
-# %% stream: the position is lost where nothing is new
+# %% stream: the position is lost without new entries
 def catch_up(client, position):
     entries = client.xrange("changes", min=f"({position}")
     products = dict.fromkeys(int(fields["product"]) for _, fields in entries)
     return list(products), entries[-1][0] if entries else None
 
 
-# %% stream: a set, which knows no order
+# %% stream: a set, which has no order
 def catch_up(client, position):
     entries = client.xrange("changes", min=f"({position}")
     products = sorted({int(fields["product"]) for _, fields in entries})

@@ -2,7 +2,7 @@
 # loader needs: connect
 # page needs: connect
 
-# %% names: a question for each product
+# %% names: one query per product
 def names_of(stores, ids):
     rows = stores.postgres.execute("SELECT id, name FROM products WHERE id = ANY(%s)", [ids])
     found = {}
@@ -12,7 +12,7 @@ def names_of(stores, ids):
     return found
 
 
-# %% names: the whole join, and with it a store that was not asked for
+# %% names: the whole join, with a store that is not needed
 def names_of(stores, ids):
     return {
         one["id"]: (one["name"], (one["metadata"] or {}).get("tags", []))
@@ -28,7 +28,7 @@ def names_of(stores, ids):
     return {one["product_id"]: (names[one["product_id"]], one["tags"]) for one in documents}
 
 
-# %% names: every product is taken to have a document
+# %% names: assumes that every product has a document
 def names_of(stores, ids):
     rows = stores.postgres.execute("SELECT id, name FROM products WHERE id = ANY(%s)", [ids])
     documents = stores.mongo.productmetas.find({"product_id": {"$in": ids}})
@@ -36,7 +36,7 @@ def names_of(stores, ids):
     return {one: (name, tags[one]) for one, name in rows.fetchall()}
 
 
-# %% names: None where there is no document
+# %% names: None without a document
 def names_of(stores, ids):
     rows = stores.postgres.execute("SELECT id, name FROM products WHERE id = ANY(%s)", [ids])
     documents = stores.mongo.productmetas.find({"product_id": {"$in": ids}})
@@ -44,7 +44,7 @@ def names_of(stores, ids):
     return {one: (name, tags.get(one)) for one, name in rows.fetchall()}
 
 
-# %% names: the answers are zipped, though each store has an order and gaps of its own
+# %% names: results are zipped despite different order and gaps
 def names_of(stores, ids):
     rows = stores.postgres.execute(
         "SELECT id, name FROM products WHERE id = ANY(%s) ORDER BY id", [ids]
@@ -54,36 +54,36 @@ def names_of(stores, ids):
     return {one: (name, its) for (one, name), its in zip(rows.fetchall(), tags)}
 
 
-# %% loader: texts are left as they come
+# %% loader: strings are not converted
 async def fetch_counts(ids):
     return shop.redis.mget([f"stock:{one}" for one in ids])
 
 
-# %% loader: a missing count is taken for zero
+# %% loader: a missing count is zero
 async def fetch_counts(ids):
     texts = shop.redis.mget([f"stock:{one}" for one in ids])
     return [int(text or 0) for text in texts]
 
 
-# %% loader: what is missing is left out, and all after it moves up
+# %% loader: missing values are left out, so later ones shift
 async def fetch_counts(ids):
     texts = shop.redis.mget([f"stock:{one}" for one in ids])
     return [int(text) for text in texts if text is not None]
 
 
-# %% loader: in the order of the products, not of the ids that were asked for
+# %% loader: in the order of the products, not of the keys
 async def fetch_counts(ids):
     texts = shop.redis.mget([f"stock:{one}" for one in sorted(ids)])
     return [None if text is None else int(text) for text in texts]
 
 
-# %% loader: a dictionary, where a DataLoader wants the values
+# %% loader: a dictionary instead of a list of values
 async def fetch_counts(ids):
     texts = shop.redis.mget([f"stock:{one}" for one in ids])
     return {one: None if text is None else int(text) for one, text in zip(ids, texts)}
 
 
-# %% page: by price alone, so that those of the same price are lost
+# %% page: by price only, so equal prices are lost
 def page(after, limit):
     rows = shop.postgres.execute(
         "SELECT name, price, id FROM products WHERE price > %s ORDER BY price, id LIMIT %s",
@@ -94,7 +94,7 @@ def page(after, limit):
     return [name for name, _, _ in shown], following
 
 
-# %% page: both must be greater, so that a dearer product of a smaller id is lost
+# %% page: both must be greater, so products are lost
 def page(after, limit):
     rows = shop.postgres.execute(
         "SELECT name, price, id FROM products WHERE price >= %s AND id > %s "
@@ -106,7 +106,7 @@ def page(after, limit):
     return [name for name, _, _ in shown], following
 
 
-# %% page: the last product of a page begins the next one too, and there is no end
+# %% page: pages overlap by one product, and never end
 def page(after, limit):
     rows = shop.postgres.execute(
         "SELECT name, price, id FROM products WHERE (price, id) >= (%s, %s) "
@@ -116,7 +116,7 @@ def page(after, limit):
     return [name for name, _, _ in rows], (rows[-1][1], rows[-1][2])
 
 
-# %% page: the product that was looked ahead to is where the next page goes on from
+# %% page: the next page starts after the look-ahead product
 def page(after, limit):
     rows = shop.postgres.execute(
         "SELECT name, price, id FROM products WHERE (price, id) > (%s, %s) "
@@ -127,7 +127,7 @@ def page(after, limit):
     return [name for name, _, _ in rows[:limit]], following
 
 
-# %% page: after the last page it goes on with nothing
+# %% page: an empty page after the last one
 def page(after, limit):
     rows = shop.postgres.execute(
         "SELECT name, price, id FROM products WHERE (price, id) > (%s, %s) "
@@ -137,7 +137,7 @@ def page(after, limit):
     return [name for name, _, _ in rows], (rows[-1][1], rows[-1][2]) if rows else after
 
 
-# %% page: by id, as the pages before
+# %% page: by id, not by price
 def page(after, limit):
     rows = shop.postgres.execute(
         "SELECT name, price, id FROM products WHERE id > %s ORDER BY id LIMIT %s",
@@ -148,7 +148,7 @@ def page(after, limit):
     return [name for name, _, _ in shown], following
 
 
-# %% page: the names alone, and nowhere to go on from
+# %% page: only the names, without a cursor
 def page(after, limit):
     rows = shop.postgres.execute(
         "SELECT name FROM products WHERE (price, id) > (%s, %s) ORDER BY price, id LIMIT %s",
@@ -157,7 +157,7 @@ def page(after, limit):
     return [name for (name,) in rows]
 
 
-# %% page: the first page is all there is
+# %% page: only the first page
 def page(after, limit):
     rows = shop.postgres.execute(
         "SELECT name FROM products WHERE (price, id) > (%s, %s) ORDER BY price, id LIMIT %s",
@@ -166,21 +166,21 @@ def page(after, limit):
     return [name for (name,) in rows], None
 
 
-# %% predict: every round trip is waited for, also those at once
+# %% predict: concurrent round trips are added up
 def predict(delay, work):
     return work + 4 * delay
 
 
-# %% predict: the last question is taken to be asked with the others
+# %% predict: the last query is treated as concurrent
 def predict(delay, work):
     return work + 2 * delay
 
 
-# %% predict: the stores' work is forgotten
+# %% predict: ignores the stores' work
 def predict(delay, work):
     return 3 * delay
 
 
-# %% predict: the work is counted at each round trip, though it is of all
+# %% predict: counts the total work at each round trip
 def predict(delay, work):
     return 3 * (delay + work)

@@ -7,7 +7,7 @@ def all_ids(api, **filters):
     return [one["id"] for one in api.get("/api/products", params=filters).json()]
 
 
-# %% walk: a page that has no next one is left out
+# %% walk: the last page is left out
 def all_ids(api, **filters):
     response, ids = api.get("/api/products", params=filters), []
     while "next" in response.links:
@@ -25,7 +25,7 @@ def all_ids(api, **filters):
     return ids
 
 
-# %% walk: the first page comes twice
+# %% walk: the first page is repeated
 def all_ids(api, **filters):
     response = api.get("/api/products", params=filters)
     ids = [one["id"] for one in response.json()]
@@ -35,12 +35,12 @@ def all_ids(api, **filters):
     return ids + [one["id"] for one in response.json()]
 
 
-# %% walk: the filters are left out, so it is everything
+# %% walk: without the filters
 def all_ids(api, **filters):
     return [one["id"] for one in api.get("/api/products").json()]
 
 
-# %% walk: the products, not their ids
+# %% walk: products instead of ids
 def all_ids(api, **filters):
     response = api.get("/api/products", params=filters)
     found = response.json()
@@ -50,20 +50,20 @@ def all_ids(api, **filters):
     return found
 
 
-# %% cache: the tag is never sent
+# %% cache: never sends the ETag
 def fetch(api, path, memory):
     memory[path] = api.get(path).json()
     return memory[path]
 
 
-# %% cache: what is in the memory is never asked for again
+# %% cache: never revalidates
 def fetch(api, path, memory):
     if path not in memory:
         memory[path] = api.get(path).json()
     return memory[path]
 
 
-# %% cache: one place in the memory for all paths
+# %% cache: one entry for all paths
 def fetch(api, path, memory):
     response = api.get(path, headers={"If-None-Match": memory.get("tag", "")})
     if response.status_code != 304:
@@ -71,7 +71,7 @@ def fetch(api, path, memory):
     return memory["body"]
 
 
-# %% cache: the first tag and answer are kept for good
+# %% cache: keeps the first ETag and response forever
 def fetch(api, path, memory):
     tag, body = memory.get(path, ("", None))
     response = api.get(path, headers={"If-None-Match": tag})
@@ -81,7 +81,7 @@ def fetch(api, path, memory):
     return response.json()
 
 
-# %% cache: the answer is renewed, and its tag is not
+# %% cache: updates the response but not the ETag
 def fetch(api, path, memory):
     tag, body = memory.get(path, ("", None))
     response = api.get(path, headers={"If-None-Match": tag})
@@ -91,59 +91,59 @@ def fetch(api, path, memory):
     return body
 
 
-# %% cache: a 304 is read like an answer
+# %% cache: parses the body of a 304
 def fetch(api, path, memory):
     response = api.get(path, headers={"If-None-Match": memory.get(path, "")})
     memory[path] = response.headers.get("etag", memory.get(path, ""))
     return response.json()
 
 
-# %% cache: the response, not what is in it
+# %% cache: the response instead of its JSON
 def fetch(api, path, memory):
     return api.get(path)
 
 
-# %% retry: whatever failed is tried again
+# %% retry: retries every failure
 def pause_before_retry(response):
     return None if response.is_success else int(response.headers.get("retry-after", 1))
 
 
-# %% retry: after a second, whatever the service says
+# %% retry: after one second, ignoring Retry-After
 def pause_before_retry(response):
     return 1 if response.status_code == 503 else None
 
 
-# %% retry: the header is left as a text
+# %% retry: the header is not converted
 def pause_before_retry(response):
     return response.headers.get("retry-after")
 
 
-# %% retry: the header is taken to be there always
+# %% retry: assumes that the header is present
 def pause_before_retry(response):
     return int(response.headers["retry-after"]) if response.status_code == 503 else None
 
 
-# %% retry: where the service does not say when, it is taken for never
+# %% retry: never without the header
 def pause_before_retry(response):
     after = response.headers.get("retry-after")
     return None if after is None else int(after)
 
 
-# %% retry: a conflict is tried again as well
+# %% retry: retries a conflict, too
 def pause_before_retry(response):
     if response.status_code not in (409, 503):
         return None
     return int(response.headers.get("retry-after", 1))
 
 
-# %% retry: a pause also after an answer
+# %% retry: a pause after a success
 def pause_before_retry(response):
     return (
         None if 400 <= response.status_code < 500 else int(response.headers.get("retry-after", 1))
     )
 
 
-# %% share: more callers make it faster, shared or not
+# %% share: more callers make it faster even without sharing
 def answers_per_second(seconds, callers, shared):
     return callers / seconds
 
@@ -158,11 +158,11 @@ def answers_per_second(seconds, callers, shared):
     return (callers if shared else 1 / callers) / seconds
 
 
-# %% share: the seconds that it takes, not the answers
+# %% share: seconds instead of answers per second
 def answers_per_second(seconds, callers, shared):
     return seconds if shared else callers * seconds
 
 
-# %% share: the two are taken for each other
+# %% share: shared and not shared are swapped
 def answers_per_second(seconds, callers, shared):
     return (1 if shared else callers) / seconds

@@ -2,12 +2,12 @@
 # insist needs: open, crash-everywhere
 # predict needs: open
 
-# %% kind: whatever has products is whole
+# %% kind: every response with products is whole
 def kind_of(response):
     return "whole" if response.is_success else "refused"
 
 
-# %% kind: a worker that is away is overlooked
+# %% kind: ignores an unavailable worker
 def kind_of(response):
     if not response.is_success:
         return "refused"
@@ -16,7 +16,7 @@ def kind_of(response):
     return "partial" if "X-Missing-Stores" in response.headers else "whole"
 
 
-# %% kind: an old answer is taken for a whole one
+# %% kind: a stale response counts as whole
 def kind_of(response):
     if not response.is_success:
         return "refused"
@@ -36,7 +36,7 @@ def kind_of(response):
     return "whole"
 
 
-# %% kind: by the products alone, of which some are missing only without a worker
+# %% kind: only by missing products
 def kind_of(response):
     if not response.is_success:
         return "refused"
@@ -45,13 +45,13 @@ def kind_of(response):
     return "whole" if len(response.json()) == len(whole) else "partial"
 
 
-# %% insist: sent once, and never again
+# %% insist: sent once, without a retry
 def order_until_answered(send, key):
     response = send(key)
     return response.json() if response.is_success else None
 
 
-# %% insist: a connection that breaks is taken for no
+# %% insist: a broken connection counts as a refusal
 def order_until_answered(send, key):
     while True:
         try:
@@ -64,7 +64,7 @@ def order_until_answered(send, key):
             return None
 
 
-# %% insist: a key of its own for each attempt, and so an order for each
+# %% insist: a new key for each attempt, and so a new order
 def order_until_answered(send, key):
     for attempt in range(10):
         try:
@@ -78,7 +78,7 @@ def order_until_answered(send, key):
     return None
 
 
-# %% insist: whatever is no success is tried again, also where it can never be
+# %% insist: retries permanent failures
 def order_until_answered(send, key):
     while True:
         try:
@@ -89,7 +89,7 @@ def order_until_answered(send, key):
             return response.json()
 
 
-# %% insist: all exceptions are caught, and all answers asked for once more
+# %% insist: catches all exceptions and retries all responses
 def order_until_answered(send, key):
     while True:
         try:
@@ -100,7 +100,7 @@ def order_until_answered(send, key):
             time.sleep(0.01)
 
 
-# %% insist: a service that asks for patience is taken for one that says no
+# %% insist: a 503 counts as a refusal
 def order_until_answered(send, key):
     while True:
         try:
@@ -110,7 +110,7 @@ def order_until_answered(send, key):
         return response.json() if response.is_success else None
 
 
-# %% insist: given up after two attempts
+# %% insist: gives up after two attempts
 def order_until_answered(send, key):
     for _ in range(2):
         try:
@@ -122,7 +122,7 @@ def order_until_answered(send, key):
     return None
 
 
-# %% insist: the response is returned, and not the order
+# %% insist: returns the response instead of the order
 def order_until_answered(send, key):
     while True:
         try:
@@ -133,48 +133,48 @@ def order_until_answered(send, key):
             return response
 
 
-# %% apply: one more for each row, so that a row which comes twice counts twice
+# %% apply: increments per row, so a repeated row counts twice
 def apply(sales, row):
     numbers = {"orders": 1, "units": row["units"]}
     sales.update_one({"_id": row["product_id"]}, {"$inc": numbers}, upsert=True)
 
 
-# %% apply: the last row wins, though rows come in any order
+# %% apply: the last row wins, whatever the order
 def apply(sales, row):
     numbers = {"orders": row["orders"], "units": row["units"]}
     sales.update_one({"_id": row["product_id"]}, {"$set": numbers}, upsert=True)
 
 
-# %% apply: nothing is written where the product was never sold before
+# %% apply: no upsert for a product without sales
 def apply(sales, row):
     numbers = {"orders": row["orders"], "units": row["units"]}
     sales.update_one({"_id": row["product_id"]}, {"$max": numbers})
 
 
-# %% apply: the first row of a product is its only one
+# %% apply: only the first row of a product
 def apply(sales, row):
     numbers = {"orders": row["orders"], "units": row["units"]}
     sales.update_one({"_id": row["product_id"]}, {"$setOnInsert": numbers}, upsert=True)
 
 
-# %% apply: written as if it could come only once
+# %% apply: assumes that each row comes once
 def apply(sales, row):
     sales.insert_one({"_id": row["product_id"], "orders": row["orders"], "units": row["units"]})
 
 
-# %% apply: the units are added up, while the orders are compared
+# %% apply: adds up units but compares orders
 def apply(sales, row):
     change = {"$max": {"orders": row["orders"]}, "$inc": {"units": row["units"]}}
     sales.update_one({"_id": row["product_id"]}, change, upsert=True)
 
 
-# %% predict: MongoDB first is taken to be safe
+# %% predict: MongoDB first is considered safe
 def prediction():
     crashes = ("before count", "after count", "before order", "after order")
     return {crash: set() for crash in crashes}
 
 
-# %% predict: orders are lost, and none is doubled
+# %% predict: orders are lost, none is duplicated
 def prediction():
     return {
         "before count": set(),
@@ -184,7 +184,7 @@ def prediction():
     }
 
 
-# %% predict: only a crash between the two writes is taken to do harm
+# %% predict: only a crash between the writes does harm
 def prediction():
     return {
         "before count": set(),
@@ -194,7 +194,7 @@ def prediction():
     }
 
 
-# %% predict: who dies before anything was written is taken for lost
+# %% predict: a crash before the first write loses the order
 def prediction():
     return {
         "before count": {"lost"},
@@ -204,6 +204,6 @@ def prediction():
     }
 
 
-# %% predict: where both writes are done, asking again is taken to find the order
+# %% predict: a retry after both writes finds the order
 def prediction():
     return {"after count": {"doubled"}, "before order": {"lost"}}

@@ -1,15 +1,15 @@
-"""Answers to the project's tasks: right ones of several kinds, and mistakes that people make.
+"""The answer bank of the project: correct answers of several kinds, and typical mistakes.
 
-Each module has those of one task: ``CORRECT`` and ``WRONG``, source by name. Most mistakes are the
-notebook's own answer with something changed.
+Each module has the answers to one task: ``CORRECT`` and ``WRONG`` map names to sources. Most
+mistakes are the notebook's solution with something changed.
 """
 
 from __future__ import annotations
 
 
 def changed(source: str, *changes: tuple[str, str]) -> str:
-    """Return ``source`` with texts replaced, wherever they stand; each must stand somewhere."""
+    """Return ``source`` with all occurrences of each old text replaced; each must occur."""
     for old, new in changes:
-        assert old in source, f"the answer has no {old!r} any more: change the bank with it"
+        assert old in source, f"the solution no longer contains {old!r}: change the bank with it"
         source = source.replace(old, new)
     return source

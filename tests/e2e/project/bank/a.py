@@ -1,4 +1,4 @@
-"""Task A: tables and how they are distributed."""
+"""Answers to task A: distribute tables."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ WRONG = {
     )
     + _ONE_BY_ONE
     + "    pg.execute(\"SELECT create_distributed_table('bids', 'listing_id', shard_count => 8)\")\n",
-    "bids by their own id": _LOCAL
+    "bids distributed by their own id": _LOCAL
     + _ONE_BY_ONE
     + "    pg.execute(\"SELECT create_distributed_table('bids', 'bid_id')\")\n",
-    "ids of 32 bits": changed(_OWN, ("bigint", "int")),
+    "32-bit ids": changed(_OWN, ("bigint", "int")),
     "no keys at all": changed(
         _OWN,
         (" PRIMARY KEY, name", ", name"),
@@ -78,7 +78,7 @@ WRONG = {
         (" numeric,\n            PRIMARY KEY (listing_id, offer_id)", " numeric"),
         (" timestamptz, PRIMARY KEY (listing_id, bid_id)", " timestamptz"),
     ),
-    "a bid is refused when its listing has one": changed(
+    "only one bid per listing is possible": changed(
         _OWN, ("PRIMARY KEY (listing_id, bid_id)", "PRIMARY KEY (listing_id)")
     ),
     "sellers are distributed": changed(
@@ -88,7 +88,7 @@ WRONG = {
             "create_distributed_table('sellers', 'seller_id', colocate_with => 'none')",
         ),
     ),
-    "sellers are left on the coordinator": changed(
+    "sellers stay on the coordinator": changed(
         _OWN, ("    pg.execute(\"SELECT create_reference_table('sellers')\")\n", "")
     ),
     "everything is a reference table": _LOCAL
@@ -106,6 +106,6 @@ WRONG = {
         ),
         ("'listings', 'listing_id'", "'listings', 'seller_id'"),
     ),
-    "each table for itself": changed(_OWN, ("'listings')\"", "'none')\"")),
-    "offers are forgotten": changed(_OWN, ('("offers", "bids")', '("bids",)')),
+    "tables are not colocated": changed(_OWN, ("'listings')\"", "'none')\"")),
+    "offers are not distributed": changed(_OWN, ('("offers", "bids")', '("bids",)')),
 }

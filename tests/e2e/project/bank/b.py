@@ -1,4 +1,4 @@
-"""Task B: the rule for documents, and their migration."""
+"""Answers to task B: validate and migrate documents."""
 
 from __future__ import annotations
 
@@ -120,22 +120,22 @@ _SKIP = "        try:\n            new = upgraded(old)\n        except ValueErro
 
 WRONG = {
     "a validator that accepts everything": changed(_OWN, (_RULE, "    return {}\n")),
-    "a validator that knows only today's version": changed(
+    "a validator that accepts only the current version": changed(
         _OWN, ('"anyOf": [first, second]', '"anyOf": [second]')
     ),
-    "a validator that does not look into details": changed(
+    "a validator that ignores details": changed(
         _OWN,
         ('"required": [measure.new for measure in measures],', ""),
         ('"properties": {measure.new: above_zero for measure in measures},', ""),
     ),
-    "a validator that requires the measures and not their type": changed(
+    "a validator that requires the measures but not their type": changed(
         _OWN, ('"properties": {measure.new: above_zero for measure in measures},', "")
     ),
-    "a validator that types the measures and does not require them": changed(
+    "a validator that types the measures but does not require them": changed(
         _OWN, ('"required": [measure.new for measure in measures],', "")
     ),
-    "a validator that takes a measure of 0": changed(_OWN, (', "exclusiveMinimum": True', "")),
-    "a validator that refuses own fields": changed(
+    "a validator that accepts a measure of 0": changed(_OWN, (', "exclusiveMinimum": True', "")),
+    "a validator that rejects additional fields": changed(
         _OWN,
         (
             '"required": ["listing_id", "kind", "title", "labels", "details"],',
@@ -148,7 +148,7 @@ WRONG = {
             '                "_id": {}, "schema_version": {}, "labels": {},',
         ),
     ),
-    "a validator that takes any version": changed(
+    "a validator that accepts any version": changed(
         _OWN, ('"schema_version": {"enum": [1]}', '"schema_version": {"not": {"enum": [2]}}')
     ),
     "a migration that is not idempotent": changed(
@@ -165,7 +165,7 @@ WRONG = {
 """,
         ),
     ),
-    "a migration that counts what it looked at": changed(
+    "a migration that counts the documents it read": changed(
         _OWN,
         (
             "changed += collection.update_one(condition, update).modified_count",
@@ -173,38 +173,38 @@ WRONG = {
         ),
         ('{"schema_version": {"$in": [None, 1]}}))', "{}))"),
     ),
-    "units are cut off": changed(_OWN, (" / units[found[2]]", "")),
+    "units are dropped": changed(_OWN, (" / units[found[2]]", "")),
     "smaller units cannot be read": changed(_OWN, (", **measure.smaller}", "}")),
-    "any unit is read": changed(
+    "any unit is accepted": changed(
         _OWN, (" or found[2] not in units", ""), ("units[found[2]]", "units.get(found[2], 1)")
     ),
-    "own fields are lost": changed(
+    "additional fields are lost": changed(
         _OWN,
         (
             "return {**document, ",
             'return {**{name: document[name] for name in ("listing_id", "kind", "title")}, ',
         ),
     ),
-    "one that cannot be read stops the others": changed(
+    "an unreadable document stops the migration": changed(
         _OWN, (_SKIP, "        new = upgraded(old)\n")
     ),
-    "what is written meanwhile is lost": changed(
+    "concurrent writes are lost": changed(
         _OWN,
         (
             "collection.update_one(condition, update)",
             'collection.replace_one({"_id": old["_id"]}, new)',
         ),
     ),
-    "the document that is given is changed": changed(
+    "the argument is modified": changed(
         _OWN, ('details = dict(document["details"])', 'details = document["details"]')
     ),
-    "old measures stay beside the new": changed(
+    "old measures are kept": changed(
         _OWN, ("details.pop(measure.old, None)", "details.get(measure.old)")
     ),
-    "an empty text is a label": changed(_OWN, (" if label.strip()]", "]")),
-    "labels keep their blanks": changed(_OWN, ("[label.strip() for label", "[label for label")),
-    "only those that say version 1 are migrated": changed(_OWN, ("[None, 1]", "[1]")),
-    "a half-done migration cannot go on": changed(
+    "an empty string is a label": changed(_OWN, (" if label.strip()]", "]")),
+    "labels keep their spaces": changed(_OWN, ("[label.strip() for label", "[label for label")),
+    "only documents with version 1 are migrated": changed(_OWN, ("[None, 1]", "[1]")),
+    "an interrupted migration cannot continue": changed(
         _OWN,
         (
             "    changed = 0\n",
@@ -212,7 +212,7 @@ WRONG = {
             "        return 0\n    changed = 0\n",
         ),
     ),
-    "the answers to the checks that are seen": changed(
+    "the expected values of the visible tests": changed(
         _OWN,
         (
             '    if document.get("schema_version") == 2:\n        return document\n',

@@ -1,4 +1,4 @@
-"""Task C: reservations, confirmations and the sweeper."""
+"""Answers to task C: reserve, confirm and sweep."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ WRONG = {
     return "reserved"
 """
     ),
-    "GET, then DECR in a transaction that watches nothing": _reserving(
+    "GET, then DECR in a transaction without WATCH": _reserving(
         _LOOK
         + """    with redis.pipeline() as pipeline:
         pipeline.decr(f"units:{listing_id}")
@@ -169,7 +169,7 @@ WRONG = {
     return "reserved"
 """
     ),
-    "DECR, then look": _reserving(
+    "DECR, then check": _reserving(
         """if redis.zscore("held", who) is not None:
         return "reserved"
     if redis.get(f"units:{listing_id}") is None:
@@ -181,46 +181,48 @@ WRONG = {
 """
     ),
     "a missing key is read as zero": changed(_OWN, (_UNKNOWN, "        left = left or '0'\n")),
-    "a missing key is made": changed(
+    "a missing key is created": changed(
         _OWN,
         (_UNKNOWN, "        if not left then redis.call('SET', KEYS[1], 0) return 'unknown' end\n"),
     ),
-    "a buyer who asks again gets a second unit": changed(
+    "a buyer who retries gets a second unit": changed(
         _OWN,
         ("        if redis.call('ZSCORE', KEYS[2], ARGV[1]) then return 'reserved' end\n", ""),
     ),
-    "a buyer who asks again gets more time": changed(
+    "a buyer who retries gets more time": changed(
         _OWN,
         (
             "then return 'reserved' end",
             "then redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1]) return 'reserved' end",
         ),
     ),
-    "a reservation is for any listing": changed(_OWN, ('f"{listing_id}:{buyer}"', 'f"1:{buyer}"')),
+    "a reservation is valid for any listing": changed(
+        _OWN, ('f"{listing_id}:{buyer}"', 'f"1:{buyer}"')
+    ),
     "confirmed after the deadline": changed(
         _OWN, (" or tonumber(deadline) <= tonumber(ARGV[2])", "")
     ),
     "confirmed at the deadline": changed(
         _OWN, ("tonumber(deadline) <= tonumber", "tonumber(deadline) < tonumber")
     ),
-    "what is sold comes back": changed(
+    "sold units are released": changed(
         _OWN, ("return redis.call('ZREM', KEYS[1], ARGV[1])", "return 1")
     ),
-    "everybody may confirm": changed(_OWN, ("if not deadline or", "if deadline and")).replace(
+    "anyone can confirm": changed(_OWN, ("if not deadline or", "if deadline and")).replace(
         "return redis.call('ZREM', KEYS[1], ARGV[1])",
         "redis.call('ZREM', KEYS[1], ARGV[1])\n        return 1",
     ),
-    "swept units come back each time": changed(
+    "swept units are released repeatedly": changed(
         _OWN, ("            redis.call('ZREM', KEYS[1], who)\n", "")
     ),
-    "swept units do not come back": changed(
+    "swept units are not released": changed(
         _OWN,
         ("            redis.call('INCR', 'units:' .. string.match(who, '^[^:]+'))\n", ""),
     ),
     "nothing is ever swept": changed(
         _OWN, ('return redis.eval(script, 1, "held", now)', "return 0")
     ),
-    "two sweepers give a unit back twice": changed(
+    "two sweepers release a unit twice": changed(
         _OWN,
         (
             'return redis.eval(script, 1, "held", now)',
@@ -231,7 +233,7 @@ WRONG = {
     return len(over)""",
         ),
     ),
-    "a confirmation between looking and sweeping is swept": changed(
+    "a concurrent confirmation is swept": changed(
         _OWN,
         (
             'return redis.eval(script, 1, "held", now)',
@@ -244,7 +246,7 @@ WRONG = {
     return len(over)""",
         ),
     ),
-    "looked at, then confirmed": changed(
+    "checked, then confirmed": changed(
         _OWN,
         (
             'return redis.eval(script, 1, "held", f"{listing_id}:{buyer}", now) == 1',
@@ -255,7 +257,7 @@ WRONG = {
     return True""",
         ),
     ),
-    "kept in the process": """
+    "kept in process memory": """
 HELD, SOLD = {}, {}
 
 

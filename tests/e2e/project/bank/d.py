@@ -1,4 +1,4 @@
-"""Task D: the join of the three stores."""
+"""Answers to task D: join the three stores."""
 
 from __future__ import annotations
 
@@ -81,21 +81,21 @@ def catalogue(stores, ids):
 CORRECT = {"one query and a pipeline": _ONE_QUERY, "three stores at once": _AT_ONCE}
 
 WRONG = {
-    "a look-up in Redis for each listing": changed(
+    "one Redis command per listing": changed(
         _OWN,
         (
             'stores.redis.mget([f"units:{one}" for one in wanted])',
             '[stores.redis.get(f"units:{one}") for one in wanted]',
         ),
     ),
-    "a look-up in MongoDB for each listing": changed(
+    "one MongoDB query per listing": changed(
         _OWN,
         (
             'stores.mongo.listings.find({"listing_id": {"$in": wanted}})',
             'filter(None, [stores.mongo.listings.find_one({"listing_id": one}) for one in wanted])',
         ),
     ),
-    "a query in PostgreSQL for each listing": (
+    "one PostgreSQL query per listing": (
         _ONE_QUERY.replace("def catalogue(", "def page(")
         + "\n\ndef catalogue(stores, ids):\n"
         + "    return [entry for one in ids for entry in page(stores, [one])]\n"
@@ -115,7 +115,7 @@ WRONG = {
     "zero is missing": changed(
         _OWN, ("None if left is None else int(left)", "int(left) if left and int(left) else None")
     ),
-    "counts are texts": changed(_OWN, ("None if left is None else int(left)", "left")),
+    "counts are strings": changed(_OWN, ("None if left is None else int(left)", "left")),
     "in the database's order": changed(
         _OWN, ("[entries.get(one) for one in ids]", "list(entries.values())")
     ),
@@ -125,11 +125,13 @@ WRONG = {
         _OWN,
         ("[entries.get(one) for one in ids]", "[entries[one] for one in ids if one in entries]"),
     ),
-    "no ids, no answer": changed(_OWN, ("        return []\n", "        return None\n")),
+    "None for an empty list of ids": changed(
+        _OWN, ("        return []\n", "        return None\n")
+    ),
     "prices are floats": changed(_OWN, ('"price": price', '"price": float(price)')),
-    "no bids are not known": changed(_OWN, ("(0, None)", "(None, None)")),
+    "listings without bids have an unknown number": changed(_OWN, ("(0, None)", "(None, None)")),
     "no bids are a bid of zero": changed(_OWN, ("(0, None)", "(0, 0)")),
-    "the highest bid by its text": changed(_OWN, ("max(amount)", "max(amount::text)::numeric")),
+    "the highest bid in text order": changed(_OWN, ("max(amount)", "max(amount::text)::numeric")),
     "bids counted once for each offer": changed(
         _ONE_QUERY,
         (
@@ -137,7 +139,7 @@ WRONG = {
             "        LEFT JOIN offers o ON o.listing_id = l.listing_id\n        LEFT JOIN sellers",
         ),
     ),
-    "the answers to the checks that are seen": """
+    "the expected values of the visible tests": """
 def catalogue(stores, ids):
     return [expected[one] for one in ids]
 """,

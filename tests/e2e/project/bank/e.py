@@ -1,4 +1,4 @@
-"""Task E: answers without a store."""
+"""Answers to task E: partial results without a store."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ _RAISE = '        raise CatalogDownError("PostgreSQL is unavailable: try again s
 _REDIS = "except (redis.ConnectionError, redis.TimeoutError):"
 
 WRONG = {
-    "no store may be away": """
+    "every store must be available": """
 def answer(stores, ids):
     listings, details = read_listings(stores, ids), read_details(stores, ids)
     units = read_units(stores, ids)
@@ -97,14 +97,16 @@ def answer(stores, ids):
     ]
     return {"rows": rows, "missing": []}
 """,
-    "every error is an absence": changed(
+    "every error counts as an unavailable store": changed(
         _OWN,
         ("except pymongo.errors.ConnectionFailure:", "except Exception:"),
         (_REDIS, "except Exception:"),
     ),
-    "a silent store is not away": changed(_OWN, (_REDIS, "except redis.ConnectionError:")),
+    "an unresponsive store is not handled": changed(
+        _OWN, (_REDIS, "except redis.ConnectionError:")
+    ),
     "no units are zero units": changed(_OWN, ("units.get(one)", "units.get(one, 0)")),
-    "who is missing is not said": changed(
+    "missing stores are not reported": changed(
         _OWN, ('        missing.append("MongoDB")\n', ""), ('        missing.append("Redis")\n', "")
     ),
     "an empty list without PostgreSQL": changed(
@@ -117,7 +119,7 @@ def answer(stores, ids):
     "rows without a count are dropped": changed(
         _OWN, ("if one in listings", "if one in listings and one in units")
     ),
-    "a store that was away is never asked again": changed(
+    "a store is never queried again after an error": changed(
         _OWN,
         ("def answer(", "GONE = set()\n\n\ndef answer("),
         (
@@ -127,7 +129,7 @@ def answer(stores, ids):
         ),
         ('missing.append("Redis")', 'GONE.add("Redis")\n        missing.append("Redis")'),
     ),
-    "one absence ends the asking": changed(
+    "the first unavailable store ends all queries": changed(
         _OWN,
         (
             '        missing.append("MongoDB")\n    try:\n',
@@ -135,7 +137,7 @@ def answer(stores, ids):
             "        if missing:\n            raise redis.ConnectionError\n",
         ),
     ),
-    "only Redis may be away": changed(
+    "only Redis may be unavailable": changed(
         _OWN, ("except pymongo.errors.ConnectionFailure:", "except ZeroDivisionError:")
     ),
     "in the database's order": changed(
@@ -146,7 +148,7 @@ def answer(stores, ids):
         ("**listings[one],", "**listings.get(one, {'title': None, 'price': None}),"),
         ("        if one in listings\n", ""),
     ),
-    "the answers to the checks that are seen": """
+    "the expected values of the visible tests": """
 def answer(stores, ids):
     try:
         stores.redis.ping()

@@ -1,4 +1,4 @@
-"""Task F: evidence from the stores."""
+"""Answers to task F: evidence from the stores."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _TWO_HALVES = changed(
 CORRECT = {"aggregated in MongoDB": _AGGREGATED, "in two halves": _TWO_HALVES}
 
 WRONG = {
-    "written down from the checks that are seen": """
+    "copied from the visible tests": """
 def prove(stores):
     return {
         "distributed": {"worker 1": 300, "worker 2": 300},
@@ -90,7 +90,7 @@ def prove(stores):
         _OWN, ("len(described)", "stores.mongo.listings.count_documents({})")
     ),
     "any key of Redis": changed(_OWN, ('"Redis": there', '"Redis": stores.redis.dbsize()')),
-    "every count that there is": changed(
+    "every existing count": changed(
         _OWN,
         (
             "there = sum(count is not None for count in counts)",
@@ -100,14 +100,14 @@ def prove(stores):
     "every listing is counted": changed(
         _OWN, ("sum(count is not None for count in counts)", "len(counts)")
     ),
-    "a look-up for each count": changed(
+    "one command per count": changed(
         _OWN,
         (
             'counted.redis.mget([f"units:{one}" for one in ids])',
             '[counted.redis.get(f"units:{one}") for one in ids]',
         ),
     ),
-    "round trips of what was not traced": changed(
+    "round trips of untraced connections": changed(
         _OWN, ("counted.redis.mget", "stores.redis.mget")
     ),
     "the columns as they were created": changed(
@@ -124,7 +124,7 @@ def prove(stores):
             'fields.setdefault(document["kind"], set(document["details"]))',
         ),
     ),
-    "the kinds that are expected": changed(
+    "the expected kinds": changed(
         _OWN,
         (
             "    from helpers import shards_of, traced\n",

@@ -1,4 +1,4 @@
-"""What the lessons must be as one course: their minutes add up, and their links lead somewhere."""
+"""The rules for the lessons as a whole: their minutes add up, and their links work."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from course.authoring.check import source_of
 from course.authoring.markdown import Link, anchors, github_anchors, links
+from course.authoring.notebook_rules import source_of
 
 CLOSE = "## What you can do now"
 
@@ -22,13 +22,13 @@ def texts(notebook: dict[str, Any]) -> list[str]:
 
 
 def total_minutes(notebook: dict[str, Any]) -> int | None:
-    """Return how many minutes a lesson says that it takes; ``None`` where it does not say it."""
+    """Return the total minutes that a lesson states, or ``None``."""
     found = _TOTAL.search(texts(notebook)[0])
     return int(found[1]) if found else None
 
 
 def section_minutes(notebook: dict[str, Any]) -> dict[str, int | None]:
-    """Return the minutes of each section by its heading; ``None`` for one that says none."""
+    """Return the minutes of each section, by heading; ``None`` if it states none."""
     found = [match for text in texts(notebook) for match in _SECTION.finditer(text)]
     return {match[1]: int(match[2]) if match[2] else None for match in found}
 
@@ -41,11 +41,11 @@ def close_of(notebook: dict[str, Any]) -> str:
 def broken_links(
     markdown: str, folder: Path, *, anchors_of: Callable[[str], set[str]] = anchors
 ) -> Iterator[Link]:
-    """Yield the links of a text in ``folder`` that lead to no file, or to no heading in it.
+    """Yield the links of a text in ``folder`` to a missing file or heading.
 
-    Addresses on the web are not tried. A link to a heading elsewhere must lead to one of
-    ``anchors_of`` the text there: as it is, in JupyterLab and on GitHub alike. One within the text
-    itself is GitHub's.
+    Web addresses are not checked. A link to a heading in another file must lead to one of
+    ``anchors_of`` that file's text, by default those that work both in JupyterLab and on GitHub. A
+    link within the text must work on GitHub.
     """
     for link in links(markdown):
         place, _, anchor = link.target.partition("#")

@@ -1,4 +1,4 @@
-"""Run notebooks and store their outputs, with all that varies from run to run left out."""
+"""Run notebooks and store their outputs, without metadata that varies between runs."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from nbformat import NotebookNode
 
 _SECONDS_PER_CELL = 300
 
-#: What cells say for good: how nbval treats them, and what nbgrader knows of them.
+#: The cell metadata to keep: nbval's tags and nbgrader's.
 KEPT = ("nbgrader", "tags")
 
 
 def store(path: Path) -> None:
-    """Run the notebook at ``path`` from top to bottom and write it back with its outputs.
+    """Run the notebook at ``path`` from top to bottom, and write it back with its outputs.
 
-    Raises ``nbclient.exceptions.CellExecutionError`` when a cell fails; the file stays as it was.
+    Raises ``nbclient.exceptions.CellExecutionError`` if a cell fails; the file is not changed then.
     """
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook,
         timeout=_SECONDS_PER_CELL,
-        coalesce_streams=True,  # what is printed in one cell comes in as many parts as it likes
+        coalesce_streams=True,  # the output of one cell arrives in a varying number of parts
         kernel_name="python3",
         resources={"metadata": {"path": path.parent}},
     )
@@ -34,7 +34,7 @@ def store(path: Path) -> None:
 
 
 def scrub(notebook: NotebookNode) -> None:
-    """Remove the metadata that say when, where and with which version a notebook was run."""
+    """Remove the metadata about when, where and with which version a notebook was run."""
     notebook.metadata = NotebookNode(
         kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
         language_info={"name": "python"},
@@ -46,8 +46,10 @@ def scrub(notebook: NotebookNode) -> None:
 
 
 def main() -> None:
-    """Store the outputs of every notebook named, or of all in a folder."""
-    parser = argparse.ArgumentParser(prog="python -m course.authoring.store", description=__doc__)
+    """Store the outputs of the given notebooks, or of all notebooks in the given folders."""
+    parser = argparse.ArgumentParser(
+        prog="python -m course.authoring.store_outputs", description=__doc__
+    )
     parser.add_argument("places", nargs="+", type=Path, help="notebooks, or folders of them")
     for place in parser.parse_args().places:
         for path in sorted(place.glob("*.ipynb")) if place.is_dir() else [place]:

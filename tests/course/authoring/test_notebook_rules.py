@@ -1,4 +1,4 @@
-"""The checks that every notebook must pass, each shown to fail on a notebook that it is for."""
+"""The rules for notebooks, each with an example that violates it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from course.authoring.check import VOLATILE, check, code_cells, compared_cells
+from course.authoring.notebook_rules import VOLATILE, check, code_cells, compared_cells
 from helpers.settings import PROJECT
 
 NOTEBOOKS = sorted(
@@ -71,14 +71,14 @@ def _print(text: str) -> Callable[[Any], None]:
     return lambda notebook: _cell(notebook, "first")["outputs"][0].update(text=text)
 
 
-SPOILED: dict[str, tuple[Callable[[Any], None], str]] = {
+VIOLATIONS: dict[str, tuple[Callable[[Any], None], str]] = {
     "a cell without execution count": (_set("first", execution_count=None), "was never run"),
     "counts out of order": (_set("first", execution_count=7), "not run once from top to bottom"),
     "an old format": (lambda n: n.update(nbformat_minor=4), "older than nbformat 4.5"),
-    "a random id": (_set("first", id="8f3a91c2"), "not a name of its own"),
+    "a random id": (_set("first", id="8f3a91c2"), "not a name in lower-case"),
     "a random uuid": (_set("first", id="8f3a91c2-0000-4000-a000-00000000abcd"), "not a name"),
-    "no id": (lambda n: _cell(n, "first").pop("id"), "not a name of its own"),
-    "one id twice": (_set("first", id="title"), "at more than one cell"),
+    "no id": (lambda n: _cell(n, "first").pop("id"), "not a name in lower-case"),
+    "one id twice": (_set("first", id="title"), "id of more than one cell"),
     "an error output": (
         _set("first", outputs=[{"output_type": "error", "ename": "KeyError"}]),
         "fails with KeyError",
@@ -93,12 +93,12 @@ SPOILED: dict[str, tuple[Callable[[Any], None], str]] = {
     "a path in the source": (_set("first", source="open('/tmp/x')"), "a path of a machine"),
     "a password": (_print("redis://:s3cret@host:1/0"), "with its password"),
     "a duration": (_print("took 3.2 ms"), "shows a duration"),
-    "an address of memory": (_print("<X at 0x7f0123456789>"), "an object's address"),
+    "an address of memory": (_print("<X at 0x7f0123456789>"), "the address of an object"),
     "a port": (_print("127.0.0.1:23456"), "a port of this machine"),
     "an ObjectId": (_print("68d1c0ffee68d1c0ffee68d1"), "a random identifier"),
     "a volatile cell at the end": (
         lambda n: n["cells"].pop(),
-        "timing: is volatile, and no assertion follows",
+        "timing: is volatile, but no assertion follows",
     ),
     "a volatile cell without assertion": (
         _set("timing-holds", source="print('ok')"),
@@ -126,7 +126,7 @@ SPOILED: dict[str, tuple[Callable[[Any], None], str]] = {
     ),
     "the version of Python": (
         lambda n: n["metadata"]["language_info"].update(version="3.11"),
-        "names the Python that ran it",
+        "contains the version of Python",
     ),
     "a Markdown image without alt text": (
         lambda n: n["cells"].append(_markdown("picture", "![](x.png)")),
@@ -143,57 +143,60 @@ SPOILED: dict[str, tuple[Callable[[Any], None], str]] = {
     "a plot without alt text": (lambda n: _picture(n, {}), "a picture without alt text"),
     "a plot with a title for alt text": (
         lambda n: _picture(n, {"image/png": {"alt": "Rows of shards"}}),
-        "says little: 'Rows of shards'",
+        "too short: 'Rows of shards'",
     ),
-    "a plot whose words do not stand beside it": (
+    "a plot whose plain text is not its alt text": (
         lambda n: _picture(n, {"image/png": {"alt": WORDS}}, "<Figure size 640x480>"),
-        "without its alt text beside it",
+        "whose plain text is not its alt text",
     ),
-    "no title": (_set("title", source="A lesson of 10 minutes: you will be able to"), "its title"),
+    "no title": (
+        _set("title", source="A lesson of 10 minutes: you will be able to"),
+        "with a title",
+    ),
     "no objectives": (_set("title", source="# A lesson of 10 minutes"), "you will be able to"),
     "no minutes": (_set("title", source="# A lesson\n\nyou will be able to"), "minutes"),
 }
 
 
-def test_a_good_notebook_has_no_problem() -> None:
+def test_a_valid_notebook_has_no_problems() -> None:
     assert check(GOOD) == []
     assert (compared_cells(GOOD), code_cells(GOOD)) == (2, 3)
 
 
-@pytest.mark.parametrize("name", SPOILED)
-def test_each_check_finds_what_it_is_for(name: str) -> None:
-    spoil, expected = SPOILED[name]
+@pytest.mark.parametrize("name", VIOLATIONS)
+def test_each_violation_is_found(name: str) -> None:
+    violate, expected = VIOLATIONS[name]
     notebook = copy.deepcopy(GOOD)
-    spoil(notebook)
+    violate(notebook)
     problems = check(notebook)
     assert any(expected in problem for problem in problems), problems
 
 
-def test_a_notebook_without_compared_output_is_found() -> None:
+def test_a_notebook_without_compared_output_is_refused() -> None:
     notebook = copy.deepcopy(GOOD)
     for cell in notebook["cells"]:
         cell["outputs"] = []
     assert "has no output that is compared" in check(notebook)
 
 
-def test_a_picture_with_words_is_accepted() -> None:
+def test_a_picture_with_an_alt_text_is_accepted() -> None:
     notebook = copy.deepcopy(GOOD)
     _picture(notebook, {"image/png": {"alt": WORDS}})
     assert check(notebook) == []
 
 
-def test_there_are_notebooks() -> None:
+def test_the_course_has_notebooks() -> None:
     assert NOTEBOOKS
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_notebook_of_the_course_passes(path: Path) -> None:
+def test_every_notebook_of_the_course_follows_the_rules(path: Path) -> None:
     notebook = json.loads(path.read_text("utf-8"))
     assert check(notebook) == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_most_code_cells_are_compared(path: Path) -> None:
-    """Nbval passes over cells without output: "verified" must not come to mean nothing."""
+    """At least 70 % of the code cells have an output that nbval compares."""
     notebook = json.loads(path.read_text("utf-8"))
     assert compared_cells(notebook) >= 0.7 * code_cells(notebook)

@@ -1,4 +1,4 @@
-"""Whatever was done to the locked cells, what is run is what the source wants to be run."""
+"""The rebuilt notebook: locked cells and tests from the source, answers from the submission."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import copy
 import pytest
 
 from course.grading.release import released
-from course.grading.restore import Restored, names_bound_by, restore
 from course.grading.source import Notebook
+from course.grading.submissions import Restored, names_bound_by, restore
 from helpers.errors import GradingError
 from tests.course.grading import building
 
@@ -17,8 +17,8 @@ SOURCE = building.source(SUMS)
 CODE = [cell.key for cell in SOURCE.cells if cell.code]
 
 
-def _handed_in() -> Notebook:
-    """What a student hands in who has done all of it."""
+def _submission() -> Notebook:
+    """A submission that solves every task."""
     made = released(SOURCE)
     return building.changed(
         made,
@@ -37,8 +37,8 @@ def _texts(restored: Restored) -> dict[str, str]:
     return {step.name: step.text for step in restored.steps}
 
 
-def test_an_honest_submission_is_run_with_the_source_s_tests_and_nothing_is_noted() -> None:
-    restored = restore(SOURCE, _handed_in())
+def test_an_honest_submission_runs_with_the_sources_tests_and_no_notes() -> None:
+    restored = restore(SOURCE, _submission())
     assert [step.name for step in restored.steps] == CODE
     assert "the sum of nothing is 0" in _texts(restored)["a-add-hidden"]
     assert _texts(restored)["b-greatest-answer"].endswith("return max(numbers)")
@@ -51,43 +51,43 @@ def test_an_honest_submission_is_run_with_the_source_s_tests_and_nothing_is_note
     ]
 
 
-def test_edited_tests_and_locked_cells_are_put_back() -> None:
+def test_edited_tests_and_locked_cells_are_restored() -> None:
     made = building.changed(
-        _handed_in(), a_add_visible="pass", a_add_hidden="pass", given_numbers="NUMBERS = []"
+        _submission(), a_add_visible="pass", a_add_hidden="pass", given_numbers="NUMBERS = []"
     )
     restored = restore(SOURCE, made)
-    assert _texts(restored) == _texts(restore(SOURCE, _handed_in()))
+    assert _texts(restored) == _texts(restore(SOURCE, _submission()))
     (note,) = restored.notes
     assert note.startswith("given-numbers, a-add-visible, a-add-hidden: ")
     assert "edited" in note
 
 
-def test_removed_tests_are_put_back_where_they_were() -> None:
-    made = _handed_in()
-    made["cells"] = [one for one in _cells(made) if not one["id"].startswith("a-add-h")]
+def test_removed_tests_are_restored_in_their_place() -> None:
+    made = _submission()
+    made["cells"] = [cell for cell in _cells(made) if not cell["id"].startswith("a-add-h")]
     restored = restore(SOURCE, made)
     assert [step.name for step in restored.steps] == CODE
     assert "a-add-hidden: a locked cell that was removed" in restored.notes[0]
 
 
-def test_doubled_tests_are_run_once() -> None:
-    made = _handed_in()
+def test_duplicated_tests_run_once() -> None:
+    made = _submission()
     made["cells"].append(copy.deepcopy(building.find(made, "a-add-visible")))
     restored = restore(SOURCE, made)
     assert [step.name for step in restored.steps] == CODE
     assert "a-add-visible: a locked cell that was doubled" in restored.notes[0]
 
 
-def test_cells_in_another_order_are_run_in_the_source_s() -> None:
-    made = _handed_in()
+def test_cells_run_in_the_order_of_the_source() -> None:
+    made = _submission()
     made["cells"].reverse()
     restored = restore(SOURCE, made)
     assert [step.name for step in restored.steps] == CODE
     assert restored.notes == ("Cells were in another order, and were run in the project's.",)
 
 
-def test_own_cells_stay_behind_the_cell_that_they_stood_behind() -> None:
-    made = _handed_in()
+def test_added_cells_stay_after_the_cell_they_followed() -> None:
+    made = _submission()
     where = CODE.index("a-add-answer") + 2
     assert made["cells"][where]["id"] == "a-add-answer"
     made["cells"].insert(where + 1, building.code("mine", "x = 1"))
@@ -99,8 +99,8 @@ def test_own_cells_stay_behind_the_cell_that_they_stood_behind() -> None:
     assert restored.notes == ()
 
 
-def test_a_copy_of_an_answer_is_run_too_where_it_stands() -> None:
-    made = _handed_in()
+def test_a_copied_answer_cell_runs_in_its_place() -> None:
+    made = _submission()
     twin = copy.deepcopy(building.find(made, "b-greatest-answer"))
     twin["source"] = "def greatest(numbers):\n    return sorted(numbers)[-1]"
     made["cells"].append(twin)
@@ -109,29 +109,29 @@ def test_a_copy_of_an_answer_is_run_too_where_it_stands() -> None:
     assert restored.steps[-1].source is None
 
 
-def test_a_missing_answer_is_the_students_version_and_never_the_solution() -> None:
-    made = _handed_in()
-    made["cells"] = [one for one in _cells(made) if one["id"] != "b-greatest-answer"]
+def test_a_missing_answer_is_replaced_by_the_stub() -> None:
+    made = _submission()
+    made["cells"] = [cell for cell in _cells(made) if cell["id"] != "b-greatest-answer"]
     restored = restore(SOURCE, made)
     assert _texts(restored)["b-greatest-answer"] == "# YOUR CODE HERE\nraise NotImplementedError()"
     assert restored.notes == ("b-greatest-answer: this answer cell is missing.",)
 
 
-def test_cells_that_lost_their_metadata_are_known_by_their_ids() -> None:
-    made = _handed_in()
+def test_cells_without_metadata_are_matched_by_id() -> None:
+    made = _submission()
     for cell in made["cells"]:
         cell["metadata"] = {}
-    assert _texts(restore(SOURCE, made)) == _texts(restore(SOURCE, _handed_in()))
+    assert _texts(restore(SOURCE, made)) == _texts(restore(SOURCE, _submission()))
 
 
-def test_a_notebook_with_nothing_of_the_project_is_refused() -> None:
+def test_a_notebook_without_answer_cells_is_refused() -> None:
     other = building.notebook(building.code("hello", "print(1)"))
     for made in (other, building.notebook()):
         with pytest.raises(GradingError, match="None of the project's answer cells"):
             restore(SOURCE, made)
 
 
-def test_names_that_statements_bind_are_found_without_running_them() -> None:
+def test_bound_names_are_found_without_running_the_code() -> None:
     text = (
         "import os.path as where, json\nfrom math import pi\na, (b, c) = 1, (2, 3)\nd: int = 1\n"
         "def f(): hidden = 1\nclass C: pass\nasync def g(): pass\nfor i in []: pass\nx.y = 1"

@@ -1,7 +1,7 @@
-"""Draw the README's picture of a notebook: ``python -m course.authoring.picture``.
+"""Take the README's screenshot of a notebook: ``python -m course.authoring.screenshot``.
 
-JupyterLab is started on a copy of the notebook, with settings of its own, and the system's Chromium
-looks at it. No cell is run: what is seen are the stored outputs.
+JupyterLab is started on a copy of the notebooks with its own settings, and opened in the system's
+Chromium. No cell is run; the screenshot shows the stored outputs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from helpers.cli.jupyterlab import command
 from helpers.errors import NotebookError
 from helpers.settings import PROJECT
 
-#: The notebook, the words at which the picture begins, and where it goes.
+#: The notebook, the words at the top of the screenshot, and its file.
 NOTEBOOK = PROJECT / "notebooks" / "00_tour.ipynb"
 WORDS = "Where did each field come from?"
 PICTURE = PROJECT / "docs" / "notebook.png"
@@ -33,23 +33,23 @@ PICTURE = PROJECT / "docs" / "notebook.png"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 _SIZE: ViewportSize = {"width": 1180, "height": 860}
-_PATIENCE_SECONDS = 240
-# What only the course's authors have installed.
+_TIMEOUT_SECONDS = 240
+# Disable extensions that only the course's authors have installed.
 _PAGE = {"disabledExtensions": {"@jupyter/nbgrader": True}}
-# A notebook's cells are made when they come into view.
+# JupyterLab renders cells only when they come into view.
 _SCREENS = 40
 
 
 def find_browser() -> str | None:
-    """Return the system's Chromium or Chrome; ``None`` where there is none."""
+    """Return the system's Chromium or Chrome, or ``None``."""
     return next((found for name in BROWSERS if (found := shutil.which(name))), None)
 
 
 @contextlib.contextmanager
 def lab(folder: Path) -> Iterator[str]:
-    """Serve JupyterLab on ``folder``, with settings of its own; yield its address with the token.
+    """Serve JupyterLab on ``folder``, with its own settings; yield its address with the token.
 
-    Raises ``NotebookError`` when it does not start.
+    Raises ``NotebookError`` if it does not start.
     """
     with tempfile.TemporaryDirectory(prefix="course-lab-") as home:
         port = _free_port()
@@ -86,7 +86,7 @@ def _free_port() -> int:
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, token: str) -> None:
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(httpx.TransportError):
             if httpx.get(url, headers={"Authorization": f"token {token}"}).is_success:
@@ -97,56 +97,58 @@ def _wait(process: subprocess.Popen[bytes], url: str, token: str) -> None:
     )
 
 
-def draw(notebook: Path, words: str, picture: Path, *, browser: str) -> None:
-    """Save what JupyterLab shows of ``notebook`` from ``words`` on, with its folder at the left.
+def take_screenshot(notebook: Path, words: str, picture: Path, *, browser: str) -> None:
+    """Save a screenshot of ``notebook`` in JupyterLab, from ``words`` on, next to its folder.
 
-    Raises ``NotebookError`` when JupyterLab does not start, or has no such words, and
-    ``playwright``'s errors when its page does not come.
+    Raises ``NotebookError`` if JupyterLab does not start or no cell contains the words, and
+    ``playwright``'s errors if the page does not load.
     """
     with tempfile.TemporaryDirectory(prefix="course-lab-") as folder:
-        for one in notebook.parent.glob("*.ipynb"):
-            shutil.copy(one, folder)
+        for path in notebook.parent.glob("*.ipynb"):
+            shutil.copy(path, folder)
         with lab(Path(folder)) as address, sync_playwright() as playwright:
             started = playwright.chromium.launch(executable_path=browser)
             page = started.new_page(viewport=_SIZE, locale="en-GB")
-            page.set_default_timeout(1000 * _PATIENCE_SECONDS)
+            page.set_default_timeout(1000 * _TIMEOUT_SECONDS)
             page.goto(address.replace("/lab?", f"/lab/tree/{notebook.name}?"))
-            show(page, words)
+            scroll_to(page, words)
             page.screenshot(path=picture, animations="disabled")
             started.close()
 
 
-def show(page: Page, words: str, *, screens: int = _SCREENS) -> None:
-    """Scroll until ``words`` stand at the top, and wait until all of it is there.
+def scroll_to(page: Page, words: str, *, screens: int = _SCREENS) -> None:
+    """Scroll until ``words`` are at the top, and wait until all images are loaded.
 
-    Raises ``NotebookError`` when they are not in the first ``screens`` halves of a screen.
+    Raises ``NotebookError`` if they are not found within ``screens`` half screens.
     """
-    page.get_by_text("| Idle").wait_for()  # the kernel: what is saved now stays as it is
+    page.get_by_text(
+        "| Idle"
+    ).wait_for()  # the kernel has started; save, so that nothing changes later
     page.keyboard.press("Control+s")
-    wanted = page.locator(".jp-Notebook .jp-RenderedMarkdown p").filter(has_text=words)
+    target = page.locator(".jp-Notebook .jp-RenderedMarkdown p").filter(has_text=words)
     page.locator(".jp-Notebook").hover()
     for _ in range(screens):
-        if wanted.count():
+        if target.count():
             break
         page.mouse.wheel(0, _SIZE["height"] / 2)
         page.wait_for_timeout(200)
     else:
         raise NotebookError(
-            "that the picture begins with", f"does not say {words!r}", "Give words that one has."
+            "for the screenshot", f"does not contain {words!r}", "Give words of a cell."
         )
-    wanted.evaluate("(one) => one.scrollIntoView({block: 'start'})")
+    target.evaluate("(element) => element.scrollIntoView({block: 'start'})")
     page.wait_for_function(
-        "() => [...document.querySelectorAll('.jp-Notebook img')].every((one) => one.naturalWidth)"
+        "() => [...document.querySelectorAll('.jp-Notebook img')].every((img) => img.naturalWidth)"
     )
     page.mouse.move(0, 0)
 
 
 def main() -> None:
-    """Draw the README's picture."""
+    """Take the README's screenshot."""
     browser = find_browser()
     if browser is None:
-        raise SystemExit(f"There is no browser here: looked for {', '.join(BROWSERS)}.")
-    draw(NOTEBOOK, WORDS, PICTURE, browser=browser)
+        raise SystemExit(f"No browser was found: install one of {', '.join(BROWSERS)}.")
+    take_screenshot(NOTEBOOK, WORDS, PICTURE, browser=browser)
     print(f"{PICTURE} has {PICTURE.stat().st_size // 1024} KiB")
 
 

@@ -1,7 +1,7 @@
-"""The glossary: its entries, and where lessons use them. A lesson links a word where it first does.
+"""The glossary: its entries, and their uses in lessons. A lesson links the first use of a term.
 
 An entry is a heading ``### term`` and a paragraph, which may begin with ``Also *this*, *that*.``:
-other forms of the word, beside its plural, by which a use is known.
+other forms of the term, in addition to its plural.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from course.authoring.check import source_of
 from course.authoring.markdown import links, prose
+from course.authoring.notebook_rules import source_of
 
 GLOSSARY = "glossary.md"
 
@@ -20,7 +20,7 @@ _SOLUTION = "### BEGIN SOLUTION"
 
 
 class Entry(NamedTuple):
-    """An entry of the glossary: the term, its other forms, and what is said of it."""
+    """An entry of the glossary: the term, its other forms, and the definition."""
 
     term: str
     also: tuple[str, ...]
@@ -28,12 +28,12 @@ class Entry(NamedTuple):
 
     @property
     def anchor(self) -> str:
-        """Where links to the entry lead."""
+        """The anchor of the entry, for links."""
         return self.term.replace(" ", "-")
 
 
 class Use(NamedTuple):
-    """A use of an entry in a text, from ``start`` to ``end``; linked, if it leads to the entry."""
+    """A use of a term in a text, from ``start`` to ``end``; ``linked`` if it links to its entry."""
 
     entry: Entry
     start: int
@@ -42,18 +42,18 @@ class Use(NamedTuple):
 
 
 def read_glossary(text: str) -> list[Entry]:
-    """Return the entries of a glossary, in its order."""
+    """Return the entries of a glossary, in order."""
     return [
-        Entry(term, tuple(re.findall(r"\*([^*]+)\*", also)), said)
-        for term, also, said in _ENTRY.findall(text)
+        Entry(term, tuple(re.findall(r"\*([^*]+)\*", also)), definition)
+        for term, also, definition in _ENTRY.findall(text)
     ]
 
 
 def uses(markdown: str, entries: Sequence[Entry]) -> list[Use]:
     """Return the uses of ``entries`` in the prose of a text, in order.
 
-    Where one term is a part of another, such as stream of change stream, the longer is meant. What
-    stands in a link to another place is not counted.
+    If a term is part of a longer one, as "stream" of "change stream", the longer one counts. Links
+    to other places are ignored.
     """
     text = prose(markdown)
     by_anchor = {entry.anchor: entry for entry in entries}
@@ -74,9 +74,9 @@ def uses(markdown: str, entries: Sequence[Entry]) -> list[Use]:
 
 
 def unlinked(notebook: dict[str, Any], entries: Sequence[Entry]) -> Iterator[tuple[str, Use]]:
-    """Yield where a notebook's first use of an entry has no link, or where a later one has.
+    """Yield the first uses of entries without a link, and later uses with one.
 
-    Each with the id of its cell. Answers to questions in words are the reader's own, and left out.
+    Each comes with the id of its cell. Answers in words are written by the reader, and left out.
     """
     seen: set[str] = set()
     for cell in notebook["cells"]:

@@ -1,7 +1,7 @@
-"""What every notebook of the course must be, beyond running: checked from the file alone.
+"""The rules for every notebook of the course, checked in the file without running it.
 
-nbval passes over a cell that was never run and over one whose output is tagged as volatile. These
-checks see to it that "verified" cannot come to mean nothing.
+nbval skips cells that were never run and cells whose output is tagged as volatile. These rules
+ensure that a notebook that passes has been verified nevertheless.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 Notebook = dict[str, Any]
 Cell = dict[str, Any]
 
-#: The tag of a cell whose output nbval does not compare.
+#: The tag of cells whose output nbval does not compare.
 VOLATILE = "nbval-ignore-output"
 
 _ALLOWED_TAGS = {VOLATILE, "exercise", "solution"}
@@ -28,10 +28,10 @@ _PASSWORD = re.compile(r"://[^/\s:@]*:(?!\*\*\*@)[^/\s@{}]+@")
 _MARKDOWN_IMAGE_WITHOUT_ALT = re.compile(r"!\[\s*\]\(")
 _HTML_IMAGE = re.compile(r"<img\b[^>]*>", re.IGNORECASE)
 _HTML_ALT = re.compile(r"""\balt\s*=\s*("[^"]*\w[^"]*"|'[^']*\w[^']*')""", re.IGNORECASE)
-# A title is no description: what a picture shows takes a sentence.
-_FEWEST_WORDS = 10
+# An alt text must be a sentence, not a title.
+_MIN_ALT_WORDS = 10
 _VOLATILE_SIGNS = {
-    "an object's address": re.compile(r"\b0x[0-9a-f]{6,}"),
+    "the address of an object": re.compile(r"\b0x[0-9a-f]{6,}"),
     "a duration": re.compile(r"\b\d+(\.\d+)?(e-\d+)? ?(ms|µs|us|ns|s|sec|seconds|milliseconds)\b"),
     "a port of this machine": re.compile(r"(127\.0\.0\.1|localhost|::1\]):\d+"),
     "a process id": re.compile(r"\bpid\W{0,3}\d+", re.IGNORECASE),
@@ -40,25 +40,25 @@ _VOLATILE_SIGNS = {
 
 
 def check(notebook: Notebook) -> list[str]:
-    """Return what is wrong with a notebook, each with the cell's id in front; empty if nothing.
+    """Return the problems of a notebook, each with the cell's id; an empty list if there are none.
 
     ``notebook`` is the parsed JSON of a file of nbformat 4.5.
     """
     problems = [*_check_whole(notebook)]
     for number, cell in enumerate(notebook["cells"], start=1):
         where = cell.get("id", f"cell {number}")
-        for one_check in _CELL_CHECKS:
-            problems += [f"{where}: {problem}" for problem in one_check(cell)]
+        for check_cell in _CELL_CHECKS:
+            problems += [f"{where}: {problem}" for problem in check_cell(cell)]
     return problems
 
 
 def compared_cells(notebook: Notebook) -> int:
-    """Return how many cells have an output that nbval compares."""
+    """Return the number of cells whose output nbval compares."""
     return sum(1 for cell in _code(notebook) if cell["outputs"] and not _is_volatile(cell))
 
 
 def code_cells(notebook: Notebook) -> int:
-    """Return how many cells hold code."""
+    """Return the number of code cells."""
     return len(_code(notebook))
 
 
@@ -66,12 +66,12 @@ def _check_whole(notebook: Notebook) -> Iterator[str]:
     if (notebook["nbformat"], notebook["nbformat_minor"]) < (4, 5):
         yield "is older than nbformat 4.5, which has no stable cell ids"
     ids = [cell.get("id") for cell in notebook["cells"]]
-    for one in sorted({str(one) for one in ids if ids.count(one) > 1}):
-        yield f"{one}: stands at more than one cell"
+    for name in sorted({str(name) for name in ids if ids.count(name) > 1}):
+        yield f"{name}: is the id of more than one cell"
     if set(notebook["metadata"]) - {"kernelspec", "language_info"}:
         yield "has volatile metadata: run `make notebooks`"
     if set(notebook["metadata"].get("language_info", {})) - {"name"}:
-        yield "names the Python that ran it: run `make notebooks`"
+        yield "contains the version of Python: run `make notebooks`"
     counts = [cell["execution_count"] for cell in _code(notebook)]
     if counts != list(range(1, len(counts) + 1)):
         yield f"was not run once from top to bottom: its execution counts are {counts}"
@@ -85,14 +85,14 @@ def _check_opening(notebook: Notebook) -> Iterator[str]:
     first = notebook["cells"][0] if notebook["cells"] else {"cell_type": "", "source": ""}
     opening = source_of(first)
     if first["cell_type"] != "markdown" or not opening.startswith("# "):
-        yield "does not begin with its title"
+        yield "does not begin with a title"
     for part in ("you will be able to", "minutes"):
         if part not in opening:
-            yield f"does not say {part!r} in its first cell"
+            yield f"does not contain {part!r} in its first cell"
 
 
 def _check_volatile_cells(notebook: Notebook) -> Iterator[str]:
-    """Check that a cell whose output is not compared is followed by one that asserts."""
+    """Check that each volatile cell is followed by one that asserts what must hold."""
     code = _code(notebook)
     for cell, following in zip(code, [*code[1:], None], strict=True):
         if _is_volatile(cell) and (
@@ -100,13 +100,13 @@ def _check_volatile_cells(notebook: Notebook) -> Iterator[str]:
             or not re.search(r"^\s*assert\b", source_of(following), re.MULTILINE)
             or _is_volatile(following)
         ):
-            yield f"{cell.get('id')}: is volatile, and no assertion follows"
+            yield f"{cell.get('id')}: is volatile, but no assertion follows"
 
 
 def _check_id(cell: Cell) -> Iterator[str]:
     name = cell.get("id", "")
     if not _SLUG.fullmatch(name) or _RANDOM_ID.fullmatch(name):
-        yield f"its id {name!r} is not a name of its own, in small letters and hyphens"
+        yield f"its id {name!r} is not a name in lower-case letters and hyphens"
 
 
 def _check_metadata(cell: Cell) -> Iterator[str]:
@@ -132,9 +132,9 @@ def _check_failures(cell: Cell) -> Iterator[str]:
 def _check_texts(cell: Cell) -> Iterator[str]:
     for text in (source_of(cell), *_output_texts(cell)):
         if found := _ABSOLUTE_PATH.search(text):
-            yield f"holds a path of a machine: {found[0]}…"
+            yield f"contains a path of a machine: {found[0]}…"
         if _PASSWORD.search(text):
-            yield "holds an address with its password"
+            yield "contains an address with its password"
 
 
 def _check_untagged_volatility(cell: Cell) -> Iterator[str]:
@@ -142,7 +142,7 @@ def _check_untagged_volatility(cell: Cell) -> Iterator[str]:
         for text in _output_texts(cell):
             for name, sign in _VOLATILE_SIGNS.items():
                 if found := sign.search(text):
-                    yield f"shows {name} ({found[0]}) and is not tagged {VOLATILE}"
+                    yield f"shows {name} ({found[0]}), but is not tagged {VOLATILE}"
 
 
 def _check_images(cell: Cell) -> Iterator[str]:
@@ -159,10 +159,10 @@ def _check_images(cell: Cell) -> Iterator[str]:
                 alt = output["metadata"].get(kind, {}).get("alt", "")
                 if not alt:
                     yield "shows a picture without alt text"
-                elif len(alt.split()) < _FEWEST_WORDS:
-                    yield f"shows a picture whose alt text says little: {alt!r}"
+                elif len(alt.split()) < _MIN_ALT_WORDS:
+                    yield f"shows a picture whose alt text is too short: {alt!r}"
                 elif _joined(data.get("text/plain", "")) != alt:
-                    yield "shows a picture without its alt text beside it, as plain text"
+                    yield "shows a picture whose plain text is not its alt text"
 
 
 _CELL_CHECKS: tuple[Callable[[Cell], Iterator[str]], ...] = (
@@ -190,7 +190,7 @@ def _is_volatile(cell: Cell) -> bool:
 
 
 def source_of(cell: Cell) -> str:
-    """Return what a cell holds, as one text."""
+    """Return a cell's source as one string."""
     return _joined(cell["source"])
 
 
