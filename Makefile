@@ -113,7 +113,7 @@ lint: .venv/.dev  ## check style, format and types
 	@$(BIN)/mypy
 
 notebooks: .venv/.dev  ## run every notebook and store its outputs
-	@$(BIN)/python -m course.authoring.store notebooks project
+	@$(BIN)/python -m course.authoring.store_outputs notebooks project
 
 bank: .venv/.dev  ## try the project's tests on correct answers and on mistakes; ALL=1 tries all tasks with each
 	@$(if $(ALL),BANK_EVERYWHERE=1) $(BIN)/python -m pytest -q -n 2 --dist loadscope tests/e2e/project
@@ -128,7 +128,7 @@ fresh:  ## try the README's two commands as on a new machine, for minutes
 	@$(PYTHON) -m tests.e2e.fresh
 
 picture: .venv/.dev  ## take the README's screenshot of a notebook again
-	@$(BIN)/python -m course.authoring.picture
+	@$(BIN)/python -m course.authoring.screenshot
 
 lock: .venv/.dev  ## resolve the dependencies of pyproject.toml again
 	@$(BIN)/python -m course.authoring.lock

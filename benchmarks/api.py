@@ -44,7 +44,7 @@ def bench_api(settings: Settings) -> None:
     print(f"requests per second and latency, drawn: {_PICTURE}")
 
 
-def _measure(service: Served) -> _Loads:
+def _measure(service: ServiceProcess) -> _Loads:
     """Return the measured loads of each strategy by number of callers, one for each round."""
     url = f"{service.url}/lab/products/"
     loads: _Loads = {way: {callers: [] for callers in _CALLERS} for way in (_SLOW, *_WAYS)}

@@ -66,7 +66,7 @@ def _frozen(servers: EmbeddedServers, name: str | None) -> Iterator[None]:
                 process.resume()
 
 
-def _measure(service: Served) -> list[float]:
+def _measure(service: ServiceProcess) -> list[float]:
     """Return the seconds of each response, with several concurrent callers."""
     with (
         httpx.Client(
@@ -84,7 +84,7 @@ def _measure(service: Served) -> list[float]:
         return list(pool.map(send, _REQUESTS * _ROUNDS))
 
 
-def _await_health(service: Served) -> None:
+def _await_health(service: ServiceProcess) -> None:
     """Wait until all stores are available and all circuits are closed."""
     while True:
         health = httpx.get(f"{service.url}/healthz", timeout=_PATIENCE).json()

@@ -95,7 +95,7 @@ class Sandbox:
                     if process.uids().real == self.user.pw_uid:
                         found[process.pid] = process
         else:
-            found |= {process.pid: process for process in server_processes.below(self.folder)}
+            found |= {process.pid: process for process in processes_below(self.folder)}
         return [process for process in found.values() if _is_alive(process)]
 
     def memory_used(self) -> int:
@@ -114,8 +114,8 @@ class Sandbox:
             if not left:
                 break
             # Stop all before killing any, so that none can start a replacement.
-            server_processes.send(left, signal.SIGSTOP)
-            server_processes.stop(left, signal.SIGKILL, seconds=_LONGEST_STOP_SECONDS)
+            send_signal(left, signal.SIGSTOP)
+            stop_processes(left, signal.SIGKILL, seconds=_LONGEST_STOP_SECONDS)
 
 
 @contextlib.contextmanager

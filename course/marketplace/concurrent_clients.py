@@ -91,10 +91,10 @@ class _RunsActionBeforeWrite(CommandListener):
             action()
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
-        """Required by ``CommandListener``."""
+        """Do nothing; ``CommandListener`` requires the method."""
 
     def failed(self, event: CommandFailedEvent) -> None:
-        """Required by ``CommandListener``."""
+        """Do nothing; ``CommandListener`` requires the method."""
 
 
 @contextlib.contextmanager

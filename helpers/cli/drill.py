@@ -33,7 +33,7 @@ def run_drill(options: argparse.Namespace) -> None:
     Raises ``FaultError`` if another fault injection is running, ``ServerError`` if no servers are
     running or the action fails, and ``SettingsError`` if the servers are on other machines.
     """
-    from helpers.faults.fault_lock import only_one
+    from helpers.faults.fault_lock import hold_fault_lock
     from helpers.faults.server_control import find_servers, restart
 
     servers = find_servers(load_settings())
@@ -50,7 +50,7 @@ def run_drill(options: argparse.Namespace) -> None:
         )
     with contextlib.ExitStack() as stack:
         if options.action != "state":
-            stack.enter_context(only_one(lock))
+            stack.enter_context(hold_fault_lock(lock))
         match options.action:
             case "stop":
                 servers.stop(options.name)

@@ -1,7 +1,7 @@
 """Inject faults: stop, kill or freeze servers, and delay, hang or cut the connections to them.
 
 The faults are real: processes are stopped, killed or frozen, and connections go through
-``helpers.proxy``. Everything is restored at the end, however the block ends.
+``helpers.proxy``. Everything is restore_at_exit at the end, however the block ends.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def inject_faults(
     other addresses, only the connections to them can be disturbed. ``settings`` are those that
     ``stores`` were opened with, by default the environment's.
 
-    Everything is restored if the block raises, and soon after this process dies, unless
+    Everything is restore_at_exit if the block raises, and soon after this process dies, unless
     ``survive_crash`` is false, as for servers that are then removed. Connections of ``stores`` to a
     stopped server are lost. A program that opens the shop meanwhile starts the stopped servers, so
     use one program at a time.

@@ -7,7 +7,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 
-from helpers.embedded.server_processes import start_watcher
+from helpers.embedded.cleanup_process import start_cleanup_process
 from helpers.faults.server_control import ControlledServers, restore_servers
 
 # Longer than a server may take to start.
@@ -23,7 +23,7 @@ def restore_even_after_crash(servers: ControlledServers, lock: int) -> Iterator[
 
     Raises ``CourseError`` if a server does not start.
     """
-    cleanup = start_watcher("helpers.faults.fault_cleanup", pass_fds=[lock])
+    cleanup = start_cleanup_process("helpers.faults.fault_cleanup", pass_fds=[lock])
     assert cleanup.stdin is not None
     try:
         cleanup.stdin.write(json.dumps(servers.described()).encode() + b"\n")

@@ -83,7 +83,7 @@ def start_order_worker(
     Raises ``ServerError`` if it does not start.
     """
     with _run(stores, ["relay", "--every", str(every)], environ or {}) as (process, log):
-        _first_line(process, log, AT_WORK, "The relay")
+        _first_line(process, log, RELAY_READY, "The relay")
         yield OrderWorkerProcess(log, process.pid)
 
 

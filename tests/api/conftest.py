@@ -77,20 +77,20 @@ def proxies(proxied_shop: ProxiedStores) -> Iterator[Proxies]:
 
 
 @pytest.fixture(scope="module")
-def service(shop: Stores, shared_service: Served) -> Served:
+def service(shop: Stores, shared_service: ServiceProcess) -> ServiceProcess:
     """The service, with the lab's routes."""
     return shared_service
 
 
 @pytest.fixture(scope="module")
-def client(service: Served) -> Iterator[httpx.Client]:
+def client(service: ServiceProcess) -> Iterator[httpx.Client]:
     """A client of the service without the token."""
     with httpx.Client(base_url=service.url, timeout=60) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def writer(service: Served) -> Iterator[httpx.Client]:
+def writer(service: ServiceProcess) -> Iterator[httpx.Client]:
     """A client of the service with the token."""
     with client_of(service) as client:
         yield client

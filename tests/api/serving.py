@@ -1,7 +1,7 @@
 """Run the service in a thread of the test process, which is faster than a process.
 
 It is the same application behind the same uvicorn, on a free port. Tests of the program itself
-(arguments, start, signals, memory) use ``helpers.lab.served``.
+(arguments, start, signals, memory) use ``helpers.lab.start_service``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from helpers.api.application import create_app
 from helpers.api.json_logs import json_logger
 from helpers.api.options import ServeOptions
 from helpers.api.serve import run_server, server_config
-from helpers.lab.background_programs import Served
+from helpers.lab.background_programs import ServiceProcess
 from helpers.settings import Addresses, load_settings
 from helpers.stores import Stores
 from helpers.stores.environment import environment_of
@@ -45,7 +45,7 @@ def addresses_of(stores: Stores) -> Addresses:
 
 
 @contextlib.contextmanager
-def serving(stores: Stores, **options: Any) -> Iterator[Served]:
+def serving(stores: Stores, **options: Any) -> Iterator[ServiceProcess]:
     """Serve the databases of ``stores`` from a thread with these ``ServeOptions``.
 
     Raises what ``open_service`` raises.
@@ -66,7 +66,7 @@ def serving(stores: Stores, **options: Any) -> Iterator[Served]:
             thread.end()
 
 
-def client_of(service: Served) -> httpx.Client:
+def client_of(service: ServiceProcess) -> httpx.Client:
     """Return a client of ``service`` with the token and an unlimited number of connections."""
     limits = httpx.Limits(max_connections=None)
     return httpx.Client(

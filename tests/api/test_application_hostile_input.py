@@ -229,7 +229,7 @@ _BAD_PATHS = [
 ]
 
 
-def test_paths_cannot_leave_the_storefront_folder(service: Served) -> None:
+def test_paths_cannot_leave_the_storefront_folder(service: ServiceProcess) -> None:
     """The paths are sent unchanged: HTTP clients would normalize them."""
     for path in _BAD_PATHS:
         text = f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -250,7 +250,7 @@ _MALFORMED_REQUESTS = [
 ]
 
 
-def test_a_malformed_request_is_a_problem(service: Served) -> None:
+def test_a_malformed_request_is_a_problem(service: ServiceProcess) -> None:
     for text in _MALFORMED_REQUESTS:
         _refused_raw(service, text)
 
@@ -263,7 +263,9 @@ def test_a_parameter_cannot_add_a_response_header(client: httpx.Client) -> None:
     assert linked.headers["link"].isprintable()
 
 
-def test_no_secret_is_in_a_response_or_in_the_log(service: Served, writer: httpx.Client) -> None:
+def test_no_secret_is_in_a_response_or_in_the_log(
+    service: ServiceProcess, writer: httpx.Client
+) -> None:
     responses = [
         writer.put("/api/products/1/stock", json={"on_hand": -1}),
         writer.post("/api/orders", content=b"{", headers={"Content-Type": "application/json"}),
@@ -276,7 +278,7 @@ def test_no_secret_is_in_a_response_or_in_the_log(service: Served, writer: httpx
         assert secret not in log
 
 
-def test_every_line_of_the_log_is_json(service: Served, client: httpx.Client) -> None:
+def test_every_line_of_the_log_is_json(service: ServiceProcess, client: httpx.Client) -> None:
     evil = {"tag": '"\n{"evil": 1}'}
     client.get("/api/products", params=evil, headers={"X-Request-ID": "seen-in-the-log"})
     mine: list[dict[str, object]] = []
@@ -302,7 +304,7 @@ def test_pages_and_responses_have_strict_security_headers(client: httpx.Client) 
         assert "server" not in response.headers
 
 
-def _refused_raw(service: Served, text: str) -> str:
+def _refused_raw(service: ServiceProcess, text: str) -> str:
     """Send ``text`` unchanged, assert that the response is a problem, and return its head."""
     head, body = _raw(service, text)
     status = int(head.split(" ")[1])

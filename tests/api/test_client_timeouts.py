@@ -30,7 +30,7 @@ _LIST = b"GET /lab/products/constant HTTP/1.1\r\nHost: x\r\n"
 
 
 @pytest.fixture(scope="module")
-def strict(shop: Stores) -> Iterator[Served]:
+def strict(shop: Stores) -> Iterator[ServiceProcess]:
     """A service with a short client timeout."""
     with serving(shop, client_timeout=0.5, lab=True) as running:
         yield running
@@ -56,13 +56,13 @@ def _until_closed(connection: socket.socket) -> bytes:
     return received
 
 
-def test_a_client_that_sends_nothing_is_disconnected(strict: Served) -> None:
+def test_a_client_that_sends_nothing_is_disconnected(strict: ServiceProcess) -> None:
     with _connections(strict, _MANY) as idle:
         assert httpx.get(f"{strict.url}/api/products").status_code == 200
         assert [_until_closed(connection) for connection in idle] == [b""] * _MANY
 
 
-def test_a_client_that_never_completes_the_head_is_disconnected(strict: Served) -> None:
+def test_a_client_that_never_completes_the_head_is_disconnected(strict: ServiceProcess) -> None:
     with _connections(strict, _MANY) as slow:
         for connection in slow:
             connection.sendall(b"GET /api/products HTTP/1.1\r\nHost: x\r\nX-Slow: a")
@@ -70,7 +70,7 @@ def test_a_client_that_never_completes_the_head_is_disconnected(strict: Served) 
         assert [_until_closed(connection) for connection in slow] == [b""] * _MANY
 
 
-def test_the_head_of_a_second_request_has_the_same_time_limit(strict: Served) -> None:
+def test_the_head_of_a_second_request_has_the_same_time_limit(strict: ServiceProcess) -> None:
     with _connect(strict) as connection:
         connection.sendall(b"GET /api/products/1 HTTP/1.1\r\nHost: x\r\n\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 200")
@@ -78,7 +78,7 @@ def test_the_head_of_a_second_request_has_the_same_time_limit(strict: Served) ->
         _until_closed(connection)
 
 
-def test_a_body_that_is_late_is_a_problem(strict: Served) -> None:
+def test_a_body_that_is_late_is_a_problem(strict: ServiceProcess) -> None:
     head = (
         "PUT /api/products/1/stock HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         f"Authorization: Bearer {strict.token}\r\nContent-Length: 20\r\n\r\n"
@@ -95,7 +95,7 @@ def test_a_body_that_is_late_is_a_problem(strict: Served) -> None:
 
 
 @contextlib.contextmanager
-def _not_reading(service: Served, requests: list[bytes]) -> Iterator[Callable[[], bool]]:
+def _not_reading(service: ServiceProcess, requests: list[bytes]) -> Iterator[Callable[[], bool]]:
     """Send each of the ``requests`` on a new connection, and read nothing.
 
     Yield a function that tells whether the service still has one of these connections open.
@@ -119,7 +119,7 @@ def _not_reading(service: Served, requests: list[bytes]) -> Iterator[Callable[[]
         yield are_open
 
 
-def test_a_client_that_does_not_read_the_response_is_disconnected(strict: Served) -> None:
+def test_a_client_that_does_not_read_the_response_is_disconnected(strict: ServiceProcess) -> None:
     """Its response would stay in the service's memory. Other clients are served meanwhile."""
 
     def are_closed() -> bool:
@@ -135,7 +135,7 @@ def test_a_client_that_does_not_read_the_response_is_disconnected(strict: Served
 
 
 @pytest.mark.verify
-def test_a_client_that_does_not_read_the_last_bytes_is_disconnected(strict: Served) -> None:
+def test_a_client_that_does_not_read_the_last_bytes_is_disconnected(strict: ServiceProcess) -> None:
     """The kernel buffers most of each response. Of some, a few bytes are left in the service."""
     last = _LIST + b"Connection: close\r\n\r\n"
     requests = [(_LIST + b"\r\n") * count + last for count in range(7, 462, 7)]
@@ -144,7 +144,7 @@ def test_a_client_that_does_not_read_the_last_bytes_is_disconnected(strict: Serv
     assert httpx.get(f"{strict.url}/api/products").status_code == 200
 
 
-def test_pipelined_requests_all_get_a_response(strict: Served) -> None:
+def test_pipelined_requests_all_get_a_response(strict: ServiceProcess) -> None:
     request = b"GET /api/products/1 HTTP/1.1\r\nHost: x\r\n\r\n"
     last = b"GET /api/products/2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     with _connect(strict) as connection:

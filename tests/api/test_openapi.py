@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from helpers.api.cursors import encode
 from helpers.api.order_routes import KEY_HEADER
-from helpers.lab.background_programs import Served
+from helpers.lab.background_programs import ServiceProcess
 from tests.api.conftest import COUNT
 
 ROUTES = [
@@ -37,7 +37,7 @@ def _schemathesis() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def described(service: Served) -> Any:
+def described(service: ServiceProcess) -> Any:
     return _schemathesis().openapi.from_url(f"{service.url}/openapi.json")
 
 
@@ -46,7 +46,7 @@ def described(service: Served) -> Any:
 )
 @pytest.mark.parametrize(("path", "method"), ROUTES, ids=str)
 def test_responses_match_the_description(
-    described: Any, service: Served, path: str, method: str, examples: int
+    described: Any, service: ServiceProcess, path: str, method: str, examples: int
 ) -> None:
     """No response is a server error, undocumented, or of another schema than documented."""
     operation = described[path][method]
@@ -75,7 +75,7 @@ def test_responses_match_the_description(
         # Such numbers become floats on the way, and the largest id would exceed the maximum.
         values = case.body.values() if isinstance(case.body, dict) else ()
         assume(not any(type(value) in (int, float) and 2**53 < value < 2**64 for value in values))
-        case.call_and_validate(headers=service.writing, timeout=60)
+        case.call_and_validate(headers=service.write_headers, timeout=60)
 
     send()
 

@@ -89,11 +89,15 @@ def test_two_keys_are_refused(writer: httpx.Client) -> None:
     assert "more than once" in str(found["detail"])
 
 
-def test_concurrent_requests_with_one_key_place_one_order(service: Served, shop: Stores) -> None:
+def test_concurrent_requests_with_one_key_place_one_order(
+    service: ServiceProcess, shop: Stores
+) -> None:
     before, gate = _count(shop), threading.Barrier(8)
 
     def send(_: int) -> tuple[int, str]:
-        with httpx.Client(base_url=service.url, headers=service.writing, timeout=60) as client:
+        with httpx.Client(
+            base_url=service.url, headers=service.write_headers, timeout=60
+        ) as client:
             gate.wait(60)
             response = client.post("/api/orders", json=ORDER, headers=_keyed("many"))
             return response.status_code, response.text

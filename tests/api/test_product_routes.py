@@ -55,7 +55,7 @@ def assert_problem(response: httpx.Response, status: int, slug: str) -> dict[str
     return found
 
 
-def test_the_first_products_equal_those_of_the_original(service: Served) -> None:
+def test_the_first_products_equal_those_of_the_original(service: ServiceProcess) -> None:
     done = subprocess.run(
         ["curl", "--silent", "--fail", f"{service.url}/api/products"],
         check=True,
@@ -198,7 +198,7 @@ def test_large_responses_are_compressed_if_the_client_accepts_gzip(client: httpx
     assert "content-encoding" not in short.headers, "it is too small"
 
 
-def test_a_compressed_response_is_gzip(service: Served) -> None:
+def test_a_compressed_response_is_gzip(service: ServiceProcess) -> None:
     done = subprocess.run(
         ["curl", "--silent", "-H", "Accept-Encoding: gzip", f"{service.url}/api/products"],
         check=True,

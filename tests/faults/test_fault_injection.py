@@ -96,5 +96,5 @@ def test_servers_given_by_address_cannot_be_controlled(
         password = stores.postgres.info.password
         assert not password or password not in str(caught.value)
     monkeypatch.setenv("PATH", "")  # no docker
-    settings = Settings(home=tmp_path, addresses=stores.addresses)
+    settings = Settings(data_folder=tmp_path, addresses=stores.addresses)
     assert isinstance(find_servers(settings), UncontrolledServers)

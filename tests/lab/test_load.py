@@ -229,7 +229,7 @@ def test_clients_end_when_their_parent_dies(server: RunningSite, end: signal.Sig
         wait_until(lambda: app.paths["/never"] == 2)
         (clients,) = psutil.Process(parent.pid).children()
         parent.send_signal(end)
-    wait_until(lambda: not runs(clients))
+    wait_until(lambda: not is_alive(clients))
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ def test_an_invalid_flag_is_refused_in_one_sentence(
 
 @pytest.mark.usefixtures("serving_fails")
 def test_a_port_in_use_is_refused_in_one_sentence(
-    capsys: pytest.CaptureFixture[str], service: Served
+    capsys: pytest.CaptureFixture[str], service: ServiceProcess
 ) -> None:
     port = service.url.rpartition(":")[2]
     assert f"Port {port} of 127.0.0.1" in _refusal(capsys, "--port", port)

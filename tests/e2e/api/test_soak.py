@@ -40,7 +40,7 @@ _PATHS = (
 def test_many_requests_leak_neither_connections_nor_memory(
     shop: Stores, options: tuple[str, ...]
 ) -> None:
-    with served(shop, *options) as service:
+    with start_service(shop, *options) as service:
         urls = [f"{service.url}{path}" for path in _PATHS]
         process = psutil.Process(service.pid)
         measure(urls, clients=_CALLERS, requests=_FILLING)  # pools and caches
@@ -54,7 +54,7 @@ def test_many_requests_leak_neither_connections_nor_memory(
         assert httpx.get(f"{service.url}/healthz").json()["status"] == "ok"
 
 
-def _open_connections(process: psutil.Process, service: Served) -> int:
+def _open_connections(process: psutil.Process, service: ServiceProcess) -> int:
     """Return the number of the service's connections after all clients have disconnected."""
     port = int(service.url.rpartition(":")[2])
     while True:

@@ -86,14 +86,14 @@ def proxied_shop(shop: Stores) -> Iterator[ProxiedStores]:
 
 
 @pytest.fixture(scope="package")
-def service(proxied_shop: ProxiedStores) -> Iterator[Served]:
+def service(proxied_shop: ProxiedStores) -> Iterator[ServiceProcess]:
     """The service, connected to its stores through the proxies."""
-    with served(proxied_shop, "--no-breaker") as running:
+    with start_service(proxied_shop, "--no-breaker") as running:
         yield running
 
 
 @pytest.fixture
-def proxies(proxied_shop: ProxiedStores, service: Served) -> Iterator[Proxies]:
+def proxies(proxied_shop: ProxiedStores, service: ServiceProcess) -> Iterator[Proxies]:
     """The proxies, restored after the test, when the service has reconnected."""
     yield proxied_shop.proxies
     proxied_shop.proxies.restore()
@@ -204,7 +204,7 @@ def page(open_page: Opening, service: ServiceProcess) -> Page:
 
 
 @pytest.fixture
-def fast_page(open_page: Opening, service: Served) -> Page:
+def fast_page(open_page: Opening, service: ServiceProcess) -> Page:
     """The same page with a clock that is ten times as fast."""
     page = open_page(f"{service.url}/", fast=True)
     expect(cards(page)).to_have_count(PAGE)
@@ -212,7 +212,7 @@ def fast_page(open_page: Opening, service: Served) -> Page:
 
 
 @pytest.fixture(scope="module")
-def still_page(browser: Browser, service: Served) -> Iterator[Page]:
+def still_page(browser: Browser, service: ServiceProcess) -> Iterator[Page]:
     """One page for all tests of a module that change nothing on it, or restore it.
 
     Its refresh is paused, so that it does not show what other tests change in the shop.

@@ -28,7 +28,7 @@ SCREENSHOTS = PROJECT / "build" / "screenshots"
 
 def find_browser() -> str:
     """Return the system's Chromium. Without one, skip the test, or fail it in CI."""
-    if found := picture.find_browser():
+    if found := screenshot.find_browser():
         return found
     reason = f"there is no browser here (looked for {', '.join(screenshot.BROWSERS)})"
     if os.environ.get("CI"):

@@ -124,7 +124,7 @@ def test_screen_readers_announce_changes_only(fast_page: Page) -> None:
 
 
 def test_every_text_has_enough_contrast_in_light_and_dark_mode(
-    open_page: Opening, service: Served
+    open_page: Opening, service: ServiceProcess
 ) -> None:
     page = open_page(f"{service.url}/?tag=electronics&in_stock=true", color_scheme="light")
     expect(cards(page).first).to_be_visible()
@@ -144,7 +144,7 @@ def test_every_text_has_enough_contrast_in_light_and_dark_mode(
 
 
 # 640 pixels are a window of 1280 pixels at a zoom of 200 %.
-def test_narrow_windows_do_not_scroll_sideways(open_page: Opening, service: Served) -> None:
+def test_narrow_windows_do_not_scroll_sideways(open_page: Opening, service: ServiceProcess) -> None:
     page = open_page(f"{service.url}/?category=laptop&spec.ram=16GB", 320, 700)
     expect(cards(page).first).to_be_visible()
     for width in (320, 640, 840):
@@ -186,13 +186,15 @@ def test_reduced_motion_disables_animations(still_page: Page) -> None:
     assert names == ["none", "underline"], "a change is underlined instead"
 
 
-def test_without_javascript_the_page_links_to_the_data(open_page: Opening, service: Served) -> None:
+def test_without_javascript_the_page_links_to_the_data(
+    open_page: Opening, service: ServiceProcess
+) -> None:
     page = open_page(f"{service.url}/", java_script_enabled=False)
     link = page.get_by_role("main").get_by_role("link")
     expect(link).to_have_attribute("href", f"/api/products?limit={PAGE}")
 
 
-def test_foreign_scripts_are_blocked(open_page: Opening, service: Served) -> None:
+def test_foreign_scripts_are_blocked(open_page: Opening, service: ServiceProcess) -> None:
     page = open_page(f"{service.url}/", may="violates the following Content Security Policy")
     expect(cards(page)).to_have_count(PAGE)
     refused = page.evaluate(

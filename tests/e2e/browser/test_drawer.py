@@ -115,7 +115,7 @@ def test_in_a_wide_window_the_products_stay_visible(page: Page) -> None:
 
 
 def test_in_a_narrow_window_the_drawer_covers_the_page_and_keeps_the_focus(
-    open_page: Opening, service: Served
+    open_page: Opening, service: ServiceProcess
 ) -> None:
     page = open_page(f"{service.url}/", 320, 700)
     expect(cards(page)).to_have_count(PAGE)

@@ -14,7 +14,7 @@ from tests.e2e.browser.looking import PAGE, card, cards, field, filters_of, focu
 pytestmark = pytest.mark.verify
 
 
-def test_a_shared_link_restores_its_filters(open_page: Opening, service: Served) -> None:
+def test_a_shared_link_restores_its_filters(open_page: Opening, service: ServiceProcess) -> None:
     page = open_page(f"{service.url}/?category=phone&tag=electronics&spec.storage=128GB&page=7")
     expect(field(card(page, 2), "name")).to_have_text("Phone B")
     expect(page.get_by_role("radio", name="phone")).to_be_checked()
@@ -23,7 +23,7 @@ def test_a_shared_link_restores_its_filters(open_page: Opening, service: Served)
     expect(page).to_have_title("category: phone, tag: electronics, storage: 128GB · The shop")
 
 
-def test_chips_remove_filters(open_page: Opening, service: Served) -> None:
+def test_chips_remove_filters(open_page: Opening, service: ServiceProcess) -> None:
     page = open_page(f"{service.url}/?category=book&tag=books&spec.pages=100..300")
     expect(cards(page).first).to_be_visible()
     page.get_by_role("button", name="tag: books").press("Enter")
@@ -35,7 +35,7 @@ def test_chips_remove_filters(open_page: Opening, service: Served) -> None:
     expect(cards(page)).to_have_count(PAGE)
 
 
-def test_a_range_filters_numbers(open_page: Opening, service: Served) -> None:
+def test_a_range_filters_numbers(open_page: Opening, service: ServiceProcess) -> None:
     page = open_page(f"{service.url}/?category=book")
     page.locator(".specification", has_text="pages").locator("summary").click()
     page.get_by_label("to (pages)").fill("100")
@@ -49,7 +49,9 @@ def test_a_range_filters_numbers(open_page: Opening, service: Served) -> None:
         assert 100 <= int(found[1]) <= 400
 
 
-def test_filters_without_results_can_be_removed(open_page: Opening, service: Served) -> None:
+def test_filters_without_results_can_be_removed(
+    open_page: Opening, service: ServiceProcess
+) -> None:
     page = open_page(f"{service.url}/?category=lamp&spec.ram=16GB")
     page.get_by_text("No product meets all of these filters").wait_for()
     page.locator("#empty").get_by_role("button", name="Remove all filters").click()

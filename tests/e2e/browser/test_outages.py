@@ -42,7 +42,7 @@ def _countdown(page: Page) -> Locator:
 
 
 def test_a_page_opened_without_redis_shows_the_stock_later(
-    open_page: Opening, service: Served, proxies: Proxies
+    open_page: Opening, service: ServiceProcess, proxies: Proxies
 ) -> None:
     proxies.redis.cut()
     page = _open(open_page, service)
@@ -53,7 +53,7 @@ def test_a_page_opened_without_redis_shows_the_stock_later(
 
 
 def test_without_mongodb_its_fields_are_unknown_until_it_recovers(
-    open_page: Opening, service: Served, proxies: Proxies
+    open_page: Opening, service: ServiceProcess, proxies: Proxies
 ) -> None:
     proxies.mongo.cut()
     page = _open(open_page, service)
@@ -73,7 +73,7 @@ def test_without_mongodb_its_fields_are_unknown_until_it_recovers(
 
 
 def test_without_postgresql_there_is_a_banner_until_it_recovers(
-    open_page: Opening, service: Served, proxies: Proxies
+    open_page: Opening, service: ServiceProcess, proxies: Proxies
 ) -> None:
     proxies.postgres.cut()
     page = _open(open_page, service)
@@ -90,7 +90,7 @@ def test_without_postgresql_there_is_a_banner_until_it_recovers(
 
 
 @pytest.fixture
-def stopped_clock(open_page: Opening, service: Served, proxies: Proxies) -> Page:
+def stopped_clock(open_page: Opening, service: ServiceProcess, proxies: Proxies) -> Page:
     """A page without PostgreSQL and with a stopped clock: only the button retries."""
     page = open_page("about:blank", may=FAILED_REQUEST)
     page.clock.install(time=0)
@@ -137,7 +137,7 @@ def test_a_running_request_is_not_repeated(stopped_clock: Page) -> None:
     ("query", "store"), [("?in_stock=true", "Redis"), ("?tag=electronics", "MongoDB")]
 )
 def test_filters_of_an_unavailable_store_can_be_removed(
-    open_page: Opening, service: Served, proxies: Proxies, query: str, store: str
+    open_page: Opening, service: ServiceProcess, proxies: Proxies, query: str, store: str
 ) -> None:
     {"Redis": proxies.redis, "MongoDB": proxies.mongo}[store].cut()
     page = _open(open_page, service, query)
@@ -150,7 +150,7 @@ def test_filters_of_an_unavailable_store_can_be_removed(
 
 
 @pytest.fixture
-def gate(service: Served) -> Iterator[TcpProxy]:
+def gate(service: ServiceProcess) -> Iterator[TcpProxy]:
     """A proxy to the service: when it is cut, the browser cannot reach the service."""
     # The scheme of the address does not matter to the proxy.
     with closing(TcpProxy(f"redis://127.0.0.1:{urlsplit(service.url).port}")) as proxy:
@@ -179,7 +179,7 @@ def test_the_page_recovers_when_the_service_is_reachable_again(
 
 
 def test_invalid_parameters_in_the_address_are_explained(
-    open_page: Opening, service: Served
+    open_page: Opening, service: ServiceProcess
 ) -> None:
     page = _open(open_page, service, "?spec.RAM=16GB")
     banner = page.get_by_role("alert")
@@ -192,7 +192,7 @@ def test_invalid_parameters_in_the_address_are_explained(
 
 
 def test_after_an_invalid_cursor_the_list_can_be_reloaded(
-    open_page: Opening, service: Served
+    open_page: Opening, service: ServiceProcess
 ) -> None:
     page = _open(open_page, service)
     page.route(
@@ -207,7 +207,7 @@ def test_after_an_invalid_cursor_the_list_can_be_reloaded(
 
 
 def test_an_empty_shop_explains_how_to_seed_it_and_shows_new_products(
-    open_page: Opening, shop: Stores, service: Served
+    open_page: Opening, shop: Stores, service: ServiceProcess
 ) -> None:
     rows = shop.postgres.execute("SELECT id, name, price, category FROM products").fetchall()
     shop.postgres.execute("DELETE FROM products")

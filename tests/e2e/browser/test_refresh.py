@@ -71,7 +71,7 @@ def test_refreshing_can_be_paused(open_page: Opening, service: ServiceProcess) -
 
 
 def test_loaded_products_replace_their_placeholders_in_place(
-    open_page: Opening, service: Served
+    open_page: Opening, service: ServiceProcess
 ) -> None:
     page = open_page("about:blank")
     held: list[Route] = []

@@ -186,7 +186,7 @@ def test_an_order_lowers_the_stock_without_moving_focus_or_page(
 
 
 def test_without_redis_or_mongodb_the_other_fields_stay(
-    open_page: Opening, service: Served, proxies: Proxies
+    open_page: Opening, service: ServiceProcess, proxies: Proxies
 ) -> None:
     page = open_page(f"{service.url}/", may=FAILED_REQUEST, fast=True)
     expect(field(card(page, 1), "stock")).to_have_text("15 in stock")
@@ -215,7 +215,7 @@ def test_without_redis_or_mongodb_the_other_fields_stay(
 
 
 def test_without_postgresql_the_products_stay_under_a_banner(
-    open_page: Opening, service: Served, proxies: Proxies
+    open_page: Opening, service: ServiceProcess, proxies: Proxies
 ) -> None:
     page = open_page(f"{service.url}/", may=FAILED_REQUEST, fast=True)
     expect(cards(page)).to_have_count(PAGE)

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from helpers.catalog.model import Product, stock_key
-from helpers.lab.background_programs import Served
+from helpers.lab.background_programs import ServiceProcess
 from helpers.shop.seeding import load
 from helpers.stores import Stores
 from tests.e2e.browser.conftest import Opening, opening_pages
@@ -73,7 +73,7 @@ def odd_shop(shop: Stores) -> Iterator[Stores]:
 
 
 @pytest.fixture(scope="module")
-def odd(browser: Browser, service: Served, odd_shop: Stores) -> Iterator[Page]:
+def odd(browser: Browser, service: ServiceProcess, odd_shop: Stores) -> Iterator[Page]:
     """The page with these products. The tests share it, because they only unfold parts."""
     with opening_pages(browser) as opening:
         page = opening(f"{service.url}/?category=odd")
@@ -136,7 +136,7 @@ def test_a_missing_value_is_unknown_and_not_zero(odd: Page) -> None:
 
 
 def test_narrow_windows_do_not_scroll_sideways(
-    open_page: Opening, service: Served, odd_shop: Stores
+    open_page: Opening, service: ServiceProcess, odd_shop: Stores
 ) -> None:
     page = open_page(f"{service.url}/?category=odd", 320, 700)
     expect(cards(page)).to_have_count(LAST - FIRST + 1)

@@ -213,7 +213,7 @@ def test_crash_workers_end_when_their_parent_is_killed(
         processes = [worker, *worker.children()]
         assert len(processes) == 2, "the crash worker and the surviving process"
         os.kill(parent.pid, signal.SIGKILL)
-    wait_until(lambda: not any(runs(one) for one in processes))
+    wait_until(lambda: not any(is_alive(one) for one in processes))
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ def hangs(servers: EmbeddedServers, name: str) -> bool:
 def test_a_fault_affects_only_its_server_and_is_undone(
     running: EmbeddedServers, faults: FaultInjection, name: str
 ) -> None:
-    before = pids(running)
+    before = main_pids(running)
     with faults.frozen(name):
         assert faults.state() == RUNNING | {name: "frozen"}
         for process in running.server(name).processes():
@@ -88,20 +88,20 @@ def test_a_fault_affects_only_its_server_and_is_undone(
         assert hangs(running, name)
     assert faults.state() == RUNNING
     assert running.server(name).answers()
-    assert pids(running) == before, "it continues as the same process"
+    assert main_pids(running) == before, "it continues as the same process"
     acts: list[tuple[Callable[[str], None], Callable[[str], None]]] = [
         (faults.stop, faults.restart),
         (faults.kill, faults.start),
     ]
     for act, restore in acts:
-        before = pids(running)
+        before = main_pids(running)
         act(name)
         assert faults.state() == RUNNING | {name: "stopped"}
         assert running.server(name).processes() == []
         assert not running.server(name).answers()
         restore(name)
         assert running.server(name).answers()
-        after = pids(running)
+        after = main_pids(running)
         assert {server for server in NAMES if before[server] != after[server]} == {name}
 
 
@@ -234,7 +234,7 @@ def test_all_servers_are_restored_when_the_process_dies(
 
 
 def fault_lock(servers: EmbeddedServers) -> AbstractContextManager[int]:
-    return hold_fault_lock(servers.home.path / LOCK, wait_seconds=120)
+    return hold_fault_lock(servers.folder.path / LOCK, wait_seconds=120)
 
 
 def test_only_one_process_at_a_time_can_inject_faults(
@@ -246,7 +246,7 @@ def test_only_one_process_at_a_time_can_inject_faults(
             inject_faults(shop, settings=running.settings, wait_seconds=0.2),
         ):
             pytest.fail("two processes injected faults at once")
-        done = call(running.settings.home, "drill", "stop", "redis")
+        done = run_command(running.settings.data_folder, "drill", "stop", "redis")
         assert (done.returncode, done.stdout) == (2, "")
         assert f"by process {os.getpid()}" in done.stderr
         assert states(running) == RUNNING
@@ -269,7 +269,7 @@ def test_fault_injection_waits_for_the_lock(running: EmbeddedServers, shop: Stor
 
 @pytest.mark.verify
 def test_up_resumes_a_frozen_server(running: EmbeddedServers) -> None:
-    before = pids(running)
+    before = main_pids(running)
     running.server("worker1").freeze()
     running.up()
     assert states(running) == RUNNING
@@ -314,7 +314,7 @@ def test_connecting_to_an_unavailable_store_names_it(faults: FaultInjection) -> 
 
 
 def test_drill_commands_inject_faults_and_do_not_restore(running: EmbeddedServers) -> None:
-    home, name = running.settings.home, "redis"
+    data_folder, name = running.settings.data_folder, "redis"
     for action, state in [
         ("freeze", "frozen"),
         ("thaw", "running"),
@@ -323,15 +323,15 @@ def test_drill_commands_inject_faults_and_do_not_restore(running: EmbeddedServer
         ("kill", "stopped"),
         ("restart", "running"),
     ]:
-        done = run_command(home, "drill", action, name)
+        done = run_command(data_folder, "drill", action, name)
         assert done.returncode == 0, done.stderr
         assert dict(line.split() for line in done.stdout.splitlines()) == RUNNING | {name: state}
         assert states(running)[name] == state
-        assert run_command(home, "drill", "state").stdout == done.stdout
-    assert run_command(home, "drill", "stop", "mysql").returncode == 2
+        assert run_command(data_folder, "drill", "state").stdout == done.stdout
+    assert run_command(data_folder, "drill", "stop", "mysql").returncode == 2
 
 
 def test_drill_commands_report_that_no_server_is_running(own_servers: EmbeddedServers) -> None:
-    done = call(own_servers.settings.home, "drill", "stop", "redis")
+    done = run_command(own_servers.settings.data_folder, "drill", "stop", "redis")
     assert (done.returncode, done.stdout) == (2, "")
     assert "No servers are running" in done.stderr

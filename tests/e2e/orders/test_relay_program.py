@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from helpers.errors import ServerError
-from helpers.lab.background_programs import relaying, served
+from helpers.lab.background_programs import start_order_worker, start_service
 from helpers.orders.orders import Orders
 from helpers.orders.outbox import relay
 from helpers.orders.saga import state_of
@@ -126,14 +126,17 @@ def test_another_relay_continues_after_one_was_killed(orders: Orders, shop: Stor
 def test_a_relay_that_cannot_start_reports_the_reason(shop: Stores) -> None:
     wrong_address = {"REDIS_URL": "redis://:s3cret@127.0.0.1:1/0"}
     message = r"The relay did not start: Redis at .*nobody listens"
-    with pytest.raises(ServerError, match=message) as caught, relaying(shop, environ=wrong_address):
+    with (
+        pytest.raises(ServerError, match=message) as caught,
+        start_order_worker(shop, environ=wrong_address),
+    ):
         pass
     assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.verify
 def test_an_unavailable_store_is_named_in_the_log(orders: Orders, shop: Stores) -> None:
-    with proxied(shop) as far, relaying(far, every=SOON) as running:
+    with proxied(shop) as far, start_order_worker(far, every=SOON) as running:
         far.proxies.redis.cut()
         wait_until(lambda: "Redis at " in running.log.read_text("utf-8"))
         order = orders.place(1, 1, 7)

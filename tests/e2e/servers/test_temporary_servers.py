@@ -44,9 +44,9 @@ def test_they_are_others_than_the_course_s_and_end_where_the_block_raises() -> N
 
 @pytest.mark.verify
 def test_what_is_broken_there_is_whole_elsewhere_and_gone_after_the_block(stores: Stores) -> None:
-    with temporary_shop() as drills:
-        folder = drills._servers._servers.folder.path.parent  # type: ignore[attr-defined]
-        seed(drills.stores, 3, orders=False)
+    with temporary_shop() as faults:
+        folder = faults._servers._servers.folder.path.parent  # type: ignore[attr-defined]
+        seed(faults.stores, 3, orders=False)
         for name in NAMES:
             faults.kill(name)
         assert set(faults.state().values()) == {"stopped"}
@@ -61,10 +61,10 @@ ABANDONING = """
 import sys, time
 from helpers.faults import temporary_shop
 
-with temporary_shop() as drills:
-    drills.freeze("mongo")
-    drills.kill("redis")
-    print(drills._servers._servers.folder.path.parent, flush=True)
+with temporary_shop() as faults:
+    faults.freeze("mongo")
+    faults.kill("redis")
+    print(faults._servers._servers.folder.path.parent, flush=True)
     time.sleep(600)
 """
 
