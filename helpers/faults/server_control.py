@@ -155,9 +155,9 @@ def find_servers(settings: Settings, addresses: Addresses | None = None) -> Cont
         port = urlsplit(addresses.coordinator).port
         if port != servers.server("coordinator").port:
             raise SettingsError(
-                f"These stores do not belong to the servers in {settings.data_folder}: their coordinator "
-                f"listens on port {port}. Give the stores that open_shop or open_lesson returned, "
-                "not proxied ones, or the settings that they were opened with."
+                f"These stores do not belong to the servers in {settings.data_folder}: their "
+                f"coordinator listens on port {port}. Give the stores that open_shop or "
+                "open_lesson returned, not proxied ones, or the settings they were opened with."
             )
     return ControlledEmbeddedServers(servers)
 

@@ -43,15 +43,18 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def parts_with_walks() -> list[str]:
-    """Return the parts of CONTRIBUTING.md that go through the code: a request, a submission."""
+def walks() -> dict[str, list[tuple[str, list[str]]]]:
+    """Return the steps of the walks in CONTRIBUTING.md: a file and the names in it, by heading."""
+    return {
+        heading: [(file, re.findall(r"`([^`]+)`", names)) for file, names in _STEP.findall(text)]
+        for heading, text in walk_texts().items()
+    }
+
+
+def walk_texts() -> dict[str, str]:
+    """Return the text of each walk by the first words of its heading, such as ``An order``."""
     text = (PROJECT / "CONTRIBUTING.md").read_text("utf-8")
-    return re.findall(r"^### With a .*?(?=^##)", text, re.MULTILINE | re.DOTALL)
-
-
-def walks() -> list[list[tuple[str, list[str]]]]:
-    """Return the steps of these walks: a file, and the names in it that are walked through."""
-    return [
-        [(file, re.findall(r"`([^`]+)`", names)) for file, names in _STEP.findall(part)]
-        for part in parts_with_walks()
-    ]
+    part = text.partition("\n## Walks\n")[2].partition("\n## ")[0]
+    return dict(
+        re.findall(r"^### ([^:\n]+): [^\n]*\n(.*?)(?=^### |\Z)", part, re.MULTILINE | re.DOTALL)
+    )

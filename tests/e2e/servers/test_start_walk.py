@@ -20,7 +20,6 @@ MOST_FILES = 10
 
 # It only calls ``main`` of the next file.
 _MAIN = "helpers/__main__.py"
-_FIRST_STEP = "helpers/cli/commands.py"
 # Files that open connections, that only root needs, and that print the result.
 _NOT_COUNTED = (
     "helpers/stores/",
@@ -54,7 +53,7 @@ def _called_by_up(data_folder: Path) -> dict[str, set[str]]:
 def test_starting_the_servers_reads_few_files(own_servers: EmbeddedServers) -> None:
     called = _called_by_up(own_servers.settings.data_folder)
     assert len(called) <= MOST_FILES, sorted(called)
-    steps = next((walk for walk in walks() if walk[0][0] == _FIRST_STEP), [])
-    assert {file for file, _ in steps} in (set(), set(called) - {_MAIN})
+    steps = walks()["A start"]
+    assert {file for file, _ in steps} == set(called) - {_MAIN}
     for file, names in steps:
         assert set(names) <= called[file], file
