@@ -130,7 +130,7 @@ class GradingError(CourseError):
 
 
 @dataclass(frozen=True)
-class Problem:
+class CatalogProblem:
     """One error in a catalogue file: the line (from 1), the field and the reason."""
 
     line: int
@@ -144,7 +144,7 @@ class Problem:
 class CatalogError(CourseError):
     """A catalogue file has invalid lines, all in ``problems``. Nothing was loaded."""
 
-    def __init__(self, name: str, problems: list[Problem]) -> None:
+    def __init__(self, name: str, problems: list[CatalogProblem]) -> None:
         count = len(problems)
         lines = "\n".join(f"  {problem}" for problem in problems)
         super().__init__(
@@ -247,4 +247,4 @@ class KeyReusedError(ReservationError):
     """An idempotency key or a token belongs to another order. Nothing was ordered."""
 
     def __init__(self, name: str, what: str) -> None:
-        super().__init__(name, "for another order", f"Give every order a {what} of its own.")
+        super().__init__(name, "for another order", f"Give every order a different {what}.")

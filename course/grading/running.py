@@ -50,8 +50,8 @@ class Limits:
 class Outcome:
     """The outcome of running a notebook.
 
-    ``failures`` are those of its own cells, by cell name; ``events`` are sentences. ``tampered``
-    says how it manipulated the tests, if it did; no test counts then.
+    ``failures`` are those of the student's cells, by cell name; ``events`` are sentences.
+    ``tampered`` says how it manipulated the tests, if it did; no test counts then.
     """
 
     verdicts: dict[str, Verdict] = field(default_factory=dict)

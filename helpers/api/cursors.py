@@ -40,7 +40,7 @@ def decode(cursor: str) -> int:
             after > LARGEST_ID
         ):
             raise ValueError
-        # The last character has spare bits: several strings decode to this, one is the cursor.
+        # The last character has unused bits: several strings decode to this, one is the cursor.
         if encode(after) != cursor:
             raise ValueError
     except (ValueError, binascii.Error, struct.error):

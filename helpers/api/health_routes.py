@@ -96,11 +96,11 @@ async def _check_store(stores: AsyncStores, ping: Ping, seconds: float) -> dict[
 async def _check_nodes(service: Service, seconds: float) -> dict[str, str]:
     """Return the status of each node with products; empty if the coordinator does not respond."""
     try:
-        standing = await wait_at_most(service.products.workers.probe(), seconds)
+        status = await wait_at_most(service.products.workers.probe(), seconds)
     except (psycopg.Error, TimeoutError):
         return {}
-    names = sorted({shard.node.name for shard in standing.shards})
-    return {name: "down" if name in standing.away else "ok" for name in names}
+    names = sorted({shard.node.name for shard in status.shards})
+    return {name: "down" if name in status.unavailable_nodes else "ok" for name in names}
 
 
 def _breaker(breakers: Breakers | None, store: StoreName) -> dict[str, Any] | None:

@@ -227,7 +227,7 @@ class RequestDeadline:
     """Respond with the problem ``timeout`` if no response has started after ``seconds``.
 
     The time counts from when the whole request has arrived: how fast it arrives depends on the
-    client, and has limits of its own. The handler is cancelled and not waited for, because a
+    client, and is limited elsewhere. The handler is cancelled and not waited for, because a
     blocked store can delay cancellation. A response that has started may finish.
     """
 

@@ -154,7 +154,7 @@ async def open_service(addresses: Addresses, options: ServeOptions) -> AsyncIter
         if options.breaker:
             breakers = Breakers.of(addresses, pause_seconds=options.breaker_pause)
         thread_pool = stack.enter_context(contextlib.closing(BoundedThreadPool("blocking")))
-        # Reads have threads of their own, so that they cannot take those of writes.
+        # Reads have separate threads, so that they cannot take those of writes.
         fill_pool = stack.enter_context(
             contextlib.closing(BoundedThreadPool("fills", threads=_FILL_THREADS))
         )

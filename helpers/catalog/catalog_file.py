@@ -27,7 +27,7 @@ from pydantic_core import ErrorDetails
 
 from helpers.catalog.categories import UNCATEGORISED
 from helpers.catalog.model import Product
-from helpers.errors import CatalogError, CourseError, Problem
+from helpers.errors import CatalogError, CatalogProblem, CourseError
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _INTEGER = re.compile(r"-?\d{1,19}", re.ASCII)
@@ -108,7 +108,7 @@ def read_catalog(path: Path) -> list[Product]:
             "Check its name and its permissions."
         ) from None
     products: list[Product] = []
-    problems: list[Problem] = []
+    problems: list[CatalogProblem] = []
     line_of_id: dict[int, int] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -126,7 +126,7 @@ def read_catalog(path: Path) -> list[Product]:
                     found.append(("id", f"{record['id']} is on line {first} already"))
             if not found:
                 products.append(_product(record))
-        problems += [Problem(number, field, reason) for field, reason in found]
+        problems += [CatalogProblem(number, field, reason) for field, reason in found]
     if problems:
         raise CatalogError(path.name, problems)
     return products

@@ -35,7 +35,7 @@ SELECT nodeid FROM pg_dist_node WHERE groupid <> 0 AND noderole = 'primary' ORDE
 
 
 @dataclass(frozen=True)
-class Node:
+class PlacementNode:
     """A node with shards: its name in the course, and its conninfo, which has the password."""
 
     name: str
@@ -43,34 +43,34 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Shard:
+class ShardPlacement:
     """A shard: its id, the name of its table, its range of hashes (both included), its node."""
 
     id: int
     relation: str
     low: int
     high: int
-    node: Node
+    node: PlacementNode
 
 
 @dataclass(frozen=True)
 class ShardStatus:
     """The shards of a table, and the names of the nodes that are unavailable."""
 
-    shards: tuple[Shard, ...]
+    shards: tuple[ShardPlacement, ...]
     unavailable_nodes: frozenset[str]
 
     @property
-    def available_shards(self) -> tuple[Shard, ...]:
+    def available_shards(self) -> tuple[ShardPlacement, ...]:
         """The shards on available nodes."""
         return tuple(shard for shard in self.shards if not self._is_unavailable(shard))
 
     @property
-    def unavailable_shards(self) -> tuple[Shard, ...]:
+    def unavailable_shards(self) -> tuple[ShardPlacement, ...]:
         """The shards on unavailable nodes."""
         return tuple(filter(self._is_unavailable, self.shards))
 
-    def unavailable_shards_of(self, keys: Collection[int]) -> tuple[Shard, ...]:
+    def unavailable_shards_of(self, keys: Collection[int]) -> tuple[ShardPlacement, ...]:
         """Return the unavailable shards that have, or would have, the rows with these keys."""
         hashes = sorted(map(hash_bigint, keys))
         return tuple(
@@ -85,7 +85,7 @@ class ShardStatus:
             return bool(self.unavailable_shards)
         return bool(self.unavailable_shards_of(keys))
 
-    def _is_unavailable(self, shard: Shard) -> bool:
+    def _is_unavailable(self, shard: ShardPlacement) -> bool:
         return shard.node.name in self.unavailable_nodes
 
 
@@ -107,7 +107,7 @@ async def probe(
     return ShardStatus(shards, frozenset(unavailable))
 
 
-def ids_on(shards: Collection[Shard], ids: Collection[int]) -> list[int]:
+def ids_on(shards: Collection[ShardPlacement], ids: Collection[int]) -> list[int]:
     """Return the ids whose rows are, or would be, in these shards, in the given order."""
     ranges = [(shard.low, shard.high) for shard in shards]
     found = []
@@ -120,17 +120,19 @@ def ids_on(shards: Collection[Shard], ids: Collection[int]) -> list[int]:
 
 async def _read_shards(
     connection: psycopg.AsyncConnection, conninfo: str, addresses: Addresses, table: str
-) -> tuple[Shard, ...]:
+) -> tuple[ShardPlacement, ...]:
     workers = [node_id for (node_id,) in await (await connection.execute(_WORKERS)).fetchall()]
     rows = await (await connection.execute(_SHARDS, [table])).fetchall()
     shards = []
     for shard, relation, low, high, node_id, group, host, port in rows:
         if group == 0:
-            node = Node("coordinator", conninfo)
+            node = PlacementNode("coordinator", conninfo)
         else:
             number = workers.index(node_id)
-            node = Node(f"worker{number + 1}", _worker(conninfo, addresses, number, host, port))
-        shards.append(Shard(shard, relation, low, high, node))
+            node = PlacementNode(
+                f"worker{number + 1}", _worker(conninfo, addresses, number, host, port)
+            )
+        shards.append(ShardPlacement(shard, relation, low, high, node))
     return tuple(shards)
 
 
@@ -142,7 +144,7 @@ def _worker(conninfo: str, addresses: Addresses, number: int, host: str, port: i
     return make_conninfo(conninfo, host=host, port=port)
 
 
-async def _is_available(connections: NodeConnections, node: Node) -> bool:
+async def _is_available(connections: NodeConnections, node: PlacementNode) -> bool:
     try:
         async with connections.connection_now(node.conninfo, PROBE_SECONDS) as connection:
             await connection.execute("SELECT 1", prepare=False)

@@ -242,7 +242,7 @@ async def _await(awaitable: Awaitable[T]) -> T:
 async def _cancellable(awaitable: Awaitable[T]) -> T:
     """Await a driver, and raise ``CancelledError`` if the task is cancelled meanwhile.
 
-    A driver may raise an error of its own instead of the cancellation: PyMongo does.
+    A driver may raise its own error instead of the cancellation: PyMongo does.
     """
     task = asyncio.current_task()
     assert task is not None

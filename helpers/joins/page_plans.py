@@ -25,7 +25,7 @@ _COLUMNS = ("wait", "store", "asked", "tasks", "keys", "found")
 
 
 @dataclass(frozen=True)
-class Step:
+class PlanStep:
     """One request to one store.
 
     Requests with the same ``wait`` run concurrently. ``asked`` describes the request, ``tasks`` is
@@ -60,7 +60,7 @@ class JoinPlan:
     """
 
     join_order: JoinOrder
-    steps: tuple[Step, ...]
+    steps: tuple[PlanStep, ...]
     found: int
 
     @property
@@ -93,7 +93,7 @@ def explain_page(stores: Stores, query: Query) -> JoinPlan:
 
     Raises the drivers' errors, and ``MetadataError`` if a product has two documents.
     """
-    steps: list[Step] = []
+    steps: list[PlanStep] = []
     strategy, results, wait = find_page(query), None, 0
     while True:
         try:
@@ -111,19 +111,19 @@ def explain_page(stores: Stores, query: Query) -> JoinPlan:
         steps += [_step(stores, wait, request, result) for request, result in sent]
 
 
-def _step(stores: Stores, wait: int, request: Request[Any], result: Any) -> Step:
+def _step(stores: Stores, wait: int, request: Request[Any], result: Any) -> PlanStep:
     match request:
         case SelectProducts() | CountProducts():
             statement, parameters = sql(request)
             tasks = explain(stores.postgres, statement, parameters).task_count
             keys = len(request.ids or ()) if isinstance(request, SelectProducts) else 0
-            return Step(wait, "PostgreSQL", _summary(request), tasks, keys, _size(result))
+            return PlanStep(wait, "PostgreSQL", _summary(request), tasks, keys, _size(result))
         case FindMetadata() | CountMetadata():
             keys = len(request.ids or ()) if isinstance(request, FindMetadata) else 0
-            return Step(wait, "MongoDB", _summary(request), None, keys, _size(result))
+            return PlanStep(wait, "MongoDB", _summary(request), None, keys, _size(result))
         case ReadStock():
             present = sum(count is not None for count in result)
-            return Step(wait, "Redis", "MGET", None, len(request.ids), present)
+            return PlanStep(wait, "Redis", "MGET", None, len(request.ids), present)
     raise TypeError(f"{request!r} is not a request to a store.")
 
 

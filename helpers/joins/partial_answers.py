@@ -26,7 +26,7 @@ import psycopg
 
 from helpers.catalog.categories import CATEGORIES
 from helpers.citus.node_connections import NodeConnections
-from helpers.citus.placements import Node, Shard, ShardStatus, ids_on, probe
+from helpers.citus.placements import PlacementNode, ShardPlacement, ShardStatus, ids_on, probe
 from helpers.errors import NodeUnavailableError
 from helpers.joins.driver_adapters import PostgresRequest, send_async, sql
 from helpers.joins.pages import Query
@@ -50,7 +50,7 @@ _TABLE = "products"
 class MissingShards:
     """The shards whose rows are missing from a response."""
 
-    shards: frozenset[Shard] = frozenset()
+    shards: frozenset[ShardPlacement] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.shards)
@@ -227,7 +227,7 @@ async def query_live_shards(
     A request for given ids lacks only the shards of these ids. If a node stops responding
     meanwhile, its shards are missing too. Raises ``psycopg.Error`` if a node returns another error.
     """
-    by_node: dict[Node, list[Shard]] = {}
+    by_node: dict[PlacementNode, list[ShardPlacement]] = {}
     for shard in status.available_shards:
         by_node.setdefault(shard.node, []).append(shard)
     results = await asyncio.gather(
@@ -242,7 +242,10 @@ async def query_live_shards(
 
 
 async def _query_node(
-    connections: NodeConnections, node: Node, shards: Sequence[Shard], request: PostgresRequest
+    connections: NodeConnections,
+    node: PlacementNode,
+    shards: Sequence[ShardPlacement],
+    request: PostgresRequest,
 ) -> list[Any] | None:
     """Run a request on one node's shards; return ``None`` if the node does not respond in time."""
     # The node's shards stand in for the table. Their names come from the coordinator, quoted.

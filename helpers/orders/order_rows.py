@@ -3,7 +3,7 @@
 A key is written with the order, in one transaction, while the product is locked: the key exists if
 and only if the order does, and of two orders under one key the second is rolled back. The table of
 keys is distributed by product and colocated with the orders, so a lookup goes to one node. For that
-reason a key belongs to one product: under the same key, each product has an order of its own.
+reason a key belongs to one product: under the same key, each product has a separate order.
 
 Redis stores the number under which an order is being placed, so that concurrent requests with the
 same key reserve the same units rather than units for each request. If Redis loses the number, some

@@ -91,8 +91,8 @@ class Orders:
         To be able to retry, give the order a ``key`` or a ``token``; without either, each call
         places another order. ``key`` is an idempotency key: up to 64 letters, digits, hyphens or
         underscores. Every call with the same key returns the same order, concurrently or later, and
-        whatever Redis has lost. A key belongs to one order of one product: another product has an
-        order of its own under the same key, because a lookup does not query all nodes. ``token`` is
+        whatever Redis has lost. A key belongs to one order of one product: another product has a
+        separate order under the same key, because a lookup does not query all nodes. ``token`` is
         a return value of ``new_token`` and belongs to one order of the shop.
 
         Raises ``StockError`` for invalid arguments before it sends anything;

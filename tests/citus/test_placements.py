@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from helpers.citus.placements import Node, Shard, ShardStatus, ids_on
+from helpers.citus.placements import PlacementNode, ShardPlacement, ShardStatus, ids_on
 from helpers.citus.shard_function import hash_bigint
 from helpers.settings import PROJECT
 
@@ -12,11 +12,11 @@ from helpers.settings import PROJECT
 _LOW, _WITHIN, _HIGH = -1073741824, -1011077333, -939524097
 _KEYS = {645610953: _LOW, 4: _WITHIN}
 
-_NODES = [Node(f"worker{number}", "") for number in (1, 2)]
+_NODES = [PlacementNode(f"worker{number}", "") for number in (1, 2)]
 _SHARDS = (
-    Shard(102008, "products_102008", -(2**31), _LOW - 1, _NODES[0]),
-    Shard(102009, "products_102009", _LOW, _HIGH, _NODES[1]),
-    Shard(102010, "products_102010", _HIGH + 1, 2**31 - 1, _NODES[0]),
+    ShardPlacement(102008, "products_102008", -(2**31), _LOW - 1, _NODES[0]),
+    ShardPlacement(102009, "products_102009", _LOW, _HIGH, _NODES[1]),
+    ShardPlacement(102010, "products_102010", _HIGH + 1, 2**31 - 1, _NODES[0]),
 )
 _BELOW, _ABOVE = 1, 506787653  # their hashes: -1905060026, and _HIGH + 1
 
@@ -41,7 +41,7 @@ def test_a_shard_has_the_keys_from_its_lowest_to_its_highest_hash() -> None:
     assert ids_on([_SHARDS[1]], keys) == [4, 645610953]
     assert ids_on([_SHARDS[2]], keys) == [_ABOVE]
     assert ids_on([_SHARDS[0], _SHARDS[2]], keys) == [_ABOVE, _BELOW]
-    highest = Shard(1, "products_1", -(2**31), _LOW, _NODES[0])
+    highest = ShardPlacement(1, "products_1", -(2**31), _LOW, _NODES[0])
     assert ids_on([highest], keys) == [_BELOW, 645610953]
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from helpers.api.responses import JSONBody, ReadResult
 from helpers.citus.node_connections import NodeConnections
-from helpers.citus.placements import Node, Shard, ShardStatus, probe
+from helpers.citus.placements import PlacementNode, ShardPlacement, ShardStatus, probe
 from helpers.citus.shard_function import hash_bigint
 from helpers.citus.shards import shards_of
 from helpers.errors import NodeUnavailableError, StoreError
@@ -199,7 +199,7 @@ def _refusing(status: ShardStatus, name: str) -> ShardStatus:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    node = Node(name, f"host=127.0.0.1 port={port}")
+    node = PlacementNode(name, f"host=127.0.0.1 port={port}")
     shards = (
         replace(shard, node=node) if shard.node.name == name else shard for shard in status.shards
     )
@@ -359,7 +359,9 @@ def test_products_whose_documents_tell_another_category_are_not_missing(shop: St
 
 
 def test_headers_list_the_first_200_missing_products_and_count_all() -> None:
-    shard = Shard(102008, "products_102008", -(2**31), -1, Node("worker1", "password=secret"))
+    shard = ShardPlacement(
+        102008, "products_102008", -(2**31), -1, PlacementNode("worker1", "password=secret")
+    )
     whole = ReadResult(JSONBody(b"[]"), Trace())
     assert whole.is_complete
     assert whole.missing_headers() == {}

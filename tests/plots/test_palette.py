@@ -242,7 +242,7 @@ def _properties(css: str) -> dict[str, str]:
 def test_storefront_colours_come_from_the_palette() -> None:
     style = (STOREFRONT / "style.css").read_text("utf-8")
     light, _, rest = style.partition("@media (prefers-color-scheme: dark)")
-    dark, _, after = rest.partition("/* ---- Ground")
+    dark, _, after = rest.partition("/* ---- Base")
     stores = {store.lower(): colour for store, colour in STORE_COLOURS.items()}
     assert _properties(light) == {**stores, **palette.PAGE_LIGHT}
     assert _properties(dark) == palette.PAGE_DARK
@@ -260,8 +260,10 @@ def test_storefront_colours_come_from_the_palette() -> None:
 
 @pytest.mark.parametrize("page", [palette.PAGE_LIGHT, palette.PAGE_DARK], ids=["light", "dark"])
 def test_storefront_text_has_enough_contrast_in_light_and_dark_mode(page: dict[str, str]) -> None:
-    for ink, ground in itertools.product(("ink", "quiet", "alert"), ("paper", "ground")):
-        assert contrast(page[ink], page[ground]) >= 4.5, (ink, ground)
+    for ink, background in itertools.product(
+        ("ink", "quiet", "alert"), ("paper", "page-background")
+    ):
+        assert contrast(page[ink], page[background]) >= 4.5, (ink, background)
 
 
 OVERVIEW = PROJECT / "docs" / "overview.svg"

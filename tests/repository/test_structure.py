@@ -199,6 +199,22 @@ def test_no_two_files_of_the_package_share_a_name() -> None:
     assert {name for name, count in names.items() if count > 1} == {"__init__.py"}
 
 
+#: Class names that two packages share, and why.
+SHARED_NAMES = {
+    "Changes": "what seeding changed, printed by lesson 00; what a stock stream reports",
+}
+
+
+def test_no_class_name_is_used_twice_without_a_reason() -> None:
+    names = collections.Counter(
+        node.name
+        for module in INSIDE
+        for node in ast.parse(_source(module)).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert {name for name, count in names.items() if count > 1} == set(SHARED_NAMES)
+
+
 #: Tests of files that belong to no package, and what all tests use.
 _BESIDE_PACKAGES = frozenset({"repository", "e2e"})
 

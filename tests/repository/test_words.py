@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from helpers.settings import PROJECT
-from tests.repository.naming import DOCUMENTS
+from tests.repository.naming import DOCUMENTS, PACKAGES
 
 #: What to write instead. Matched as whole words, also inside names such as ``OrderKeeper``.
 INSTEAD = {
@@ -39,8 +39,10 @@ INSTEAD = {
     "whomever": "a client that, if a client",
     "whosoever": "a client that, if a client",
 }
-CHECKED: tuple[str, ...] = ()
 PHRASES = ("in vain", "of its own", "of their own", "for so long and no longer")
+
+#: Texts that the stored outputs of lessons contain, so that they change with the lessons.
+PRINTED = ("nobody listens there", "examined in vain")
 
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _KINDS = {".py", ".sql", ".lua", ".js", ".css", ".md", ".yml", ".toml"}
@@ -48,6 +50,8 @@ _KINDS = {".py", ".sql", ".lua", ".js", ".css", ".md", ".yml", ".toml"}
 
 def private_words(text: str) -> Iterator[str]:
     """Yield each private word or phrase of a text, with the number of its line."""
+    for printed in PRINTED:
+        text = text.replace(printed, "")
     for number, line in enumerate(text.splitlines(), start=1):
         for word in _WORD.findall(line):
             if word.lower() in INSTEAD:
@@ -58,7 +62,7 @@ def private_words(text: str) -> Iterator[str]:
 
 
 def _files() -> list[Path]:
-    found = [file for package in CHECKED for file in (PROJECT / package).rglob("*")]
+    found = [file for package in PACKAGES for file in (PROJECT / package).rglob("*")]
     top = [PROJECT / name for name in ("Makefile", "pyproject.toml")]
     files = [file for file in found if file.suffix in _KINDS and file.is_file()]
     return sorted({*files, *DOCUMENTS, *top})

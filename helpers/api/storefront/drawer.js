@@ -100,8 +100,8 @@ export class Drawer {
   /** The chosen exchange, else the newest that the user started, else the newest. */
   #chosen() {
     const chosen = this.#kept.find(({ number }) => String(number) === this.#choice.value);
-    const forSomebody = this.#kept.findLast(({ kind }) => kind === "list" || kind === "product");
-    return chosen ?? forSomebody ?? this.#kept.at(-1);
+    const forUser = this.#kept.findLast(({ kind }) => kind === "list" || kind === "product");
+    return chosen ?? forUser ?? this.#kept.at(-1);
   }
 }
 

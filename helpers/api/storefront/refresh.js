@@ -15,7 +15,7 @@ export class Refresh {
   #etags = new Map();
   #begin = 0;
   #timer = null;
-  #asking = null;
+  #controller = null;
   #isRunning = false;
   #isPaused = false;
 
@@ -50,7 +50,7 @@ export class Refresh {
   /** Stop, and abort the running request. */
   stop() {
     this.#isRunning = false;
-    this.#asking?.abort();
+    this.#controller?.abort();
     clearTimeout(this.#timer);
   }
 
@@ -62,8 +62,8 @@ export class Refresh {
 
   /** Send one request now. A long list is refreshed in parts, one request after the other. */
   async ask() {
-    this.#asking?.abort();
-    const asking = (this.#asking = new AbortController());
+    this.#controller?.abort();
+    const controller = (this.#controller = new AbortController());
     const all = this.#ids();
     if (this.#begin >= all.length) this.#begin = 0;
     const ids = all.slice(this.#begin, this.#begin + MAX_IDS);
@@ -72,13 +72,13 @@ export class Refresh {
     const path = `/api/products?ids=${ids.join(",")}&limit=${ids.length}`;
     try {
       const etag = this.#etags.get(path) ?? null;
-      const exchange = await ask(path, { kind: "refresh", etag, signal: asking.signal });
+      const exchange = await ask(path, { kind: "refresh", etag, signal: controller.signal });
       // Without an ETag (a store was unavailable), the next response is complete.
       this.#etags.set(path, exchange.etag);
       this.#apply(ids, exchange);
       this.#schedule(EVERY_MS);
     } catch (error) {
-      if (asking.signal.aborted) return undefined;
+      if (controller.signal.aborted) return undefined;
       this.#isRunning = false;
       this.#failed(error);
     }

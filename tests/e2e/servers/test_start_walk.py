@@ -20,11 +20,13 @@ MOST_FILES = 10
 
 # It only calls ``main`` of the next file.
 _MAIN = "helpers/__main__.py"
-# Files that open connections, that only root needs, and that print the result.
+# Files that open connections, that only root needs, that declare the flags of other commands, and
+# that print the result.
 _NOT_COUNTED = (
     "helpers/stores/",
     "helpers/embedded/system_accounts.py",
     "helpers/cli/drill.py",
+    "helpers/api/options.py",
     "helpers/shop/status.py",
     "helpers/shop/engines.py",
 )
