@@ -33,7 +33,7 @@ _GUARDED = (
 _GUARDED_TOO = ("builtins", "json", "math", "random", "statistics", "time", "inspect", "threading")
 _LONGEST = 500
 _ABSENT = object()
-_vars, _setattr = vars, setattr  # these may have been replaced by then, too
+_vars, _setattr, _delattr = vars, setattr, delattr  # these may have been replaced by then, too
 
 
 class GradedKernel(IPythonKernel):
@@ -152,7 +152,10 @@ class Bench:
         replaced = []
         for owner, name, value in self._originals:
             if _vars(owner).get(name, _ABSENT) is not value:
-                _setattr(owner, name, value)
+                if value is _ABSENT:
+                    _delattr(owner, name)
+                else:
+                    _setattr(owner, name, value)
                 replaced.append(f"{_qualified_name(owner)}.{name}")
         return replaced
 
@@ -202,9 +205,15 @@ def _guarded_modules() -> Iterable[types.ModuleType]:
 def _methods(owner: type) -> Iterator[tuple[Any, str, Any]]:
     if not owner.__flags__ & _HEAP_TYPE:
         return  # immutable
+    kinds = (types.FunctionType, classmethod, staticmethod, property)
     for name, value in list(vars(owner).items()):
-        if isinstance(value, types.FunctionType | classmethod | staticmethod | property):
+        if isinstance(value, kinds):
             yield owner, name, value
+    # An inherited method can be replaced by one of the class itself, which must stay absent.
+    inherited = {name for base in owner.__mro__[1:-1] for name in vars(base)}
+    for name in sorted(inherited - vars(owner).keys()):
+        if isinstance(inspect.getattr_static(owner, name), kinds):
+            yield owner, name, _ABSENT
 
 
 _HEAP_TYPE = 1 << 9

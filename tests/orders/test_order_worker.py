@@ -249,11 +249,11 @@ def test_the_worker_retries_until_the_stores_are_available(
 def test_an_unexpected_error_ends_the_worker_and_is_reported(
     orders: Orders, shop: Stores, monkeypatch: pytest.MonkeyPatch, start_worker: StartWorker
 ) -> None:
-    fail(monkeypatch, OrderWorker, "_working", CrashError("secret"))
+    fail(monkeypatch, OrderWorker, "_run_passes", CrashError("secret"))
     worker = OrderWorker(connecting(shop), pause_seconds=SOON)
     start_worker(worker)
     wait_until(is_in(worker, "ended"))
-    assert worker.error == "The keeper ended with CrashError: see the log."
+    assert worker.error == "The background worker ended with CrashError: see the log."
     assert worker.stop(wait_seconds=60)
 
 

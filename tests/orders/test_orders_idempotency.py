@@ -68,7 +68,7 @@ def test_a_key_cannot_be_reused_for_another_order(
     orders.place(1, 3, 7, key="k")
     if lost:
         shop.redis.flushdb()
-    with pytest.raises(KeyReusedError, match=r"k is for another order\. Give every order a key"):
+    with pytest.raises(KeyReusedError, match=r"k is for another order\. Give .* different key"):
         orders.place(*other, key="k")
     assert_one_order(orders, shop, 3)
 

@@ -86,9 +86,10 @@ def test_replaced_functions_are_restored_and_reported(owner: Any, name: str) -> 
     try:
         setattr(owner, name, print)
         answer = _do(bench, do="guard")
-        assert vars(owner)[name] is original
+        assert getattr(owner, name) is original
     finally:
-        setattr(owner, name, original)
+        if getattr(owner, name) is not original:
+            setattr(owner, name, original)
     assert len(answer["replaced"]) == 1
     assert answer["replaced"][0].endswith(f".{name}")
     assert _do(bench, do="guard")["replaced"] == []

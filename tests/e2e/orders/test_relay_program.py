@@ -61,7 +61,7 @@ def test_once_creates_a_missing_shop(shop: Stores) -> None:
 def test_an_invalid_pause_is_a_usage_error(shop: Stores, arguments: list[str]) -> None:
     done = command(shop, *arguments)
     assert done.returncode == 2
-    assert "is no number of seconds" in done.stderr
+    assert "is not a number of seconds" in done.stderr
 
 
 @pytest.mark.parametrize(
