@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from dotenv import dotenv_values
-
 from helpers.errors import SettingsError, StoreName
 
 #: The root folder of the project.
@@ -86,7 +84,11 @@ def load_settings(
     """
     environ = os.environ if environ is None else environ
     file = dotenv or Path(environ.get("SHOP_DOTENV", PROJECT / ".env"))
-    values = {name: value for name, value in dotenv_values(file).items() if value}
+    values: dict[str, str] = {}
+    if file.is_file():
+        from dotenv import dotenv_values  # takes longer to import than all else here
+
+        values = {name: value for name, value in dotenv_values(file).items() if value}
     values.update({name: value for name, value in environ.items() if value})
     return Settings(
         data_folder=Path(values.get("SHOP_HOME", PROJECT / ".shop")).expanduser().resolve(),

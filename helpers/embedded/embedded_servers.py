@@ -60,6 +60,11 @@ class EmbeddedServers:
                 self.folder.write(saved)
             return addresses
 
+    def saved_addresses(self) -> Addresses | None:
+        """Return the addresses of prepared servers, or ``None``, without a connection to them."""
+        saved = self.folder.read()
+        return None if saved is None or not saved.prepared else _addresses(self._servers(saved))
+
     def running(self) -> tuple[Addresses, str] | None:
         """Return the addresses and saved fingerprint, or ``None`` if a server does not answer."""
         saved = self.folder.read()

@@ -4,8 +4,9 @@ A name is imported when it is first used (PEP 562): ``python -m helpers status``
 schema nor the data, and is faster without them.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from helpers.lazy_imports import lazy_getattr
 
 if TYPE_CHECKING:
     from helpers.shop.engines import describe_stores
@@ -24,11 +25,4 @@ _MODULE_OF = {
 
 __all__ = ["describe_stores", "load", "locate", "open_lesson", "open_shop", "seed", "start_worker"]
 
-
-def __getattr__(name: str) -> Any:
-    """Import ``name`` from its module at its first use."""
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_getattr(__name__, _MODULE_OF)

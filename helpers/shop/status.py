@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
 from helpers.citus.cluster_databases import find_nodes
 from helpers.embedded import EmbeddedServers
-from helpers.errors import ServerError
-from helpers.settings import Settings, redact
+from helpers.errors import ServerError, StoreError
+from helpers.settings import Addresses, Settings, redact
 from helpers.shop.engines import Engine, mongo_engine, postgres_engine, redis_engine
 from helpers.shop.opening import locate
 from helpers.stores.connect import connect_postgres
@@ -66,14 +67,25 @@ def read_status(settings: Settings) -> Status:
     Raises ``ServerError`` if the embedded servers are stopped, ``StoreError`` if a server is
     unavailable.
     """
-    if settings.addresses is None and not EmbeddedServers(settings).are_up():
+    if settings.addresses is not None:
+        return _read(settings.addresses, embedded=False)
+    servers = EmbeddedServers(settings)
+    if not servers.are_up():
         raise ServerError(
             f"The servers in {settings.data_folder} are not running: start them with "
             "`python -m helpers up` or `make lab`."
         )
-    addresses = locate(settings)
+    saved = servers.saved_addresses()
+    with contextlib.suppress(StoreError):
+        if saved is not None:
+            return _read(saved, embedded=True)
+    # A server has crashed, or the last start was interrupted.
+    return _read(locate(settings), embedded=True)
+
+
+def _read(addresses: Addresses, *, embedded: bool) -> Status:
     workers = addresses.workers
-    if settings.addresses is not None:
+    if not embedded:
         workers = tuple(node.url for node in find_nodes(addresses, include_unregistered=False)[1:])
     for url in workers:
         connect_postgres(url).close()

@@ -1,20 +1,31 @@
 """The three stores: connections, time limits, circuit breakers, and traces of round trips.
 
 ``Stores`` has one connection to each store, for a notebook or a script. ``PooledStores`` is for
-threads, ``AsyncStores`` for an event loop.
+threads, ``AsyncStores`` for an event loop. A name is imported when it is first used.
 """
 
-from helpers.stores.circuit_breaker import STATES as BREAKER_STATES
-from helpers.stores.circuit_breaker import TRANSITIONS as BREAKER_TRANSITIONS
-from helpers.stores.command_counts import count_commands
-from helpers.stores.connect import Document, connect_redis
-from helpers.stores.proxied_stores import proxied
-from helpers.stores.stores import Stores, connect_all
-from helpers.stores.tracing import traced
+from typing import TYPE_CHECKING
+
+from helpers.lazy_imports import lazy_getattr
+
+if TYPE_CHECKING:
+    from helpers.stores.command_counts import count_commands
+    from helpers.stores.connect import Document, connect_redis
+    from helpers.stores.proxied_stores import proxied
+    from helpers.stores.stores import Stores, connect_all
+    from helpers.stores.tracing import traced
+
+_MODULE_OF = {
+    "Document": "connect",
+    "Stores": "stores",
+    "connect_all": "stores",
+    "connect_redis": "connect",
+    "count_commands": "command_counts",
+    "proxied": "proxied_stores",
+    "traced": "tracing",
+}
 
 __all__ = [
-    "BREAKER_STATES",
-    "BREAKER_TRANSITIONS",
     "Document",
     "Stores",
     "connect_all",
@@ -23,3 +34,5 @@ __all__ = [
     "proxied",
     "traced",
 ]
+
+__getattr__ = lazy_getattr(__name__, _MODULE_OF)

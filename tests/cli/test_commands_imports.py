@@ -41,7 +41,8 @@ def test_help_imports_no_driver_and_no_framework(arguments: list[str]) -> None:
     imported = _imported({}, *arguments)
     assert imported & (DRIVERS | HEAVY) == set()
     assert {name for name in imported if name.startswith("helpers.")} <= {
-        *("helpers.api", "helpers.cli", "helpers.errors", "helpers.settings", "helpers.__main__")
+        *("helpers.api", "helpers.cli", "helpers.errors", "helpers.settings", "helpers.__main__"),
+        "helpers.lazy_imports",
     }
 
 
