@@ -26,8 +26,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-import filelock
-
 from helpers.errors import ServerError
 
 #: Version of this layout. A folder of another version is refused.
@@ -94,6 +92,8 @@ class DataFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             # As root, PostgreSQL runs as another user, who must reach its files.
             self.path.chmod(0o711 if os.geteuid() == 0 else 0o700)
+            import filelock  # only starting and stopping needs it, and it is slow to import
+
             lock = filelock.FileLock(self.path / "lock", timeout=_LOCK_SECONDS, mode=0o600)
             try:
                 lock.acquire()
