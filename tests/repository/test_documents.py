@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from course.authoring.course_rules import broken_links
-from course.authoring.markdown import github_anchors, links
 from helpers.settings import PROJECT
+from tests.lessons.course_rules import broken_links
+from tests.lessons.markdown import github_anchors, links
 from tests.repository.naming import DOCUMENTS, make_targets, modules, walk_texts, walks
 
 #: Created by commands, so not in a clone.

@@ -218,7 +218,7 @@ def test_no_class_name_is_used_twice_without_a_reason() -> None:
 
 
 #: Tests of files that belong to no package, and what all tests use.
-_BESIDE_PACKAGES = frozenset({"repository", "e2e"})
+_BESIDE_PACKAGES = frozenset({"repository", "lessons", "e2e"})
 
 
 def test_tests_mirror_the_packages() -> None:

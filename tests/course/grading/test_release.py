@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from course.authoring.course_rules import broken_links
-from course.authoring.markdown import links
 from course.grading.release import released, write
 from course.grading.source import CODE_STUB, HIDDEN_STUB, TEXT_STUB, Notebook
 from helpers.errors import GradingError
 from helpers.settings import PROJECT
 from tests.course.grading import building
+from tests.lessons.course_rules import broken_links
+from tests.lessons.markdown import links
 
 SOURCES = [
     building.sums(),

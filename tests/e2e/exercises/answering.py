@@ -15,9 +15,9 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell
 
-from course.authoring.exercises import Verdict, find_exercises, read_verdict
 from tests.e2e.exercises.bank import WrongAnswer
 from tests.e2e.exercises.needs import find_needed
+from tests.lessons.exercises import Verdict, find_exercises, read_verdict
 
 _SECONDS_PER_CELL = 300  # in case a cell hangs
 _MAY_FAIL = "raises-exception"

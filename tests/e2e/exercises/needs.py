@@ -16,9 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import CodeType
 
-from course.authoring.exercises import Exercise
-from course.authoring.notebook_rules import Notebook, source_of
 from tests.e2e.exercises.bank import WrongAnswer
+from tests.lessons.exercises import Exercise
+from tests.lessons.notebook_rules import Notebook, source_of
 
 # What IPython defines in addition.
 _ALWAYS_THERE = {*dir(builtins), "__name__", "display", "get_ipython"}

@@ -8,8 +8,6 @@ from collections import Counter
 
 import pytest
 
-from course.authoring.exercises import Exercise, bound_names, find_exercises
-from course.authoring.notebook_rules import Notebook, source_of
 from helpers.settings import PROJECT
 from tests.e2e.exercises import test_lessons
 from tests.e2e.exercises.bank import (
@@ -20,6 +18,8 @@ from tests.e2e.exercises.bank import (
     wrong_answers,
 )
 from tests.e2e.exercises.needs import find_needed
+from tests.lessons.exercises import Exercise, bound_names, find_exercises
+from tests.lessons.notebook_rules import Notebook, source_of
 
 MIN_MISTAKES = 2
 

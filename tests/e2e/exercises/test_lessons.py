@@ -11,10 +11,10 @@ import json
 
 import pytest
 
-from course.authoring.exercises import find_exercises
 from helpers.settings import PROJECT
 from tests.e2e.exercises.answering import Answered, answer_all
 from tests.e2e.exercises.bank import needed_cells, wrong_answers
+from tests.lessons.exercises import find_exercises
 
 
 def _names(lesson: str) -> list[str]:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from course.authoring.exercises import find_exercises
 from tests.e2e.exercises.bank import WrongAnswer
 from tests.e2e.exercises.needs import Needed, find_needed, names_of
+from tests.lessons.exercises import find_exercises
 
 CHECK = """
 import math

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from course.authoring.markdown import links, prose
-from course.authoring.notebook_rules import source_of
+from tests.lessons.markdown import links, prose
+from tests.lessons.notebook_rules import source_of
 
 GLOSSARY = "glossary.md"
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from course.authoring.markdown import Link, anchors, github_anchors, links
-from course.authoring.notebook_rules import source_of
+from tests.lessons.markdown import Link, anchors, github_anchors, links
+from tests.lessons.notebook_rules import source_of
 
 CLOSE = "## What you can do now"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from course.authoring.exercises import bound_names, find_exercises, read_verdict
 from helpers.errors import NotebookError
+from tests.lessons.exercises import bound_names, find_exercises, read_verdict
 
 CHECK = """
 def check_double(answer):

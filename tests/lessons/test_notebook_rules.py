@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from course.authoring.notebook_rules import VOLATILE, check, code_cells, compared_cells
 from helpers.settings import PROJECT
+from tests.lessons.notebook_rules import VOLATILE, check, code_cells, compared_cells
 
 NOTEBOOKS = sorted(
     path for folder in ("notebooks", "project") for path in (PROJECT / folder).glob("*.ipynb")

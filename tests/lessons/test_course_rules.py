@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from course.authoring.course_rules import (
+from helpers.settings import PROJECT
+from tests.lessons.course_rules import (
     broken_links,
     close_of,
     section_minutes,
     texts,
     total_minutes,
 )
-from course.authoring.glossary import GLOSSARY, Entry, read_glossary, unlinked, uses
-from course.authoring.markdown import anchors, headings, links, prose
-from helpers.settings import PROJECT
+from tests.lessons.glossary import GLOSSARY, Entry, read_glossary, unlinked, uses
+from tests.lessons.markdown import anchors, headings, links, prose
 
 LESSONS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 NOTEBOOKS = [*LESSONS, PROJECT / "project" / "07_project.ipynb"]

@@ -6,9 +6,9 @@ import copy
 
 import pytest
 
-from course.authoring.exercises import find_exercises, read_verdict
 from helpers.errors import NotebookError
-from tests.course.authoring.test_exercises import CHECK, NOTEBOOK
+from tests.lessons.exercises import find_exercises, read_verdict
+from tests.lessons.test_exercises import CHECK, NOTEBOOK
 
 
 def test_a_check_of_another_name_is_refused() -> None:

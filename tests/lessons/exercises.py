@@ -19,8 +19,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from course.authoring.notebook_rules import Cell, Notebook, source_of, tags_of
 from helpers.errors import NotebookError
+from tests.lessons.notebook_rules import Cell, Notebook, source_of, tags_of
 
 #: What a check's cell prints before the sentence that explains what is wrong.
 NOT_YET = "not yet: "
