@@ -8,7 +8,8 @@ object, the likely cause and the way out. No message contains a password::
     ├── ServerError         an embedded server cannot be prepared, started or stopped
     ├── StoreError          a store does not respond, or rejects us
     │   ├── NodeUnavailableError  some of a store's nodes do not respond, the others do
-    │   └── CircuitOpenError      the circuit of a store is open after repeated failures
+    │   ├── CircuitOpenError      the circuit of a store is open after repeated failures
+    │   └── ForeignDataError      a database has data that the course did not create
     ├── BusyError           the thread pool for blocking work is full: nothing was started
     ├── ProxyError          a proxy in front of a store cannot be started, or has exited
     ├── LoadError           a server cannot be measured: it does not listen, or the clients exited
@@ -72,6 +73,13 @@ class StoreError(CourseError):
         super().__init__(f"{store} at {address}: {cause}. {way_out}")
         self.store = store
         self.address = address
+
+
+class ForeignDataError(StoreError):
+    """A database on a server given by address has data that the course did not create.
+
+    Nothing was changed in it.
+    """
 
 
 class NodeUnavailableError(StoreError):

@@ -27,6 +27,8 @@ _SCHEMES = {
 }
 _WORKERS = "POSTGRES_WORKER_URLS"
 _NAMES = "POSTGRES_WORKER_NAMES"
+#: Set by the course itself for its child processes: the addresses are those of embedded servers.
+EMBEDDED = "SHOP_EMBEDDED"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Addresses:
     """The URLs of the stores. They include passwords: print ``redact(url)`` instead.
 
     ``worker_names`` are the host names and ports at which the nodes reach the workers, if they
-    differ from those in ``workers``.
+    differ from those in ``workers``. ``embedded`` says that the servers are the course's own, so
+    that every database on them is.
     """
 
     coordinator: str
@@ -42,6 +45,7 @@ class Addresses:
     mongo: str
     redis: str
     worker_names: tuple[tuple[str, int], ...] = ()
+    embedded: bool = False
 
     def __getitem__(self, store: StoreName) -> str:
         """Return the URL of a store; for PostgreSQL, that of the coordinator."""
@@ -138,6 +142,7 @@ def _addresses(values: Mapping[str, str]) -> Addresses | None:
         values["MONGO_URL"],
         values["REDIS_URL"],
         _worker_names(values.get(_NAMES, "").split(), len(workers)),
+        embedded=values.get(EMBEDDED) == "1",
     )
 
 

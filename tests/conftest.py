@@ -22,6 +22,7 @@ from helpers.shop.engines import describe_stores
 from helpers.shop.opening import open_databases
 from helpers.stores import Stores
 from helpers.stores.environment import environment_of
+from helpers.stores.ownership import MONGO_MARKER
 from helpers.stores.stores import connect_all
 from tests.background_workers import StartWorker, starting_workers
 from tests.cleanup import Run, begin
@@ -110,7 +111,7 @@ def stores(shared: Stores) -> Stores:
     for (table,) in tables.fetchall():
         drop = sql.SQL("DROP TABLE IF EXISTS public.{} CASCADE")
         shared.postgres.execute(drop.format(sql.Identifier(table)))
-    for name in shared.mongo.list_collection_names():
+    for name in set(shared.mongo.list_collection_names()) - {MONGO_MARKER}:
         shared.mongo.drop_collection(name)
     shared.redis.flushdb()
     return shared

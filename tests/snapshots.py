@@ -15,6 +15,8 @@ from helpers.metadata.collection_schema import COLLECTION, prepare_metadata
 from helpers.orders.outbox import prepare_sales
 from helpers.shop.schema import create_shop, drop_shop
 from helpers.stores import Document, Stores
+from helpers.stores.connect import REDIS_MARKER
+from helpers.stores.ownership import MONGO_MARKER
 
 _TABLES = ("order_outbox", "order_keys", "orders", "stock_movements", "categories", "products")
 _ALL_EXIST = "SELECT bool_and(to_regclass(name) IS NOT NULL) FROM unnest(%s::text[]) AS name"
@@ -59,7 +61,7 @@ def empty_shop(stores: Stores) -> Stores:
         drop_shop(stores)  # a test may have dropped or changed some of them
         create_shop(stores)
     stores.postgres.execute(_EMPTY)
-    existing = stores.mongo.list_collection_names()
+    existing = set(stores.mongo.list_collection_names()) - {MONGO_MARKER}
     for name in existing:
         stores.mongo[name].delete_many({})
     if COLLECTION not in existing:
@@ -72,12 +74,16 @@ def empty_shop(stores: Stores) -> Stores:
 
 def _take(stores: Stores) -> _Snapshot:
     tables = {name: stores.postgres.execute(f"TABLE {name}").fetchall() for name in _TABLES}
-    names = stores.mongo.list_collection_names()
+    names = set(stores.mongo.list_collection_names()) - {MONGO_MARKER}
     collections = {name: list(stores.mongo[name].find()) for name in names}
     return _Snapshot(
         {name: rows for name, rows in tables.items() if rows},
         {name: documents for name, documents in collections.items() if documents},
-        {key: stores.redis.dump(key) for key in stores.redis.scan_iter(count=1000)},
+        {
+            key: stores.redis.dump(key)
+            for key in stores.redis.scan_iter(count=1000)
+            if key != REDIS_MARKER
+        },
     )
 
 

@@ -13,6 +13,7 @@ from helpers.settings import load_settings
 from helpers.shop import locate
 from helpers.shop.opening import open_databases
 from helpers.stores import Stores
+from helpers.stores.ownership import MONGO_MARKER, claim
 from helpers.stores.stores import connect_all
 
 #: Environment variables for other databases, so that several notebooks can run side by side.
@@ -43,6 +44,7 @@ def fresh_stores() -> Iterator[Stores]:
     except StoreError:  # the database was dropped
         stores = open_project()
     with stores:
+        claim(stores)
         _empty(stores)
         yield stores
 
@@ -59,6 +61,6 @@ def _empty(stores: Stores) -> None:
     for (table,) in tables.fetchall():
         drop = sql.SQL("DROP TABLE IF EXISTS public.{} CASCADE")
         stores.postgres.execute(drop.format(sql.Identifier(table)))
-    for name in stores.mongo.list_collection_names():
+    for name in set(stores.mongo.list_collection_names()) - {MONGO_MARKER}:
         stores.mongo.drop_collection(name)
     stores.redis.flushdb()

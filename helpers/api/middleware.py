@@ -153,7 +153,7 @@ class AuthenticationAndBodyLimit:
 
     def __init__(self, app: ASGIApp, token: str, body_seconds: float) -> None:
         self._app = app
-        self._authorization = f"Bearer {token}".encode()
+        self._token = token.encode()
         self._body_seconds = body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -183,7 +183,10 @@ class AuthenticationAndBodyLimit:
     def _check_headers(self, headers: dict[bytes, bytes]) -> tuple[str, str, dict[str, str]] | None:
         """Return the problem type, detail and headers of a refusal, or ``None``."""
         authorization = headers.get(b"authorization", b"")
-        if not hmac.compare_digest(authorization, self._authorization):
+        # The scheme is case-insensitive, the token is not (RFC 9110, 11.1).
+        scheme, _, token = authorization.partition(b" ")
+        is_bearer = scheme.lower() == b"bearer"
+        if not hmac.compare_digest(token.strip(b" "), self._token) or not is_bearer:
             reason = "is not the right one" if authorization else "is missing"
             challenge = {"WWW-Authenticate": 'Bearer realm="shop"'}
             return "unauthorized", f"The token {reason}.", challenge

@@ -21,6 +21,7 @@ from psycopg import sql
 from helpers.errors import StoreError
 from helpers.settings import Addresses, redact
 from helpers.stores.connect import connect_postgres, explaining
+from helpers.stores.ownership import check_postgres, claim_postgres
 
 #: The default number of workers of a database.
 WORKERS = 2
@@ -45,15 +46,19 @@ class Node:
     port: int
 
 
-def create_database(nodes: Sequence[Node], name: str, *, citus: bool) -> None:
-    """Create database ``name`` on every node and join them to a cluster; keep what exists.
+def create_database(
+    nodes: Sequence[Node], name: str, *, citus: bool, embedded: bool = True
+) -> None:
+    """Create database ``name`` on every node, and a cluster of them; existing ones are kept.
 
-    ``nodes`` is the coordinator, then the workers to add. Without ``citus``, the SQL scripts are
-    loaded instead of the extension.
+    ``nodes`` are the coordinator and then the workers to register. If the nodes do not have Citus
+    (``citus``), the SQL scripts of its interface are loaded. On nodes that are not ``embedded``,
+    the databases are marked as the course's (``helpers.stores.ownership``).
 
-    Raises ``StoreError`` if a node is unavailable, or if the database has other scripts.
+    Raises ``StoreError`` if a node is unavailable, or if the database exists with other scripts;
+    ``ForeignDataError`` if it has data that the course did not create.
     """
-    prepare_databases(nodes, name, citus=citus)
+    prepare_databases(nodes, name, citus=citus, embedded=embedded)
     # In a new session, since the scripts have changed the database's settings.
     with (
         connect_postgres(nodes[0].url, database=name) as connection,
@@ -63,21 +68,26 @@ def create_database(nodes: Sequence[Node], name: str, *, citus: bool) -> None:
         _join(connection, nodes)
 
 
-def prepare_databases(nodes: Sequence[Node], name: str, *, citus: bool) -> None:
+def prepare_databases(
+    nodes: Sequence[Node], name: str, *, citus: bool, embedded: bool = True
+) -> None:
     """Create database ``name`` on all nodes at the same time; ``nodes[0]`` is the coordinator.
 
     Raises the ``StoreError`` of the first node that has one, as ``create_database`` does.
     """
 
     def prepare(node: Node) -> None:
-        prepare_database(node, name, citus=citus, coordinator=node is nodes[0])
+        is_coordinator = node is nodes[0]
+        prepare_database(node, name, citus=citus, coordinator=is_coordinator, embedded=embedded)
 
     with ThreadPoolExecutor(len(nodes)) as pool:
         for _ in pool.map(prepare, nodes):
             pass
 
 
-def prepare_database(node: Node, name: str, *, citus: bool, coordinator: bool = False) -> None:
+def prepare_database(
+    node: Node, name: str, *, citus: bool, coordinator: bool = False, embedded: bool = True
+) -> None:
     """Create database ``name`` on one node, with the extension or the scripts of its kind.
 
     Raises ``StoreError`` as ``create_database`` does.
@@ -86,25 +96,32 @@ def prepare_database(node: Node, name: str, *, citus: bool, coordinator: bool = 
         connect_postgres(node.url, database="postgres") as connection,
         explaining("PostgreSQL", node.url),
     ):
-        existing = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name])
-        if existing.fetchone() is None:
+        if not _has_database(connection, name):
             connection.execute(_CREATE.format(sql.Identifier(name)))
     with (
         connect_postgres(node.url, database=name) as connection,
         explaining("PostgreSQL", node.url),
     ):
+        if not embedded:
+            claim_postgres(connection, node.url)
         if citus:
             connection.execute("CREATE EXTENSION IF NOT EXISTS citus")
         else:
             load_scripts(connection, "coordinator" if coordinator else "worker")
 
 
-def drop_database(nodes: Sequence[Node], name: str) -> None:
+def drop_database(nodes: Sequence[Node], name: str, *, embedded: bool = True) -> None:
     """Drop database ``name`` on every node that has it, also if sessions are connected to it.
 
     It is dropped on the coordinator (``nodes[0]``) first: while it exists there, Citus connects
-    from it to the workers.
+    from it to the workers. On nodes that are not ``embedded``, only databases with the course's
+    marker are dropped; empty ones without it are kept.
+
+    Raises ``StoreError`` if a node is unavailable; ``ForeignDataError``, before anything is
+    dropped, if a node's database has data that the course did not create.
     """
+    if not embedded:
+        nodes = [node for node in nodes if _is_ours(node, name)]
 
     def drop(node: Node) -> None:
         with (
@@ -115,12 +132,32 @@ def drop_database(nodes: Sequence[Node], name: str) -> None:
                 sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
             )
 
-    coordinator, *workers = nodes
-    drop(coordinator)
-    if workers:
+    for node in nodes[:1]:
+        drop(node)
+    if workers := nodes[1:]:
         with ThreadPoolExecutor(len(workers)) as pool:
             for _ in pool.map(drop, workers):
                 pass
+
+
+def _has_database(connection: psycopg.Connection, name: str) -> bool:
+    found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name])
+    return found.fetchone() is not None
+
+
+def _is_ours(node: Node, name: str) -> bool:
+    """Return whether the node has a database ``name`` with the marker."""
+    with (
+        connect_postgres(node.url, database="postgres") as connection,
+        explaining("PostgreSQL", node.url),
+    ):
+        if not _has_database(connection, name):
+            return False
+    with (
+        connect_postgres(node.url, database=name) as connection,
+        explaining("PostgreSQL", node.url),
+    ):
+        return check_postgres(connection, node.url) == "ours"
 
 
 def nodes_of(addresses: Addresses) -> list[Node]:

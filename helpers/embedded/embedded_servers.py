@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from collections.abc import Callable, Sequence
@@ -31,10 +32,21 @@ from helpers.settings import Addresses, Settings
 Prepare = Callable[[Addresses, str, str], str]
 
 
+def ignore_libpq_environment() -> None:
+    """Remove libpq's environment variables, such as ``PGSSLMODE``, from this process.
+
+    They are meant for other servers, and some cannot be overridden in a connection string
+    (https://www.postgresql.org/docs/current/libpq-envars.html). ``PG_BINDIR`` is the course's.
+    """
+    for name in [name for name in os.environ if name.startswith("PG") and name[2:3].isalpha()]:
+        del os.environ[name]
+
+
 class EmbeddedServers:
     """The embedded servers in ``settings.data_folder``."""
 
     def __init__(self, settings: Settings) -> None:
+        ignore_libpq_environment()
         self.settings = settings
         self.folder = DataFolder(settings.data_folder)
 
@@ -213,7 +225,8 @@ def _addresses(servers: list[Server]) -> Addresses:
     nodes = [server for server in servers if isinstance(server, PostgresNode)]
     mongo = next(server for server in servers if isinstance(server, DocumentServer))
     redis = next(server for server in servers if isinstance(server, ValkeyServer))
-    return Addresses(nodes[0].url, tuple(node.url for node in nodes[1:]), mongo.url, redis.url)
+    workers = tuple(node.url for node in nodes[1:])
+    return Addresses(nodes[0].url, workers, mongo.url, redis.url, embedded=True)
 
 
 def _with(engine: str) -> str:

@@ -52,6 +52,17 @@ class OrderWorkerProcess:
     pid: int
 
 
+def reach_loopback_directly() -> None:
+    """Let HTTP clients of this process reach servers on this machine without a proxy.
+
+    ``HTTP_PROXY`` applies to the loopback address too, unless ``NO_PROXY`` excludes it.
+    """
+    for name in ("NO_PROXY", "no_proxy"):
+        hosts = [host for host in os.environ.get(name, "").split(",") if host]
+        missing = [host for host in ("127.0.0.1", "localhost") if host not in hosts]
+        os.environ[name] = ",".join(hosts + missing)
+
+
 @contextlib.contextmanager
 def start_service(
     stores: Stores, *options: str, environ: Mapping[str, str] | None = None
@@ -63,6 +74,7 @@ def start_service(
 
     Raises ``ServerError`` if it does not start.
     """
+    reach_loopback_directly()
     token = secrets.token_urlsafe(24)
     more = {"SHOP_TOKEN": token, **(environ or {})}
     with _run(stores, ["serve", "--port", "0", *options], more) as (process, log):

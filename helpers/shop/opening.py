@@ -19,6 +19,7 @@ from helpers.embedded import EmbeddedServers
 from helpers.errors import SettingsError
 from helpers.settings import DATABASE, Addresses, Settings, load_settings
 from helpers.stores.connect import connect_postgres
+from helpers.stores.ownership import check_mongo_and_redis, claim
 from helpers.stores.stores import Stores, connect_all
 
 # With ``lesson_`` in front, no longer than the name of a database may be.
@@ -76,19 +77,30 @@ def open_lesson(lesson: str) -> Stores:
 def open_databases(name: str, redis_number: int, settings: Settings) -> Stores:
     """Recreate empty databases called ``name``, and connect to them.
 
-    ``redis_number`` is the number of a logical database in Redis, which is flushed.
+    ``redis_number`` is the number of a logical database in Redis, which is emptied. On servers
+    given by address, only databases that the course created are emptied (``ownership``).
 
-    Raises ``SettingsError``, ``ServerError`` or ``StoreError``.
+    Raises ``SettingsError``, ``ServerError`` or ``StoreError``; ``ForeignDataError``, before it
+    changes anything, if a database has data that the course did not create.
     """
     addresses = locate(settings)
+    embedded = addresses.embedded
+    if not embedded:
+        check_mongo_and_redis(addresses, name, redis_number)
     nodes = _nodes(settings, addresses)
     with connect_postgres(addresses.coordinator) as connection:
         citus = has_citus(connection)
-    drop_database(nodes, name)
-    create_database(nodes[: WORKERS + 1], name, citus=citus)
+    drop_database(nodes, name, embedded=embedded)
+    create_database(nodes[: WORKERS + 1], name, citus=citus, embedded=embedded)
     stores = connect_all(addresses, database=name, redis_database=redis_number)
-    stores.mongo.client.drop_database(name)
-    stores.redis.flushdb()
+    try:
+        with stores.explaining():
+            stores.mongo.client.drop_database(name)
+            stores.redis.flushdb()
+            claim(stores)
+    except BaseException:
+        stores.close()
+        raise
     return stores
 
 
@@ -113,7 +125,8 @@ def start_worker(stores: Stores) -> tuple[str, int]:
             "another (with Docker: `docker compose --profile scale-out up -d worker3`) and name it."
         )
     node = nodes[have + 1]
-    prepare_database(node, stores.mongo.name, citus=has_citus(stores.postgres))
+    citus = has_citus(stores.postgres)
+    prepare_database(node, stores.mongo.name, citus=citus, embedded=addresses.embedded)
     return node.host, node.port
 
 

@@ -9,6 +9,7 @@ from helpers.orders.order_rows import DISTRIBUTE_KEYS, FIRST_ORDER, KEYS_TABLE
 from helpers.stock import ledger
 from helpers.stock.redis_keys import OWN_KEYS
 from helpers.stores import Stores
+from helpers.stores.ownership import claim
 
 # Few enough shards to list in a lesson, and more than there are workers.
 SHARDS = 8
@@ -64,7 +65,11 @@ def create_shop(stores: Stores) -> None:
     Products are distributed by id. Orders, their idempotency keys, their outbox and the stock
     ledger are distributed by product and colocated with the products. Categories are a reference
     table. The sequence ``order_ids`` numbers new orders.
+
+    Raises ``ForeignDataError`` if the servers were given by address and a database has data that
+    the course did not create.
     """
+    claim(stores)
     with stores.postgres.transaction():
         # If two processes created the same table at once, one would fail: so they take turns.
         stores.postgres.execute("SELECT pg_advisory_xact_lock(hashtext('create_shop'))")
@@ -90,7 +95,11 @@ def count_products(stores: Stores) -> int:
 
 
 def drop_shop(stores: Stores) -> None:
-    """Drop the shop's tables, collections and stock, and nothing else."""
+    """Drop the shop's tables, collections and stock, and nothing else.
+
+    Raises ``ForeignDataError`` as ``create_shop`` does.
+    """
+    claim(stores)
     for name in _TABLE_NAMES:
         stores.postgres.execute(f"DROP TABLE IF EXISTS {name}")
     stores.postgres.execute("DROP SEQUENCE IF EXISTS order_ids")

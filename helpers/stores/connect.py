@@ -26,6 +26,16 @@ from helpers.stores.connection_limits import TIMEOUT_SECONDS
 from helpers.stores.long_lists import slow_at_lists
 
 Document = dict[str, Any]
+
+#: The key that marks a logical database as the course's.
+REDIS_MARKER = "course:marker"
+
+_FLUSH = """
+local marker = redis.call('GET', KEYS[1])
+redis.call('FLUSHDB')
+if marker then redis.call('SET', KEYS[1], marker) end
+return 1
+"""
 Kind = TypeVar("Kind", bound=psycopg.Connection)
 
 _START = "Start it, or correct its address"
@@ -142,6 +152,7 @@ def connect_redis(
             socket_connect_timeout=TIMEOUT_SECONDS,
             socket_timeout=answer_seconds,
         )
+        _keep_marker(client)
         if database is not None:
             client.connection_pool.connection_kwargs["db"] = database
         try:
@@ -150,6 +161,18 @@ def connect_redis(
             client.close()
             raise
     return client
+
+
+def _keep_marker(client: redis.Redis) -> None:
+    """Let ``client.flushdb()`` keep the marker of ownership (``helpers.stores.ownership``).
+
+    The method is replaced on this client only: lessons show that it is redis-py's own class.
+    """
+
+    def flushdb(*_: Any, **__: Any) -> bool:
+        return bool(client.eval(_FLUSH, 1, REDIS_MARKER))
+
+    setattr(client, "flushdb", flushdb)  # noqa: B010 - mypy forbids to assign a method
 
 
 @contextlib.contextmanager

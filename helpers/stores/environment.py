@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit, urlunsplit
 
+from helpers.settings import EMBEDDED
 from helpers.stores.stores import Stores
 
 
@@ -22,6 +23,8 @@ def environment_of(stores: Stores) -> dict[str, str]:
     if addresses.worker_names:
         names = (f"{host}:{port}" for host, port in addresses.worker_names)
         variables["POSTGRES_WORKER_NAMES"] = " ".join(names)
+    if addresses.embedded:
+        variables[EMBEDDED] = "1"
     return variables
 
 

@@ -18,6 +18,7 @@ from helpers.shop.seeding import seed
 from helpers.stores import Stores
 from helpers.stores.environment import environment_of
 from tests.command_line import run_main
+from tests.contents import collections_of, keys_of
 from tests.joins.test_plain_joins import ORIGINALS
 
 pytestmark = pytest.mark.by_address
@@ -104,8 +105,8 @@ def test_an_invalid_catalogue_file_loads_nothing(
     assert loaded.returncode == 2
     assert "line 2: price: should be greater than or equal to 0, not" in loaded.stderr
     assert "line 3: line: is not JSON" in loaded.stderr
-    assert stores.redis.keys("*") == []
-    assert stores.mongo.list_collection_names() == []
+    assert keys_of(stores) == []
+    assert collections_of(stores) == []
 
 
 def test_reconcile_reports_what_it_repaired(environ: dict[str, str], shop: Stores) -> None:
@@ -151,8 +152,8 @@ def test_reset_by_address_drops_only_the_shop(shop_environ: dict[str, str], stor
     run_main(shop_environ, "seed", "--products", "3")
     stores.redis.set("other", "1")
     assert run_main(shop_environ, "reset").returncode == 0
-    assert stores.redis.keys("*") == ["other"]
-    assert stores.mongo.list_collection_names() == []
+    assert keys_of(stores) == ["other"]
+    assert collections_of(stores) == []
     assert stores.postgres.execute("SELECT to_regclass('products')").fetchone() == (None,)
 
 

@@ -15,6 +15,7 @@ from helpers.joins import batched
 from helpers.shop.schema import count_products, create_shop, drop_shop
 from helpers.shop.seeding import Changes, load, seed
 from helpers.stores import Stores
+from tests.contents import collections_of, keys_of
 
 
 def test_a_seed_fills_all_three_stores(stores: Stores) -> None:
@@ -149,6 +150,6 @@ def test_dropping_the_shop_keeps_other_data(stores: Stores) -> None:
     drop_shop(stores)
     drop_shop(stores)
     assert count_products(stores) == 0
-    assert stores.redis.keys("*") == ["other"]
-    assert stores.mongo.list_collection_names() == ["others"]
+    assert keys_of(stores) == ["other"]
+    assert collections_of(stores) == ["others"]
     assert stores.postgres.execute("SELECT count(*) FROM others").fetchone() == (0,)

@@ -27,6 +27,7 @@ from course.marketplace.project_databases import NAME, NUMBER
 from helpers import traced
 from helpers.errors import SettingsError
 from helpers.stores import Stores
+from tests.contents import collections_of, keys_of
 
 MARKET = marketplace(40, seed=11)
 
@@ -43,13 +44,13 @@ def project(monkeypatch: pytest.MonkeyPatch, shared: Stores) -> Stores:
 def test_fresh_stores_are_empty(project: Stores) -> None:
     with fresh_stores() as stores:
         load_marketplace(stores, MARKET)
-        assert stores.redis.dbsize() > 0
+        assert len(keys_of(stores)) > 0
     assert stores.postgres.closed
     with fresh_stores() as stores:
         tables = stores.postgres.execute("SELECT FROM pg_tables WHERE schemaname = 'public'")
         assert tables.fetchall() == []
-        assert stores.mongo.list_collection_names() == []
-        assert stores.redis.dbsize() == 0
+        assert collections_of(stores) == []
+        assert keys_of(stores) == []
 
 
 def test_fresh_stores_creates_missing_databases(
