@@ -35,6 +35,13 @@ Policy = Literal[
 ]
 
 
+_PORT_ATTEMPTS = 5
+
+
+class PortTakenError(ServerError):
+    """Another program took the chosen port before the server could listen on it."""
+
+
 class TemporaryValkey(ValkeyServer):
     """A key-value server in a temporary folder; ``temporary_valkey`` creates and removes it."""
 
@@ -58,7 +65,7 @@ class TemporaryValkey(ValkeyServer):
         Settings that ``CONFIG SET`` changed are lost.
         """
         if self.main_process() is None and not is_free(self.port):
-            raise ServerError(
+            raise PortTakenError(
                 f"The temporary key-value server cannot start: its port {self.port} was taken by "
                 "another program. Create a new one, which chooses another port."
             )
@@ -71,7 +78,8 @@ class TemporaryValkey(ValkeyServer):
         except OSError:
             text = ""
         quoted = " / ".join(line.strip() for line in text.splitlines() if line.strip())
-        raise ServerError(
+        kind = PortTakenError if "Address already in use" in text else ServerError
+        raise kind(
             f"The temporary key-value server {what}; its log: {quoted[-500:] or 'empty'}. Correct "
             "its settings, or check that the disk is not full, and create a new one."
         )
@@ -103,12 +111,29 @@ def temporary_valkey(
         **(settings or {}),
     }
     with temporary_folder("course-temporary-") as folder:
-        server = TemporaryValkey(folder, password=password, settings=changed)
-        with explaining_os_errors(folder):
-            server.folder.log.mkdir()
-        server.prepare()
+        server = _start(folder, password=password, settings=changed)
         try:
-            server.start()
             yield server
         finally:
             server.kill()
+
+
+def _start(folder: Path, *, password: bool, settings: Mapping[str, object]) -> TemporaryValkey:
+    """Return a running server; choose another port if the first is taken meanwhile."""
+    for attempt in range(_PORT_ATTEMPTS):
+        place = folder if attempt == 0 else folder / f"attempt-{attempt + 1}"
+        server = TemporaryValkey(place, password=password, settings=settings)
+        with explaining_os_errors(place):
+            server.folder.log.mkdir(parents=True)
+        server.prepare()
+        try:
+            server.start()
+        except PortTakenError:
+            if attempt == _PORT_ATTEMPTS - 1:
+                raise
+        except BaseException:
+            server.kill()
+            raise
+        else:
+            return server
+    raise AssertionError("the last attempt returns or raises")
