@@ -114,6 +114,11 @@ def redact(url: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{hosts}"))
 
 
+def as_path(text: str) -> Path:
+    """Return an argument as a path. ``~`` is the home folder also where no shell expands it."""
+    return Path(text).expanduser()
+
+
 def _addresses(values: Mapping[str, str]) -> Addresses | None:
     given = [name for name in _SCHEMES if name in values]
     if not given:

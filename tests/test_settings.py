@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from helpers.errors import SettingsError
-from helpers.settings import Addresses, load_settings, redact
+from helpers.settings import Addresses, as_path, load_settings, redact
 
 POSTGRES = "postgresql://postgres:secret1@db.example:5432/ecommerce"
 MONGO = "mongodb://shop:secret2@db.example:27017/ecommerce?authSource=admin"
@@ -116,3 +116,12 @@ def test_the_representation_of_addresses_has_no_password() -> None:
     shown = repr(Addresses(POSTGRES, (POSTGRES,), MONGO, REDIS))
     assert "secret" not in shown
     assert "db.example" in shown
+
+
+@pytest.mark.parametrize(("text", "name"), [("~", ""), ("~/a b/c", "a b/c"), ("a/~b", None)])
+def test_a_leading_tilde_is_the_home_folder(
+    monkeypatch: pytest.MonkeyPatch, text: str, name: str | None
+) -> None:
+    monkeypatch.setenv("HOME", "/somewhere/home")
+    expected = Path(text) if name is None else Path("/somewhere/home") / name
+    assert as_path(text) == expected

@@ -9,6 +9,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from helpers.settings import as_path
+
 _SECONDS_PER_CELL = 300
 
 #: The cell metadata to keep: nbval's tags and nbgrader's.
@@ -50,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m course.authoring.store_outputs", description=__doc__
     )
-    parser.add_argument("places", nargs="+", type=Path, help="notebooks, or folders of them")
+    parser.add_argument("places", nargs="+", type=as_path, help="notebooks, or folders of them")
     for place in parser.parse_args().places:
         for path in sorted(place.glob("*.ipynb")) if place.is_dir() else [place]:
             print(f"Running {path.name}", flush=True)

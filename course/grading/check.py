@@ -27,7 +27,7 @@ from course.grading.source import (
 )
 from course.grading.submissions import restore, text_of_file
 from helpers.errors import CourseError, GradingError
-from helpers.settings import PROJECT
+from helpers.settings import PROJECT, as_path
 
 _MISTAKE = 2
 
@@ -113,7 +113,7 @@ def _without_copies(notebook: Notebook) -> Notebook:
 def main() -> int:
     """Check a notebook and print the report."""
     parser = argparse.ArgumentParser(prog="python -m course.grading.check", description=__doc__)
-    parser.add_argument("notebook", type=Path)
+    parser.add_argument("notebook", type=as_path)
     options = parser.parse_args()
     try:
         source, outcome = check(options.notebook, Limits())

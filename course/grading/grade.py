@@ -29,7 +29,7 @@ from course.grading.sandbox import COPIED, course_copy, make_accounts
 from course.grading.source import Source, read_source
 from course.grading.submissions import Submission, collect, content
 from helpers.errors import CourseError, GradingError
-from helpers.settings import PROJECT, load_settings
+from helpers.settings import PROJECT, as_path, load_settings
 
 _UNFINISHED, _MISTAKE, _INTERRUPTED = 1, 2, 130
 
@@ -205,9 +205,13 @@ class Report:
 def main() -> int:
     """Grade a folder of submissions and print a summary."""
     parser = argparse.ArgumentParser(prog="python -m course.grading.grade", description=__doc__)
-    parser.add_argument("--source", type=Path, required=True, help="the project's source")
-    parser.add_argument("--submissions", type=Path, required=True, help="the folder of submissions")
-    parser.add_argument("--to", type=Path, required=True, help="the folder for grades and feedback")
+    parser.add_argument("--source", type=as_path, required=True, help="the project's source")
+    parser.add_argument(
+        "--submissions", type=as_path, required=True, help="the folder of submissions"
+    )
+    parser.add_argument(
+        "--to", type=as_path, required=True, help="the folder for grades and feedback"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="how many at a time (default: 1)")
     usual = Limits()
     for name, unit in (("cell_seconds", float), ("notebook_seconds", float), ("memory_mib", int)):

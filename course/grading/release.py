@@ -13,6 +13,7 @@ from pathlib import Path
 
 from course.grading.source import Notebook, Source, read_source
 from helpers.errors import CourseError, GradingError
+from helpers.settings import as_path
 
 _MISTAKE = 2
 
@@ -48,8 +49,8 @@ def write(source_path: Path, folder: Path) -> Path:
 def main() -> int:
     """Write the students' version and print its path."""
     parser = argparse.ArgumentParser(prog="python -m course.grading.release", description=__doc__)
-    parser.add_argument("--source", type=Path, required=True)
-    parser.add_argument("--to", type=Path, required=True, help="the folder to write into")
+    parser.add_argument("--source", type=as_path, required=True)
+    parser.add_argument("--to", type=as_path, required=True, help="the folder to write into")
     options = parser.parse_args()
     try:
         print(f"The students' version is {write(options.source, options.to)}.")

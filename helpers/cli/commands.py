@@ -12,7 +12,6 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.api.options import (
@@ -25,7 +24,7 @@ from helpers.api.options import (
 )
 from helpers.cli.drill import add_actions, run_drill
 from helpers.errors import CourseError, SettingsError
-from helpers.settings import load_settings
+from helpers.settings import as_path, load_settings
 
 if TYPE_CHECKING:
     from helpers.shop.seeding import Changes
@@ -82,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"generate N products with their orders (default: {_DEFAULT_PRODUCTS})",
     )
     source.add_argument(
-        "--file", type=Path, help="load a catalogue in JSON Lines, one product per line"
+        "--file", type=as_path, help="load a catalogue in JSON Lines, one product per line"
     )
     seed.add_argument("--if-empty", action="store_true", help="do nothing if there are products")
 

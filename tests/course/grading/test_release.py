@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from course.grading.release import released, write
+from course.grading.release import main, released, write
 from course.grading.source import CODE_STUB, HIDDEN_STUB, TEXT_STUB, Notebook
 from helpers.errors import GradingError
 from helpers.settings import PROJECT
@@ -120,3 +120,15 @@ def test_links_lead_to_lessons_in_the_same_folder(tmp_path: Path) -> None:
     for cell in out["cells"]:
         if cell["cell_type"] == "markdown":
             assert list(broken_links(_text(cell), PROJECT / "notebooks")) == []
+
+
+def test_a_tilde_in_an_argument_is_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``make release TO=~/rel`` passes it on unexpanded."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    source = str(PROJECT / "project" / "07_project.ipynb")
+    monkeypatch.setattr("sys.argv", ["release", "--source", source, "--to", "~/rel"])
+    assert main() == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["rel"]
