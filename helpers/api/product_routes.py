@@ -32,13 +32,15 @@ from helpers.api.schemas import (
     whole_number,
 )
 from helpers.api.service import TOKEN, ServiceOfApp
+from helpers.catalog.categories import CATEGORY_CHARACTERS, MAX_CATEGORY_LENGTH
 from helpers.errors import MetadataError, QueryError
 from helpers.joins.pages import MAX_PAGE_SIZE
 from helpers.metadata.filters import Between
 
 _PREFIX = "spec."
 _ID = "[1-9][0-9]{0,17}"
-_PRINTABLE = r"^[\p{L}\p{M}\p{N}\p{P}\p{S} ]{1,200}$"
+_CATEGORY = "".join(rf"\p{{{name}}}" for name in CATEGORY_CHARACTERS)
+_CATEGORY = f"^[{_CATEGORY}]{{1,{MAX_CATEGORY_LENGTH}}}$"
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?", re.ASCII)
 _BOOLEANS: dict[object, bool] = {"true": True, "false": False, True: True, False: False}
 
@@ -62,7 +64,7 @@ class FacetParameters(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     category: Annotated[
-        Annotated[str, Field(pattern=_PRINTABLE)] | SkipJsonSchema[None],
+        Annotated[str, Field(pattern=_CATEGORY)] | SkipJsonSchema[None],
         Field(
             description="Products of this category, which PostgreSQL stores.",
             examples=["laptop"],

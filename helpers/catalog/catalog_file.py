@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from helpers.catalog.categories import UNCATEGORISED
+from helpers.catalog.categories import UNCATEGORISED, category_problem
 from helpers.catalog.model import Product
 from helpers.errors import CatalogError, CatalogProblem, CourseError
 
@@ -55,6 +55,12 @@ def _storable(value: object) -> object:
     return value
 
 
+def _category(value: object) -> object:
+    if isinstance(value, str) and (problem := category_problem(value)):
+        raise ValueError(problem)
+    return value
+
+
 def _decimal(value: object) -> Decimal:
     if isinstance(value, bool) or not _NUMBER.fullmatch(str(value)):
         raise ValueError("should be a valid number")
@@ -79,7 +85,7 @@ class _Line(BaseModel):
     price: Annotated[
         Decimal, BeforeValidator(_decimal), Field(ge=0, lt=_LARGEST_PRICE, decimal_places=10)
     ]
-    category: _Text = UNCATEGORISED
+    category: Annotated[str, BeforeValidator(_category)] = UNCATEGORISED
     metadata: dict[str, Any] | None = None
     stock: Annotated[int, BeforeValidator(_integer), Field(ge=0, le=_LARGEST_BIGINT)] | None = None
 

@@ -7,6 +7,7 @@ become numbers.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,13 @@ Rule = dict[str, Any]
 
 #: The category of a product without one.
 UNCATEGORISED = "uncategorised"
+
+#: The most characters of a category: all of its indexes have room for it.
+MAX_CATEGORY_LENGTH = 200
+
+#: The classes of Unicode characters in a category: letters, marks, numbers, punctuation, symbols
+#: and spaces, but no control or format characters.
+CATEGORY_CHARACTERS = ("L", "M", "N", "P", "S", "Z")
 
 #: The BSON types of an integer: a driver sends an int if the number fits, otherwise a long.
 WHOLE = ["int", "long"]
@@ -150,3 +158,17 @@ def department(category: str) -> str:
 def category_among(tags: Iterable[str]) -> str:
     """Return the first tag that is a category, ``UNCATEGORISED`` if none is."""
     return next((tag for tag in tags if tag in CATEGORIES), UNCATEGORISED)
+
+
+def category_problem(category: str) -> str | None:
+    """Return why a string cannot be a category, or ``None`` if it can.
+
+    This is the one rule for loading products and for filtering by category, so that every category
+    that the facets offer can be used as a filter.
+    """
+    if not 1 <= len(category) <= MAX_CATEGORY_LENGTH:
+        return f"should have 1 to {MAX_CATEGORY_LENGTH} characters, not {len(category)}"
+    for character in category:
+        if not unicodedata.category(character).startswith(CATEGORY_CHARACTERS):
+            return f"has the character U+{ord(character):04X}, which cannot be printed"
+    return None

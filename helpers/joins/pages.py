@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from helpers import validation
+from helpers.catalog.categories import category_problem
 from helpers.catalog.model import ProductJSON
 from helpers.errors import QueryError, StockError
 from helpers.joins.assembly import assemble
@@ -36,7 +37,6 @@ from helpers.stores import Document
 #: The most products on a page, and the most ids in a query.
 MAX_PAGE_SIZE = 1000
 
-_MAX_LENGTH = 200
 
 # Looking up this many ids costs the other stores hardly more than a few.
 _FIRST_BATCH = 100
@@ -71,7 +71,7 @@ class Query:
         if self.ids is not None:
             object.__setattr__(self, "ids", tuple(_checked_ids(self.ids)))
         if self.category is not None:
-            _check_text("category", self.category)
+            _check_category(self.category)
         metadata_filter(tags=self.tags, specifications=self.specifications)
         object.__setattr__(self, "tags", tuple(self.tags))
         specifications = MappingProxyType(dict(self.specifications or {}))
@@ -241,11 +241,11 @@ def _checked_ids(values: object) -> list[int]:
         raise QueryError("ids", "has an invalid product id", str(error)) from None
 
 
-def _check_text(name: str, value: object) -> None:
-    if type(value) is not str or not value or len(value) > _MAX_LENGTH:
-        raise QueryError(name, f"is not a string of 1 to {_MAX_LENGTH} characters", "Give one")
-    if "\0" in value or not value.isprintable():
-        raise QueryError(name, "has characters that cannot be printed", "Leave them out")
+def _check_category(value: object) -> None:
+    if type(value) is not str:
+        raise QueryError("category", "is not a string", "Give one")
+    if problem := category_problem(value):
+        raise QueryError("category", problem, "Give the name of a category")
 
 
 def _check_integer(name: str, value: object, *, least: int, most: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 
 from helpers.catalog.catalog_file import read_catalog
 from helpers.catalog.model import Product
-from helpers.errors import CatalogError, CourseError
+from helpers.errors import CatalogError, CourseError, QueryError
+from helpers.joins import Query
 
 GOOD: dict[str, Any] = {
     "id": 7,
@@ -214,3 +216,32 @@ def test_any_json_is_read_completely_or_reported(tmp_path: Path, records: list[o
         assert all(1 <= problem.line <= len(records) for problem in error.problems)
     else:
         assert len(products) == len(records)
+
+
+CATEGORIES = {
+    "a no-break space": ("Home\u00a0& Garden", None),
+    "200 characters": ("x" * 200, None),
+    "other scripts and symbols": ("Möbel 家具 ☕", None),
+    "201 characters": ("x" * 201, "should have 1 to 200 characters, not 201"),
+    "9,000 characters": ("".join(chr(0x4E00 + n) for n in range(9000)), "not 9000"),
+    "a line break": ("Home\nGarden", "has the character U+000A, which cannot be printed"),
+    "a zero-width space": ("Home\u200b", "has the character U+200B, which cannot be printed"),
+    "nothing": ("", "should have 1 to 200 characters, not 0"),
+}
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_a_category_that_loads_is_one_that_a_filter_accepts(tmp_path: Path, category: str) -> None:
+    """Else the facets would offer a category that no query can name."""
+    value, problem = CATEGORIES[category]
+    file = tmp_path / "catalog.jsonl"
+    record = {"id": 1, "name": "A", "price": 1, "category": value}
+    file.write_text(json.dumps(record), "utf-8")
+    if problem is None:
+        assert [product.category for product in read_catalog(file)] == [value]
+        assert Query(category=value).category == value
+    else:
+        with pytest.raises(CatalogError, match=re.escape(problem)):
+            read_catalog(file)
+        with pytest.raises(QueryError, match=re.escape(problem)):
+            Query(category=value)
