@@ -20,8 +20,10 @@ from tests.waiting import wait_until
 
 # A run with a folder, a process in a new session, and one without the run's environment.
 RUNNING = """
-import json, os, subprocess, sys, tempfile, time
+import json, os, signal, subprocess, sys, tempfile, time
 from tests.cleanup import begin
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored, if the tests run under nohup
 
 run = begin()
 assert begin() is None, "a process of a run starts no second run"
