@@ -86,8 +86,11 @@ def claim_postgres(connection: psycopg.Connection, url: str) -> None:
 
     Raises ``ForeignDataError`` if it has data and no marker.
     """
-    if check_postgres(connection, url) == "ours":
-        return
+    if check_postgres(connection, url) != "ours":
+        _mark_postgres(connection)
+
+
+def _mark_postgres(connection: psycopg.Connection) -> None:
     comment = sql.SQL("COMMENT ON DATABASE {} IS {}")
     name = sql.Identifier(connection.info.dbname)
     connection.execute(comment.format(name, sql.Literal(MARKER)))
@@ -131,10 +134,11 @@ def claim(stores: Stores) -> None:
     if addresses.embedded:
         return
     number = stores.redis_database or 0
-    check_postgres(stores.postgres, addresses.coordinator)
+    found = check_postgres(stores.postgres, addresses.coordinator)
     _check_mongo(stores.mongo, addresses.mongo)
     _check_redis(stores.redis, number, addresses.redis)
-    claim_postgres(stores.postgres, addresses.coordinator)
+    if found != "ours":
+        _mark_postgres(stores.postgres)
     stores.mongo[MONGO_MARKER].replace_one({"_id": MARKER}, {"_id": MARKER}, upsert=True)
     stores.redis.set(REDIS_MARKER, MARKER)
 

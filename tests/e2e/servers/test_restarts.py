@@ -53,19 +53,19 @@ def addresses(running: EmbeddedServers) -> Addresses:
 
 
 def restart(
-    servers: EmbeddedServers, victims: list[str], write: Callable[[], object] = lambda: None
+    servers: EmbeddedServers, killed: list[str], write: Callable[[], object] = lambda: None
 ) -> None:
     """Call ``write``, kill servers, and check that the next connection starts exactly these."""
     before = main_pids(servers)
     write()
-    kill_processes({name: before[name] for name in victims})
+    kill_processes({name: before[name] for name in killed})
     open_shop(servers.settings).close()
     after = main_pids(servers)
-    assert {name for name in NAMES if before[name] != after[name]} == set(victims)
+    assert {name for name in NAMES if before[name] != after[name]} == set(killed)
 
 
 @pytest.mark.parametrize(
-    "victims",
+    "killed",
     [
         pytest.param(NAMES, id="all"),
         *(
@@ -81,7 +81,7 @@ def restart(
     ],
 )
 def test_after_a_kill_no_data_is_lost_and_open_clients_continue(
-    running: EmbeddedServers, addresses: Addresses, victims: list[str]
+    running: EmbeddedServers, addresses: Addresses, killed: list[str]
 ) -> None:
     """Acknowledged writes are there; open pools and clients read and order as before."""
 
@@ -93,7 +93,7 @@ def test_after_a_kill_no_data_is_lost_and_open_clients_continue(
             before = await asyncio.gather(*(read(stores) for _ in range(MANY)))
             with open_shop(running.settings) as writer:
                 write = _prepare_writes(writer)
-                await asyncio.to_thread(restart, running, victims, write)
+                await asyncio.to_thread(restart, running, killed, write)
             assert _written(running) == dict.fromkeys(("PostgreSQL", "MongoDB", "Redis"), _VALUES)
             assert await read(stores) == before[0]
             assert await asyncio.gather(*(read(stores) for _ in range(MANY))) == before
@@ -150,9 +150,9 @@ def concurrently(do: Callable[[], T]) -> list[T]:
 
 
 @pytest.mark.verify
-@pytest.mark.parametrize("victim", ["coordinator", "redis"])
+@pytest.mark.parametrize("killed", ["coordinator", "redis"])
 def test_callers_get_an_error_while_a_server_is_down_and_no_order_is_lost(
-    running: EmbeddedServers, addresses: Addresses, victim: str
+    running: EmbeddedServers, addresses: Addresses, killed: str
 ) -> None:
     with connect_pooled(addresses, limits=LIMITS) as stores:
         orders = Orders.of(stores)
@@ -160,9 +160,9 @@ def test_callers_get_an_error_while_a_server_is_down_and_no_order_is_lost(
         concurrently(lambda: orders.place(1, 1, 7))
         with open_shop(running.settings) as shop:
             before = ordered(shop)[1]
-        kill_processes({victim: main_pids(running)[victim]})
-        wait_until(lambda: not running.server(victim).processes())
-        assert concurrently(lambda: _refused(stores, orders)) == [_STORES[victim]] * MANY
+        kill_processes({killed: main_pids(running)[killed]})
+        wait_until(lambda: not running.server(killed).processes())
+        assert concurrently(lambda: _refused(stores, orders)) == [_STORES[killed]] * MANY
         running.up()
         assert orders.place(1, 1, 7).quantity == 1
         reconcile(orders.stock, in_doubt_seconds=0)
@@ -174,12 +174,12 @@ def test_callers_get_an_error_while_a_server_is_down_and_no_order_is_lost(
 
 @pytest.mark.verify
 @pytest.mark.parametrize(
-    "victims",
+    "killed",
     [["coordinator"], ["worker1", "worker2"], ["redis"], NAMES],
     ids=" ".join,
 )
 def test_servers_killed_during_orders_keep_every_order_with_its_sale(
-    running: EmbeddedServers, addresses: Addresses, victims: list[str]
+    running: EmbeddedServers, addresses: Addresses, killed: list[str]
 ) -> None:
     """Acknowledged orders exist; others exist completely or not at all."""
     acknowledged: list[Order] = []
@@ -200,7 +200,7 @@ def test_servers_killed_during_orders_keep_every_order_with_its_sale(
             buyers = [pool.submit(buy) for _ in range(MANY)]
             try:
                 wait_until(lambda: len(acknowledged) > 30)
-                restart(running, victims)
+                restart(running, killed)
                 before = len(acknowledged)
                 wait_until(lambda: len(acknowledged) > before + 30)
             finally:
