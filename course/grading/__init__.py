@@ -4,10 +4,12 @@
 
     source ──► release        the students' notebook: no solutions, no hidden tests
        │
-       └─────► submissions ──► running ──► processes ──► grade ──► gradebook, feedback
-               (the notebook   (a kernel   (one          (all)
-               to be graded)   in a        submission)
-                               sandbox)
+       └─────► submissions ──► processes ──► grade ──► gradebook, feedback
+               (the notebook   (one          (all)
+               to be graded)   submission)
+                                   │
+                running, the tests ┴ student ═ channels ═ student_process, the answers
 
-``kernel`` and ``confine`` run inside the sandbox, where the submission runs.
+``student_process`` runs in a ``sandbox``, and so do the submission's ``servers``. Plain values
+(``wire``) and names of open stores (``handles``) pass between the tests and the answers.
 """

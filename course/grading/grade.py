@@ -22,11 +22,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from course.grading import feedback, gradebook
-from course.grading.processes import Job, Processes
+from course.grading.processes import Job, Processes, uses_stores
 from course.grading.results import Result
-from course.grading.running import Limits
-from course.grading.sandbox import COPIED, course_copy, make_accounts
+from course.grading.sandbox import is_isolated
+from course.grading.servers import prepared_servers
 from course.grading.source import Source, read_source
+from course.grading.student import Limits
 from course.grading.submissions import Submission, collect, content
 from helpers.errors import CourseError, GradingError
 from helpers.settings import PROJECT, as_path, load_settings
@@ -68,7 +69,7 @@ class Grader:
         silent = not (progress and waiting)
         with (
             tqdm(total=len(waiting), desc="Grading", unit="", disable=silent) as bar,
-            contextlib.closing(self._graded(waiting)) as graded,
+            contextlib.closing(self._graded(waiting, source)) as graded,
         ):
             for submission, key, result in graded:
                 results[submission.student] = result
@@ -89,16 +90,39 @@ class Grader:
             )
 
     def _graded(
-        self, waiting: list[tuple[Submission, str]]
+        self, waiting: list[tuple[Submission, str]], source: Source
     ) -> Generator[tuple[Submission, str, Result], None, None]:
-        """Grade and yield each submission as it finishes. Closing it early stops the others."""
+        """Grade and yield each submission as it finishes. Closing it early stops the others.
+
+        What a busy machine may have caused does not count: such submissions are graded once more,
+        one at a time, with twice the time.
+        """
         if not waiting:
             return
-        make_accounts(self.jobs)  # before several processes try to create the same one
+        isolated = is_isolated()
         processes = Processes()
-        with course_copy() as course, ThreadPoolExecutor(self.jobs) as pool:
+        with self._servers(source, isolated=isolated) as servers:
+            job = Job(Path(), self.source.resolve(), servers, self.limits, isolated)
+            again: list[tuple[Submission, str]] = []
+            for submission, key, result in self._at_once(waiting, job, processes, self.jobs):
+                if result.uncertain or not result.final:
+                    again.append((submission, key))
+                else:
+                    yield submission, key, result
+            double = replace(
+                self.limits,
+                cell_seconds=2 * self.limits.cell_seconds,
+                notebook_seconds=2 * self.limits.notebook_seconds,
+            )
+            job = replace(job, limits=double)
+            yield from self._at_once(again, job, processes, jobs=1)
+
+    def _at_once(
+        self, waiting: list[tuple[Submission, str]], job: Job, processes: Processes, jobs: int
+    ) -> Generator[tuple[Submission, str, Result], None, None]:
+        with ThreadPoolExecutor(jobs) as pool:
             futures: dict[Future[Result], tuple[Submission, str]] = {
-                pool.submit(self._grade_one, submission, course, processes): (submission, key)
+                pool.submit(_grade_one, submission, job, processes): (submission, key)
                 for submission, key in waiting
             }
             try:
@@ -110,11 +134,14 @@ class Grader:
                 processes.end()
                 raise
 
-    def _grade_one(self, submission: Submission, course: Path, processes: Processes) -> Result:
-        if submission.notebook is None:
-            return Result(refusal=submission.refusal)
-        source = self.source.resolve()
-        return processes.grade(Job(submission.notebook.resolve(), source, course, self.limits))
+    def _servers(
+        self, source: Source, *, isolated: bool
+    ) -> contextlib.AbstractContextManager[Path | None]:
+        """Prepare servers for the submissions to copy, if they need any."""
+        by_address = load_settings(dotenv=Path("/dev/null")).addresses is not None
+        if by_address or not isolated or not uses_stores(source):
+            return contextlib.nullcontext()
+        return prepared_servers()
 
     def _known(self, submission: Submission, common: str) -> tuple[str, Result | None]:
         """Return the key of this submission, project and grader, and an earlier result for it."""
@@ -156,7 +183,7 @@ class Grader:
     def _fingerprint(self) -> str:
         """Return a digest of the project, the grader and its limits."""
         digest = hashlib.sha256(self.source.read_bytes())
-        for folder in COPIED:
+        for folder in ("helpers", "course"):
             for file in sorted((PROJECT / folder).rglob("*")):
                 if file.suffix in {".py", ".sql", ".lua"}:
                     digest.update(file.name.encode() + b"\0" + file.read_bytes())
@@ -200,6 +227,12 @@ class Report:
                 f"{', '.join(self.unfinished)}."
             )
         return "\n".join(lines)
+
+
+def _grade_one(submission: Submission, job: Job, processes: Processes) -> Result:
+    if submission.notebook is None:
+        return Result(refusal=submission.refusal)
+    return processes.grade(replace(job, notebook=submission.notebook.resolve()))
 
 
 def main() -> int:

@@ -69,7 +69,7 @@ def status(result: Result) -> str:
     """Return in a few sentences what went wrong, or that nothing did."""
     if result.refusal:
         return result.refusal
-    sentences = [f"{result.tampered[0].upper()}{result.tampered[1:]}."] if result.tampered else []
+    sentences: list[str] = []
     sentences += result.events
     # A cell that was stopped is already among the events.
     failed = {n: why for n, why in result.failures.items() if f"{n} {why}." not in result.events}
@@ -89,7 +89,7 @@ def _tested(result: Result, *, alone: bool) -> list[str]:
     missed = {name: verdict.why for name, verdict in result.verdicts.items() if not verdict.passed}
     ran = {name: why for name, why in missed.items() if not why.startswith(NOT_RUN)}
     count, passed = len(result.verdicts), len(result.verdicts) - len(missed)
-    if ran and not result.tampered:
+    if ran:
         name, why = next(iter(ran.items()))
         return [f"{passed} of {count} tests passed; {name}: {why[:_LONGEST]}."]
     return [f"It ran to its end; {passed} of {count} tests passed."] if alone else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -17,8 +18,11 @@ from course.grading.grade import Grader, Report
 from course.grading.source import Notebook
 from tests.course.grading import building
 
-#: Submissions are restricted by the Linux kernel.
-LINUX = pytest.mark.skipif(sys.platform != "linux", reason="submissions are confined on Linux only")
+#: In CI these tests fail without bubblewrap.
+BUBBLEWRAP = pytest.mark.skipif(
+    shutil.which("bwrap") is None and (sys.platform != "linux" or "CI" not in os.environ),
+    reason="bubblewrap is not installed",
+)
 
 
 @dataclass(frozen=True)

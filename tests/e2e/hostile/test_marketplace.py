@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from course.grading.grade import Grader
-from course.grading.running import Limits
+from course.grading.student import Limits
 from tests.course.grading import building
 from tests.e2e.hostile import marketplace
-from tests.e2e.hostile.grading import LINUX, Graded, grade
+from tests.e2e.hostile.grading import BUBBLEWRAP, Graded, grade
 
-pytestmark = [pytest.mark.verify, LINUX]
+pytestmark = [pytest.mark.verify, BUBBLEWRAP]
 
 LIMITS = Limits(cell_seconds=240)
 
