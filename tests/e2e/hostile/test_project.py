@@ -34,7 +34,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Graded:
     submissions = {
         "half-done": building.solved(source.notebook, tasks="abc"),
         "drops-data": building.with_cell(
-            perfect, f"pg = shop.postgres\n{DROPPED}", before="b-documents-visible"
+            perfect, f"pg = shop.postgres\n{DROPPED}", before="b-rule-visible"
         ),
     }
     return grade(Grader(SOURCE, top / "graded", jobs=2), top / "submissions", submissions)
