@@ -83,10 +83,11 @@ docker-down:  ## stop them; the data stay
 release: .venv/.lab  ## write the students' version of the project into TO=folder
 	@$(BIN)/python -m course.grading.release --source "$(SOURCE)" --to "$(or $(TO),build/release)"
 
-grade: .venv/.lab  ## grade SUBMISSIONS=folder, JOBS=n in parallel, into TO=folder
+grade: .venv/.lab  ## grade SUBMISSIONS=folder (or zip), JOBS=n in parallel, into TO=folder
 	@test -n "$(SUBMISSIONS)" || { echo "Name the folder: make grade SUBMISSIONS=folder" >&2; exit 2; }
 	@$(BIN)/python -m course.grading.grade --source "$(SOURCE)" --submissions "$(SUBMISSIONS)" \
-	  --to "$(or $(TO),build/grades)" --jobs $(JOBS) $(LIMITS)
+	  --to "$(or $(TO),build/grades)" --jobs $(JOBS) $(LIMITS) \
+	  $(if $(ROSTER),--roster "$(ROSTER)") $(if $(ASSIGNMENT),--assignment "$(ASSIGNMENT)")
 
 # ---- For contributors -----------------------------------------------------------------------
 
