@@ -95,6 +95,15 @@ def collect(place: Path, source: Source, project: str, unpacked: Path) -> list[S
     ]
 
 
+def find_one(folder: Path, source: Source, project: str, unpacked: Path) -> Submission:
+    """Return the submission of one student, which is all that is in ``folder``.
+
+    Raises ``GradingError`` if the folder cannot be read.
+    """
+    node = open_tree(folder)
+    return _chosen(_Handed("submission", node, files=[*node.files()]), source, project, unpacked)
+
+
 def _top(root: Node, project: str) -> list[Node]:
     """Return the folders in which each entry is one student's: several if there are exports."""
     inside = [node for node in root.children() if not _is_list(node)]
