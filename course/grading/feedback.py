@@ -35,6 +35,8 @@ blockquote { margin: .5rem 0; padding: .2rem 1rem; border-left: 3px solid var(--
 img { max-width: 100%; }
 .model { position: sticky; top: 0; max-height: 40vh; overflow: auto; background: var(--paper);
          border-bottom: 1px solid var(--grey); }
+.answers { display: grid; grid-template-columns: repeat(auto-fill, minmax(24rem, 1fr));
+           gap: 0 2rem; width: calc(100vw - 4rem); margin-left: calc(50% - 50vw + 2rem); }
 """
 )
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -76,29 +78,41 @@ def question_page(
     ``column`` is the gradebook's column for its points.
     """
     cell = gradebook.hand_columns(source)[column]
+    model = [_model(cell), *_beside(source, cell, 1)]
     body = [
         f"<h1>{escape(_named(source, cell.task))}</h1>",
         f"<p>0 to {cell.points:g} points: column <b>{escape(column)}</b> of grades.csv.</p>",
-        *(f"<blockquote>{escape(text)}</blockquote>" for text in _question(source, cell)),
+        *(f"<blockquote>{escape(text)}</blockquote>" for text in _beside(source, cell, -1)),
         '<div class="model"><h2>Model answer</h2>',
-        f"<blockquote>{escape(_model(cell))}</blockquote>",
-        "</div>",
+        *(f"<blockquote>{escape(text)}</blockquote>" for text in model),
+        '</div><div class="answers">',
     ]
     for student, result in results.items():
         given = entered[student].points.get(cell.key)
         got = "" if given is None else f" · {given:g} of {cell.points:g}"
-        body.append(f"<h2>{escape(student)}{got}</h2>")
+        body.append(f"<section><h2>{escape(student)}{got}</h2>")
         body.append(_answer(result.texts.get(cell.key, "")))
         if comment := entered[student].comments.get(cell.task):
             body.append(f"<p>Your comment: {escape(comment)}</p>")
+        body.append("</section>")
+    body.append("</div>")
     return _html(f"{source.title()}: {column}", body)
 
 
-def _question(source: Source, cell: SourceCell) -> Iterator[str]:
-    """Yield the text before an answer in words: its question."""
-    before = source.cells[: source.cells.index(cell)]
-    if before and not before[-1].code:
-        yield before[-1].text
+def _beside(source: Source, cell: SourceCell, step: int) -> list[str]:
+    """Return the texts of the task just before (``step`` -1) or after (1) an answer in words.
+
+    Before it is its question; a rubric may be on either side.
+    """
+    texts: list[str] = []
+    number = source.cells.index(cell) + step
+    while 0 <= number < len(source.cells):
+        other = source.cells[number]
+        if other.code or other.kind == "manual" or other.task != cell.task:
+            break
+        texts.append(other.text)
+        number += step
+    return texts[::step]
 
 
 def _model(cell: SourceCell) -> str:

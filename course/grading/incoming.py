@@ -49,15 +49,16 @@ _ZIP_SECONDS = 2  # the precision of times in zip files
 class Submission:
     """A student, with the notebook or the reason for having none.
 
-    ``notes`` are sentences about how it was handed in. ``folder`` is the name of Moodle's folder.
-    ``names`` are what else a roster may call the student: ids, an address, the full name.
+    ``notes`` are sentences about how it was handed in. ``feedback`` is the file name by which the
+    platform knows whose feedback a page is, if it imports feedback. ``names`` are what else a
+    roster may call the student: ids, an address, the full name.
     """
 
     student: str
     notebook: Path | None
     refusal: str = ""
     notes: tuple[str, ...] = ()
-    folder: str = ""
+    feedback: str = ""
     names: tuple[str, ...] = ()
 
 
@@ -68,7 +69,7 @@ class _Handed:
     student: str
     node: Node
     notes: list[str] = field(default_factory=list)
-    folder: str = ""
+    feedback: str = ""
     names: tuple[str, ...] = ()
     is_known: bool = False  # by a platform's id, so that several are attempts of one student
     time: float | None = None  # instead of the files' times, which say nothing
@@ -156,14 +157,15 @@ def _handed_in(folder: Node) -> Iterator[_Handed]:
     for node in nodes:
         if moodle := _moodle(node.name):
             name, number = safe_text(moodle["name"], _LONGEST_NAME), moodle["id"]
-            folder_name = node.name if node.is_folder else f"{name}_{number}_assignsubmission_file_"
-            names = (number, name)
-            yield _Handed(f"{name} ({number})", node, [], folder_name, names, is_known=True)
+            own = node.name if node.is_folder else f"{name}_{number}_assignsubmission_file_"
+            to, names = f"{own}/feedback.html", (number, name)
+            yield _Handed(f"{name} ({number})", node, [], to, names, is_known=True)
         elif match := canvas.get(node.name):
             name, number = safe_text(match["name"] or "anonymous", _LONGEST_NAME), match["id"]
             upload = 10 * int(match["file"])  # grows with each upload
             notes = ["Canvas says that it is late."] if match["late"] else []
-            yield _Handed(f"{name} ({number})", node, notes, "", (number, name), True, upload)
+            to = f"{node.name[: match.end('file')]}_feedback.html"
+            yield _Handed(f"{name} ({number})", node, notes, to, (number, name), True, upload)
         elif node.name in submitters:
             for known, said in submitters[node.name]:
                 label = safe_text(known[-1], _LONGEST_NAME)
@@ -233,7 +235,9 @@ def _chosen(handed: _Handed, source: Source, project: str, unpacked: Path) -> Su
 
     def submission(notebook: Path | None, refusal: str = "", *notes: str) -> Submission:
         all_notes = (*handed.notes, *notes)
-        return Submission(handed.student, notebook, refusal, all_notes, handed.folder, handed.names)
+        return Submission(
+            handed.student, notebook, refusal, all_notes, handed.feedback, handed.names
+        )
 
     files = handed.files
     notebooks = [file for file in files if file.name.lower().endswith(".ipynb")]

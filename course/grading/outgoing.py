@@ -2,11 +2,11 @@
 
 Moodle imports the grading worksheet that it exported, with grades filled in: the columns
 ``Identifier``, ``Grade`` and ``Last modified (grade)`` must be there
-(``mod/assign/feedback/offline/importgradeslib.php``). It imports feedback files from a zip file
-with its own folders, ``Full name_12345_assignsubmission_file``
-(``mod/assign/feedback/file/importziplib.php``). Canvas imports its exported gradebook: the columns
-from ``Student`` to ``Section``, and one per assignment, ``Title (id)``
-(``lib/gradebook_importer.rb``).
+(``mod/assign/feedback/offline/importgradeslib.php``). Canvas imports its exported gradebook: the
+columns from ``Student`` to ``Section``, and one per assignment, ``Title (id)``
+(``lib/gradebook_importer.rb``). Both import feedback from a zip file by the names that they gave:
+Moodle by its folders (``mod/assign/feedback/file/importziplib.php``), Canvas by the ids of the
+student and of the upload in a file's name (``infer_comment_context_from_filename``).
 """
 
 from __future__ import annotations
@@ -198,9 +198,9 @@ def publish(
     for column in gradebook.hand_columns(source):
         page = feedback.question_page(source, column, results, entered)
         _write(to / "questions" / f"{file_name(column)}.html", page)
-    folders = {s.folder: pages[s.student] for s in submissions if s.folder and s.student in pages}
-    if folders:
-        replace_file(to / "moodle-feedback.zip", _zipped(folders))
+    named = {s.feedback: pages[s.student] for s in submissions if s.feedback}
+    if named:
+        replace_file(to / "feedback.zip", _zipped(named))
     said = []
     if kept := book.unmatched(results):
         said.append(f"Rows of grades.csv that match no submission were kept: {', '.join(kept)}.")
@@ -241,8 +241,8 @@ def _write(place: Path, text: str) -> None:
 def _zipped(pages: Mapping[str, str]) -> bytes:
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
-        for folder, page in sorted(pages.items()):
-            info = zipfile.ZipInfo(f"{folder}/feedback.html", _DATE)
+        for name, page in sorted(pages.items()):
+            info = zipfile.ZipInfo(name.encode("utf-8", "replace").decode(), _DATE)
             info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, page.encode("utf-8", "replace"))
     return data.getvalue()

@@ -189,7 +189,7 @@ def _keys(source: Source, notebook: Notebook) -> list[str | None]:
             # The last of the best: the student's final version.
             shared = max((len(bound[n] & wanted) for n in free), default=0)
             same = [n for n in free if shared and len(bound[n] & wanted) == shared][-1:]
-        else:
+        if cell.kind != "answer" or not same:
             same = [n for n in free if texts[n] == cell.released().strip()][:1]
         for n in same:
             keys[n] = cell.key

@@ -105,3 +105,14 @@ def test_a_questions_page_has_all_answers_below_the_model_answer() -> None:
     for part in order:
         place = page.index(part, place)
     assert "###" not in page
+
+
+def test_a_questions_page_has_the_question_and_a_rubric_beside_the_answer() -> None:
+    made = building.sums()
+    place = made["cells"].index(building.find(made, "a-add-text"))
+    made["cells"].insert(place + 1, building.markdown("a-add-rubric", "2 points for the law."))
+    made["cells"].insert(place, building.markdown("a-add-question", "Why does it work?"))
+    page = _Page(feedback.question_page(building.source(made), "a by hand", {}, {})).text
+    order = ("Why does it work?", "Because addition", "2 points for the law.")
+    assert sorted(map(page.index, order)) == [page.index(part) for part in order]
+    assert "Greatest" not in page

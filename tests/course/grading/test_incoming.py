@@ -125,10 +125,15 @@ def test_what_the_platform_says_is_noted(tmp_path: Path) -> None:
         "Of 2 notebooks, berganna_101_9010_07-1.ipynb counts: it is the latest.",
     )
     moodle = collected(as_folder(MOODLE, tmp_path / "m"), tmp_path)
-    assert moodle["Anna Berg (101)"].folder == "Anna Berg_101_assignsubmission_file"
+    assert moodle["Anna Berg (101)"].feedback == (
+        "Anna Berg_101_assignsubmission_file/feedback.html"
+    )
     assert moodle["Anna Berg (101)"].names == ("101", "Anna Berg")
     flat = collected(as_folder(MOODLE_FLAT, tmp_path / "f"), tmp_path)
-    assert flat["Anna Berg (101)"].folder == "Anna Berg_101_assignsubmission_file_"
+    assert flat["Anna Berg (101)"].feedback == (
+        "Anna Berg_101_assignsubmission_file_/feedback.html"
+    )
+    assert canvas["neilbo (102)"].feedback == "neilbo_LATE_102_9002_feedback.html"
     gradescope = collected(as_zip(GRADESCOPE, tmp_path), tmp_path)
     assert gradescope["Elle (9)"].notes == ("Submitted 2026-11-30 22:16+00:00.",)
     assert gradescope["Elle (9)"].names == ("9", "elle@uni.example", "Elle")

@@ -45,8 +45,8 @@ def _roster(tmp_path: Path, text: str, assignment: str = "") -> Roster:
     return read_roster(tmp_path / "roster.csv", SOURCE, assignment)
 
 
-def _submission(student: str, *names: str, folder: str = "") -> Submission:
-    return Submission(student, None, folder=folder, names=names or (student,))
+def _submission(student: str, *names: str, feedback: str = "") -> Submission:
+    return Submission(student, None, feedback=feedback, names=names or (student,))
 
 
 def _lines(place: Path) -> list[list[str]]:
@@ -55,10 +55,16 @@ def _lines(place: Path) -> list[list[str]]:
 
 
 ANNA = _submission(
-    "Anna Berg (101)", "101", "Anna Berg", folder="Anna Berg_101_assignsubmission_file"
+    "Anna Berg (101)",
+    "101",
+    "Anna Berg",
+    feedback="Anna Berg_101_assignsubmission_file/feedback.html",
 )
 BO = _submission(
-    "Bo O'Neil (102)", "102", "Bo O'Neil", folder="Bo O'Neil_102_assignsubmission_file_"
+    "Bo O'Neil (102)",
+    "102",
+    "Bo O'Neil",
+    feedback="Bo O'Neil_102_assignsubmission_file_/feedback.html",
 )
 
 
@@ -80,25 +86,25 @@ def test_moodles_worksheet_gets_the_complete_grades_and_is_otherwise_unchanged(
     assert row[-1].endswith("Moodle says: Submitted for grading - 2 days late.")
 
 
-def test_moodles_feedback_has_the_folders_of_its_export(tmp_path: Path) -> None:
-    """Moodle takes the second part between underscores for the participant."""
-    submissions = [ANNA, BO, _submission("carl")]
+CARL = _submission("carl (103)", feedback="carl_LATE_103_9001_feedback.html")
+
+
+def test_feedback_is_called_as_the_platform_expects_it(tmp_path: Path) -> None:
+    """Moodle takes the second part between underscores for the participant, Canvas the numbers."""
+    submissions = [ANNA, BO, CARL, _submission("dora")]
     results = {one.student: WROTE for one in submissions}
     publish(tmp_path, SOURCE, submissions, results)
-    with zipfile.ZipFile(tmp_path / "moodle-feedback.zip") as archive:
-        assert archive.namelist() == [f"{one.folder}/feedback.html" for one in (ANNA, BO)]
-        page = archive.read(f"{ANNA.folder}/feedback.html").decode()
+    with zipfile.ZipFile(tmp_path / "feedback.zip") as archive:
+        assert archive.namelist() == [one.feedback for one in (ANNA, BO, CARL)]
+        page = archive.read(ANNA.feedback).decode()
     assert page == (tmp_path / "feedback" / "Anna Berg (101).html").read_text("utf-8")
-    for name in archive.namelist():
-        assert name.split("/")[0].split("_")[1:4] == [
-            name.split("_")[1],
-            "assignsubmission",
-            "file",
-        ]
-        assert name.split("_")[1].isdigit()
-    first = (tmp_path / "moodle-feedback.zip").read_bytes()
+    for one in (ANNA, BO):
+        number, plugin = one.names[0], ["assignsubmission", "file"]
+        assert one.feedback.split("/")[0].split("_")[1:4] == [number, *plugin]
+    assert [part for part in CARL.feedback.split("_") if part.isdigit()] == ["103", "9001"]
+    first = (tmp_path / "feedback.zip").read_bytes()
     publish(tmp_path, SOURCE, submissions, results)
-    assert (tmp_path / "moodle-feedback.zip").read_bytes() == first
+    assert (tmp_path / "feedback.zip").read_bytes() == first
 
 
 @pytest.mark.parametrize("separator", [",", ";"])
@@ -191,3 +197,51 @@ def test_nothing_is_written_if_points_are_not_numbers(tmp_path: Path) -> None:
     with pytest.raises(GradingError, match="row 2, anna"):
         publish(tmp_path, SOURCE, [], {"anna": DONE})
     assert before == {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and "backups" not in file.parts
+    }
+
+
+def test_a_run_killed_at_any_step_loses_nothing_and_the_next_one_completes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are replaced by a rename, so a kill is the same as stopping before or after it."""
+
+    def prepared(name: str) -> Path:
+        folder = tmp_path / name
+        publish(folder, SOURCE, [ANNA, BO], {ANNA.student: WROTE, BO.student: DONE})
+        place = folder / "grades.csv"
+        rows = place.read_text("utf-8-sig").replace("Anna Berg (101),10,,", "Anna Berg (101),10,4,")
+        place.write_text(rows, "utf-8")
+        return folder
+
+    new = {ANNA.student: WROTE, BO.student: WROTE, "carl": DONE}
+    whole = prepared("whole")
+    publish(whole, SOURCE, [ANNA, BO], new)
+    assert ",10,4," in (whole / "grades.csv").read_text()
+    replaced = Path.replace
+    for step in range(20):
+        folder = prepared(str(step))
+        left = step
+
+        def replace(self: Path, target: Path) -> Path:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise SystemExit
+            return replaced(self, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", replace)
+            try:
+                publish(folder, SOURCE, [ANNA, BO], new)
+            except SystemExit:
+                assert ",10,4," in (folder / "grades.csv").read_text()
+        publish(folder, SOURCE, [ANNA, BO], new)
+        assert {n: b for n, b in _files(folder).items() if not n.endswith(".new")} == _files(whole)
+    assert left > 0  # all steps were tried

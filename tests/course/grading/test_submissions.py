@@ -149,6 +149,13 @@ def test_lost_metadata_and_ids_do_not_matter() -> None:
     assert restore(SOURCE, made) == restore(SOURCE, _submission())
 
 
+def test_an_untouched_notebook_without_metadata_is_recognized() -> None:
+    made = released(SOURCE)
+    for cell in made["cells"]:
+        cell["metadata"], cell["id"] = {}, "same"
+    assert restore(SOURCE, made) == restore(SOURCE, released(SOURCE))
+
+
 def test_an_answer_without_metadata_is_found_by_what_it_defines() -> None:
     made = building.changed(
         _submission(),
