@@ -7,7 +7,7 @@ Columns per task: the points of its tests, ``… by hand`` for each answer in wo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -217,15 +217,26 @@ def write(
     The file is replaced atomically, and its earlier content copied to ``backups`` next to it.
     """
     entered = book.entered(results)
+    said = notes or {}
     rows = [
-        row(source, student, result, entered[student], (notes or {}).get(student, ()),
-            book.separator)
+        row(source, student, result, entered[student], said.get(student, ()), book.separator)
         for student, result in results.items()
-    ]  # fmt: skip
+    ]
     rows += [dict(book.students[name].cells) for name in book.unmatched(results)]
     text = to_csv([*columns(source), *book.own_columns], rows, book.separator)
     # The mark at the beginning tells spreadsheets that the file is UTF-8.
-    replace_file(place, text.encode("utf-8-sig", "replace"), backups=place.parent / "backups")
+    data = text.encode("utf-8-sig", "replace")
+    # At every moment, the gradebook is one of the two files with which ``read`` compares it.
+    written, next_ = _written(place)
+    replace_file(next_, data)
+    replace_file(place, data, backups=written.parent)
+    next_.replace(written)
+
+
+def _written(place: Path) -> tuple[Path, Path]:
+    """Return the copies of what was written last, and of what is being written."""
+    folder = place.parent / "backups"
+    return folder / "written.csv", folder / "writing.csv"
 
 
 def read(place: Path, source: Source) -> Book:
@@ -242,6 +253,7 @@ def read(place: Path, source: Source) -> Book:
     if missing:
         why = f"it has no column {' and no column '.join(sorted(missing))}"
         raise GradingError(_NOT_OURS.format(place=place, why=why))
+    computed = [_computed(copy) for copy in _written(place)]
     students: dict[str, Entered] = {}
     rows: dict[str, int] = {}
     errors: list[str] = []
@@ -253,6 +265,8 @@ def read(place: Path, source: Source) -> Book:
         rows[name] = line
         students[name] = _entered(source, cells)
         errors += (f"row {line}, {shown}: {error}" for error in _errors(source, cells))
+        known = [by_name[name] for by_name in computed if name in by_name]
+        errors += (f"row {line}, {shown}: {error}" for error in _overwritten(source, cells, known))
     if errors:
         more = f"; and {len(errors) - _MOST_ERRORS} more" if errors[_MOST_ERRORS:] else ""
         raise GradingError(
@@ -298,6 +312,36 @@ def _errors(source: Source, cells: Mapping[str, str]) -> Iterator[str]:
         if found is None and re.search(r"\d\D+\d|[a-z]{3}", text, re.IGNORECASE):
             hint = " (a spreadsheet turns 1.5 into a date if it expects 1,5)"
         yield f"{column!r} is {safe_text(text, 40)!r}, not a number from 0 to {most:g}{hint}"
+
+
+def _computed(copy: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of an earlier gradebook by name; none if there is no such file."""
+    try:
+        rows = read_table(copy).rows.values()
+    except (FileNotFoundError, GradingError):
+        return {}
+    return {original(row["student"].strip()): row for row in rows if row.get("student")}
+
+
+def _overwritten(
+    source: Source, cells: Mapping[str, str], known: Sequence[Mapping[str, str]]
+) -> Iterator[str]:
+    """Yield a sentence for each computed number that was replaced: the next run would undo that.
+
+    Numbers that a spreadsheet has turned into dates, and empty cells, are just computed again.
+    """
+    for column in (*(task for task in source.tasks() if source.tests(task)), "automatic", "total"):
+        text = cells.get(column, "").strip()
+        number_ = value(text)
+        written = [value(row.get(column, "")) for row in known]
+        is_damaged = number_ is None and any(char.isdigit() for char in text)
+        is_entered = text and not is_damaged and (number_ is None or number_ not in written)
+        if known and is_entered:
+            task = column if column in source.tasks() else source.tasks()[0]
+            yield (
+                f"{column!r} is {safe_text(text, 40)!r} instead of a computed number: enter points "
+                f"of your own in '{task} override', for example"
+            )
 
 
 def value(text: str) -> float | None:

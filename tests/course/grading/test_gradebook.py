@@ -193,6 +193,56 @@ def test_points_that_are_not_possible_are_named_and_nothing_is_written(
     assert place.read_bytes() == before
 
 
+@pytest.mark.parametrize("column", ["a", "b", "automatic", "total"])
+@pytest.mark.parametrize("text", ["9", "9,5", "absent"])
+def test_a_computed_number_that_was_replaced_stops_the_run(
+    tmp_path: Path, column: str, text: str
+) -> None:
+    """The next run would compute it again, and what was entered would be lost."""
+    place = tmp_path / "grades.csv"
+    _write(place, {"anna": WROTE, "ben": WROTE})
+    rows = _rows(place)
+    rows[1][column] = text
+    _save(place, rows, ";", "utf-8")
+    with pytest.raises(GradingError, match=f"row 3, ben: '{column}' is '{text}'.* override"):
+        gradebook.read(place, SOURCE)
+
+
+@pytest.mark.parametrize("text", ["10,0", "10.00", "", "10. Mai", "2026-05-10", " 10 "])
+def test_a_computed_number_may_look_different(tmp_path: Path, text: str) -> None:
+    place = tmp_path / "grades.csv"
+    _write(place, {"anna": WROTE})
+    rows = _rows(place)
+    rows[0]["a"] = text
+    _save(place, rows, ",", "utf-8")
+    _write(place, {"anna": WROTE}, gradebook.read(place, SOURCE))
+    assert _rows(place)[0]["a"] == "10"
+
+
+@pytest.mark.parametrize("crash", [1, 2, 3, 4])
+def test_a_write_that_was_killed_is_no_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash: int
+) -> None:
+    place = tmp_path / "grades.csv"
+    _write(place, {"anna": WROTE})
+    replaced = Path.replace
+    calls = 0
+
+    def replace(self: Path, target: Path) -> Path:
+        nonlocal calls
+        calls += 1
+        if calls == crash:
+            raise SystemExit
+        return replaced(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", replace)
+        with pytest.raises(SystemExit):
+            _write(place, {"anna": HALF})
+    _write(place, {"anna": HALF}, gradebook.read(place, SOURCE))
+    assert _rows(place)[0]["a"] == "4"
+
+
 def test_two_rows_of_one_student_are_refused(tmp_path: Path) -> None:
     place = tmp_path / "grades.csv"
     _write(place, {"anna": WROTE})
