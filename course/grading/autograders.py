@@ -56,6 +56,8 @@ _RUN = """\
 #!/usr/bin/env bash
 # Grade the submission. Without results.json, Gradescope shows that the autograder has failed.
 set -euo pipefail
+# Each submission has a container here. In it, bubblewrap needs namespaces, which hosts may forbid.
+bwrap --unshare-all --ro-bind / / true 2>/dev/null || export ISOLATION=none
 chmod 700 /autograder/source
 cd /autograder/source
 exec /autograder/venv/bin/python -m course.grading.autograders gradescope \\

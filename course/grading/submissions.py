@@ -271,7 +271,8 @@ def _with_pictures(cell: Cell) -> str:
                 return f"![{found[1]}](data:{kind};base64,{''.join(content.split())})"
         return f"[the picture {found[2]} cannot be shown]"
 
-    return _ATTACHMENT.sub(replaced, "\n".join(lines)).strip()
+    text = _ATTACHMENT.sub(replaced, "\n".join(lines)).strip()
+    return text.encode("utf-8", "replace").decode()  # JSON may contain lone surrogates
 
 
 def _own_steps(cells: list[Cell], after: str) -> list[Step]:

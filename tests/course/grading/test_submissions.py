@@ -206,6 +206,11 @@ def test_an_answer_in_words_that_was_not_written_is_empty(text: str | None) -> N
     assert restore(SOURCE, made).texts == {"a-add-text": ""}
 
 
+def test_an_answer_in_words_can_always_be_written_to_a_file() -> None:
+    made = building.changed(_submission(), a_add_text="So \ud800 it is.")
+    assert restore(SOURCE, made).texts["a-add-text"].encode() == b"So ? it is."
+
+
 def test_attached_pictures_are_put_into_the_text() -> None:
     made = building.changed(
         _submission(),
