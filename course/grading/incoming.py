@@ -123,7 +123,8 @@ def _top(root: Node, project: str) -> list[Node]:
 
 def _is_list(node: Node) -> bool:
     """Return whether a file at the top is a list that platforms add, such as ``scores.csv``."""
-    return not node.is_folder and node.name.lower().endswith((".csv", ".yml"))
+    is_work = _moodle(node.name) or _canvas([node.name])
+    return not (node.is_folder or is_work) and node.name.lower().endswith((".csv", ".yml"))
 
 
 def _is_export(node: Node) -> bool:
@@ -158,53 +159,49 @@ def _handed_in(folder: Node) -> Iterator[_Handed]:
         if moodle := _moodle(node.name):
             name, number = safe_text(moodle["name"], _LONGEST_NAME), moodle["id"]
             own = node.name if node.is_folder else f"{name}_{number}_assignsubmission_file_"
-            to, names = f"{own}/feedback.html", (number, name)
-            yield _Handed(f"{name} ({number})", node, [], to, names, is_known=True)
+            handed = _Handed(f"{name} ({number})", node, is_known=True, names=(number, name))
+            handed.feedback = f"{own}/feedback.html"
+            yield handed
         elif match := canvas.get(node.name):
             name, number = safe_text(match["name"] or "anonymous", _LONGEST_NAME), match["id"]
-            upload = 10 * int(match["file"])  # grows with each upload
-            notes = ["Canvas says that it is late."] if match["late"] else []
-            to = f"{node.name[: match.end('file')]}_feedback.html"
-            yield _Handed(f"{name} ({number})", node, notes, to, (number, name), True, upload)
+            handed = _Handed(f"{name} ({number})", node, is_known=True, names=(number, name))
+            handed.notes = ["Canvas says that it is late."] if match["late"] else []
+            handed.feedback = f"{node.name[: match.end('file')]}_feedback.html"
+            handed.time = 10 * int(match["file"])  # grows with each upload
+            yield handed
         elif node.name in submitters:
-            for known, said in submitters[node.name]:
-                label = safe_text(known[-1], _LONGEST_NAME)
-                label += f" ({safe_text(known[0])})" if known[1:] else ""
-                yield _Handed(label, node, said, names=known, is_known=True)
+            for names, note in submitters[node.name]:
+                label = safe_text(names[-1], _LONGEST_NAME)
+                label += f" ({safe_text(names[0])})" if names[1:] else ""
+                yield _Handed(label, node, [note], is_known=True, names=names)
         else:
             student = safe_text(node.stem) or "without a name"
-            yield _Handed(
-                student, node, names=(student,), time=0.0 if _is_repository(node) else None
-            )
+            handed = _Handed(student, node, names=(student,))
+            handed.time = 0.0 if _is_repository(node) else None  # when it was cloned
+            yield handed
 
 
-def _submitters(folder: Node) -> dict[str, list[tuple[tuple[str, ...], list[str]]]]:
-    """Return what Gradescope's metadata say: each submission's students, as names and notes.
+def _submitters(folder: Node) -> dict[str, list[tuple[tuple[str, ...], str]]]:
+    """Return what Gradescope's metadata say: each submission's students, as names and a note.
 
     The names are the id and the address, as far as known, then the name. A group has several
     students. Raises ``GradingError`` if the metadata cannot be read.
     """
     file = next((node for node in folder.children() if node.name == _METADATA), None)
-    if file is None:
-        return {}
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    found: dict[str, list[tuple[tuple[str, ...], str]]] = {}
     try:
-        entries: Any = yaml.load(file.read(), Loader=loader)  # noqa: S506 - it is a safe loader
-        return {
-            str(name): [
-                (
-                    tuple(
-                        str(one[key]) for key in (":sid", ":email", ":name") if one.get(key)
-                    ) or (str(name),),
-                    [f"Submitted {_moment(entry.get(':created_at'))}."],
-                )
-                for one in entry.get(":submitters") or []
-            ]
-            for name, entry in (entries or {}).items()
-        }  # fmt: skip
+        entries: Any = yaml.load(file.read(), Loader=loader) if file else {}  # noqa: S506 - safe
+        for key, entry in (entries or {}).items():
+            note = f"Submitted {_moment(entry.get(':created_at'))}."
+            for submitter in entry.get(":submitters") or []:
+                said = [submitter.get(name) for name in (":sid", ":email", ":name")]
+                names = tuple(str(name) for name in said if name)
+                found.setdefault(str(key), []).append((names or (str(key),), note))
     except (yaml.YAMLError, AttributeError, TypeError, GradingError) as error:
         why = str(error).partition("\n")[0]
         raise GradingError(f"{_METADATA} of Gradescope's export cannot be read ({why}).") from None
+    return found
 
 
 def _moment(value: object) -> str:

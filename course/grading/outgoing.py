@@ -28,8 +28,10 @@ from helpers.errors import GradingError
 #: Columns that identify a student, the most reliable first, in lower case.
 _USER_NAMES = ("username", "github_username", "login", "sis login id")
 _ADDRESSES = ("email", "email address")
+_PLATFORM_IDS = ("identifier", "id")
 _IDS = (
-    *("identifier", "id", "sid", "student id", "sis user id", "id number"),
+    *_PLATFORM_IDS,
+    *("sid", "student id", "sis user id", "id number"),
     *_USER_NAMES,
     *_ADDRESSES,
 )
@@ -77,8 +79,10 @@ class Roster:
     def matched(self, submissions: Iterable[Submission]) -> dict[int, Submission]:
         """Return the submissions of the students, by the number of the row.
 
-        An id, a user name or an address decides, then a full name, if only one student has it.
+        An id, a user name or an address decides, then a full name, if only one student has it. In
+        a platform's grade file, only its own id decides whose a submission from its export is.
         """
+        is_platforms = self.is_moodle or self.is_canvas
         found: dict[int, Submission] = {}
         waiting = list(submissions)
         students = self.students()
@@ -88,6 +92,8 @@ class Roster:
                 for key in _keys(row, column):
                     rows.setdefault(key, []).append(number)
             for submission in list(waiting):
+                if is_platforms and submission.feedback and column not in _PLATFORM_IDS:
+                    continue
                 forms = {form for name in submission.names for form in _forms(name, column)}
                 numbers = {number for form in forms for number in rows.get(form, ())}
                 if len(numbers) == 1 and not numbers & found.keys():
@@ -120,9 +126,7 @@ def read_roster(place: Path, source: Source, assignment: str = "") -> Roster:
 
 def _assignment(place: Path, table: Table, source: Source, wanted: str) -> str:
     wanted = wanted or source.title()
-    columns = [
-        column for column in table.columns if re.fullmatch(r".+ \(\d+\)", column)
-    ]  # fmt: skip
+    columns = [column for column in table.columns if re.fullmatch(r".+ \(\d+\)", column)]
     found = [column for column in columns if comparable(column).startswith(comparable(wanted))]
     found = columns if len(columns) == 1 else found
     if len(found) != 1:

@@ -92,6 +92,7 @@ CANVAS = {
     "chouelle_103_9003_project.zip": zipped({"07.ipynb": work("elle"), "other.ipynb": b"{}"}),
     "mallory_104_9004_berganna_101_9999_07.ipynb": work("m"),
     "doe_105_9005_text.html": b"<p>",
+    "roe_106_9006_data.csv": b"1,2",
 }
 CANVAS_ANONYMOUS = {
     "anon_aB3xY_9001_07.ipynb": work("x"),

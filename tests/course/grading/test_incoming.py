@@ -59,6 +59,7 @@ from tests.course.grading.exports import (
                 "doe (105)": "The submission is not a notebook.",
                 "mallory (104)": "m",
                 "neilbo (102)": "bo",
+                "roe (106)": "The submission is not a notebook.",
             },
         ),
         (CANVAS_ANONYMOUS, {"anonymous (anon_aB3xY)": "x", "anonymous (anon_qqqqq)": "y"}),

@@ -170,6 +170,15 @@ def test_students_are_found_by_id_user_name_address_or_name(
     assert roster.matched([submission, _submission("nobody else")]) == {3: submission}
 
 
+def test_another_students_number_in_another_column_decides_nothing(tmp_path: Path) -> None:
+    """A participant who is not in Moodle's worksheet is not the student of that name or number."""
+    text = MOODLE.replace("anna@uni.example", "777").replace("Elle Chou", "Zed")
+    roster = _roster(tmp_path, text)
+    left = _submission("Zed (777)", "777", "Zed", feedback="Zed_777_assignsubmission_file/x")
+    assert roster.matched([left]) == {}
+    assert len(roster.matched([_submission("zed")])) == 1
+
+
 def test_a_full_name_that_two_students_have_decides_nothing(tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text("id,name\n1,Anna Berg\n2,Anna Berg\n3,Bo\n")
     roster = Roster(read_table(tmp_path / "r.csv"))
