@@ -56,14 +56,16 @@ def leaks(folder: Path, secrets: set[str]) -> set[tuple[str, str]]:
     public = {
         line.strip()
         for part in ("helpers", "notebooks", "course/marketplace")
-        for _, text in texts(PROJECT / part)
+        for name, text in texts(PROJECT / part)
+        if name != PROJECT_SOURCE.name
         for line in text.splitlines()
     }
     wanted = secrets - public
     found = set()
     for name, text in texts(folder):
         lines = wanted & {line.strip() for line in text.splitlines()}
-        if not name.startswith("helpers/"):  # these files are public, so that lines suffice
+        is_public = name.startswith(("helpers/", "notebooks/")) and (PROJECT / name).exists()
+        if not is_public or name.endswith(PROJECT_SOURCE.name):
             lines |= {line for line in wanted if len(line) > 30 and line in text}
         found |= {(name, line) for line in lines}
     return found
