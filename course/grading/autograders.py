@@ -116,8 +116,7 @@ def pack_classroom_50(source: Path, to: Path) -> Path:
 
     Raises ``GradingError`` if the source is invalid.
     """
-    folder = to / "classroom50"
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = to / "classroom50-autograder"
     notebook = release.write(source, folder)
     for file in _course():
         place = folder / file.relative_to(PROJECT)
