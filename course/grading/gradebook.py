@@ -226,7 +226,7 @@ def write(
     text = to_csv([*columns(source), *book.own_columns], rows, book.separator)
     # The mark at the beginning tells spreadsheets that the file is UTF-8.
     data = text.encode("utf-8-sig", "replace")
-    # At every moment, the gradebook is one of the two files with which ``read`` compares it.
+    # At every moment, ``read`` finds a copy of the gradebook as it was written.
     written, next_ = _written(place)
     replace_file(next_, data)
     replace_file(place, data, backups=written.parent)
@@ -253,7 +253,8 @@ def read(place: Path, source: Source) -> Book:
     if missing:
         why = f"it has no column {' and no column '.join(sorted(missing))}"
         raise GradingError(_NOT_OURS.format(place=place, why=why))
-    computed = [_computed(copy) for copy in _written(place)]
+    # A restored backup is no entry either.
+    computed = [_computed(copy) for copy in sorted(_written(place)[0].parent.glob("*.csv"))]
     students: dict[str, Entered] = {}
     rows: dict[str, int] = {}
     errors: list[str] = []

@@ -18,6 +18,7 @@ their files does not.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -79,8 +80,9 @@ class _Handed:
 def collect(place: Path, source: Source, project: str, unpacked: Path) -> list[Submission]:
     """Return the submissions in the folder or zip file ``place``, sorted by the students' names.
 
-    ``project`` is the name of the project's notebook; of several notebooks of a student it counts,
-    or else the latest. Notebooks in zip files are copied to ``unpacked``.
+    ``project`` is the name of the project's notebook; of several notebooks of a student, those
+    with this name or else of this project count, and of these the latest. Notebooks in zip files
+    are copied to ``unpacked``.
 
     Raises ``GradingError`` if ``place`` cannot be read.
     """
@@ -177,8 +179,21 @@ def _handed_in(folder: Node) -> Iterator[_Handed]:
         else:
             student = safe_text(node.stem) or "without a name"
             handed = _Handed(student, node, names=(student,))
-            handed.time = 0.0 if _is_repository(node) else None  # when it was cloned
+            if _is_repository(node):
+                handed.time = 0.0  # the files' times are when it was cloned
+                handed.notes = _classroom_50_notes(node)
             yield handed
+
+
+def _classroom_50_notes(repository: Node) -> list[str]:
+    """Return when the work was submitted, from the result that ``gh teacher download`` adds."""
+    file = next((node for node in repository.children() if node.name == "result.json"), None)
+    try:
+        found = json.loads(file.read())["datetime"] if file else ""
+    except (GradingError, ValueError, TypeError, KeyError, RecursionError):
+        return []
+    is_time = isinstance(found, str) and re.fullmatch(r"[\d-]{10}T[\d:]{8}Z", found)
+    return [f"Submitted {found}."] if is_time else []
 
 
 def _submitters(folder: Node) -> dict[str, list[tuple[tuple[str, ...], str]]]:
@@ -269,7 +284,7 @@ def _no_notebook(handed: _Handed, files: list[Node]) -> str:
 def _best(notebooks: list[Node], source: Source, project: str) -> tuple[Node | None, str]:
     """Return the notebook that counts and a note, or ``None`` and the reason.
 
-    It is the one called like the project, or else a notebook of the project, or else the latest.
+    It is the latest of those called like the project, or else of those that are of the project.
     """
     if len(notebooks) == 1:
         return notebooks[0], ""

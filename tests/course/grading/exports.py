@@ -135,7 +135,7 @@ CLASSROOM_50 = {
     "scores.csv": b"username,score",
     "cs-project-anna/.classroom50.yaml": b"classroom: cs",
     "cs-project-anna/07.ipynb": work("anna"),
-    "cs-project-anna/result.json": b"{}",
+    "cs-project-anna/result.json": b'{"datetime": "2026-11-30T22:15:01Z"}',
     "cs-project-bo/.classroom50.yaml": b"classroom: cs",
 }
 PLAIN = {

@@ -219,6 +219,16 @@ def test_a_computed_number_may_look_different(tmp_path: Path, text: str) -> None
     assert _rows(place)[0]["a"] == "10"
 
 
+def test_a_restored_backup_is_no_entry(tmp_path: Path) -> None:
+    place = tmp_path / "grades.csv"
+    for result in (HALF, WROTE):
+        _write(place, {"anna": result}, gradebook.read(place, SOURCE))
+    (backup,) = (tmp_path / "backups").glob("grades-*.csv")
+    place.write_bytes(backup.read_bytes())
+    _write(place, {"anna": WROTE}, gradebook.read(place, SOURCE))
+    assert _rows(place)[0]["a"] == "10"
+
+
 @pytest.mark.parametrize("crash", [1, 2, 3, 4])
 def test_a_write_that_was_killed_is_no_entry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash: int

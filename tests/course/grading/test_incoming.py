@@ -135,9 +135,18 @@ def test_what_the_platform_says_is_noted(tmp_path: Path) -> None:
         "Anna Berg_101_assignsubmission_file_/feedback.html"
     )
     assert canvas["neilbo (102)"].feedback == "neilbo_LATE_102_9002_feedback.html"
+    classroom_50 = collected(as_folder(CLASSROOM_50, tmp_path / "c50"), tmp_path)
+    assert classroom_50["cs-project-anna"].notes == ("Submitted 2026-11-30T22:15:01Z.",)
     gradescope = collected(as_zip(GRADESCOPE, tmp_path), tmp_path)
     assert gradescope["Elle (9)"].notes == ("Submitted 2026-11-30 22:16+00:00.",)
     assert gradescope["Elle (9)"].names == ("9", "elle@uni.example", "Elle")
+
+
+@pytest.mark.parametrize("content", [b"", b"[" * 100_000, b"[1]", b'{"datetime": "<b>"}', b"\xff"])
+def test_a_result_that_a_student_made_up_says_nothing(tmp_path: Path, content: bytes) -> None:
+    files = {**CLASSROOM_50, "cs-project-anna/result.json": content}
+    found = collected(as_folder(files, tmp_path), tmp_path)
+    assert (found["cs-project-anna"].notes, authors(found)["cs-project-anna"]) == ((), "anna")
 
 
 def test_the_latest_of_two_exports_counts(tmp_path: Path) -> None:
