@@ -2,12 +2,12 @@
 
 ::
 
-    source ──► release        the students' notebook: no solutions, no hidden tests
+    source ──► release ──► student_copy     what students get: no solutions, no hidden tests
        │
-       └─────► submissions ──► running ──► processes ──► grade ──► gradebook, feedback
-               (the notebook   (a kernel   (one          (all)
-               to be graded)   in a        submission)
-                               sandbox)
+       └─────► incoming ──► submissions ──► running ──► processes ──► grade ──► outgoing
+               (whose is    (the notebook   (a kernel   (one          (all)     (gradebook,
+               which)       to be graded)   in a        submission)             feedback,
+                                            sandbox)                            platforms)
 
 ``kernel`` and ``confine`` run inside the sandbox, where the submission runs.
 """

@@ -15,6 +15,7 @@ from course.grading.results import NOT_RUN, Result, points
 from course.grading.source import Source, SourceCell
 from course.grading.tables import (
     Table,
+    back_up,
     comparable,
     harmless,
     no_formula,
@@ -226,17 +227,16 @@ def write(
     text = to_csv([*columns(source), *book.own_columns], rows, book.separator)
     # The mark at the beginning tells spreadsheets that the file is UTF-8.
     data = text.encode("utf-8-sig", "replace")
-    # At every moment, ``read`` finds a copy of the gradebook as it was written.
-    written, next_ = _written(place)
-    replace_file(next_, data)
-    replace_file(place, data, backups=written.parent)
-    next_.replace(written)
+    # In this order, ``read`` finds at every moment a copy of the gradebook as it is.
+    folder = _backups(place)
+    if place.exists() and place.read_bytes() != data:
+        back_up(place, folder)
+    replace_file(folder / "written.csv", data)
+    replace_file(place, data)
 
 
-def _written(place: Path) -> tuple[Path, Path]:
-    """Return the copies of what was written last, and of what is being written."""
-    folder = place.parent / "backups"
-    return folder / "written.csv", folder / "writing.csv"
+def _backups(place: Path) -> Path:
+    return place.parent / "backups"
 
 
 def read(place: Path, source: Source) -> Book:
@@ -253,8 +253,7 @@ def read(place: Path, source: Source) -> Book:
     if missing:
         why = f"it has no column {' and no column '.join(sorted(missing))}"
         raise GradingError(_NOT_OURS.format(place=place, why=why))
-    # A restored backup is no entry either.
-    computed = [_computed(copy) for copy in sorted(_written(place)[0].parent.glob("*.csv"))]
+    computed = [_computed(copy) for copy in sorted(_backups(place).glob("*.csv"))]
     students: dict[str, Entered] = {}
     rows: dict[str, int] = {}
     errors: list[str] = []

@@ -9,7 +9,6 @@ import hashlib
 import io
 import os
 import re
-import shutil
 import time
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -74,16 +73,8 @@ def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, str]], separator:
     return file.getvalue()
 
 
-def replace_file(place: Path, data: bytes, *, backups: Path | None = None) -> None:
-    """Replace a file atomically: after a crash it has either its old or its new content.
-
-    If its content changes and ``backups`` is given, the old content is first copied there.
-    """
-    if place.exists():
-        if backups is not None and place.read_bytes() == data:
-            return
-        if backups is not None:
-            _back_up(place, backups)
+def replace_file(place: Path, data: bytes) -> None:
+    """Replace a file atomically: after a crash it has either its old or its new content."""
     place.parent.mkdir(parents=True, exist_ok=True)
     new = place.with_name(f".{place.name}.new")
     with new.open("wb") as file:
@@ -91,6 +82,17 @@ def replace_file(place: Path, data: bytes, *, backups: Path | None = None) -> No
         file.flush()
         os.fsync(file.fileno())
     new.replace(place)
+
+
+def back_up(place: Path, folder: Path) -> None:
+    """Copy a file into ``folder``, under a name with the time of its last change."""
+    stamp = time.strftime("%Y-%m-%d-%H%M%S", time.gmtime(place.stat().st_mtime))
+    copy = folder / f"{place.stem}-{stamp}{place.suffix}"
+    data, number = place.read_bytes(), 2
+    while copy.exists() and copy.read_bytes() != data:
+        copy = copy.with_name(f"{place.stem}-{stamp}-{number}{place.suffix}")
+        number += 1
+    replace_file(copy, data)
 
 
 def harmless(text: str) -> str:
@@ -173,16 +175,3 @@ def _table(place: Path, lines: list[list[str]], separator: str, *, first_row: in
         if any(cell.strip() for cell in line)
     }
     return Table(tuple(filter(None, names)), rows, separator)
-
-
-def _back_up(place: Path, backups: Path) -> None:
-    backups.mkdir(parents=True, exist_ok=True)
-    stamp = time.strftime("%Y-%m-%d-%H%M%S", time.gmtime(place.stat().st_mtime))
-    copy = backups / f"{place.stem}-{stamp}{place.suffix}"
-    number = 2
-    while copy.exists():
-        copy = copy.with_name(f"{place.stem}-{stamp}-{number}{place.suffix}")
-        number += 1
-    new = copy.with_name(f".{copy.name}.new")
-    shutil.copyfile(place, new)
-    new.replace(copy)
