@@ -106,6 +106,9 @@ class Tests:
             if used.intersection(names_bound_by(text)):
                 needed.append(text)
                 used |= _names(text)
+        # In the students' version, an answer need not bind its name yet.
+        bound = {name for cell in sources if cell.restored for name in names_bound_by(cell.text)}
+        self._answers |= used - bound - set(dir(builtins))
         self._given = [compile(text, "<given>", "exec") for text in reversed(needed)]
 
     def verdict(self, step: Step, outcome: Outcome) -> Verdict:

@@ -25,6 +25,7 @@ HALF_DONE = Result(
         "a-add-hidden": Verdict(False, "the sum of nothing is 0"),
         "b-greatest-test": Verdict(True),
     },
+    texts={"a-add-text": "So it is."},
     seconds=2.0,
     cpu_seconds=1.0,
 )
@@ -60,7 +61,7 @@ def graded_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _rows(grader: Grader) -> dict[str, dict[str, str]]:
-    with (grader.to / "grades.csv").open(encoding="utf-8", newline="") as file:
+    with (grader.to / "grades.csv").open(encoding="utf-8-sig", newline="") as file:
         return {row["student"]: row for row in csv.DictReader(file)}
 
 
@@ -78,10 +79,14 @@ def test_only_changed_submissions_are_graded_again(grader: Grader, folder: Path)
     assert [*grader.grade(folder, progress=False).new] == ["ben"]
     (grader.to / "results" / "anna.json").write_text("{")
     assert [*grader.grade(folder, progress=False).new] == ["anna"]
-    # A removed submission has no row.
+    # A late folder is graded into the same place: earlier results stay.
     (folder / "anna.ipynb").unlink()
-    grader.grade(folder, progress=False)
-    assert [*_rows(grader)] == ["ben"]
+    report = grader.grade(folder, progress=False)
+    assert [*report.results] == ["ben"]
+    assert [(name, row["automatic"]) for name, row in _rows(grader).items()] == [
+        ("anna", "14"),
+        ("ben", ""),
+    ]
 
 
 @pytest.mark.usefixtures("graded_at_once")

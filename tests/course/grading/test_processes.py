@@ -104,6 +104,6 @@ def test_a_signal_to_the_grader_ends_all_its_processes(
             _, output = process.communicate()
         assert process.returncode == 130
         assert "Interrupted. The same command goes on" in output
-        assert [child for child in started if child.is_running()] == []
+        assert psutil.wait_procs(started, timeout=60)[1] == []
         assert list(Path(temporary).iterdir()) == []
     assert list((tmp_path / "graded" / "results").iterdir()) == []

@@ -22,6 +22,10 @@ _LIMITS = Limits(cell_seconds=7, notebook_seconds=70)
 _MINE = hostile.name_of(0)
 
 
+def _not_called(*_: object) -> None:
+    raise AssertionError
+
+
 class Scripted:
     """A fake student, whose cells and functions do what the test says."""
 
@@ -43,7 +47,7 @@ class Scripted:
         self._cell(text)
 
     def function(self, name: str, _: float) -> Callable[..., Any]:
-        return self._functions[name]
+        return self._functions.get(name, _not_called)
 
     def forget(self) -> None:
         """Do nothing."""

@@ -37,7 +37,7 @@ class Graded:
     @property
     def rows(self) -> dict[str, dict[str, str]]:
         """The gradebook's rows, by student."""
-        with (self.grader.to / "grades.csv").open(encoding="utf-8", newline="") as file:
+        with (self.grader.to / "grades.csv").open(encoding="utf-8-sig", newline="") as file:
             return {row["student"]: row for row in csv.DictReader(file)}
 
     def page(self, student: str) -> str:

@@ -49,7 +49,8 @@ def project() -> Notebook:
         ),
         building.test(
             "b-described-test",
-            f"{_FRESH}    made = [{{'kind': 'a', 'title': one}} for one in 'yx'] + [{{'kind': 'b'}}]\n"
+            f"{_FRESH}    made = [{{'kind': 'a', 'title': title}} for title in 'yx']\n"
+            "    made.append({'kind': 'b'})\n"
             "    stores.mongo.items.insert_many(made)\n"
             "    assert described(stores.mongo, 'a') == ['x', 'y'], 'titles of a kind, in order'\n"
             "    ### BEGIN HIDDEN TESTS\n"
@@ -68,7 +69,7 @@ def project() -> Notebook:
         building.test(
             "c-units-visible",
             f"{_FRESH}    stores.redis.mset({{'units:1': 5, 'units:2': 0}})\n"
-            "    assert units(stores.redis, [2, 1]) == [0, 5], 'the counts, in the order asked for'",
+            "    assert units(stores.redis, [2, 1]) == [0, 5], 'the counts, in their order'",
             4,
         ),
         building.test(

@@ -184,7 +184,7 @@ def test_invalid_files_are_refused_with_a_reason(top: Path, name: str) -> None:
 
 
 def test_an_invalid_file_gets_no_points(graded: Graded) -> None:
-    assert graded.rows["is-deep"]["automatic"] == "0"
+    assert graded.rows["is-deep"]["automatic"] == ""
     assert FILES["is-deep"][1] in graded.rows["is-deep"]["status"]
 
 
