@@ -26,14 +26,14 @@ class ViewWorker(BackgroundWorker):
     def _prepare(self, stores: Stores) -> Iterator[Pass]:
         with ReadModel(stores) as model:
 
-            def catch_up() -> bool:
+            def catch_up() -> float:
                 # Changes in PostgreSQL arrive through Redis: without a query, a worker would not
                 # notice that PostgreSQL is unavailable.
                 stores.postgres.execute("SELECT 1")
                 try:
                     model.catch_up()
                 except ReadModelError:
-                    return False
-                return True
+                    return model.age_seconds()
+                return 0.0
 
             yield catch_up

@@ -16,6 +16,8 @@ in its two sources are stored with the views.
 from __future__ import annotations
 
 import contextlib
+import math
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -43,6 +45,8 @@ VIEW_PREFIX = "shop:view:"
 
 _POSITIONS = "shop:views:positions"
 _LOCK = "shop:views:lock"
+_CHECKED = "shop:views:checked"  # its time to live tells when a pass was last complete
+_CHECKED_MS = 86_400_000
 _BATCH = 500
 _LOCK_SECONDS = 60
 _NO_HISTORY = {260, 280, 286}  # MongoDB's codes for a change stream that cannot be resumed
@@ -99,7 +103,7 @@ class ReadModel:
 
     def rebuild(self) -> int:
         """Rebuild all views, delete those of deleted products, and return the number of views."""
-        with self._locked():
+        with self._pass():
             return self._rebuild()
 
     def catch_up(self) -> int:
@@ -107,7 +111,7 @@ class ReadModel:
 
         Rebuilds all views if the sources no longer have all changes.
         """
-        with self._locked():
+        with self._pass():
             positions, applied, version = self._positions()
             if positions is None or (self._stream is None and positions["documents"] is None):
                 return self._rebuild()
@@ -123,6 +127,14 @@ class ReadModel:
             if ids or last != positions["announcements"] or version != applied:
                 self._save_positions(last, version)
             return len(ids)
+
+    def age_seconds(self) -> float:
+        """Return how long ago the last complete pass of any worker began, at least 1 ms.
+
+        That is the age of the views. It is infinite if it is more than a day, or unknown.
+        """
+        left: int = self._redis.pttl(_CHECKED)
+        return math.inf if left < 0 else (_CHECKED_MS - left + 1) / 1000
 
     def close(self) -> None:
         """Close the change stream."""
@@ -176,6 +188,15 @@ class ReadModel:
                 pipeline.execute()
             except WatchError:
                 raise _lock_is_taken() from None
+
+    @contextlib.contextmanager
+    def _pass(self) -> Iterator[None]:
+        """Hold the lock during a pass, and record when it began if it is complete."""
+        began = time.monotonic()
+        with self._locked():
+            yield
+            milliseconds = int(1000 * (time.monotonic() - began))
+            self._redis.set(_CHECKED, "", px=max(1, _CHECKED_MS - milliseconds))
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

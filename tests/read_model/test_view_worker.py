@@ -85,14 +85,23 @@ def test_age_seconds_grows_between_passes(
     assert worker.stop(wait_seconds=60)
 
 
-def test_on_standby_the_stores_respond_but_the_age_is_unknown(
+def test_on_standby_the_age_is_that_of_the_other_workers_views(
     shop: Stores, worker: ViewWorker, start_worker: StartWorker
 ) -> None:
-    with ReadModel(shop) as another, another._locked():
-        start_worker(worker)
-        wait_until(is_in(worker, "standby"))
-        wait_until(lambda: worker.seconds_since_response < NEVER)
-        assert worker.age_seconds == math.inf
+    with ReadModel(shop) as another:
+        with another._locked():
+            start_worker(worker)
+            wait_until(is_in(worker, "standby"))
+            wait_until(lambda: worker.seconds_since_response < NEVER)
+            assert worker.age_seconds == math.inf, "there are no views yet"
+        assert worker.stop(wait_seconds=60)
+        another.rebuild()
+        with another._locked():
+            second = ViewWorker(Connecting(shop), pause_seconds=NEVER)
+            start_worker(second)
+            wait_until(is_in(second, "standby"))
+            assert second.seconds_since_response <= second.age_seconds < NEVER
+            assert second.stop(wait_seconds=60)
 
 
 def test_the_worker_notices_that_postgresql_is_unavailable_without_announcements(
