@@ -32,22 +32,6 @@ from helpers.stores.trace import STORES, Span
 _MAX_ROWS = 40
 
 
-def draw_growth(times: Mapping[str, Points]) -> Figure:
-    """Draw how long each way to read the products takes, by their number.
-
-    ``times`` holds for each way pairs of the number of products and seconds.
-    """
-    figure = Figure(figsize=(7.4, 4.4))
-    axes = figure.subplots()
-    plot_lines(axes, in_milliseconds(times))
-    axes.set(xscale="log", yscale="log", xlabel="products", ylabel="time in ms")
-    plain_scales(axes)
-    open_axes(axes, "both")
-    legend_inside(axes, loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=4)
-    figure.tight_layout()
-    return figure
-
-
 def draw_waterfall(
     spans: Sequence[Span], *, total_seconds: float | None = None, unlisted: int = 0
 ) -> Figure:

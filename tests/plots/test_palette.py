@@ -26,7 +26,6 @@ from helpers.plots import palette
 from helpers.plots.charts import STYLES
 from helpers.plots.join_charts import (
     draw_crossover,
-    draw_growth,
     draw_latency,
     draw_pages,
     draw_staleness,
@@ -84,7 +83,6 @@ STORE_CHARTS: dict[str, Callable[[], Figure]] = {
 }
 #: Charts of other things: strategies, outcomes, states.
 OTHER_CHARTS: dict[str, Callable[[], Figure]] = {
-    "growth": lambda: draw_growth(dict.fromkeys(WAYS, TIMES)),
     "latency": lambda: draw_latency({way: {0.0: TIMES} for way in WAYS}),
     "crossover": lambda: draw_crossover(dict.fromkeys(WAYS, TIMES), 0.3),
     "pages": lambda: draw_pages(dict.fromkeys(WAYS, TIMES)),
