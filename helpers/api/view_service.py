@@ -25,8 +25,8 @@ from helpers.stores.async_stores import AsyncStores
 from helpers.stores.bounded_waits import wait_at_most
 from helpers.stores.circuit_breaker import Breaker, Breakers, guarding
 from helpers.stores.connect import explained, explaining_all
+from helpers.stores.connection_limits import Budgets
 from helpers.stores.stores import connect_all
-from helpers.stores.time_budgets import Budgets
 from helpers.stores.trace import Trace
 
 # A background worker that waits for an unresponsive store is not waited for longer: its thread is
@@ -165,21 +165,21 @@ async def open_view_service(
     worker = ViewWorker(lambda: connect_all(addresses), pause_seconds=interval_seconds)
 
     async def fill_if_available(product_ids: Sequence[int]) -> Mapping[int, int | None]:
-        is_open = breakers is not None and breakers.postgres.state != "closed"
+        is_open = breakers is not None and breakers["PostgreSQL"].state != "closed"
         if is_open or _is_cut_off(worker):
             return {}
         with explaining_all(addresses):
             return await fill(product_ids)
 
-    views = ViewCache(stores, fill=fill_if_available, answer_seconds=budgets.redis)
+    views = ViewCache(stores, fill=fill_if_available, answer_seconds=budgets["Redis"])
     worker.start()
     try:
         yield ViewService(
             stores,
             views,
             worker,
-            seconds=budgets.redis,
-            breaker=None if breakers is None else breakers.redis,
+            seconds=budgets["Redis"],
+            breaker=None if breakers is None else breakers["Redis"],
         )
     finally:
         await views.aclose()
