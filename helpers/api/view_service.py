@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
-import redis
 
 from helpers.api.responses import JSONBody, ReadResult
 from helpers.catalog.model import ProductJSON, stock_key
@@ -24,7 +23,7 @@ from helpers.settings import Addresses
 from helpers.stores.async_stores import AsyncStores
 from helpers.stores.bounded_waits import wait_at_most
 from helpers.stores.circuit_breaker import Breaker, Breakers, guarding
-from helpers.stores.connect import explained, explaining_all
+from helpers.stores.connect import explaining_all
 from helpers.stores.connection_limits import Budgets
 from helpers.stores.stores import connect_all
 from helpers.stores.trace import Trace
@@ -128,18 +127,13 @@ class ViewService:
 
     async def _request(self, trace: Trace, name: str, send: Callable[[], Awaitable[Any]]) -> Any:
         """Send one request to Redis within its time limit, and add it to ``trace`` as ``name``."""
-        url = self._stores.addresses.redis
-        try:
-            with contextlib.nullcontext() if self._breaker is None else guarding(self._breaker):
-                span = trace.begin("Redis", name)
-                try:
-                    return await wait_at_most(send(), self._seconds)
-                finally:
-                    span.extend()
-        except redis.RedisError as error:
-            raise explained("Redis", url, error) from error
-        except TimeoutError:
-            raise explained("Redis", url, TimeoutError("timed out")) from None
+        guard = contextlib.nullcontext() if self._breaker is None else guarding(self._breaker)
+        with self._stores.explaining("Redis"), guard:
+            span = trace.begin("Redis", name)
+            try:
+                return await wait_at_most(send(), self._seconds)
+            finally:
+                span.extend()
 
     def _body(self, views: ProductList) -> JSONBody:
         """Return the same body for the same list, so that it is compressed only once."""
