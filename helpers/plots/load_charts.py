@@ -88,16 +88,15 @@ def _scale(axes: Axes, clients: Sequence[int]) -> None:
 
 def _whiskers(axes: Axes, points: Points, ends: Sequence[float], index: int) -> None:
     """Draw a line from each point up to its end."""
-    colour = STYLES[index % len(STYLES)][0]
-    axes.vlines([x for x, _ in points], [y for _, y in points], ends, colors=colour, linewidth=1.2)
-    axes.plot(
+    above = [end - y for (_, y), end in zip(points, ends, strict=True)]
+    axes.errorbar(
         [x for x, _ in points],
-        ends,
-        color=colour,
-        marker="_",
-        markersize=7,
-        markeredgewidth=1.2,
-        linestyle="none",
+        [y for _, y in points],
+        yerr=[[0.0] * len(points), above],
+        fmt="none",
+        ecolor=STYLES[index % len(STYLES)][0],
+        elinewidth=1.2,
+        capsize=3.5,
     )
 
 
