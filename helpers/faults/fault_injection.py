@@ -10,12 +10,14 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 
 from helpers.embedded.server import ServerState
+from helpers.embedded.temporary_servers import start_temporary_servers
 from helpers.errors import SettingsError
 from helpers.faults.fault_lock import hold_fault_lock
 from helpers.faults.restoration import restore_at_exit, restore_even_after_crash
 from helpers.faults.server_control import ControlledServers, find_servers, restart
 from helpers.proxy import TcpProxy
 from helpers.settings import Settings, load_settings
+from helpers.shop import open_shop
 from helpers.stores.proxied_stores import ProxiedStores, proxied
 from helpers.stores.stores import Stores, connect_again
 
@@ -176,3 +178,21 @@ def inject_faults(
                 else restore_at_exit(servers)
             )
         yield FaultInjection(servers, far)
+
+
+@contextlib.contextmanager
+def temporary_shop() -> Iterator[FaultInjection]:
+    """Yield fault injection on an empty shop whose servers are removed at the end.
+
+    The shop's stores are ``faults.stores``. They connect through proxies, and so does every process
+    that uses their addresses, such as a service.
+
+    Raises ``ServerError`` if its servers cannot be started, and ``ProxyError``.
+    """
+    with (
+        start_temporary_servers() as servers,
+        open_shop(servers.settings) as stores,
+        # The servers are removed if this process dies, so they must not be restored then.
+        inject_faults(stores, settings=servers.settings, survive_crash=False) as faults,
+    ):
+        yield faults

@@ -140,7 +140,7 @@ def test_imports_run_one_way() -> None:
         ("helpers.shop.seeding", "import helpers"),
         ("helpers.shop.seeding", "from helpers import load"),
         (
-            "helpers.faults.temporary_shop",
+            "helpers.faults.fault_injection",
             "from course.marketplace.outages import proxied_with_timeouts",
         ),
         ("helpers.stock.stock", "from helpers.orders.saga import STEPS"),
