@@ -9,7 +9,6 @@ from helpers.stores import Stores
 from helpers.stores.connection_limits import Limits
 from helpers.stores.proxied_stores import Proxies, proxied
 from helpers.stores.stores import connect_again
-from helpers.stores.time_budgets import Budgets
 
 #: The timeout of a store. An available one responds within a few milliseconds.
 ANSWER_SECONDS = 1.0
@@ -24,7 +23,7 @@ def proxied_with_timeouts(stores: Stores) -> Iterator[tuple[Stores, Proxies]]:
 
     Raises ``SettingsError``, ``ProxyError`` or ``StoreError`` as ``proxied`` does.
     """
-    limits = Limits(budgets=Budgets.even(ANSWER_SECONDS))
+    limits = Limits(answer_seconds=ANSWER_SECONDS)
     with proxied(stores) as far:
         try:
             with (

@@ -28,7 +28,7 @@ from helpers.joins.partial_answers import PartialRows, ShardReader, matching_ids
 from helpers.joins.requests import FindIds, Strategy
 from helpers.stores.async_stores import AsyncStores
 from helpers.stores.circuit_breaker import Breakers
-from helpers.stores.time_budgets import Budgets
+from helpers.stores.connection_limits import Budgets
 from helpers.stores.trace import Trace
 
 T = TypeVar("T")

@@ -23,11 +23,11 @@ from helpers.orders.orders import Orders
 from helpers.settings import Addresses
 from helpers.shop.schema import create_shop
 from helpers.stock import Stock
-from helpers.stores.async_stores import AsyncStores, Limits, connect_async
-from helpers.stores.circuit_breaker import Breakers, guarding
+from helpers.stores.async_stores import AsyncStores, connect_async
+from helpers.stores.circuit_breaker import Breakers, breakers_of, guarding
+from helpers.stores.connection_limits import Limits, share_deadline
 from helpers.stores.pooled_stores import PooledStores, connect_pooled
 from helpers.stores.stores import connect_all
-from helpers.stores.time_budgets import Budgets
 
 T = TypeVar("T")
 
@@ -141,18 +141,18 @@ async def open_service(addresses: Addresses, options: ServeOptions) -> AsyncIter
     """
     await asyncio.to_thread(_create_shop, addresses)
     async with contextlib.AsyncExitStack() as stack:
-        budgets = Budgets.within(options.deadline)
+        budgets = share_deadline(options.deadline)
         # The executors enforce the budgets. The drivers get the whole deadline, for the lab.
         limits = Limits(wait_seconds=options.deadline, answer_seconds=options.deadline)
         stores = await stack.enter_async_context(await connect_async(addresses, limits=limits))
-        limits = replace(limits, budgets=budgets)
+        limits = replace(limits, answer_seconds=budgets)
         pooled = stack.enter_context(
             await asyncio.to_thread(connect_pooled, addresses, limits=limits)
         )
         stock = Stock.of(pooled)
         breakers = None
         if options.breaker:
-            breakers = Breakers.of(addresses, pause_seconds=options.breaker_pause)
+            breakers = breakers_of(addresses, pause_seconds=options.breaker_pause)
         thread_pool = stack.enter_context(contextlib.closing(BoundedThreadPool("blocking")))
         # Reads have separate threads, so that they cannot take those of writes.
         fill_pool = stack.enter_context(

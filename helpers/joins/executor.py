@@ -33,7 +33,7 @@ from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores
 from helpers.stores.bounded_waits import wait_at_most
 from helpers.stores.circuit_breaker import Breakers, guarding
-from helpers.stores.time_budgets import Budgets
+from helpers.stores.connection_limits import Budgets, seconds_of
 from helpers.stores.trace import STORES, Trace
 
 T = TypeVar("T")
@@ -165,7 +165,7 @@ class ResilientExecutor:
         self.trace = trace
         self.missing: set[StoreName] = set()
         self._stores = stores
-        self._budgets = Budgets.even(seconds) if isinstance(seconds, float | int) else seconds
+        self._seconds = seconds
         self._needed = frozenset(needed)
         self._fill = fill
         self._breakers = breakers
@@ -204,7 +204,7 @@ class ResilientExecutor:
         if self._fill is None or "Redis" in self.missing:
             return {}
         # The ledger uses Redis too, so its failures do not count as failures of PostgreSQL.
-        if self._breakers is not None and self._breakers.postgres.state != "closed":
+        if self._breakers is not None and self._breakers["PostgreSQL"].state != "closed":
             return {}
         try:
             with self._stores.explaining("PostgreSQL"):
@@ -215,9 +215,9 @@ class ResilientExecutor:
     async def _traced(self, store: StoreName, name: str, sending: Awaitable[Any]) -> Any:
         round_trip = self.trace.begin(store, name)
         try:
-            if self._budgets is None:
+            if self._seconds is None:
                 return await sending
-            return await wait_at_most(sending, self._budgets[store])
+            return await wait_at_most(sending, seconds_of(self._seconds, store))
         finally:
             round_trip.extend()
 

@@ -40,16 +40,11 @@ class PlanStep:
     keys: int
     found: int
 
-    def row(self) -> dict[str, object]:
-        """Return the step as a row of a table."""
-        return {
-            "wait": self.wait,
-            "store": self.store,
-            "asked": self.asked,
-            "tasks": "" if self.tasks is None else self.tasks,
-            "keys": self.keys or "",
-            "found": self.found,
-        }
+    def columns(self) -> tuple[str, ...]:
+        """Return the fields as strings, for a table."""
+        tasks = "" if self.tasks is None else str(self.tasks)
+        keys = str(self.keys or "")
+        return str(self.wait), self.store, self.asked, tasks, keys, str(self.found)
 
 
 @dataclass(frozen=True)
@@ -73,12 +68,8 @@ class JoinPlan:
         """The number of sequential waits, if requests run concurrently where they can."""
         return max((step.wait for step in self.steps), default=0)
 
-    def rows(self) -> list[dict[str, object]]:
-        """Return the steps as rows of a table."""
-        return [step.row() for step in self.steps]
-
     def __str__(self) -> str:
-        lines = [_COLUMNS, *(tuple(str(row[name]) for name in _COLUMNS) for row in self.rows())]
+        lines = [_COLUMNS, *(step.columns() for step in self.steps)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         table = (
             "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()

@@ -12,9 +12,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pymongo import ASCENDING
-from pymongo.collection import Collection
-
 from helpers.errors import MetadataError
 from helpers.stores import Document
 
@@ -57,14 +54,6 @@ def metadata_filter(
     if after is not None:
         condition["product_id"] = {"$gt": _whole("after", after)}
     return condition
-
-
-def find_page(
-    collection: Collection[Document], condition: Document, *, size: int = 24
-) -> list[Document]:
-    """Return the first ``size`` documents that match ``condition``, sorted by ``product_id``."""
-    cursor = collection.find(condition, {"_id": 0}).sort("product_id", ASCENDING)
-    return list(cursor.limit(size))
 
 
 def _tags(tags: object) -> list[str]:

@@ -18,7 +18,7 @@ from helpers.joins.executor import execute, execute_async
 from helpers.joins.pages import find_page
 from tests.joins.memory import MemoryStores
 
-ALL = (strategies.per_product, strategies.batched, strategies.rows_first, strategies.at_once)
+ALL = (strategies.per_product, strategies.batched, strategies.at_once)
 EACH = pytest.mark.parametrize("strategy", ALL)
 
 IDS = st.integers(1, 12) | st.sampled_from([2**31, 2**53 + 1, 2**63 - 1])

@@ -27,7 +27,7 @@ from tests.joins.filling import make_tables, put
 from tests.joins.memory import MemoryStores
 from tests.joins.shared_reads import product_loader
 
-ALL = (strategies.per_product, strategies.batched, strategies.rows_first, strategies.at_once)
+ALL = (strategies.per_product, strategies.batched, strategies.at_once)
 EXAMPLES = pytest.mark.parametrize("examples", [8, pytest.param(60, marks=pytest.mark.verify)])
 
 IDS = st.integers(1, 12) | st.sampled_from([2**31 - 1, 2**31, 2**53 + 1, 2**63 - 1])
