@@ -20,6 +20,7 @@ from helpers.api.view_service import ViewService, open_view_service
 from helpers.errors import CircuitOpenError, StoreError, StoreName
 from helpers.orders.order_worker import OrderWorker
 from helpers.orders.orders import Orders
+from helpers.read_model.index_follower import IndexFollower
 from helpers.settings import Addresses
 from helpers.shop.schema import create_shop
 from helpers.stock import Stock
@@ -176,7 +177,8 @@ async def open_service(addresses: Addresses, options: ServeOptions) -> AsyncIter
             )
         if options.relay:
             await stack.enter_async_context(_order_worker(addresses, options))
-        products = ProductReader(stores, seconds=budgets, fill=fill, breakers=breakers)
+        index = await stack.enter_async_context(IndexFollower(stores, seconds=budgets.mongo))
+        products = ProductReader(stores, seconds=budgets, fill=fill, breakers=breakers, index=index)
         stack.push_async_callback(products.workers.aclose)
         yield Service(
             options,

@@ -62,6 +62,13 @@ _KINDS: dict[type[Request[Any]], tuple[StoreName, str]] = {
 }
 
 
+def is_search(request: Request[Any]) -> bool:
+    """Tell whether a request makes MongoDB search, rather than look up or list, documents."""
+    if isinstance(request, FindMetadata):
+        return request.ids is None and bool(request.condition)
+    return isinstance(request, FindIds | CountMetadata | CountValues)
+
+
 def run(
     stores: Stores, strategy: Strategy[T], *, threads: bool = False, fill: Fill | None = None
 ) -> T:
@@ -145,7 +152,8 @@ class ResilientExecutor:
     ``trace`` records each request. ``seconds`` limits each request, for all stores or per store
     (``None``: no limit but the driver's); a request that takes longer is abandoned without waiting
     for its driver. No request is sent to a store whose circuit in ``breakers`` is open. ``rows``
-    sends the requests to PostgreSQL, by default to the coordinator alone.
+    sends the requests to PostgreSQL, by default to the coordinator alone. ``searches`` limits how
+    many searches run in MongoDB at a time.
 
     A failure of a store in ``needed`` raises ``StoreError``. Any other store that fails is added to
     ``missing``, its data is left out, and no further request is sent to it.
@@ -161,6 +169,7 @@ class ResilientExecutor:
         fill: AsyncFill | None = None,
         breakers: Breakers | None = None,
         rows: AsyncSend | None = None,
+        searches: asyncio.Semaphore | None = None,
     ) -> None:
         self.trace = trace
         self.missing: set[StoreName] = set()
@@ -170,6 +179,7 @@ class ResilientExecutor:
         self._fill = fill
         self._breakers = breakers
         self._rows = rows
+        self._searches = searches
 
     async def run(self, strategy: Strategy[T]) -> T:
         """Run a strategy and return its result. Raises ``StoreError`` and ``MetadataError``."""
@@ -186,18 +196,22 @@ class ResilientExecutor:
         is_optional = store not in self._needed and isinstance(request, FindMetadata | ReadStock)
         if not (is_optional and store in self.missing):
             try:
-                with self._stores.explaining(store), self._breaker(store):
-                    return await self._traced(store, name, self._send(store, request))
+                with self._stores.explaining(store), self._breaker(store, request):
+                    sending = self._send(store, request)
+                    return await self._traced(store, name, sending, self._seconds(store, request))
             except StoreError:
                 if not is_optional:
                     raise
                 self.missing.add(store)
         return [None] * len(request.ids) if isinstance(request, ReadStock) else []
 
-    def _send(self, store: StoreName, request: Request[Any]) -> Awaitable[Any]:
+    async def _send(self, store: StoreName, request: Request[Any]) -> Any:
+        if self._searches is not None and is_search(request):
+            async with self._searches:
+                return await send_async(self._stores, request)
         if store == "PostgreSQL" and self._rows is not None:
-            return self._rows(request)
-        return send_async(self._stores, request)
+            return await self._rows(request)
+        return await send_async(self._stores, request)
 
     async def _fill_stock(self, request: FillStock) -> Any:
         """Read stock counts from the ledger; if that fails they stay unknown."""
@@ -208,21 +222,29 @@ class ResilientExecutor:
             return {}
         try:
             with self._stores.explaining("PostgreSQL"):
-                return await self._traced("PostgreSQL", "ledger", self._fill(request.ids))
+                seconds = self._seconds("PostgreSQL", request)
+                return await self._traced("PostgreSQL", "ledger", self._fill(request.ids), seconds)
         except (StoreError, StockError, BusyError):
             return {}
 
-    async def _traced(self, store: StoreName, name: str, sending: Awaitable[Any]) -> Any:
+    async def _traced(
+        self, store: StoreName, name: str, sending: Awaitable[Any], seconds: float | None
+    ) -> Any:
         round_trip = self.trace.begin(store, name)
         try:
-            if self._budgets is None:
-                return await sending
-            return await wait_at_most(sending, self._budgets[store])
+            return await (sending if seconds is None else wait_at_most(sending, seconds))
         finally:
             round_trip.extend()
 
-    def _breaker(self, store: StoreName) -> AbstractContextManager[None]:
-        return nullcontext() if self._breakers is None else guarding(self._breakers[store])
+    def _seconds(self, store: StoreName, request: Request[Any]) -> float | None:
+        if self._budgets is None:
+            return None
+        return self._budgets.searches if is_search(request) else self._budgets[store]
+
+    def _breaker(self, store: StoreName, request: Request[Any]) -> AbstractContextManager[None]:
+        if self._breakers is None:
+            return nullcontext()
+        return guarding(self._breakers.searches if is_search(request) else self._breakers[store])
 
 
 async def _gather(awaitables: Sequence[Awaitable[Any]]) -> list[Any]:

@@ -162,11 +162,15 @@ class Breaker:
 
 @dataclass(frozen=True)
 class Breakers:
-    """One breaker for each store."""
+    """One breaker for each store, and one for ``searches`` in MongoDB.
+
+    That a search takes too long does not mean that documents cannot be looked up.
+    """
 
     postgres: Breaker
     mongo: Breaker
     redis: Breaker
+    searches: Breaker
 
     @classmethod
     def of(cls, addresses: Addresses, *, pause_seconds: float = 2.0) -> Breakers:
@@ -175,6 +179,7 @@ class Breakers:
             Breaker("PostgreSQL", redact(addresses.coordinator), pause_seconds=pause_seconds),
             Breaker("MongoDB", redact(addresses.mongo), pause_seconds=pause_seconds),
             Breaker("Redis", redact(addresses.redis), pause_seconds=pause_seconds),
+            Breaker("MongoDB", redact(addresses.mongo), pause_seconds=pause_seconds),
         )
 
     def __getitem__(self, store: StoreName) -> Breaker:

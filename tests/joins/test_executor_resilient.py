@@ -11,9 +11,10 @@ import pytest
 
 from helpers.catalog.model import stock_key
 from helpers.errors import CircuitOpenError, StockError, StoreError, StoreName
-from helpers.joins import strategies
+from helpers.joins import Query, count_values, strategies
 from helpers.joins.driver_adapters import AsyncFill
 from helpers.joins.executor import ResilientExecutor
+from helpers.joins.pages import find_page
 from helpers.joins.requests import FillStock
 from helpers.shop.seeding import seed
 from helpers.stores import Stores
@@ -46,7 +47,7 @@ def far(shared: Stores, proxied_stores: ProxiedStores) -> Iterator[ProxiedStores
 
 def _short_for(broken: str) -> Budgets:
     """Return a short limit for the store that is unavailable, and long ones for the others."""
-    return dataclasses.replace(Budgets(30, 30, 30), **{broken: 0.3})
+    return dataclasses.replace(Budgets(30, 30, 30, 30), **{broken: 0.3})
 
 
 def _join(
@@ -189,11 +190,42 @@ def test_no_request_is_sent_while_the_circuit_is_open(far: ProxiedStores) -> Non
 def test_each_failed_request_counts_for_the_circuit_breaker(far: ProxiedStores, how: str) -> None:
     breakers = Breakers.of(far.addresses)
     for number in (1, 2):
-        _join(far, broken="mongo", how=how, seconds=Budgets(30, 0.5, 30), breakers=breakers)
+        _join(far, broken="mongo", how=how, seconds=Budgets(30, 0.5, 30, 30), breakers=breakers)
         assert breakers.mongo.view().failures == number
     assert (breakers.postgres.view().failures, breakers.redis.view().failures) == (0, 0)
     _join(far, breakers=breakers)
     assert breakers.mongo.view().failures == 0
+
+
+def test_searches_that_time_out_say_nothing_about_lookups(far: ProxiedStores) -> None:
+    """Their circuit opens; a document is still looked up by its product's id."""
+
+    async def main() -> None:
+        breakers, searches = Breakers.of(far.addresses), asyncio.Semaphore(1)
+        async with await connect_async_again(far) as stores:
+
+            def executor(search_seconds: float) -> ResilientExecutor:
+                return ResilientExecutor(
+                    stores,
+                    trace=Trace(),
+                    seconds=Budgets(30, 30, 30, search_seconds),
+                    needed=["PostgreSQL", "MongoDB"],
+                    breakers=breakers,
+                    searches=searches,
+                )
+
+            async with searches:  # another one takes long
+                for _ in range(5):
+                    with pytest.raises(StoreError, match="MongoDB"):
+                        await executor(0.01).run(find_page(Query(tags=["gift"])))
+            assert breakers.searches.state == "open"
+            with pytest.raises(CircuitOpenError):
+                await executor(30).run(count_values(Query()))
+            products = await executor(30).run(strategies.at_once(IDS))
+            assert all(product["metadata"] for product in products)
+            assert breakers.mongo.view().failures == 0
+
+    asyncio.run(main())
 
 
 def test_no_further_request_is_sent_to_a_missing_store(far: ProxiedStores) -> None:

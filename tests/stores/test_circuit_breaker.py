@@ -333,7 +333,7 @@ def test_each_store_has_its_own_breaker_and_time_limit() -> None:
     assert [breakers[name].store for name in names] == list(names)
     assert [budgets[name] for name in names] == [4.0, 2.5, 1.5]
     assert sum(Budgets.within(10)[name] for name in names) < 10
-    assert Budgets.even(3) == Budgets(3, 3, 3)
+    assert Budgets.even(3) == Budgets(3, 3, 3, 3)
     for name in names:
         _fail(breakers[name], 5)
         with pytest.raises(CircuitOpenError) as refused:
