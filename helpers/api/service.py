@@ -18,8 +18,10 @@ from helpers.api.responses import ReadResult
 from helpers.api.thread_pool import BoundedThreadPool
 from helpers.api.view_service import ViewService, open_view_service
 from helpers.errors import CircuitOpenError, StoreError, StoreName
+from helpers.joins.executor import SearchLimits
 from helpers.orders.order_worker import OrderWorker
 from helpers.orders.orders import Orders
+from helpers.read_model.index_follower import IndexFollower
 from helpers.settings import Addresses
 from helpers.shop.schema import create_shop
 from helpers.stock import Stock
@@ -37,6 +39,11 @@ TOKEN = Depends(
 )
 
 _FILL_THREADS = 8
+
+# A search comes first and lookups after it: they fit into the deadline together.
+_SEARCH_SHARE = 0.4
+# More searches at a time would slow each other down, and the lookups too.
+_MAX_SEARCHES = 2
 
 # A background worker that waits for an unresponsive store is not waited for longer: its thread is
 # a daemon, so it does not keep the process from ending.
@@ -176,7 +183,17 @@ async def open_service(addresses: Addresses, options: ServeOptions) -> AsyncIter
             )
         if options.relay:
             await stack.enter_async_context(_order_worker(addresses, options))
-        products = ProductReader(stores, seconds=budgets, fill=fill, breakers=breakers)
+        index = await stack.enter_async_context(IndexFollower(stores, seconds=budgets["MongoDB"]))
+        searches = SearchLimits(
+            _SEARCH_SHARE * options.deadline,
+            asyncio.Semaphore(_MAX_SEARCHES),
+            breakers_of(addresses, pause_seconds=options.breaker_pause)["MongoDB"]
+            if options.breaker
+            else None,
+        )
+        products = ProductReader(
+            stores, seconds=budgets, fill=fill, breakers=breakers, index=index, searches=searches
+        )
         stack.push_async_callback(products.workers.aclose)
         yield Service(
             options,

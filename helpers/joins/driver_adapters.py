@@ -110,6 +110,9 @@ def sql(request: PostgresRequest) -> tuple[str, list[object]]:
         if request.after is not None:
             conditions.append("id > %s")
             parameters.append(request.after)
+    if isinstance(request, SelectProducts) and request.last is not None:
+        conditions.append("id <= %s")
+        parameters.append(request.last)
     where = [f"WHERE {' AND '.join(conditions)}"] if conditions else []
     match request:
         case CountProducts():

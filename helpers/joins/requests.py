@@ -31,13 +31,14 @@ class Request(Generic[T]):
 class SelectProducts(Request[list[Row]]):
     """Select rows from PostgreSQL, ordered by id. A filter that is ``None`` does not apply.
 
-    ``after`` is an exclusive lower bound on the id.
+    ``after`` is an exclusive lower bound on the id, ``last`` an inclusive upper bound.
     """
 
     ids: Sequence[int] | None = None
     category: str | None = None
     after: int | None = None
     limit: int | None = None
+    last: int | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from helpers.errors import MetadataError
 from helpers.stores import Document
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}(\.[a-z][a-z0-9_]{0,39}){0,3}", re.ASCII)
+_LEVEL = r"[a-z][a-z0-9_]{0,39}"
+_NAME = re.compile(rf"{_LEVEL}(\.{_LEVEL}){{0,3}}", re.ASCII)
+_TOP_LEVEL = re.compile(_LEVEL, re.ASCII)
 _LARGEST = 2**63 - 1
 _MOST = 20
 _LONGEST = 200
@@ -54,6 +56,17 @@ def metadata_filter(
     if after is not None:
         condition["product_id"] = {"$gt": _whole("after", after)}
     return condition
+
+
+def can_filter_by(name: str, value: object) -> bool:
+    """Tell whether documents can be filtered by this value of a top-level specification or tag."""
+    if not _TOP_LEVEL.fullmatch(name):
+        return False
+    try:
+        _condition(name, value)
+    except MetadataError:
+        return False
+    return True
 
 
 def _tags(tags: object) -> list[str]:

@@ -11,9 +11,10 @@ import pytest
 
 from helpers.catalog.model import stock_key
 from helpers.errors import CircuitOpenError, StockError, StoreError, StoreName
-from helpers.joins import strategies
+from helpers.joins import Query, count_values, strategies
 from helpers.joins.driver_adapters import AsyncFill
-from helpers.joins.executor import ResilientExecutor
+from helpers.joins.executor import ResilientExecutor, SearchLimits
+from helpers.joins.pages import find_page
 from helpers.joins.requests import FillStock
 from helpers.shop.seeding import seed
 from helpers.stores import Stores
@@ -201,6 +202,38 @@ def test_each_failed_request_counts_for_the_circuit_breaker(far: ProxiedStores, 
     assert (breakers["PostgreSQL"].view().failures, breakers["Redis"].view().failures) == (0, 0)
     _join(far, breakers=breakers)
     assert breakers["MongoDB"].view().failures == 0
+
+
+def test_searches_that_time_out_say_nothing_about_lookups(far: ProxiedStores) -> None:
+    """Their circuit opens; a document is still looked up by its product's id."""
+
+    async def main() -> None:
+        breakers, slots = breakers_of(far.addresses), asyncio.Semaphore(1)
+        breaker = breakers_of(far.addresses)["MongoDB"]
+        async with await connect_async_again(far) as stores:
+
+            def executor(search_seconds: float) -> ResilientExecutor:
+                return ResilientExecutor(
+                    stores,
+                    trace=Trace(),
+                    seconds=30,
+                    needed=["PostgreSQL", "MongoDB"],
+                    breakers=breakers,
+                    searches=SearchLimits(search_seconds, slots, breaker),
+                )
+
+            async with slots:  # another one takes long
+                for _ in range(5):
+                    with pytest.raises(StoreError, match="MongoDB"):
+                        await executor(0.01).run(find_page(Query(tags=["gift"])))
+            assert breaker.state == "open"
+            with pytest.raises(CircuitOpenError):
+                await executor(30).run(count_values(Query()))
+            products = await executor(30).run(strategies.at_once(IDS))
+            assert all(product["metadata"] for product in products)
+            assert breakers["MongoDB"].view().failures == 0
+
+    asyncio.run(main())
 
 
 def test_no_further_request_is_sent_to_a_missing_store(far: ProxiedStores) -> None:
