@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -90,11 +91,13 @@ class ReadModel:
     """Writes the views. Use it in a ``with`` statement, or call ``close()``.
 
     The methods raise the drivers' errors; the next call repeats what was interrupted. They raise
-    ``ReadModelError`` if another worker holds the lock.
+    ``ReadModelError`` if another worker holds the lock. A lock that was acquired with the same
+    ``token`` is not another's: so a worker that lost its connection does not wait for its own lock.
     """
 
-    def __init__(self, stores: Stores) -> None:
+    def __init__(self, stores: Stores, *, token: str | None = None) -> None:
         self._stores = stores
+        self._token = token or secrets.token_hex(16)
         self._redis = stores.redis
         self._lock = stores.redis.lock(
             _LOCK, timeout=_LOCK_SECONDS, blocking=False, thread_local=False
@@ -200,8 +203,10 @@ class ReadModel:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        if not self._lock.acquire():
-            raise _lock_is_taken()
+        if not self._lock.acquire(token=self._token):
+            self._lock.local.token = self._token.encode()
+            if not self._lock.owned():
+                raise _lock_is_taken()
         try:
             yield
         finally:

@@ -155,6 +155,16 @@ def test_a_worker_that_was_never_started_can_be_stopped(connect: Connecting) -> 
     assert connect.opened == []
 
 
+def test_the_worker_does_not_wait_for_a_lock_of_its_own(
+    shop: Stores, worker: ViewWorker, start_worker: StartWorker
+) -> None:
+    """Its connection was lost during a pass, before it released the lock."""
+    shop.redis.set("shop:views:lock", worker._token, ex=600)
+    start_worker(worker)
+    wait_until(is_in(worker, "running"))
+    assert shop.redis.get("shop:views:lock") is None
+
+
 def test_the_worker_stays_on_standby_until_another_one_releases_the_lock(
     shop: Stores, worker: ViewWorker, start_worker: StartWorker
 ) -> None:
