@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.api import bench_api
 from benchmarks.deadline import bench_deadline
+from benchmarks.growth import bench_growth
 from benchmarks.joins import bench_joins
 from benchmarks.sharding import bench_sharding
 from benchmarks.startup import bench_startup
@@ -32,7 +33,14 @@ def main() -> None:
         servers = EmbeddedServers(settings)
         try:
             bench_startup(servers)
-            for bench in (bench_sharding, bench_stock, bench_joins, bench_api, bench_deadline):
+            for bench in (
+                bench_sharding,
+                bench_stock,
+                bench_joins,
+                bench_api,
+                bench_deadline,
+                bench_growth,
+            ):
                 bench(settings)
         finally:
             servers.reset()
