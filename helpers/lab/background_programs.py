@@ -18,7 +18,7 @@ from helpers.settings import PROJECT
 from helpers.stores import Stores
 from helpers.stores.environment import environment_of
 
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
 _STOP_SECONDS = 15.0
 # The beginning of the line that ``python -m helpers serve`` prints when it is ready.
 _READY = "The shop is at "

@@ -9,6 +9,8 @@ import pytest
 
 from helpers.errors import StoreName
 from helpers.joins import Query, at_once, batched, explain_page, per_product
+from helpers.joins.driver_adapters import _parts
+from helpers.joins.requests import FindMetadata
 from helpers.shop.schema import SHARDS
 from helpers.stores import Stores
 from helpers.stores.tracing import traced
@@ -149,3 +151,14 @@ def test_a_plan_tells_which_requests_are_concurrent(shop: Stores) -> None:
     assert str(plan).endswith("5 round trips in 3 waits, 4 products found")
     # Explaining a page writes nothing: missing stock counts stay missing.
     assert shop.redis.exists("stock:999") == 0
+
+
+def test_a_server_that_is_slow_at_long_lists_gets_short_ones() -> None:
+    ids = list(range(1, 1000, 4))
+    (whole,) = _parts(FindMetadata(ids), slow_lists=False)
+    assert whole[1] == {"product_id": {"$in": ids}}
+    conditions = [part[1] for part in _parts(FindMetadata(ids, {"tags": "x"}), slow_lists=True)]
+    assert [condition["tags"] for condition in conditions] == ["x"] * 3
+    lists = [condition["product_id"]["$in"] for condition in conditions]
+    assert [*itertools.chain(*lists)] == ids
+    assert max(map(len, lists)) == 100
