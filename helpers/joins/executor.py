@@ -16,19 +16,7 @@ from typing import Any, TypeVar
 from helpers.errors import BusyError, StockError, StoreError, StoreName
 from helpers.joins.driver_adapters import AsyncFill, Fill, send, send_async
 from helpers.joins.garbage_collection import gc_relaxed
-from helpers.joins.requests import (
-    CountCategories,
-    CountMetadata,
-    CountProducts,
-    CountValues,
-    FillStock,
-    FindIds,
-    FindMetadata,
-    ReadStock,
-    Request,
-    SelectProducts,
-    Strategy,
-)
+from helpers.joins.requests import FillStock, FindMetadata, ReadStock, Request, Strategy
 from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores
 from helpers.stores.bounded_waits import wait_at_most
@@ -47,19 +35,6 @@ ALL_STORES: frozenset[StoreName] = frozenset(STORES)
 
 #: PostgreSQL knows which products exist: without it there is no result.
 NEEDED_ALWAYS: frozenset[StoreName] = frozenset({"PostgreSQL"})
-
-# The store that a request is sent to, and the name of the request in a trace.
-_KINDS: dict[type[Request[Any]], tuple[StoreName, str]] = {
-    SelectProducts: ("PostgreSQL", "SELECT"),
-    CountProducts: ("PostgreSQL", "count"),
-    CountCategories: ("PostgreSQL", "count"),
-    FillStock: ("PostgreSQL", "ledger"),
-    FindMetadata: ("MongoDB", "find"),
-    FindIds: ("MongoDB", "find"),
-    CountMetadata: ("MongoDB", "count"),
-    CountValues: ("MongoDB", "aggregate"),
-    ReadStock: ("Redis", "MGET"),
-}
 
 
 def run(
@@ -180,22 +155,22 @@ class ResilientExecutor:
 
         Raises ``StoreError`` if the response cannot do without it.
         """
-        store, name = _KINDS[type(request)]
+        store = request.store
         if isinstance(request, FillStock):
             return await self._fill_stock(request)
         is_optional = store not in self._needed and isinstance(request, FindMetadata | ReadStock)
         if not (is_optional and store in self.missing):
             try:
                 with self._stores.explaining(store), self._breaker(store):
-                    return await self._traced(store, name, self._send(store, request))
+                    return await self._traced(request, self._send(request))
             except StoreError:
                 if not is_optional:
                     raise
                 self.missing.add(store)
         return [None] * len(request.ids) if isinstance(request, ReadStock) else []
 
-    def _send(self, store: StoreName, request: Request[Any]) -> Awaitable[Any]:
-        if store == "PostgreSQL" and self._rows is not None:
+    def _send(self, request: Request[Any]) -> Awaitable[Any]:
+        if request.store == "PostgreSQL" and self._rows is not None:
             return self._rows(request)
         return send_async(self._stores, request)
 
@@ -208,16 +183,16 @@ class ResilientExecutor:
             return {}
         try:
             with self._stores.explaining("PostgreSQL"):
-                return await self._traced("PostgreSQL", "ledger", self._fill(request.ids))
+                return await self._traced(request, self._fill(request.ids))
         except (StoreError, StockError, BusyError):
             return {}
 
-    async def _traced(self, store: StoreName, name: str, sending: Awaitable[Any]) -> Any:
-        round_trip = self.trace.begin(store, name)
+    async def _traced(self, request: Request[Any], sending: Awaitable[Any]) -> Any:
+        round_trip = self.trace.begin(request.store, request.name)
         try:
             if self._seconds is None:
                 return await sending
-            return await wait_at_most(sending, seconds_of(self._seconds, store))
+            return await wait_at_most(sending, seconds_of(self._seconds, request.store))
         finally:
             round_trip.extend()
 
