@@ -18,16 +18,13 @@ from helpers.errors import BusyError, StockError, StoreError, StoreName
 from helpers.joins.driver_adapters import AsyncFill, Fill, send, send_async
 from helpers.joins.garbage_collection import gc_relaxed
 from helpers.joins.requests import (
-    CountCategories,
     CountMetadata,
-    CountProducts,
     CountValues,
     FillStock,
     FindIds,
     FindMetadata,
     ReadStock,
     Request,
-    SelectProducts,
     Strategy,
 )
 from helpers.stores import Stores
@@ -48,19 +45,6 @@ ALL_STORES: frozenset[StoreName] = frozenset(STORES)
 
 #: PostgreSQL knows which products exist: without it there is no result.
 NEEDED_ALWAYS: frozenset[StoreName] = frozenset({"PostgreSQL"})
-
-# The store that a request is sent to, and the name of the request in a trace.
-_KINDS: dict[type[Request[Any]], tuple[StoreName, str]] = {
-    SelectProducts: ("PostgreSQL", "SELECT"),
-    CountProducts: ("PostgreSQL", "count"),
-    CountCategories: ("PostgreSQL", "count"),
-    FillStock: ("PostgreSQL", "ledger"),
-    FindMetadata: ("MongoDB", "find"),
-    FindIds: ("MongoDB", "find"),
-    CountMetadata: ("MongoDB", "count"),
-    CountValues: ("MongoDB", "aggregate"),
-    ReadStock: ("Redis", "MGET"),
-}
 
 
 def is_search(request: Request[Any]) -> bool:
@@ -203,7 +187,7 @@ class ResilientExecutor:
 
         Raises ``StoreError`` if the response cannot do without it.
         """
-        store, name = _KINDS[type(request)]
+        store = request.store
         if isinstance(request, FillStock):
             return await self._fill_stock(request)
         is_optional = store not in self._needed and isinstance(request, FindMetadata | ReadStock)
@@ -211,27 +195,27 @@ class ResilientExecutor:
             try:
                 with self._stores.explaining(store):
                     if self._searches is not None and is_search(request):
-                        return await self._search(name, request, self._searches)
+                        return await self._search(request, self._searches)
                     with self._breaker(store):
-                        return await self._traced(store, name, self._send(store, request))
+                        return await self._traced(request, self._send(request))
             except StoreError:
                 if not is_optional:
                     raise
                 self.missing.add(store)
         return [None] * len(request.ids) if isinstance(request, ReadStock) else []
 
-    def _send(self, store: StoreName, request: Request[Any]) -> Awaitable[Any]:
-        if store == "PostgreSQL" and self._rows is not None:
+    def _send(self, request: Request[Any]) -> Awaitable[Any]:
+        if request.store == "PostgreSQL" and self._rows is not None:
             return self._rows(request)
         return send_async(self._stores, request)
 
-    async def _search(self, name: str, request: Request[Any], limits: SearchLimits) -> Any:
+    async def _search(self, request: Request[Any], limits: SearchLimits) -> Any:
         async def search() -> Any:
             async with limits.slots:
                 return await send_async(self._stores, request)
 
         with nullcontext() if limits.breaker is None else guarding(limits.breaker):
-            return await self._traced("MongoDB", name, search(), limits.seconds)
+            return await self._traced(request, search(), limits.seconds)
 
     async def _fill_stock(self, request: FillStock) -> Any:
         """Read stock counts from the ledger; if that fails they stay unknown."""
@@ -242,16 +226,16 @@ class ResilientExecutor:
             return {}
         try:
             with self._stores.explaining("PostgreSQL"):
-                return await self._traced("PostgreSQL", "ledger", self._fill(request.ids))
+                return await self._traced(request, self._fill(request.ids))
         except (StoreError, StockError, BusyError):
             return {}
 
     async def _traced(
-        self, store: StoreName, name: str, sending: Awaitable[Any], seconds: float | None = None
+        self, request: Request[Any], sending: Awaitable[Any], seconds: float | None = None
     ) -> Any:
         if seconds is None and self._seconds is not None:
-            seconds = seconds_of(self._seconds, store)
-        round_trip = self.trace.begin(store, name)
+            seconds = seconds_of(self._seconds, request.store)
+        round_trip = self.trace.begin(request.store, request.name)
         try:
             return await (sending if seconds is None else wait_at_most(sending, seconds))
         finally:

@@ -15,7 +15,7 @@ from helpers.joins import Query, count_values, strategies
 from helpers.joins.driver_adapters import AsyncFill
 from helpers.joins.executor import ResilientExecutor, SearchLimits
 from helpers.joins.pages import find_page
-from helpers.joins.requests import FillStock
+from helpers.joins.requests import FillStock, Request
 from helpers.shop.seeding import seed
 from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores, Limits
@@ -294,14 +294,14 @@ def test_wait_at_most_does_not_wait_for_a_task_that_ignores_cancellation() -> No
     asyncio.run(main())
 
 
-def test_an_unknown_kind_of_request_raises_a_key_error(far: ProxiedStores) -> None:
+def test_an_unknown_kind_of_request_raises_a_type_error(far: ProxiedStores) -> None:
     async def main(stores: AsyncStores) -> None:
         @dataclasses.dataclass(frozen=True)
-        class Unknown:
+        class Unknown(Request[Any], store="MongoDB", name="find"):
             pass
 
-        with pytest.raises(KeyError):
-            await ResilientExecutor(stores, trace=Trace(), seconds=1).send(Unknown())  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="Unknown"):
+            await ResilientExecutor(stores, trace=Trace(), seconds=1).send(Unknown())
 
     async def connected() -> None:
         async with await connect_async_again(far) as stores:
