@@ -121,6 +121,18 @@ CREATE TABLE sharding.shard_object (
     PRIMARY KEY (relid, kind, objid)
 );
 
+-- The types that workers have, in the same form: a type changed by ALTER TYPE, ALTER DOMAIN or
+-- ALTER SCHEMA is changed there too. A worker has the types of the tables that it has shards of.
+CREATE TABLE sharding.type_part (
+    typid oid NOT NULL,
+    kind "char" NOT NULL,           -- t the type itself, e enum label, a attribute of a composite
+                                    -- type, k constraint of a domain, n its NOT NULL
+    objid oid NOT NULL,             -- the part's own OID, or the attribute's number
+    name text NOT NULL,
+    definition text NOT NULL,
+    PRIMARY KEY (typid, kind, objid)
+);
+
 -- The schema and name from which the shards' present names were derived.
 CREATE TABLE sharding.table_name (
     relid oid PRIMARY KEY,

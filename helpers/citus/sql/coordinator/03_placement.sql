@@ -156,6 +156,11 @@ BEGIN
             'node_' || nodeid)
             USING command;
     END IF;
+EXCEPTION WHEN undefined_function OR undefined_object THEN
+    RAISE EXCEPTION '%', SQLERRM
+        USING ERRCODE = SQLSTATE,
+              DETAIL = 'The workers of the teaching cluster get the types of columns, but no '
+                  'functions, operators or collations; in genuine Citus, they get these too.';
 END $$;
 
 -- Run a query on a worker and return the one value that it returns.
@@ -177,7 +182,6 @@ END $$;
 CREATE FUNCTION sharding.create_shards(rel oid) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
-    types text := coalesce(sharding.type_commands(rel), '');
     node record;
 BEGIN
     FOR node IN
@@ -188,7 +192,8 @@ BEGIN
         FROM sharding.worker_shards(rel) s
         GROUP BY s.nodeid
     LOOP
-        PERFORM sharding.run_on_node(node.nodeid, types || node.commands);
+        PERFORM sharding.create_types(rel, node.nodeid);
+        PERFORM sharding.run_on_node(node.nodeid, node.commands);
     END LOOP;
 END $$;
 
@@ -271,9 +276,8 @@ LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     id bigint := (SELECT shardid FROM pg_dist_shard WHERE logicalrelid = rel);
 BEGIN
-    PERFORM sharding.run_on_node(node_id,
-        coalesce(sharding.type_commands(rel), '')
-        || sharding.create_shard_commands(rel, id, false));
+    PERFORM sharding.create_types(rel, node_id);
+    PERFORM sharding.run_on_node(node_id, sharding.create_shard_commands(rel, id, false));
     -- writes wait until the copy is registered
     EXECUTE format('LOCK TABLE %s IN EXCLUSIVE MODE', rel::regclass);
     PERFORM sharding.attach_copy(rel, id, node_id);

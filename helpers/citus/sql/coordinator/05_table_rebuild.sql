@@ -373,8 +373,13 @@ BEGIN
                   DETAIL = (
                       SELECT string_agg(pg_describe_object(classid, objid, objsubid), E'\n')
                       FROM pg_depend
-                      WHERE refclassid = 'pg_class'::regclass
-                        AND refobjid = old
+                      WHERE refobjid IN (
+                              old,
+                              (SELECT reltype FROM pg_class WHERE oid = old),
+                              (SELECT typarray
+                               FROM pg_class
+                               JOIN pg_type t ON t.oid = reltype
+                               WHERE pg_class.oid = old))
                         AND deptype = 'n'),
                   HINT = 'Drop them, and create them again afterwards. '
                       '(Only views are restored.)';

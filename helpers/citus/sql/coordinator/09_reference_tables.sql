@@ -227,6 +227,7 @@ BEGIN
         PERFORM sharding.add_copy(new, worker.nodeid);
     END LOOP;
     PERFORM sharding.add_copy_triggers(name);
+    PERFORM sharding.add_statement_checks(new);
     PERFORM sharding.set_internal_ddl(was_internal);
     RETURN new;
 END $$;

@@ -126,6 +126,7 @@ BEGIN
         PERFORM sharding.foreign_key_on_shards(fk, false);
     END LOOP;
 
+    EXECUTE format('DROP STATISTICS sharding.%I', 'check_query_' || old);
     saved := sharding.set_aside(old);
     name := format('%I.%I', saved->>'schema', saved->>'name');
     EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING ALL EXCLUDING INDEXES)',

@@ -295,6 +295,8 @@ BEGIN
     FOREACH command IN ARRAY commands LOOP
         EXECUTE command;
     END LOOP;
+    PERFORM sharding.mark_keys_valid(real_oid)
+    FROM sharding.stand_in;
     PERFORM sharding.apply_foreign_keys(declared);
     DELETE FROM sharding.stand_in;
     PERFORM sharding.set_internal_ddl(was_internal);
