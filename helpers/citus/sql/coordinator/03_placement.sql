@@ -116,8 +116,9 @@ END $$;
 -- the remote part of this transaction, and commits or rolls back with it. When the local
 -- transaction commits, the workers commit one after the other; this is not two-phase commit.
 --
--- Create the foreign server, the user mapping and the command table of a worker. No password is
--- stored: the coordinator's server process reads it from its PGPASSFILE.
+-- Create the foreign server, the user mapping and the command table of a worker. All roles read and
+-- write shards as the present user; what they may do is checked on the coordinator's tables. No
+-- password is stored: the coordinator's server process reads it from its PGPASSFILE.
 CREATE FUNCTION sharding.connect_node(node_id int, host text, port int) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
@@ -132,7 +133,8 @@ BEGIN
              async_capable ''true'', parallel_commit ''true'', parallel_abort ''true'',
              fdw_startup_cost ''100'', fdw_tuple_cost ''100'')',
         server, host, port, current_database());
-    EXECUTE format('CREATE USER MAPPING FOR CURRENT_USER SERVER %I OPTIONS (user %L)',
+    EXECUTE format(
+        'CREATE USER MAPPING FOR PUBLIC SERVER %I OPTIONS (user %L, password_required ''false'')',
         server, current_user);
     EXECUTE format(
         'CREATE FOREIGN TABLE sharding.%I (command text, has_result boolean, result text) SERVER %I

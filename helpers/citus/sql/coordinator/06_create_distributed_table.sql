@@ -204,7 +204,8 @@ $$;
 CREATE FUNCTION sharding.check_query(rel oid) RETURNS int
 LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
-    query text := sharding.statement_text('\m(only|merge|tablesample|xmin|xmax|cmin|cmax)\M');
+    query text := sharding.statement_text(
+        '\m(only|merge|tablesample|locked|nowait|xmin|xmax|cmin|cmax)\M');
     name text;
     by_hash boolean;
     refused text;
@@ -224,6 +225,9 @@ BEGIN
     ELSIF by_hash AND query ~* (name || '(\s+as)?(\s+[\w"]+)?\s+tablesample\M') THEN
         refused := 'TABLESAMPLE';
         advice := 'Use WHERE random() < …, or ORDER BY random() LIMIT ….';
+    ELSIF by_hash AND query ~* (name || '.*\mfor\s[^;]*\m(skip\s+locked|nowait)\M') THEN
+        refused := 'SKIP LOCKED and NOWAIT';
+        advice := 'Set statement_timeout to wait for a short time only.';
     ELSIF by_hash AND query ~* name AND query ~* '\m(xmin|xmax|cmin|cmax)\M' THEN
         refused := 'the system columns xmin, xmax, cmin and cmax';
         advice := 'Use a column of your own, such as a version number.';
@@ -235,11 +239,17 @@ BEGIN
         USING ERRCODE = '0A000', HINT = advice;
 END $$;
 
--- Refuse ON CONFLICT with a target: postgres_fdw does not support it.
-CREATE FUNCTION sharding.check_insert() RETURNS trigger
+-- Refuse what PostgreSQL does not do for foreign partitions: ON CONFLICT with a target, and checking
+-- written rows against row security policies. This runs with the caller's rights.
+CREATE FUNCTION sharding.check_write() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
-    IF sharding.statement_text('\mconflict\M') ~* (
+    IF row_security_active(TG_RELID) THEN
+        RAISE EXCEPTION 'the teaching cluster does not support INSERT and UPDATE by roles that row '
+            'security policies apply to on distributed table "%"; genuine Citus does', TG_TABLE_NAME
+            USING ERRCODE = '0A000',
+                  HINT = 'Policies apply to SELECT and DELETE. Let a role with BYPASSRLS write.';
+    ELSIF TG_OP = 'INSERT' AND sharding.statement_text('\mconflict\M') ~* (
         '\minto\s+' || sharding.name_pattern(TG_RELID) || '[^;]*\mon\s+conflict\s*(\(|on\M)')
     THEN
         RAISE EXCEPTION 'the teaching cluster does not support INSERT … ON CONFLICT with a target '
@@ -258,8 +268,8 @@ BEGIN
     EXECUTE format('CREATE STATISTICS sharding.%I ON (sharding.check_query(%L)) FROM %s',
         'check_query_' || rel, rel, rel::regclass);
     IF sharding.kind(rel) = 'h' THEN
-        EXECUTE format('CREATE TRIGGER check_insert BEFORE INSERT ON %s
-                            FOR EACH STATEMENT EXECUTE FUNCTION sharding.check_insert()',
+        EXECUTE format('CREATE TRIGGER check_write BEFORE INSERT OR UPDATE ON %s
+                            FOR EACH STATEMENT EXECUTE FUNCTION sharding.check_write()',
             rel::regclass);
         EXECUTE format('CREATE TRIGGER check_truncate BEFORE TRUNCATE ON %s
                             FOR EACH STATEMENT EXECUTE FUNCTION sharding.check_truncate()',
@@ -401,6 +411,7 @@ DECLARE
     colocation int;
     fk sharding.foreign_key;
 BEGIN
+    PERFORM sharding.require_owner(rel);
     IF key IS NULL THEN
         RAISE EXCEPTION
             'the teaching cluster has no single-shard tables: name a distribution column'

@@ -178,6 +178,7 @@ BEGIN
         RAISE EXCEPTION 'cannot undistribute table because the table is not distributed'
             USING ERRCODE = 'XX000';
     END IF;
+    PERFORM sharding.require_owner(table_name);
     PERFORM sharding.require_fresh_snapshot('undistribute_table');
     PERFORM sharding.lock_all_tables();
 

@@ -384,5 +384,6 @@ BEGIN
             PERFORM sharding.rename_shards(present.rel, present.schemaname, present.relname);
         END IF;
         PERFORM sharding.sync_table(present.rel);
+        PERFORM sharding.own_partitions(present.rel);
     END LOOP;
 END $$;
