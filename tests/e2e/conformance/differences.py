@@ -44,7 +44,7 @@ DIFFERENCES = (
         "`ONLY` before the name of a distributed or reference table, also in `UPDATE`, `DELETE` "
         "and `ALTER TABLE`",
         "refused with error 0A000: leave out `ONLY`, which makes no difference in Citus",
-        "here such a table is a partitioned table, which has no rows of its own",
+        "here such a table is a partitioned table, which has no rows itself",
         {"facts": (52, 54, 65)},
     ),
     Difference(

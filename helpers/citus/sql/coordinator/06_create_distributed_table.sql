@@ -230,7 +230,7 @@ BEGIN
         advice := 'Set statement_timeout to wait for a short time only.';
     ELSIF by_hash AND query ~* name AND query ~* '\m(xmin|xmax|cmin|cmax)\M' THEN
         refused := 'the system columns xmin, xmax, cmin and cmax';
-        advice := 'Use a column of your own, such as a version number.';
+        advice := 'Use another column, such as a version number.';
     ELSE
         RETURN 0;
     END IF;
