@@ -154,8 +154,9 @@ DIFFERENCES = (
     Difference(
         "maintenance",
         "`VACUUM`, `REINDEX`, `CLUSTER`; `pg_dump`",
-        "nothing happens on the shards (`ANALYZE` reads samples from them); `pg_dump` does not "
-        "dump the rows: use `COPY (SELECT …) TO`",
+        "nothing happens on the shards (`ANALYZE` reads samples from them); `pg_dump` dumps the "
+        "teaching cluster's objects without the rows of distributed tables: use "
+        "`COPY (SELECT …) TO`",
         "these commands skip foreign tables",
     ),
     Difference(

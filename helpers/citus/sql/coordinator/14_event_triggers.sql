@@ -14,7 +14,8 @@ DECLARE
     command text := sharding.statement_text('\m(only|using)\M');
     rel oid;
 BEGIN
-    IF command = '' THEN
+    -- with ONLY, PostgreSQL changes a partitioned table's defaults and owner as without
+    IF command = '' OR command ~* '\malter\s+table\M.*\m((set|drop)\s+default|owner\s+to)\M' THEN
         RETURN;
     END IF;
     FOR rel IN
