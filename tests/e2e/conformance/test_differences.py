@@ -168,6 +168,22 @@ def test_maintenance_does_not_reach_the_shards(
         assert rows(connection, files + "$$)") == before
 
 
+def test_a_view_from_before_the_distribution_reads_all_rows(database: Database) -> None:
+    """ONLY is removed from its definition; of another table, it stays."""
+    with database.connect() as connection:
+        connection.execute("CREATE TABLE other (k int)")
+        connection.execute("CREATE TABLE more () INHERITS (other)")
+        connection.execute("CREATE TABLE d (k int PRIMARY KEY)")
+        connection.execute("INSERT INTO d VALUES (1), (2)")
+        connection.execute("INSERT INTO more VALUES (1)")
+        connection.execute(
+            "CREATE VIEW v AS SELECT count(*) AS all, "
+            "(SELECT count(*) FROM ONLY other) AS few FROM ONLY d"
+        )
+        connection.execute("SELECT create_distributed_table('d', 'k', shard_count => 2)")
+        assert rows(connection, "SELECT * FROM v") == [(2, 0)]
+
+
 def test_a_move_is_complete_when_the_call_returns(database: Database) -> None:
     """There is one placement for the shard, and all rows are there."""
     with database.connect() as connection:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from tests.e2e.conformance.databases import Cluster, Connection, Database, rows, value
 
@@ -99,6 +100,19 @@ def test_grants_given_before_and_after_distribution_are_kept(session: Connection
     session.execute("SET ROLE conformance_reader")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         session.execute("SELECT k FROM t")
+
+
+def test_a_role_connects_with_its_password(session: Connection) -> None:
+    """The shards are read with the creator's password, which the role does not know."""
+    session.execute("ALTER ROLE conformance_reader LOGIN PASSWORD 'for a test'")
+    session.execute("GRANT SELECT ON t TO conformance_reader")
+    session.execute(_DISTRIBUTE)
+    session.execute("INSERT INTO t VALUES (1)")
+    address = make_conninfo(
+        session.info.dsn, user="conformance_reader", password="for a test", options=""
+    )
+    with psycopg.connect(address) as connection:
+        assert connection.execute("SELECT k FROM t").fetchall() == [(1,)]
 
 
 def test_a_new_owner_can_alter_the_table(session: Connection) -> None:

@@ -8,8 +8,8 @@
 SET check_function_bodies = off;  -- functions may call functions of later files
 
 -- ---------------------------------------------------------------- checks
--- Refuse a call by a role that does not own the table. The functions that change tables run with the
--- rights of their owner (20_roles.sql), so current_user is not the caller there.
+-- Refuse a call by a role that does not own the table. The functions that change tables run as the
+-- creator of the database (20_roles.sql), so current_user is not the caller there.
 CREATE FUNCTION sharding.require_owner(rel oid) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
@@ -249,7 +249,8 @@ BEGIN
     END LOOP;
 END $$;
 
--- Return the views over a table, and the views over those; the outermost last.
+-- Return the views over a table, and the views over those; the outermost last. ONLY is removed from
+-- their definitions: it makes no difference in Citus, but would in a partitioned table.
 CREATE FUNCTION sharding.views_over(rel oid)
 RETURNS TABLE (view oid, name text, options text, definition text, depth int)
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
@@ -266,7 +267,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     )
     SELECT above.oid, above.oid::regclass::text,
         coalesce('WITH (' || array_to_string(max(c.reloptions), ', ') || ')', ''),
-        pg_get_viewdef(above.oid), max(above.depth)
+        regexp_replace(pg_get_viewdef(above.oid),
+            '\mONLY (' || sharding.name_pattern(rel) || ')', '\1', 'g'),
+        max(above.depth)
     FROM above
     JOIN pg_class c ON c.oid = above.oid
     WHERE above.depth > 0
@@ -386,7 +389,8 @@ BEGIN
         'views', (
             SELECT coalesce(jsonb_agg(
                 jsonb_build_object(
-                    'definition', format('CREATE VIEW %s %s AS %s', v.name, v.options, v.definition),
+                    'definition',
+                    format('CREATE VIEW %s %s AS %s', v.name, v.options, v.definition),
                     'access', ARRAY(SELECT * FROM sharding.access_commands(v.view, v.name)))
                 ORDER BY v.depth, v.view), '[]')
             FROM sharding.views_over(rel) v),

@@ -239,8 +239,8 @@ BEGIN
         USING ERRCODE = '0A000', HINT = advice;
 END $$;
 
--- Refuse what PostgreSQL does not do for foreign partitions: ON CONFLICT with a target, and checking
--- written rows against row security policies. This runs with the caller's rights.
+-- Refuse what PostgreSQL does not do for foreign partitions: ON CONFLICT with a target, and
+-- checking written rows against row security policies. This runs as the caller.
 CREATE FUNCTION sharding.check_write() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN

@@ -51,8 +51,10 @@ BEGIN
 END $$;
 
 CREATE EVENT TRIGGER sharding_ddl_start ON ddl_command_start
-    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE INDEX', 'CREATE VIEW', 'CREATE FUNCTION',
-                 'CREATE PROCEDURE')
+    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE INDEX',
+                 -- a query that is stored is planned later, and its text is not known then
+                 'CREATE VIEW', 'CREATE MATERIALIZED VIEW', 'CREATE RULE', 'CREATE POLICY',
+                 'ALTER POLICY', 'CREATE FUNCTION', 'CREATE PROCEDURE')
     EXECUTE FUNCTION sharding.on_ddl_start();
 
 -- ---------------------------------------------------------------- after a command

@@ -1,16 +1,15 @@
--- What other roles than the owner of these scripts may do.
+-- What other roles than the creator of the database may do.
 --
--- Every role may distribute its own tables, use tables as far as it has been granted rights on them,
--- and look up shards. For this, the functions that such calls reach run with their owner's rights.
--- The other functions, such as those for nodes, moves and commands on workers, are the owner's.
+-- A role may distribute its tables, use the tables that it has been granted rights on, and look up
+-- shards. The functions that such calls reach run as the creator. The other functions, such as
+-- those for nodes, moves and commands on workers, are reserved to the creator.
 
-REVOKE EXECUTE ON ALL ROUTINES IN SCHEMA sharding FROM PUBLIC;
 GRANT USAGE ON SCHEMA sharding TO PUBLIC;
 
 DO $$
 DECLARE
     routine record;
-    runs_as_owner text[] := ARRAY[
+    run_as_creator text[] := ARRAY[
         -- triggers
         'on_ddl_start', 'on_ddl_end', 'on_drop', 'check_truncate', 'write_copies',
         -- the caller owns the table
@@ -20,7 +19,7 @@ DECLARE
         'kind_name', 'shard_size', 'citus_relation_size', 'citus_table_size',
         'citus_total_relation_size', 'citus_shard_sizes', 'shard_name', 'worker_hash',
         'get_shard_id_for_distribution_column', 'citus_get_active_worker_nodes'];
-    runs_as_caller text[] := ARRAY[
+    run_as_caller text[] := ARRAY[
         'no_key', 'check_write', 'check_query', 'statement_text', 'name_pattern',
         'create_distributed_table_concurrently', 'update_distributed_table_colocation',
         'truncate_local_data_after_distributing_table', 'column_name_to_column',
@@ -31,16 +30,17 @@ BEGIN
         SELECT oid::regprocedure AS signature, proname, pronamespace = 'sharding'::regnamespace
             -- these resolve a table's name on the caller's search path, and call one of "sharding"
             OR proname NOT IN ('create_distributed_table', 'alter_distributed_table')
-            AS can_run_as_owner
+            AS can_run_as_creator
         FROM pg_proc
         WHERE oid >= 16384  -- those of PostgreSQL have lower OIDs
           AND pronamespace IN ('sharding'::regnamespace, 'pg_catalog'::regnamespace)
     LOOP
-        IF routine.proname = ANY (runs_as_owner) AND routine.can_run_as_owner THEN
-            EXECUTE format('ALTER ROUTINE %s SECURITY DEFINER', routine.signature);
+        IF routine.proname = ANY (run_as_creator) AND routine.can_run_as_creator THEN
+            EXECUTE format('ALTER ROUTINE %s SECURITY DEFINER SET search_path = pg_catalog',
+                routine.signature);
         END IF;
         EXECUTE format(
-            CASE WHEN routine.proname = ANY (runs_as_owner || runs_as_caller)
+            CASE WHEN routine.proname = ANY (run_as_creator || run_as_caller)
                  THEN 'GRANT EXECUTE ON ROUTINE %s TO PUBLIC'
                  ELSE 'REVOKE EXECUTE ON ROUTINE %s FROM PUBLIC' END, routine.signature);
     END LOOP;
