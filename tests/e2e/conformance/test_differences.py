@@ -184,6 +184,36 @@ def test_a_view_from_before_the_distribution_reads_all_rows(database: Database) 
         assert rows(connection, "SELECT * FROM v") == [(2, 0)]
 
 
+def test_a_reference_table_takes_upserts_on_every_unique_key(database: Database) -> None:
+    """Of a column, a partial expression and with NULL as a value; the copies are the same."""
+    with database.connect() as connection:
+        connection.execute(
+            "CREATE TABLE r (k int PRIMARY KEY, v text UNIQUE, m int UNIQUE NULLS NOT DISTINCT)"
+        )
+        connection.execute("CREATE UNIQUE INDEX lowered ON r (lower(v)) WHERE k > 0")
+        connection.execute("INSERT INTO r VALUES (1, 'A', NULL), (2, 'B', 2)")
+        connection.execute("SELECT create_reference_table('r')")
+        for upsert in (
+            "(3, 'A', 3) ON CONFLICT (v) DO UPDATE SET k = r.k + excluded.k * 10 RETURNING k",
+            "(4, 'C', NULL) ON CONFLICT (m) DO UPDATE SET k = 31 RETURNING k",
+            "(4, 'a', 4) ON CONFLICT (lower(v)) WHERE k > 0 DO UPDATE SET k = 31 RETURNING k",
+        ):
+            assert rows(connection, f"INSERT INTO r VALUES {upsert}") == [(31,)]
+        connection.execute("INSERT INTO r VALUES (4, 'B', 4) ON CONFLICT (v) DO NOTHING")
+        copies = rows(
+            connection,
+            "SELECT DISTINCT result FROM run_command_on_placements('r', "
+            "$$SELECT string_agg(k || v, ' ' ORDER BY k) FROM %s$$)",
+        )
+        assert copies == [("2B 31A",)]
+        connection.execute("CREATE TABLE child (k int PRIMARY KEY, v text REFERENCES r (v))")
+        connection.execute("SELECT create_distributed_table('child', 'k', shard_count => 2)")
+        assert _sqlstate(connection, "INSERT INTO child VALUES (1, 'C')") == "23503"
+        connection.execute("INSERT INTO child VALUES (1, 'A')")
+        connection.execute("SELECT undistribute_table('r', cascade_via_foreign_keys => true)")
+        assert _sqlstate(connection, "INSERT INTO r VALUES (5, 'B', 5)") == "23505"
+
+
 def test_a_move_is_complete_when_the_call_returns(database: Database) -> None:
     """There is one placement for the shard, and all rows are there."""
     with database.connect() as connection:

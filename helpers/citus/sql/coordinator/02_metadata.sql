@@ -113,7 +113,7 @@ RESET allow_system_table_mods;
 CREATE TABLE sharding.shard_object (
     relid oid NOT NULL,
     kind "char" NOT NULL,           -- c column, n not null, k constraint, i index;
-                                    -- K and I: only on the copies of a reference table
+                                    -- K and I: on the coordinator's copy of a reference table
     objid oid NOT NULL,             -- attribute number, or the object's own OID
     name text NOT NULL,
     definition text NOT NULL,       -- of an index: U or a blank, then the text after the table name

@@ -135,10 +135,17 @@ BEGIN
     PERFORM sharding.copy_rows(old, new);
     FOR object IN
         SELECT *
-        FROM sharding.shard_object
+        FROM sharding.shard_object o
         WHERE relid = old
           AND kind IN ('k', 'K', 'i', 'I')
           AND definition NOT LIKE 'CHECK%'
+          -- see sharding.declare_unique
+          AND NOT (kind = 'i' AND EXISTS (
+              SELECT
+              FROM sharding.shard_object copied
+              WHERE copied.relid = old
+                AND copied.kind IN ('K', 'I')
+                AND copied.name = o.name))
         ORDER BY kind DESC, objid
     LOOP
         EXECUTE sharding.key_command(object, object.name::name, name, false);
