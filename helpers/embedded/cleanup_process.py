@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import signal
 import subprocess
@@ -13,9 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
-
-from helpers.embedded.server import is_alive, stop_processes
+from helpers.embedded.server_processes import processes_below, stop_processes
 from helpers.settings import PROJECT
 
 _WAIT_AND_CALL = (
@@ -44,16 +41,6 @@ def start_cleanup_process(
         pass_fds=pass_fds,
         start_new_session=True,  # so that Ctrl-C does not end it
     )
-
-
-def processes_below(folder: Path) -> list[psutil.Process]:
-    """Return the live processes whose working directory is ``folder`` or below it."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if Path(process.cwd()).is_relative_to(folder) and is_alive(process):
-                found.append(process)
-    return found
 
 
 def delete_with_processes(folder: Path) -> None:
