@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 
+from helpers.embedded.cleanup_process import free_shared_memory
 from helpers.embedded.data_folder import (
     UNFINISHED,
     DataFolder,
@@ -28,12 +28,11 @@ from helpers.embedded.postgres_server import (
 )
 from helpers.embedded.server import Server
 from helpers.embedded.server_processes import (
+    discard_processes,
     has_lost_directory,
     processes_below,
     processes_in,
     runs,
-    send_signal,
-    stop_processes,
 )
 from helpers.embedded.server_watch import watching
 from helpers.errors import ServerError
@@ -44,7 +43,6 @@ from helpers.settings import Addresses, Settings
 Prepare = Callable[[Addresses, str, str], str]
 
 _PROGRAMS = (PostgresNode.program, DocumentServer.program, ValkeyServer.program)
-_LEFT_BEHIND_SECONDS = 6.0
 
 
 def ignore_libpq_environment() -> None:
@@ -130,6 +128,7 @@ class EmbeddedServers:
                 workers = len(list(self.folder.path.glob("postgres/worker*")))
                 self._end_all(SavedState(workers=workers), lambda server: server.discard())
                 self._remove_unfinished()
+                free_shared_memory(self.folder.path)
                 self.folder.remove()
 
     def server(self, name: str) -> Server:
@@ -211,9 +210,7 @@ class EmbeddedServers:
             with contextlib.suppress(psutil.Error):
                 if runs(process, *_PROGRAMS) and has_lost_directory(process):
                     found.append(process)
-        # PostgreSQL frees its shared memory on SIGQUIT.
-        send_signal(found, signal.SIGQUIT)
-        stop_processes(found, signal.SIGCONT, seconds=_LEFT_BEHIND_SECONDS)
+        discard_processes(found)
 
     def _remove_unfinished(self) -> None:
         """Delete what an interrupted first start left, and end its processes."""
@@ -221,7 +218,7 @@ class EmbeddedServers:
             for entry in folder.glob(f"{UNFINISHED}*"):
                 with explaining_os_errors(self.folder.path):
                     if entry.is_dir() and not entry.is_symlink():
-                        stop_processes(processes_in(entry, ""), signal.SIGKILL, seconds=5)
+                        discard_processes(processes_in(entry, ""))
                         shutil.rmtree(entry)
                     else:
                         entry.unlink()

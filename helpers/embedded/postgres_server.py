@@ -55,6 +55,8 @@ _SETTINGS = {
     "max_connections": 200,
     "shared_buffers": "32MB",
     "max_wal_size": "256MB",
+    # In files of the data directory: a killed server leaves nothing outside it.
+    "dynamic_shared_memory_type": "mmap",
     "jit": "off",
     "log_min_messages": "warning",
     "logging_collector": "off",

@@ -43,6 +43,9 @@ _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 # Text in a server's log, and what it means.
 _EXPLANATIONS = {
+    # The system reports this as a full disk too.
+    "could not create shared memory segment": "the system has no free segment of shared memory: "
+    "restart the computer, or remove those that no process uses (`ipcs -m`, `ipcrm`)",
     "No space left on device": "the disk is full: free some space, or set SHOP_HOME to a folder on "
     "another disk",
     "Address already in use": "its port is in use by another program: stop that program",

@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 
 _POLL_SECONDS = 0.02
+# A frozen PostgreSQL kills its own processes five seconds after SIGQUIT.
+_QUIT_SECONDS = 6.0
 
 
 class OutlivingProcess(subprocess.Popen[bytes]):
@@ -97,6 +99,17 @@ def stop_processes(
     _reap()
 
 
+def discard_processes(processes: Sequence[psutil.Process]) -> None:
+    """Kill processes whose files will be deleted, or are deleted already.
+
+    PostgreSQL is sent SIGQUIT first: on SIGKILL it would leave its shared memory behind.
+    """
+    nodes = [process for process in processes if _name(process) == "postgres"]
+    send_signal([process for process in processes if process not in nodes], signal.SIGKILL)
+    send_signal(nodes, signal.SIGQUIT)
+    stop_processes(processes, signal.SIGCONT, seconds=_QUIT_SECONDS)  # they may be frozen
+
+
 def send_signal(processes: Iterable[psutil.Process], sign: signal.Signals) -> None:
     """Send ``processes`` a signal; skip those that have ended."""
     for process in processes:
@@ -110,6 +123,13 @@ def _reap() -> None:
         if child.poll() is not None:
             with contextlib.suppress(ValueError):  # another thread has removed it
                 children.remove(child)
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.Error:
+        return ""
 
 
 def _wait_for_end(processes: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:

@@ -7,12 +7,12 @@ import os
 import secrets
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from helpers.embedded.temporary_servers import temporary_folder
 from helpers.errors import ServerError
 from helpers.orders.order_worker import RELAY_READY
 from helpers.settings import PROJECT
@@ -104,13 +104,15 @@ def _run(
     stores: Stores, arguments: Sequence[str], environ: Mapping[str, str]
 ) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     """Run ``python -m helpers`` with ``arguments``; yield the process and its log file."""
-    with tempfile.TemporaryDirectory(prefix="course-api-") as folder:
-        log = Path(folder) / "log.jsonl"
+    path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+    # The process works in this folder, so it ends with this process, whatever ends that.
+    with temporary_folder("course-api-") as folder:
+        log = folder / "log.jsonl"
         with log.open("wb") as errors:
             process = subprocess.Popen(
                 [sys.executable, "-m", "helpers", *arguments],
-                cwd=PROJECT,
-                env={**os.environ, **environment_of(stores), **environ},
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": path, **environment_of(stores), **environ},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -133,7 +135,7 @@ def _first_line(process: subprocess.Popen[str], log: Path, ready: str, name: str
         timer.cancel()
     if not line.startswith(ready):
         process.wait(_STOP_SECONDS)
-        message = log.read_text("utf-8", "replace").strip()[-2000:]
+        message = log.read_text("utf-8", "replace").strip()[-2000:].rstrip(".")
         raise ServerError(
             f"{name} did not start: {message or 'its log is empty'}. Correct this, then try again."
         )
