@@ -49,6 +49,7 @@ lesson.enter_context(start_service(stores))
 lesson.enter_context(start_order_worker(stores))
 lesson.enter_context(inject_faults(stores)).kill("worker1")
 """
+CELL = "from helpers.lab import temporary_valkey; valkey = temporary_valkey(); valkey.__enter__()"
 #: A function in C, during which a kernel does not notice that JupyterLab has ended.
 BUSY = "import re; re.match('(a+)+$', 'a' * 60 + 'b')"
 
@@ -159,7 +160,7 @@ def _lab(case: Case) -> subprocess.Popen[str]:
     [file] = case.folder.glob(f"*/kernel-{json.loads(done)['id']}.json")
     assert json.loads(file.read_text())["transport"] == "ipc"
     assert file.parent.stat().st_mode & 0o077 == 0
-    _execute(file, LESSON, BUSY)
+    _execute(file, CELL, BUSY)
     return process
 
 
