@@ -188,7 +188,7 @@ def test_an_ended_program_leaves_no_process_and_no_folder(
     process = start(case)
     assert case.processes()
     process.send_signal(sign)
-    process.wait(LIMIT_SECONDS)
+    process.wait(PATIENCE)  # JupyterLab waits for a busy kernel, then kills it
     wait_until(lambda: not (case.processes() or case.files()), LIMIT_SECONDS)
     # Servers that ``up`` has started stay, and a fault that was injected into one is undone.
     wait_until(lambda: set(main_pids(running)) == set(servers))
