@@ -25,8 +25,7 @@ from typing import Any
 import psutil
 
 from course.grading.confine import ACCOUNTS, become_subreaper
-from helpers.embedded.cleanup_process import processes_below
-from helpers.embedded.server import send_signal, stop_processes
+from helpers.embedded.server_processes import processes_below, send_signal, stop_processes
 from helpers.embedded.system_accounts import allow_traversal, system_user
 from helpers.errors import ServerError
 from helpers.settings import PROJECT

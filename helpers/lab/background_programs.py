@@ -7,12 +7,12 @@ import os
 import secrets
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from helpers.embedded.temporary_servers import temporary_folder
 from helpers.errors import ServerError
 from helpers.settings import PROJECT
 from helpers.stores import Stores
@@ -67,14 +67,17 @@ def start_service(
     """
     reach_loopback_directly()
     token = secrets.token_urlsafe(24)
-    with tempfile.TemporaryDirectory(prefix="course-api-") as folder:
-        log = Path(folder) / "log.jsonl"
+    path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+    # The process works in this folder, so it ends with this process, whatever ends that.
+    with temporary_folder("course-api-") as folder:
+        log = folder / "log.jsonl"
         with log.open("wb") as errors:
             process = subprocess.Popen(
                 [sys.executable, "-m", "helpers", "serve", "--port", "0", *options],
-                cwd=PROJECT,
+                cwd=folder,
                 env={
                     **os.environ,
+                    "PYTHONPATH": path,
                     **environment_of(stores),
                     "SHOP_TOKEN": token,
                     **(environ or {}),
@@ -101,7 +104,7 @@ def _read_address(process: subprocess.Popen[str], log: Path) -> str:
         timer.cancel()
     if not line.startswith(_READY):
         process.wait(_STOP_SECONDS)
-        message = log.read_text("utf-8", "replace").strip()[-2000:]
+        message = log.read_text("utf-8", "replace").strip()[-2000:].rstrip(".")
         raise ServerError(
             f"The service did not start: {message or 'its log is empty'}. Correct this, then try "
             "again."

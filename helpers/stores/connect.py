@@ -61,6 +61,11 @@ _CAUSES = (
         "it has no logical database of that number",
         "Name a smaller one at the end of its address, or allow more in its configuration",
     ),
+    (
+        "terminating connection due to administrator command",
+        "it was stopped, or the database was opened again by the same notebook in another kernel",
+        "Run the notebook from the top, in one kernel",
+    ),
     ("the database system is starting up", "it is still starting", "Try again in a moment"),
     ("couldn't get a connection", "all our connections to it are in use", _WAIT),
     ("Timed out while checking out a connection", "all our connections to it are in use", _WAIT),
