@@ -20,6 +20,7 @@ from pymongo import DeleteOne, InsertOne, ReplaceOne
 from helpers.catalog import generator
 from helpers.catalog.categories import department
 from helpers.catalog.model import Order, Product, price_text
+from helpers.orders.sales import add_sales
 from helpers.shop.schema import create_shop
 from helpers.stock import Stock
 from helpers.stores import Stores
@@ -56,6 +57,8 @@ def seed(
 ) -> Changes:
     """Load the generated products 1 to ``count`` and their orders; leave other products unchanged.
 
+    The sales in MongoDB then include these orders: they have no rows in the outbox.
+
     Raises ``psycopg.Error``, ``pymongo.errors.PyMongoError`` or ``redis.RedisError`` if a store
     fails; call it again to complete the load.
     """
@@ -70,6 +73,7 @@ def seed(
         changes.orders = _load_orders(
             stores, list(generated) if count else [], progress or _ignore_progress
         )
+        add_sales(stores)
     return changes
 
 
