@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from helpers import validation
-from helpers.catalog.categories import category_problem
+from helpers.catalog.categories import label_problem
 from helpers.catalog.model import ProductJSON
 from helpers.errors import QueryError, StockError
 from helpers.joins.assembly import assemble
@@ -244,7 +244,7 @@ def _checked_ids(values: object) -> list[int]:
 def _check_category(value: object) -> None:
     if type(value) is not str:
         raise QueryError("category", "is not a string", "Give one")
-    if problem := category_problem(value):
+    if problem := label_problem(value):
         raise QueryError("category", problem, "Give the name of a category")
 
 
