@@ -17,6 +17,9 @@ LARGEST_EXACT = 2**53 - 1
 #: The largest id of a product, a customer or an order.
 LARGEST_ID = LARGEST_EXACT
 
+#: The largest bigint: where a page begins may be any value of the column.
+LARGEST_BIGINT = 2**63 - 1
+
 #: The most products in one reservation: while its script runs, Redis runs nothing else.
 MOST_PRODUCTS = 100
 

@@ -81,7 +81,7 @@ class Query:
         if type(self.in_stock) is not bool:
             raise QueryError("in_stock", "is neither true nor false", "Give one of both")
         if self.after is not None:
-            _check_integer("after", self.after, least=0, most=validation.LARGEST_ID)
+            _check_integer("after", self.after, least=0, most=validation.LARGEST_BIGINT)
         _check_integer("limit", self.limit, least=1, most=MAX_PAGE_SIZE)
 
     def condition(self) -> Document:
