@@ -95,7 +95,10 @@ PROBLEM_TYPES = {
         ),
         ProblemType("large-body", 413, "The body is too large", "Send at most 64 KiB."),
         ProblemType(
-            "not-json", 415, "The body must be JSON", "Send `Content-Type: application/json`."
+            "not-json",
+            415,
+            "The body must be JSON",
+            "Send `Content-Type: application/json`, and the body without compression.",
         ),
         ProblemType(
             "bad-value",
@@ -305,9 +308,12 @@ async def _validation_problem(request: Request, error: Exception) -> Response:
 async def _http_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
+    headers = dict(error.headers or {})
+    if headers.get("Allow") == "GET":
+        headers["Allow"] = "GET, HEAD"  # served by the middleware
     return problem_response(
         _TYPE_OF_STATUS.get(status, "internal-error"),
         f"{status.description or status.phrase}.",
         request_id=request.state.request_id,
-        headers=dict(error.headers or {}),
+        headers=headers,
     )
