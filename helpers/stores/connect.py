@@ -74,8 +74,7 @@ _CAUSES = (
     ("Authentication required", "it requires a password", _LOG_IN),
     ("client already authenticated", "it requires a password", _LOG_IN),
     ("without any password configured", "it has no password, but the address gives one", _LOG_IN),
-    ("permission denied", "the user has no right to do this", _RIGHTS),
-    ("must be owner", "the user has no right to do this", _RIGHTS),
+    ("SQLSTATE 42501", "the user has no right to do this", _RIGHTS),
     ("not authorized", "the user has no right to do this", _RIGHTS),
     ("NOPERM", "the user has no right to do this", _RIGHTS),
     ("has no permissions", "the user has no right to do this", _RIGHTS),
@@ -89,7 +88,7 @@ _CAUSES = (
         "it is a Redis Cluster, which has a single logical database",
         "Use a server that is not part of a cluster",
     ),
-    ("read-only transaction", "it is a replica, which is read-only", _PRIMARY),
+    ("SQLSTATE 25006", "it is a replica, which is read-only", _PRIMARY),
     ("read only replica", "it is a replica, which is read-only", _PRIMARY),
     ("not primary", "it is not the primary of its replica set", _PRIMARY),
     ("not master", "it is not the primary of its replica set", _PRIMARY),
@@ -102,14 +101,16 @@ _CAUSES = (
     ("not yet accepting connections", "it is still starting", _AGAIN),
     ("loading the dataset", "it is still starting", _AGAIN),
     ("the database system is shutting down", "it is being stopped", _START),
-    ("administrator command", "it was stopped, or an administrator ended the connection", _START),
+    ("SQLSTATE 57P01", "it was stopped, or an administrator ended the connection", _START),
     ("couldn't get a connection", "all our connections to it are in use", _WAIT),
     ("Timed out while checking out a connection", "all our connections to it are in use", _WAIT),
     ("No connection available", "all our connections to it are in use", _WAIT),
+    ("SQLSTATE 53300", "it has no free connection", "Close other notebooks or programs"),
     ("too many clients", "it has no free connection", "Close other notebooks or programs"),
     ("reserved for", "it has no free connection", "Close other notebooks or programs"),
     ("too many connections", "it has no free connection", "Close other notebooks or programs"),
     ("max number of clients", "it has no free connection", "Close other notebooks or programs"),
+    ("SQLSTATE 53100", "its disk is full", "Free some space there"),
     ("No space left on device", "its disk is full", "Free some space there"),
     ("available disk space", "its disk is full", "Free some space there"),
     (
@@ -122,8 +123,9 @@ _CAUSES = (
         "its memory is full",
         "Increase maxmemory in its configuration, or delete keys",
     ),
-    ("statement timeout", "a query took longer than its limit", _AGAIN),
-    ("lock timeout", "others hold locks that this needs", _AGAIN),
+    ("SQLSTATE 57014", "a query took longer than its limit, or was cancelled", _AGAIN),
+    ("SQLSTATE 55P03", "others hold locks that this needs", _AGAIN),
+    ("SQLSTATE 40P01", "others hold locks that this needs", _AGAIN),
     ("Name or service not known", "its host name is not known", "Correct its address"),
     ("nodename nor servname", "its host name is not known", "Correct its address"),
     ("name resolution", "its host name cannot be resolved", "Correct its address"),
@@ -310,6 +312,8 @@ def explained(store: StoreName, url: str, error: Exception) -> StoreError:
     """
     said = _server_message(error)
     text = said or str(error)
+    if isinstance(error, psycopg.Error) and error.sqlstate:
+        text = f"SQLSTATE {error.sqlstate}: {text}"  # its message may be in any language
     if isinstance(error, psycopg.OperationalError) and "does not exist" in text:
         what = "database" if 'database "' in text else "role"
         missing = text.split(f'{what} "')[-1].split('"')[0]

@@ -151,6 +151,16 @@ def postgres(shared: Stores) -> Iterator[psycopg.Connection]:
         ),
         ("SET statement_timeout = 1", "SELECT pg_sleep(9)", "a query took longer than its limit"),
         (
+            "SELECT 1",
+            "DO $$ BEGIN RAISE EXCEPTION 'belegt' USING ERRCODE = 'lock_not_available'; END $$",
+            "others hold locks that this needs. Try again in a moment.",
+        ),
+        (
+            "SELECT 1",
+            "DO $$ BEGIN RAISE EXCEPTION 'Platte voll' USING ERRCODE = 'disk_full'; END $$",
+            "its disk is full. Free some space there.",
+        ),
+        (
             "SET ROLE pg_read_all_stats",
             "CREATE ROLE other",
             "the user has no right to do this. It says: permission denied to create role. Use",
