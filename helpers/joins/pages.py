@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from helpers import validation
-from helpers.catalog.categories import category_problem
+from helpers.catalog.categories import label_problem
 from helpers.catalog.model import ProductJSON
 from helpers.errors import QueryError, StockError
 from helpers.joins.assembly import assemble
@@ -82,7 +82,7 @@ class Query:
         if type(self.in_stock) is not bool:
             raise QueryError("in_stock", "is neither true nor false", "Give one of both")
         if self.after is not None:
-            _check_integer("after", self.after, least=0, most=validation.LARGEST_ID)
+            _check_integer("after", self.after, least=0, most=validation.LARGEST_BIGINT)
         _check_integer("limit", self.limit, least=1, most=MAX_PAGE_SIZE)
 
     def condition(self) -> Document:
@@ -290,7 +290,7 @@ def _checked_ids(values: object) -> list[int]:
 def _check_category(value: object) -> None:
     if type(value) is not str:
         raise QueryError("category", "is not a string", "Give one")
-    if problem := category_problem(value):
+    if problem := label_problem(value):
         raise QueryError("category", problem, "Give the name of a category")
 
 

@@ -24,7 +24,7 @@ from pyroaring import BitMap64
 from helpers.joins.page_facets import FacetCounts, ValueCount
 from helpers.joins.pages import Query
 from helpers.metadata.document_ids import product_id_of
-from helpers.metadata.filters import Between, can_filter_by
+from helpers.metadata.filters import Between, is_filter
 from helpers.stores import Document
 
 #: The kind of a value and the value: a boolean equals no number here, as in MongoDB.
@@ -245,11 +245,17 @@ class ProductIndex:
                 if isinstance(element, str | int | float)
             ]
         for name, shown in pairs:
-            # Only what can be filtered by: a customer chooses from these.
-            if can_filter_by(name or "tags", shown):
-                facet = name, _value(shown)
+            facet = name, _value(shown)
+            if facet in self._shown or _is_choice(name, shown):
                 self._shown.setdefault(facet, shown)
                 yield facet
+
+
+def _is_choice(name: str, value: Any) -> bool:
+    """Return whether products can be filtered by a facet: customers choose from these."""
+    if name == _TAGS:
+        return is_filter(tags=[value])
+    return "." not in name and is_filter(specifications={name: value})
 
 
 def _compact(document_id: Any) -> Any:

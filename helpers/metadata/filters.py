@@ -8,19 +8,17 @@ are accepted.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from helpers.catalog.categories import MAX_LABEL_LENGTH, specification_name_problem
 from helpers.errors import MetadataError
 from helpers.stores import Document
 
-_LEVEL = r"[a-z][a-z0-9_]{0,39}"
-_NAME = re.compile(rf"{_LEVEL}(\.{_LEVEL}){{0,3}}", re.ASCII)
-_TOP_LEVEL = re.compile(_LEVEL, re.ASCII)
 _LARGEST = 2**63 - 1
 _MOST = 20
-_LONGEST = 200
+_MOST_LEVELS = 4
 _WAY_OUT = "Give a text, a number, or true or false"
 
 
@@ -58,12 +56,10 @@ def metadata_filter(
     return condition
 
 
-def can_filter_by(name: str, value: object) -> bool:
-    """Tell whether documents can be filtered by this value of a top-level specification or tag."""
-    if not _TOP_LEVEL.fullmatch(name):
-        return False
+def is_filter(**conditions: Any) -> bool:
+    """Return whether ``metadata_filter`` accepts these arguments."""
     try:
-        _condition(name, value)
+        metadata_filter(**conditions)
     except MetadataError:
         return False
     return True
@@ -86,14 +82,19 @@ def _specifications(specifications: object) -> list[tuple[str, object]]:
         raise MetadataError("specifications", f"has more than {_MOST}", "Ask for fewer at a time")
     conditions: list[tuple[str, object]] = []
     for name, value in specifications.items():
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not _is_name(name):
             raise MetadataError(
                 "specifications",
                 f"has the name {str(name)[:40]!r}, which no specification has",
-                "Names are small letters, digits and underscores, with a dot between levels",
+                "Names start with a letter or a digit, with a dot between levels",
             )
         conditions.append((name, _condition(f"specifications.{name}", value)))
     return conditions
+
+
+def _is_name(name: str) -> bool:
+    levels = name.split(".")
+    return len(levels) <= _MOST_LEVELS and not any(map(specification_name_problem, levels))
 
 
 def _condition(field: str, value: object) -> object:
@@ -114,8 +115,8 @@ def _text(field: str, value: object) -> str:
     # Not a subclass: that might be encoded as a different BSON type.
     if type(value) is not str:
         raise MetadataError(field, f"is a {type(value).__name__}, and not a plain value", _WAY_OUT)
-    if not value or len(value) > _LONGEST:
-        raise MetadataError(field, f"is empty or longer than {_LONGEST}", _WAY_OUT)
+    if not value or len(value) > MAX_LABEL_LENGTH:
+        raise MetadataError(field, f"is empty or longer than {MAX_LABEL_LENGTH}", _WAY_OUT)
     try:
         value.encode()
     except UnicodeEncodeError:

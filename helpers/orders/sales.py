@@ -1,5 +1,7 @@
 """Rebuild the sales in MongoDB: compare them with the orders in PostgreSQL, and repair them.
 
+``add_sales`` writes the sales of orders that were loaded in bulk, without rows in the outbox.
+
 The relay only increases totals. Anything else that gets into ``sales`` and ``purchases`` (an old
 backup that was restored, a mistake, a lost document) stays until it is looked for.
 
@@ -17,8 +19,17 @@ from typing import Any, TypeGuard
 
 from pymongo import DeleteOne, ReplaceOne
 from pymongo.database import Database
+from pymongo.errors import BulkWriteError
 
-from helpers.orders.outbox import PURCHASES, SALES, bulk_write, pair_id
+from helpers.orders.outbox import (
+    DURABLE,
+    PURCHASES,
+    SALES,
+    bulk_write,
+    is_concurrent_insert,
+    pair_id,
+    raise_totals,
+)
 from helpers.stock import Finding
 from helpers.stock.ledger import lock_products
 from helpers.stores import Document, Stores
@@ -79,6 +90,39 @@ def rebuild_sales(stores: Stores) -> SalesReport:
             lock_products(stores.postgres, [product_id])
             findings += _repair_product(stores, product_id)
     return SalesReport(len(sales.keys() | expected_sales.keys() | suspects), findings)
+
+
+def add_sales(stores: Stores) -> None:
+    """Write the sales and purchases of orders that MongoDB lacks; lower and delete none.
+
+    May run next to clients and relays: like them, it only raises totals. Raises as
+    ``rebuild_sales`` does; call it again to write the rest.
+    """
+    totals = {row[0]: _sales(*row) for row in stores.postgres.execute(_TOTALS)}
+    pairs = [_purchase(customer, product) for product, customer in stores.postgres.execute(_PAIRS)]
+    _insert_missing(stores.mongo, PURCHASES, pairs)
+    _insert_missing(stores.mongo, SALES, list(totals.values()))
+    found = {document["_id"]: document for document in stores.mongo[SALES].find()}
+    behind = [
+        raise_totals(product_id, sales["orders"], sales["units"])
+        for product_id, sales in sorted(totals.items())
+        if found.get(product_id) != sales
+    ]
+    if behind:
+        bulk_write(stores.mongo, SALES, behind)
+
+
+def _insert_missing(database: Database[Document], name: str, documents: list[Document]) -> None:
+    """Insert the documents whose ``_id`` does not exist. This is much faster than upserts."""
+    collection = database.get_collection(name, write_concern=DURABLE)
+    stored = {document["_id"] for document in collection.find({}, {"_id": 1})}
+    missing = [document for document in documents if document["_id"] not in stored]
+    if missing:
+        try:
+            collection.insert_many(missing, ordered=False)
+        except BulkWriteError as error:
+            if not is_concurrent_insert(error):  # the others were inserted
+                raise
 
 
 def _read(

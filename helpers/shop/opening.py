@@ -29,6 +29,13 @@ _opened: WeakValueDictionary[str, Stores] = WeakValueDictionary()
 
 # The number of the advisory lock that a session holds in the database of its lesson.
 _LESSON_LOCK = 20_240_817
+# The server notices within half a minute that a client is gone whose network was cut.
+_HOLD_LESSON = """
+    SELECT set_config('tcp_keepalives_idle', '10', false),
+           set_config('tcp_keepalives_interval', '5', false),
+           set_config('tcp_keepalives_count', '4', false),
+           pg_advisory_lock(%s)
+"""
 _RELEASE_ATTEMPTS, _RELEASE_SECONDS = 20, 0.1
 
 # With ``lesson_`` in front, no longer than the name of a database may be.
@@ -85,7 +92,7 @@ def open_lesson(lesson: str) -> Stores:
     earlier = _opened.get(lesson)
     _refuse_if_open(settings, lesson, earlier.postgres.info.backend_pid if earlier else 0)
     stores = open_databases(f"lesson_{lesson}", int(number) + 1, settings)
-    stores.postgres.execute("SELECT pg_advisory_lock(%s)", [_LESSON_LOCK])
+    stores.postgres.execute(_HOLD_LESSON, [_LESSON_LOCK])
     _opened[lesson] = stores
     return stores
 

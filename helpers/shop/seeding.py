@@ -22,6 +22,7 @@ from helpers.catalog import generator
 from helpers.catalog.categories import department
 from helpers.catalog.model import Order, Product, price_text
 from helpers.metadata.collection_schema import prepare_metadata
+from helpers.orders.sales import add_sales
 from helpers.shop.schema import create_shop
 from helpers.stock import Stock
 from helpers.stores import Document, Stores
@@ -59,6 +60,8 @@ def seed(
 ) -> Changes:
     """Load the generated products 1 to ``count`` and their orders; leave other products unchanged.
 
+    The sales in MongoDB then include these orders: they have no rows in the outbox.
+
     Raises ``psycopg.Error``, ``pymongo.errors.PyMongoError`` or ``redis.RedisError`` if a store
     fails; call it again to complete the load.
     """
@@ -73,6 +76,7 @@ def seed(
         changes.orders = _load_orders(
             stores, list(generated) if count else [], progress or _ignore_progress
         )
+        add_sales(stores)
     return changes
 
 

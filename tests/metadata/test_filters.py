@@ -58,11 +58,21 @@ def test_tags_that_are_not_a_list_raise_metadata_error(tags: Any) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["$where", "$or", "ram.$gt", "a.b.$c", "", ".", "a..b", "a.", "A", "a b", "a\0", "ram_gb\n", 5],
+    [
+        *("$where", "$or", "ram.$gt", "a.b.$c", "a$", "", ".", "a..b", "a.", ".a", "a.b.c.d.e"),
+        *("a\0", "ram_gb\n", "a\ud800", "a\u200b", "_a", " a", "x" * 201, 5),
+    ],
 )
 def test_an_invalid_specification_name_raises_metadata_error(name: Any) -> None:
     with pytest.raises(MetadataError, match="specifications"):
         metadata_filter(specifications={name: 1})
+
+
+@pytest.mark.parametrize(
+    "name", ["A", "a b", "RAM (GB)", "Größe", "重量", "3d", "bulb.Socket type", "x" * 200]
+)
+def test_a_printable_specification_name_is_accepted(name: str) -> None:
+    assert metadata_filter(specifications={name: 1}) == {f"specifications.{name}": 1}
 
 
 @pytest.mark.parametrize(
