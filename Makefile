@@ -1,6 +1,10 @@
 # The course's targets. `make` alone lists them.
 
-PYTHON ?= python3
+# The first Python of these versions: for others, some of the servers have no wheels.
+VERSIONS := 3.11 3.12 3.13
+USABLE   := import ensurepip, sys; sys.exit("%d.%d" % sys.version_info[:2] not in "$(VERSIONS)".split())
+PYTHON   ?= $(or $(shell for python in python3 $(VERSIONS:%=python%) python; do \
+  $$python -c '$(USABLE)' 2>/dev/null && echo $$python && break; done),python3)
 BIN    := .venv/bin
 PIP    := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 PORT   ?= 8888
@@ -23,12 +27,13 @@ help:  ## list these targets
 # ---- The environment: created again only if a lock has changed -------------------------------
 
 .venv/.made:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
-	  "The course needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1 | cut -d' ' -f2): install one, then run 'make PYTHON=python3.12 lab'." >&2; exit 2; }
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo \
-	  "$(PYTHON) cannot make virtual environments: install its venv package (Debian, Ubuntu: apt-get install python3-venv)." >&2; exit 2; }
-	@echo "Creating the environment in .venv"
-	@$(PYTHON) -m venv --clear .venv
+	@python="$(PYTHON)"; found=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null); \
+	case " $(VERSIONS) " in *" $${found:-none} "*) ;; *) echo \
+	  "The course needs Python 3.11, 3.12 or 3.13, and $$python is $${found:-not installed}: install one of these, or name it: make PYTHON=/path/to/python3.12 lab." >&2; exit 2;; esac; \
+	"$$python" -c 'import ensurepip' 2>/dev/null || { echo \
+	  "$$python cannot make virtual environments: install its venv package (Debian, Ubuntu: apt-get install python$$found-venv)." >&2; exit 2; }; \
+	echo "Creating the environment in .venv with Python $$found"; \
+	"$$python" -m venv --clear .venv
 	@touch $@
 
 .venv/.lab: .venv/.made requirements.txt

@@ -7,9 +7,7 @@ import statistics
 from benchmarks.timing import print_figure
 from helpers.lab.background_programs import ServiceProcess, start_service
 from helpers.lab.load import Load, measure
-from helpers.plots.load_charts import draw_load
-from helpers.plots.palette import PAPER
-from helpers.settings import PROJECT, Settings
+from helpers.settings import Settings
 from helpers.shop.opening import open_databases
 from helpers.shop.seeding import seed
 
@@ -21,13 +19,12 @@ _SLOW = "per-product"
 _WAYS = ("batched", "at-once", "single-flight", "read-model", "constant")
 # Requests of the slow strategy by number of callers: at least one for each caller.
 _SLOW_REQUESTS = {1: 4, 16: 32, 64: 64}
-_PICTURE = PROJECT / "build" / "bench-api.png"
 
 _Loads = dict[str, dict[int, list[Load]]]
 
 
 def bench_api(settings: Settings) -> None:
-    """Print the requests per second of each strategy, and draw a chart."""
+    """Print the requests per second of each strategy."""
     with open_databases("bench_api", 13, settings) as stores:
         seed(stores, _PRODUCTS, orders=False)
         with start_service(stores, "--lab", "--read-model") as service:
@@ -38,10 +35,6 @@ def bench_api(settings: Settings) -> None:
             rates = [load.requests_per_second for load in rounds]
             print_figure(f"  {way}, {callers} callers", rates, "requests per second")
     _print_ratios(loads)
-    _PICTURE.parent.mkdir(exist_ok=True)
-    drawn = {way: [line[-1] for line in of.values()] for way, of in loads.items()}
-    draw_load(drawn).savefig(_PICTURE, dpi=110, bbox_inches="tight", facecolor=PAPER)
-    print(f"requests per second and latency, drawn: {_PICTURE}")
 
 
 def _measure(service: ServiceProcess) -> _Loads:
@@ -57,11 +50,8 @@ def _measure(service: ServiceProcess) -> _Loads:
             # Alternate the strategies, so that other load on the machine affects all of them.
             for way in _WAYS:
                 load = measure(url + way, clients=callers, seconds=_SECONDS, warm_up=2)
-                loads[way][callers].append(load)
-    for way, by_callers in loads.items():
-        for rounds in by_callers.values():
-            for load in rounds:
                 assert not load.failures, (way, load.failures)
+                loads[way][callers].append(load)
     return loads
 
 
@@ -73,11 +63,5 @@ def _print_ratios(loads: _Loads) -> None:
         for way in ("at-once", "single-flight", "read-model"):
             ratio = rate(way, callers) / rate(_SLOW, callers)
             print_figure(f"{way} to {_SLOW}, {callers} callers", [ratio], "times")
-    for callers in _CALLERS:
-        shares = [
-            100 * model.requests_per_second / constant.requests_per_second
-            for model, constant in zip(
-                loads["read-model"][callers], loads["constant"][callers], strict=True
-            )
-        ]
-        print_figure(f"read-model to a constant answer, {callers} callers", shares, "%")
+        share = 100 * rate("read-model", callers) / rate("constant", callers)
+        print_figure(f"read-model to a constant answer, {callers} callers", [share], "%")

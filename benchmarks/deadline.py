@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
-import psutil
 
 from benchmarks.timing import print_figure
-from helpers.embedded import EmbeddedServers
+from helpers.faults import inject_faults
 from helpers.lab.background_programs import ServiceProcess, start_service
 from helpers.settings import Settings
 from helpers.shop.opening import open_databases
@@ -37,8 +35,10 @@ _REQUESTS: tuple[tuple[str, str, dict[str, int] | None], ...] = (
 
 def bench_deadline(settings: Settings) -> None:
     """Print the slowest response of reads and writes as a percentage of the deadline."""
-    servers = EmbeddedServers(settings)
-    with open_databases("bench_deadline", 14, settings) as stores:
+    with (
+        open_databases("bench_deadline", 14, settings) as stores,
+        inject_faults(stores, settings=settings) as faults,
+    ):
         seed(stores, _PRODUCTS, orders=False)
         print(
             f"The slowest response, in percent of the deadline of {_DEADLINE:g} s, by frozen server"
@@ -47,23 +47,10 @@ def bench_deadline(settings: Settings) -> None:
             with start_service(stores, "--deadline", str(_DEADLINE), *options) as service:
                 for name in (None, *_NAMES):
                     what = f"  {name or 'nothing'}{', no breaker' if options else ''}"
-                    with _frozen(servers, name):
+                    with contextlib.nullcontext() if name is None else faults.frozen(name):
                         slowest = max(_measure(service))
                     print_figure(what, [100 * slowest / _DEADLINE], "%")
                     _await_health(service)
-
-
-@contextlib.contextmanager
-def _frozen(servers: EmbeddedServers, name: str | None) -> Iterator[None]:
-    processes = [] if name is None else servers.server(name).processes()
-    try:
-        for process in processes:
-            process.suspend()
-        yield
-    finally:
-        for process in processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.resume()
 
 
 def _measure(service: ServiceProcess) -> list[float]:

@@ -7,10 +7,11 @@ through more processes. To compare genuine Citus, run this again with a ``PG_BIN
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import psycopg
 
-from benchmarks.timing import print_figure, seconds
+from benchmarks.timing import compare, print_figure, ratios
 from helpers.settings import Settings
 from helpers.shop.opening import open_databases
 from helpers.stores.connect import connect_postgres
@@ -36,13 +37,10 @@ INSERT INTO products SELECT n, 'Product ' || n, n % 100 FROM generate_series(1, 
 _FILL_ORDERS = f"""
 INSERT INTO orders SELECT n, 1 + n % {_PRODUCTS}, 1 + n % 3 FROM generate_series(1, {_ROWS}) AS n
 """
-_QUERIES = {
-    "count(*) over 100,000 rows": "SELECT count(*) FROM orders",
-    "join with aggregation, by the key": (
-        "SELECT p.id, sum(o.quantity * p.price) FROM products p "
-        "JOIN orders o ON o.product_id = p.id GROUP BY p.id"
-    ),
-}
+_JOIN = """
+SELECT p.id, sum(o.quantity * p.price) FROM products p JOIN orders o ON o.product_id = p.id
+GROUP BY p.id
+"""
 
 
 def bench_sharding(settings: Settings) -> None:
@@ -58,23 +56,12 @@ def bench_sharding(settings: Settings) -> None:
             sharded.execute(_SPREAD)
             for connection in (plain, sharded):
                 connection.execute(_FILL_PRODUCTS)
-            _print_ratio("INSERT … SELECT of 100,000 rows", plain, sharded, _insert)
-            for what, query in _QUERIES.items():
-                _print_ratio(what, plain, sharded, _executing(query))
-            _print_ratio("read of one row by its key, simple", plain, sharded, _read_simple)
-            _print_ratio("read of one row by its key, prepared", plain, sharded, _read_prepared)
-
-
-def _print_ratio(
-    what: str,
-    plain: psycopg.Connection,
-    sharded: psycopg.Connection,
-    work: Callable[[psycopg.Connection], object],
-) -> None:
-    pairs = [(seconds(lambda: work(plain)), seconds(lambda: work(sharded))) for _ in range(_RUNS)]
-    milliseconds = sorted(1000 * slow for _, slow in pairs)[_RUNS // 2]
-    print_figure(f"{what}: time against one node", [slow / fast for fast, slow in pairs], "x")
-    print(f"{'':<58}{milliseconds:8.1f} ms")
+            for what, work in _WORKS.items():
+                times = compare(
+                    {"plain": partial(work, plain), "sharded": partial(work, sharded)}, _RUNS
+                )
+                found = ratios(times["sharded"], times["plain"])
+                print_figure(f"{what}: time against one node", found, "x")
 
 
 def _insert(connection: psycopg.Connection) -> None:
@@ -82,8 +69,12 @@ def _insert(connection: psycopg.Connection) -> None:
     connection.execute(_FILL_ORDERS)
 
 
-def _executing(query: str) -> Callable[[psycopg.Connection], object]:
-    return lambda connection: connection.execute(query).fetchall()
+def _count(connection: psycopg.Connection) -> None:
+    connection.execute("SELECT count(*) FROM orders")
+
+
+def _join(connection: psycopg.Connection) -> None:
+    connection.execute(_JOIN)
 
 
 def _read_simple(connection: psycopg.Connection) -> None:
@@ -93,6 +84,14 @@ def _read_simple(connection: psycopg.Connection) -> None:
 
 
 def _read_prepared(connection: psycopg.Connection) -> None:
-    with connection.cursor() as cursor:
-        for number in range(_READS):
-            cursor.execute("SELECT * FROM products WHERE id = %s", [1 + number], prepare=True)
+    for number in range(_READS):
+        connection.execute("SELECT * FROM products WHERE id = %s", [1 + number], prepare=True)
+
+
+_WORKS: dict[str, Callable[[psycopg.Connection], None]] = {
+    "INSERT … SELECT of 100,000 rows": _insert,
+    "count(*) over 100,000 rows": _count,
+    "join with aggregation, by the key": _join,
+    "read of one row by its key, simple": _read_simple,
+    "read of one row by its key, prepared": _read_prepared,
+}

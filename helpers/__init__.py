@@ -7,32 +7,33 @@ one way only::
     errors, settings, validation → embedded, proxy → stores → citus, catalog → metadata → stock
     → orders → joins → read_model → shop → faults → lab → api, plots → cli
 
-A name is imported when it is first used (PEP 562), so that ``import helpers`` costs nothing.
+All names but the errors are imported when they are first used (PEP 562), so that ``import
+helpers`` costs little.
 """
 
 from typing import TYPE_CHECKING
 
+from helpers.errors import (
+    CatalogError,
+    CourseError,
+    FaultError,
+    LoadError,
+    MetadataError,
+    ProxyError,
+    QueryError,
+    ReadModelError,
+    ReservationError,
+    ServerError,
+    SettingsError,
+    SoldOutError,
+    StockError,
+    StoreError,
+    UnknownProductError,
+)
 from helpers.lazy_imports import lazy_getattr
 
 if TYPE_CHECKING:
     from helpers.citus import QueryPlan, Shard, explain, shards_of
-    from helpers.errors import (
-        CatalogError,
-        CourseError,
-        FaultError,
-        LoadError,
-        MetadataError,
-        ProxyError,
-        QueryError,
-        ReadModelError,
-        ReservationError,
-        ServerError,
-        SettingsError,
-        SoldOutError,
-        StockError,
-        StoreError,
-        UnknownProductError,
-    )
     from helpers.faults import inject_faults
     from helpers.joins import batched, per_product
     from helpers.metadata import DocumentPlan, explain_find
@@ -41,25 +42,10 @@ if TYPE_CHECKING:
     from helpers.stores import Stores, count_commands, proxied, traced
 
 _MODULE_OF = {
-    "CatalogError": "errors",
-    "CourseError": "errors",
     "DocumentPlan": "metadata",
-    "FaultError": "errors",
-    "LoadError": "errors",
-    "MetadataError": "errors",
-    "ProxyError": "errors",
-    "QueryError": "errors",
     "QueryPlan": "citus",
-    "ReadModelError": "errors",
-    "ReservationError": "errors",
-    "ServerError": "errors",
-    "SettingsError": "errors",
     "Shard": "citus",
-    "SoldOutError": "errors",
-    "StockError": "errors",
-    "StoreError": "errors",
     "Stores": "stores",
-    "UnknownProductError": "errors",
     "batched": "joins",
     "count_commands": "stores",
     "describe_stores": "shop",

@@ -36,6 +36,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+_MOST_PROBLEMS = 20
+
 StoreName = Literal["PostgreSQL", "MongoDB", "Redis"]
 
 
@@ -66,13 +68,15 @@ class FaultError(CourseError):
 class StoreError(CourseError):
     """A store does not respond, or rejects us.
 
-    ``store`` is the store's name, ``address`` its address without the password.
+    ``store`` is the store's name, ``address`` its address without the password, ``cause`` a clause
+    about ``it``.
     """
 
     def __init__(self, store: StoreName, address: str, cause: str, way_out: str) -> None:
         super().__init__(f"{store} at {address}: {cause}. {way_out}")
         self.store = store
         self.address = address
+        self.cause = cause
 
 
 class ForeignDataError(StoreError):
@@ -139,25 +143,34 @@ class GradingError(CourseError):
 
 @dataclass(frozen=True)
 class CatalogProblem:
-    """One error in a catalogue file: the line (from 1), the field and the reason."""
+    """One error in a catalogue file: the line (from 1), the field and the reason.
+
+    If the file is one JSON document, ``unit`` is ``product``, and ``line`` counts products.
+    """
 
     line: int
     field: str
     reason: str
+    unit: str = "line"
 
     def __str__(self) -> str:
-        return f"line {self.line}: {self.field}: {self.reason}"
+        return f"{self.unit} {self.line}: {self.field}: {self.reason}"
 
 
 class CatalogError(CourseError):
-    """A catalogue file has invalid lines, all in ``problems``. Nothing was loaded."""
+    """A catalogue file has invalid lines, all in ``problems``. Nothing was loaded.
+
+    The message has the first 20 problems.
+    """
 
     def __init__(self, name: str, problems: list[CatalogProblem]) -> None:
         count = len(problems)
-        lines = "\n".join(f"  {problem}" for problem in problems)
+        lines = [f"  {problem}" for problem in problems[:_MOST_PROBLEMS]]
+        if count > _MOST_PROBLEMS:
+            lines.append(f"  … and {count - _MOST_PROBLEMS} more")
         super().__init__(
             f"{name}: {count} problem{'s' if count != 1 else ''}, nothing was loaded. "
-            f"Correct these lines and load the file again:\n{lines}"
+            "Correct them and load the file again:\n" + "\n".join(lines)
         )
         self.problems = problems
 

@@ -7,6 +7,7 @@ of them is, it starts embedded servers below ``SHOP_HOME``.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,19 +84,27 @@ def load_settings(
     ``environ`` defaults to the process's environment, ``dotenv`` to the file in its
     ``SHOP_DOTENV``, or else to the project's ``.env``.
 
-    Raises ``SettingsError`` if only some of the three addresses are set, if one is malformed, or if
-    ``PG_BINDIR`` does not contain PostgreSQL.
+    Raises ``SettingsError`` if only some of the three addresses are set, if one is malformed, if
+    ``PG_BINDIR`` does not contain PostgreSQL, or if the file cannot be read.
     """
     environ = os.environ if environ is None else environ
-    file = dotenv or Path(environ.get("SHOP_DOTENV", PROJECT / ".env"))
+    file = dotenv or as_path(environ.get("SHOP_DOTENV") or f"{PROJECT / '.env'}")
     values: dict[str, str] = {}
     if file.is_file():
         from dotenv import dotenv_values  # takes longer to import than all else here
 
-        values = {name: value for name, value in dotenv_values(file).items() if value}
+        try:  # an editor may have written a byte order mark
+            found = dotenv_values(file, encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            system = (error.strerror or "").lower() if isinstance(error, OSError) else ""
+            reason = system or "it is not UTF-8 text"
+            raise SettingsError(
+                f"{file} cannot be read: {reason}. Correct the file, or remove it."
+            ) from None
+        values = {name: value for name, value in found.items() if value}
     values.update({name: value for name, value in environ.items() if value})
     return Settings(
-        data_folder=Path(values.get("SHOP_HOME", PROJECT / ".shop")).expanduser().resolve(),
+        data_folder=as_path(values.get("SHOP_HOME", f"{PROJECT / '.shop'}")).resolve(),
         addresses=_addresses(values),
         pg_bindir=_pg_bindir(values.get("PG_BINDIR")),
         durable=values.get("SHOP_DURABILITY", "on").lower() not in {"off", "false", "0", "no"},
@@ -105,18 +114,20 @@ def load_settings(
 def redact(url: str) -> str:
     """Return ``url`` with its password replaced by ``***``, for messages and logs."""
     try:
-        parts = urlsplit(url)
-        if parts.password is None:
-            return url
-        hosts = parts.netloc.rpartition("@")[2]
+        urlsplit(url)
     except ValueError:
         return f"{url.partition(':')[0]}://…"
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{hosts}"))
+    # Up to the last @: a password that is not percent-encoded may have a / or a #.
+    url = re.sub(r"^([^:]*://[^:@/?]*):.*@", r"\1:***@", url, flags=re.DOTALL)
+    return re.sub(r"(?i)\b(password=)[^&]*", r"\1***", url)
 
 
 def as_path(text: str) -> Path:
-    """Return an argument as a path. ``~`` is the home folder also where no shell expands it."""
-    return Path(text).expanduser()
+    """Return an argument as a path. ``~`` is the home folder also where no shell expands it.
+
+    As in a shell, the name stays as it is if there is no such user.
+    """
+    return Path(os.path.expanduser(text))  # noqa: PTH111  # Path's method raises an error then
 
 
 def _addresses(values: Mapping[str, str]) -> Addresses | None:
@@ -169,6 +180,8 @@ def _check_url(name: str, url: str, schemes: tuple[str, ...]) -> None:
         valid = parts.scheme in schemes and bool(parts.netloc)
         if "," not in parts.netloc:
             _ = parts.port
+        if name == "REDIS_URL":  # redis-py would use database 0 instead
+            valid = valid and re.fullmatch(r"(/[0-9]*)?", parts.path) is not None
     except ValueError:
         valid = False
     if not valid:
@@ -187,7 +200,7 @@ def _with_database(url: str) -> str:
 def _pg_bindir(value: str | None) -> Path | None:
     if value is None:
         return None
-    folder = Path(value).expanduser().resolve()
+    folder = as_path(value).resolve()
     if not (folder / "postgres").is_file():
         raise SettingsError(
             f"PG_BINDIR is {folder}, where there is no program called postgres: name the bin "

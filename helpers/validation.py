@@ -11,8 +11,14 @@ from helpers.errors import StockError
 #: The largest number of units of one product, in stock or in one reservation.
 MOST_UNITS = 1_000_000_000
 
-#: The largest id of a product, a customer or an order: the largest bigint.
-LARGEST_ID = 2**63 - 1
+#: The largest integer that every program keeps exactly: JavaScript and Lua have doubles only.
+LARGEST_EXACT = 2**53 - 1
+
+#: The largest id of a product, a customer or an order.
+LARGEST_ID = LARGEST_EXACT
+
+#: The largest bigint: where a page begins may be any value of the column.
+LARGEST_BIGINT = 2**63 - 1
 
 #: The most products in one reservation: while its script runs, Redis runs nothing else.
 MOST_PRODUCTS = 100

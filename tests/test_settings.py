@@ -80,6 +80,9 @@ def test_workers_without_addresses_are_rejected(dotenv: Path) -> None:
         ("MONGO_URL", "db.example:27017/secret"),
         ("REDIS_URL", "redis://:secret@db.example:port/0"),
         ("REDIS_URL", "redis:///secret"),
+        ("REDIS_URL", "redis://db.example/secret"),
+        ("REDIS_URL", "redis://db.example/-1?secret"),
+        ("REDIS_URL", "redis://:1/secret@db.example:6379/0"),
         ("POSTGRES_URL", "postgresql://[::1:5432/secret"),
     ],
 )
@@ -106,6 +109,9 @@ def test_a_bindir_without_postgres_is_rejected(dotenv: Path, tmp_path: Path) -> 
         ("redis://db.example:6379/0", "redis://db.example:6379/0"),
         ("postgresql://u:p%40ss@w@db.example/x", "postgresql://u:***@db.example/x"),
         ("postgresql://u:secret@[::1/x", "postgresql://…"),
+        ("postgresql://u:12/se#c?r@db.example/x", "postgresql://u:***@db.example/x"),
+        ("postgresql://db.example/x?password=a&b=c", "postgresql://db.example/x?password=***&b=c"),
+        ("redis://db.example?db=1&Password=a", "redis://db.example?db=1&Password=***"),
     ],
 )
 def test_a_password_is_redacted(url: str, shown: str) -> None:
@@ -118,6 +124,13 @@ def test_the_representation_of_addresses_has_no_password() -> None:
     assert "db.example" in shown
 
 
+@pytest.mark.parametrize("url", [REDIS, "redis://h", "rediss://h:1/", "redis://h:1/15?timeout=1"])
+def test_an_address_of_a_logical_database_is_accepted(url: str, dotenv: Path) -> None:
+    addresses = load_settings(ALL | {"REDIS_URL": url}, dotenv=dotenv).addresses
+    assert addresses is not None
+    assert addresses.redis == url
+
+
 @pytest.mark.parametrize(("text", "name"), [("~", ""), ("~/a b/c", "a b/c"), ("a/~b", None)])
 def test_a_leading_tilde_is_the_home_folder(
     monkeypatch: pytest.MonkeyPatch, text: str, name: str | None
@@ -125,3 +138,23 @@ def test_a_leading_tilde_is_the_home_folder(
     monkeypatch.setenv("HOME", "/somewhere/home")
     expected = Path(text) if name is None else Path("/somewhere/home") / name
     assert as_path(text) == expected
+
+
+@pytest.mark.parametrize("text", ["~no-such-user/a", "$HOME/a", "", "a b/"])
+def test_what_a_shell_does_not_expand_stays_as_it_is(text: str) -> None:
+    assert as_path(text) == Path(text)
+
+
+def test_the_settings_expand_a_leading_tilde(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "shop.env").write_text("SHOP_HOME=~/data\n", "utf-8-sig")
+    settings = load_settings({"SHOP_DOTENV": "~/shop.env"})
+    assert settings.data_folder == tmp_path / "data"
+
+
+def test_a_dotenv_file_that_cannot_be_read_is_named(dotenv: Path) -> None:
+    dotenv.write_bytes("# Café\n".encode("latin-1"))
+    with pytest.raises(SettingsError, match=r"\.env cannot be read: it is not UTF-8 text"):
+        load_settings({}, dotenv=dotenv)

@@ -21,7 +21,6 @@ from helpers.stores import Stores
 from helpers.stores.connect import Document, connect_mongo, connect_postgres, connect_redis
 from helpers.stores.connection_limits import Limits
 from helpers.stores.stores import connect_all
-from helpers.stores.time_budgets import Budgets
 
 _tokens = itertools.count(1)
 
@@ -172,7 +171,7 @@ def open_handle(handle: dict[str, Any]) -> tuple[Any, Callable[[], Any]]:
                 embedded=handle["embedded"],
             )
             seconds = handle["seconds"]
-            limits = None if seconds is None else Limits(budgets=Budgets.even(seconds))
+            limits = None if seconds is None else Limits(answer_seconds=seconds)
             stores = connect_all(
                 addresses,
                 database=handle["database"],

@@ -10,7 +10,6 @@ from course.marketplace.relays import open_relays
 from helpers.errors import StoreName
 from helpers.stores import Stores
 from helpers.stores.connection_limits import Limits
-from helpers.stores.time_budgets import Budgets
 
 #: The timeout of a store. An available one responds within a few milliseconds.
 ANSWER_SECONDS = 1.0
@@ -65,5 +64,5 @@ def proxied_with_timeouts(stores: Stores) -> Iterator[tuple[Stores, Relays]]:
 
     Raises ``SettingsError`` or ``StoreError``.
     """
-    with relayed(stores, Limits(budgets=Budgets.even(ANSWER_SECONDS))) as found:
+    with relayed(stores, Limits(answer_seconds=ANSWER_SECONDS)) as found:
         yield found

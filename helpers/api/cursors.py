@@ -8,7 +8,7 @@ import struct
 import zlib
 
 from helpers.errors import QueryError
-from helpers.validation import LARGEST_ID
+from helpers.validation import LARGEST_BIGINT
 
 #: What a cursor looks like: base64 of 13 bytes without padding.
 CURSOR_PATTERN = "^[A-Za-z0-9_-]{18}$"
@@ -37,7 +37,7 @@ def decode(cursor: str) -> int:
         data, checksum = raw[: _FORMAT.size], raw[_FORMAT.size :]
         version, after = _FORMAT.unpack(data)
         if (version, checksum) != (_VERSION, _CHECKSUM.pack(zlib.crc32(data))) or (
-            after > LARGEST_ID
+            after > LARGEST_BIGINT
         ):
             raise ValueError
         # The last character has unused bits: several strings decode to this, one is the cursor.

@@ -65,18 +65,10 @@ async def _ping_postgres(stores: AsyncStores) -> None:
         await connection.execute("SELECT 1", prepare=False)
 
 
-async def _ping_mongo(stores: AsyncStores) -> None:
-    await stores.mongo.command("ping")
-
-
-async def _ping_redis(stores: AsyncStores) -> None:
-    await stores.redis.ping()
-
-
 _PINGS: dict[StoreName, Ping] = {
     "PostgreSQL": _ping_postgres,
-    "MongoDB": _ping_mongo,
-    "Redis": _ping_redis,
+    "MongoDB": lambda stores: stores.mongo.command("ping"),
+    "Redis": lambda stores: stores.redis.ping(),
 }
 
 

@@ -161,7 +161,7 @@ class AuthenticationAndBodyLimit:
         if scope["type"] != "http" or scope["method"] in _SAFE_METHODS:
             await self._app(scope, receive, send)
             return
-        refusal = self._check_headers(dict(scope["headers"]))
+        refusal = self._check_headers(scope["headers"])
         body = b""
         if refusal is None:
             try:
@@ -180,9 +180,14 @@ class AuthenticationAndBodyLimit:
         response = problem_response(slug, detail, request_id=request_id, headers=headers)
         await response(scope, receive, send)
 
-    def _check_headers(self, headers: dict[bytes, bytes]) -> tuple[str, str, dict[str, str]] | None:
+    def _check_headers(
+        self, pairs: list[tuple[bytes, bytes]]
+    ) -> tuple[str, str, dict[str, str]] | None:
         """Return the problem type, detail and headers of a refusal, or ``None``."""
-        authorization = headers.get(b"authorization", b"")
+        headers = dict(pairs)
+        # Of several credentials, a proxy might have checked another one than this.
+        given = [value for name, value in pairs if name == b"authorization"]
+        authorization = given[0] if len(given) == 1 else b", ".join(given)
         # The scheme is case-insensitive, the token is not (RFC 9110, 11.1).
         scheme, _, token = authorization.partition(b" ")
         is_bearer = scheme.lower() == b"bearer"
@@ -193,6 +198,10 @@ class AuthenticationAndBodyLimit:
         content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if content_type != b"application/json":
             return "not-json", "The Content-Type must be application/json.", {}
+        coding = headers.get(b"content-encoding", b"identity").strip().lower()
+        if coding != b"identity":
+            detail = "The body must not be compressed: leave Content-Encoding out."
+            return "not-json", detail, {"Accept-Encoding": "identity"}
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > MAX_BODY_BYTES:
             return _too_large()

@@ -10,7 +10,8 @@ from fastapi.openapi.utils import get_openapi
 from helpers.api.problems import MEDIA_TYPE, PROBLEM_TYPES
 from helpers.api.schemas import Problem
 
-_NAME = r"[a-z][a-z0-9_]{0,39}(\.[a-z][a-z0-9_]{0,39}){0,3}"
+_LEVEL = r"[\p{L}\p{N}][^$.\p{C}]{0,199}"
+_NAME = rf"{_LEVEL}(\.{_LEVEL}){{0,3}}"
 
 #: The filters whose names are free. A model has no field for them.
 SPECIFICATIONS: dict[str, Any] = {

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from pydantic import Field
+from pydantic import StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
 from helpers.api.openapi import LOCATION, WRITE_ERRORS, problems
@@ -25,7 +25,9 @@ OrderId = Annotated[PathId, Path(description="The order's id.", examples=[FIRST_
 async def idempotency_key(
     request: Request,
     key: Annotated[
-        Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,64}$")] | SkipJsonSchema[None],
+        # White space around a header's value is not part of it (RFC 9110, 5.5).
+        Annotated[str, StringConstraints(strip_whitespace=True, pattern="^[A-Za-z0-9_-]{1,64}$")]
+        | SkipJsonSchema[None],
         Header(
             alias=KEY_HEADER,
             description=(

@@ -95,7 +95,10 @@ PROBLEM_TYPES = {
         ),
         ProblemType("large-body", 413, "The body is too large", "Send at most 64 KiB."),
         ProblemType(
-            "not-json", 415, "The body must be JSON", "Send `Content-Type: application/json`."
+            "not-json",
+            415,
+            "The body must be JSON",
+            "Send `Content-Type: application/json`, and the body without compression.",
         ),
         ProblemType(
             "bad-value",
@@ -131,11 +134,11 @@ PROBLEM_TYPES = {
         ProblemType(
             "store-unavailable",
             503,
-            "A store does not answer",
-            "`store` names it; if only some of its nodes are unavailable, `nodes` names them. Try "
-            "again after the number of seconds in `Retry-After`. `GET /healthz` shows the health "
-            "of each store and its circuit breaker: after repeated failures, no requests are sent "
-            "to a store for a while.",
+            "A store is unavailable",
+            "`store` names it, `detail` the cause; if only some of its nodes are unavailable, "
+            "`nodes` names them. Try again after the number of seconds in `Retry-After`. "
+            "`GET /healthz` shows the health of each store and its circuit breaker: after repeated "
+            "failures, no requests are sent to a store for a while.",
         ),
         ProblemType(
             "timeout",
@@ -252,7 +255,7 @@ def _store_problem(request: Request, error: StoreError) -> Response:
     """Return the problem of an unavailable store, without the store's address."""
     retry_after = RETRY_SECONDS
     members: dict[str, Any] = {"store": error.store}
-    detail = f"{error.store} does not answer: try again in a moment."
+    detail = f"{error.store} is unavailable: {error.cause}. Try again in a moment."
     match error:
         case CircuitOpenError():
             retry_after = str(max(1, math.ceil(error.retry_seconds)))
@@ -305,9 +308,12 @@ async def _validation_problem(request: Request, error: Exception) -> Response:
 async def _http_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
+    headers = dict(error.headers or {})
+    if headers.get("Allow") == "GET":
+        headers["Allow"] = "GET, HEAD"  # served by the middleware
     return problem_response(
         _TYPE_OF_STATUS.get(status, "internal-error"),
         f"{status.description or status.phrase}.",
         request_id=request.state.request_id,
-        headers=dict(error.headers or {}),
+        headers=headers,
     )

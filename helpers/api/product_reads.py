@@ -21,14 +21,17 @@ from helpers.joins import (
     strategies,
 )
 from helpers.joins.driver_adapters import AsyncFill
-from helpers.joins.executor import NEEDED_ALWAYS, ResilientExecutor
+from helpers.joins.executor import NEEDED_ALWAYS, ResilientExecutor, SearchLimits
 from helpers.joins.garbage_collection import gc_relaxed
+from helpers.joins.page_facets import FacetCounts, ValueCount
 from helpers.joins.pages import find_page
 from helpers.joins.partial_answers import PartialRows, ShardReader, matching_ids, page_ids
+from helpers.joins.product_index import ProductIndex
 from helpers.joins.requests import FindIds, Strategy
+from helpers.read_model.index_follower import IndexFollower
 from helpers.stores.async_stores import AsyncStores
 from helpers.stores.circuit_breaker import Breakers
-from helpers.stores.time_budgets import Budgets
+from helpers.stores.connection_limits import Budgets
 from helpers.stores.trace import Trace
 
 T = TypeVar("T")
@@ -39,7 +42,8 @@ class ProductReader:
 
     A shared result is never older than the request that gets it. Each request to a store may take
     ``seconds``; a store with an open circuit in ``breakers`` is treated as unavailable; ``fill``
-    reads from PostgreSQL the stock counts that Redis does not have.
+    reads from PostgreSQL the stock counts that Redis does not have; ``index`` replaces
+    searches in MongoDB, which else have the limits ``searches``.
 
     All methods raise ``StoreError`` if a store is unavailable without which there is no result,
     and ``MetadataError`` if a product has two documents.
@@ -52,11 +56,15 @@ class ProductReader:
         seconds: Budgets | float,
         fill: AsyncFill | None = None,
         breakers: Breakers | None = None,
+        index: IndexFollower | None = None,
+        searches: SearchLimits | None = None,
     ) -> None:
         self._stores = stores
         self._seconds = seconds
         self._fill = fill
         self._breakers = breakers
+        self._index = index
+        self._searches = searches
         self._flights: SingleFlight[object, ReadResult] = SingleFlight()
         self.workers = ShardReader(stores)
 
@@ -103,6 +111,7 @@ class ProductReader:
             fill=self._fill,
             rows=rows,
             breakers=self._breakers,
+            searches=self._searches,
         )
 
     async def _read_all(self) -> ReadResult:
@@ -115,7 +124,10 @@ class ProductReader:
         needed: list[StoreName] = ["MongoDB"] if query.condition() else []
         needed += ["Redis"] if query.in_stock else []
         rows, executor = self._executor(*needed)
-        page = await executor.run(find_page(query))
+        index = None
+        if query.ids is None:
+            index = await self._current_index() if query.condition() else self._latest_index()
+        page = await executor.run(find_page(query, index))
         content = products_json(page.products)
         ids = page_ids(query, page.next)
         return await self._result(content, rows, executor, ids, next_id=page.next)
@@ -128,7 +140,26 @@ class ProductReader:
         content = orjson.dumps(products[0]) if products else b""
         return ReadResult(JSONBody(content), executor.trace, frozenset(executor.missing))
 
+    async def _current_index(self) -> ProductIndex | None:
+        """Return the index, or ``None`` if the stores must be searched."""
+        if self._index is None:
+            return None
+        if self._breakers is not None and self._breakers["MongoDB"].state != "closed":
+            return None
+        return await self._index.current()
+
+    def _latest_index(self) -> ProductIndex | None:
+        """Return the index, which may lack changes; ``None`` if there is none."""
+        return None if self._index is None else self._index.latest
+
     async def _read_facets(self, query: Query) -> ReadResult:
+        index = await self._current_index()
+        if index is not None:
+            counts = _facets(index.count_categories(query), index.count_values(query))
+            return ReadResult(JSONBody(orjson.dumps(counts)), Trace())
+        return await self._search_facets(query)
+
+    async def _search_facets(self, query: Query) -> ReadResult:
         rows, executor = self._executor("MongoDB")
         missing: set[StoreName] = set()
 
@@ -142,15 +173,7 @@ class ProductReader:
         categories, values = await asyncio.gather(
             part(count_categories(query)), part(count_values(query))
         )
-        facets: dict[str, Any] = {"category": None, "tags": None, "specifications": None}
-        if categories is not None:
-            facets["category"] = _counts(categories)
-        if values is not None:
-            facets["tags"] = _counts(values.tags)
-            facets["specifications"] = {
-                name: _counts(found) for name, found in values.specifications.items()
-            }
-        content = orjson.dumps(facets)
+        content = orjson.dumps(_facets(categories, values))
         if "MongoDB" in missing:
             return ReadResult(
                 JSONBody(content), executor.trace, frozenset(missing), lost=rows.missing
@@ -180,6 +203,18 @@ class ProductReader:
             lost=rows.missing,
             lost_products=lost_products,
         )
+
+
+def _facets(categories: list[ValueCount] | None, values: FacetCounts | None) -> dict[str, Any]:
+    facets: dict[str, Any] = {"category": None, "tags": None, "specifications": None}
+    if categories is not None:
+        facets["category"] = _counts(categories)
+    if values is not None:
+        facets["tags"] = _counts(values.tags)
+        facets["specifications"] = {
+            name: _counts(found) for name, found in values.specifications.items()
+        }
+    return facets
 
 
 def _counts(values: list[tuple[Any, int]]) -> list[dict[str, Any]]:

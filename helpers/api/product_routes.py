@@ -32,16 +32,16 @@ from helpers.api.schemas import (
     whole_number,
 )
 from helpers.api.service import TOKEN, ServiceOfApp
-from helpers.catalog.categories import CATEGORY_CHARACTERS, MAX_CATEGORY_LENGTH
+from helpers.catalog.categories import LABEL_CHARACTERS, MAX_LABEL_LENGTH
 from helpers.errors import MetadataError, QueryError
 from helpers.joins.pages import MAX_PAGE_SIZE
 from helpers.metadata.filters import Between
 
 _PREFIX = "spec."
-_ID = "[1-9][0-9]{0,17}"
-_CATEGORY = "".join(rf"\p{{{name}}}" for name in CATEGORY_CHARACTERS)
-_CATEGORY = f"^[{_CATEGORY}]{{1,{MAX_CATEGORY_LENGTH}}}$"
-_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?", re.ASCII)
+_ID = "[1-9][0-9]{0,14}"
+_CATEGORY = "".join(rf"\p{{{name}}}" for name in LABEL_CHARACTERS)
+_CATEGORY = f"^[{_CATEGORY}]{{1,{MAX_LABEL_LENGTH}}}$"
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?(e[+-]?[0-9]{1,3})?", re.ASCII)
 _BOOLEANS: dict[object, bool] = {"true": True, "false": False, True: True, False: False}
 
 
@@ -71,7 +71,7 @@ class FacetParameters(BaseModel):
         ),
     ] = None
     tag: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=200)]],
+        list[Annotated[str, Field(min_length=1, max_length=MAX_LABEL_LENGTH)]],
         Field(
             max_length=20,
             description="Products with this tag in MongoDB; repeat it for products with all of "
@@ -171,7 +171,7 @@ def specification_value(name: str, text: str) -> object:
 
 
 def _number(text: str) -> int | float:
-    return float(text) if "." in text else int(text)
+    return float(text) if "." in text or "e" in text else int(text)
 
 
 ProductId = Annotated[PathId, Path(description="The product's id.", examples=[1])]

@@ -110,17 +110,22 @@ async def json_response(
         sent |= {"Age": str(math.ceil(result.age_seconds)), "X-Stale": "PostgreSQL"}
     body = result.body
     zipped = len(body.content) >= _MIN_COMPRESSED_BYTES and accepts_gzip(
-        request.headers.get("accept-encoding", "")
+        _listed(request, "accept-encoding")
     )
     if result.is_complete:
         # A strong ETag identifies the bytes, so the compressed form has another one.
         sent["ETag"] = f'"{body.etag}-gzip"' if zipped else f'"{body.etag}"'
-        if etag_matches(request.headers.get("if-none-match", ""), body.etag):
+        if etag_matches(_listed(request, "if-none-match"), body.etag):
             return Response(status_code=304, headers=sent)
     if zipped:
         sent["Content-Encoding"] = "gzip"
         return Response(await body.compressed(), headers=sent, media_type=_JSON)
     return Response(body.content, headers=sent, media_type=_JSON)
+
+
+def _listed(request: Request, name: str) -> str:
+    """Return a header that has a list: on one line or on several (RFC 9110, 5.3)."""
+    return ", ".join(request.headers.getlist(name))
 
 
 def server_timing(trace: Trace, began: float, *, shared: bool = False) -> str:
@@ -160,16 +165,20 @@ def etag_matches(if_none_match: str, etag: str) -> bool:
 
 
 def accepts_gzip(accept_encoding: str) -> bool:
-    """Tell whether ``Accept-Encoding`` allows gzip (RFC 9110, 12.5.3)."""
-    accepted: dict[str, bool] = {}
+    """Tell whether ``Accept-Encoding`` allows gzip, and does not prefer no compression.
+
+    See RFC 9110, 12.5.3. ``x-gzip`` is another name of gzip.
+    """
+    weights: dict[str, float] = {}
     for part in accept_encoding.lower().split(","):
         name, _, weight = part.partition(";")
-        quality = weight.strip().removeprefix("q=").strip()
         try:
-            accepted[name.strip()] = not quality or float(quality) > 0
+            quality = float(weight.strip().removeprefix("q=").strip() or 1)
         except ValueError:
-            accepted[name.strip()] = False
-    return accepted.get("gzip", accepted.get("*", False))
+            quality = 0.0
+        weights[name.strip().removeprefix("x-")] = quality
+    weight_of_gzip = weights.get("gzip", weights.get("*", 0.0))
+    return weight_of_gzip > 0 and weight_of_gzip >= weights.get("identity", 0.0)
 
 
 def _log_result(request: Request, result: ReadResult) -> None:

@@ -18,16 +18,18 @@ from helpers.api.responses import ReadResult
 from helpers.api.thread_pool import BoundedThreadPool
 from helpers.api.view_service import ViewService, open_view_service
 from helpers.errors import CircuitOpenError, StoreError, StoreName
+from helpers.joins.executor import SearchLimits
 from helpers.orders.order_worker import OrderWorker
 from helpers.orders.orders import Orders
+from helpers.read_model.index_follower import IndexFollower
 from helpers.settings import Addresses
 from helpers.shop.schema import create_shop
 from helpers.stock import Stock
-from helpers.stores.async_stores import AsyncStores, Limits, connect_async
-from helpers.stores.circuit_breaker import Breakers, guarding
+from helpers.stores.async_stores import AsyncStores, connect_async
+from helpers.stores.circuit_breaker import Breakers, breakers_of, guarding
+from helpers.stores.connection_limits import Limits, share_deadline
 from helpers.stores.pooled_stores import PooledStores, connect_pooled
 from helpers.stores.stores import connect_all
-from helpers.stores.time_budgets import Budgets
 
 T = TypeVar("T")
 
@@ -37,6 +39,11 @@ TOKEN = Depends(
 )
 
 _FILL_THREADS = 8
+
+# A search comes first and lookups after it: they fit into the deadline together.
+_SEARCH_SHARE = 0.4
+# More searches at a time would slow each other down, and the lookups too.
+_MAX_SEARCHES = 2
 
 # A background worker that waits for an unresponsive store is not waited for longer: its thread is
 # a daemon, so it does not keep the process from ending.
@@ -141,18 +148,18 @@ async def open_service(addresses: Addresses, options: ServeOptions) -> AsyncIter
     """
     await asyncio.to_thread(_create_shop, addresses)
     async with contextlib.AsyncExitStack() as stack:
-        budgets = Budgets.within(options.deadline)
+        budgets = share_deadline(options.deadline)
         # The executors enforce the budgets. The drivers get the whole deadline, for the lab.
         limits = Limits(wait_seconds=options.deadline, answer_seconds=options.deadline)
         stores = await stack.enter_async_context(await connect_async(addresses, limits=limits))
-        limits = replace(limits, budgets=budgets)
+        limits = replace(limits, answer_seconds=budgets)
         pooled = stack.enter_context(
             await asyncio.to_thread(connect_pooled, addresses, limits=limits)
         )
         stock = Stock.of(pooled)
         breakers = None
         if options.breaker:
-            breakers = Breakers.of(addresses, pause_seconds=options.breaker_pause)
+            breakers = breakers_of(addresses, pause_seconds=options.breaker_pause)
         thread_pool = stack.enter_context(contextlib.closing(BoundedThreadPool("blocking")))
         # Reads have separate threads, so that they cannot take those of writes.
         fill_pool = stack.enter_context(
@@ -176,7 +183,17 @@ async def open_service(addresses: Addresses, options: ServeOptions) -> AsyncIter
             )
         if options.relay:
             await stack.enter_async_context(_order_worker(addresses, options))
-        products = ProductReader(stores, seconds=budgets, fill=fill, breakers=breakers)
+        index = await stack.enter_async_context(IndexFollower(stores, seconds=budgets["MongoDB"]))
+        searches = SearchLimits(
+            _SEARCH_SHARE * options.deadline,
+            asyncio.Semaphore(_MAX_SEARCHES),
+            breakers_of(addresses, pause_seconds=options.breaker_pause)["MongoDB"]
+            if options.breaker
+            else None,
+        )
+        products = ProductReader(
+            stores, seconds=budgets, fill=fill, breakers=breakers, index=index, searches=searches
+        )
         stack.push_async_callback(products.workers.aclose)
         yield Service(
             options,

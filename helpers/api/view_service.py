@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
-import redis
 
 from helpers.api.responses import JSONBody, ReadResult
 from helpers.catalog.model import ProductJSON, stock_key
@@ -24,9 +23,9 @@ from helpers.settings import Addresses
 from helpers.stores.async_stores import AsyncStores
 from helpers.stores.bounded_waits import wait_at_most
 from helpers.stores.circuit_breaker import Breaker, Breakers, guarding
-from helpers.stores.connect import explained, explaining_all
+from helpers.stores.connect import explaining_all
+from helpers.stores.connection_limits import Budgets
 from helpers.stores.stores import connect_all
-from helpers.stores.time_budgets import Budgets
 from helpers.stores.trace import Trace
 
 # A background worker that waits for an unresponsive store is not waited for longer: its thread is
@@ -128,18 +127,13 @@ class ViewService:
 
     async def _request(self, trace: Trace, name: str, send: Callable[[], Awaitable[Any]]) -> Any:
         """Send one request to Redis within its time limit, and add it to ``trace`` as ``name``."""
-        url = self._stores.addresses.redis
-        try:
-            with contextlib.nullcontext() if self._breaker is None else guarding(self._breaker):
-                span = trace.begin("Redis", name)
-                try:
-                    return await wait_at_most(send(), self._seconds)
-                finally:
-                    span.extend()
-        except redis.RedisError as error:
-            raise explained("Redis", url, error) from error
-        except TimeoutError:
-            raise explained("Redis", url, TimeoutError("timed out")) from None
+        guard = contextlib.nullcontext() if self._breaker is None else guarding(self._breaker)
+        with self._stores.explaining("Redis"), guard:
+            span = trace.begin("Redis", name)
+            try:
+                return await wait_at_most(send(), self._seconds)
+            finally:
+                span.extend()
 
     def _body(self, views: ProductList) -> JSONBody:
         """Return the same body for the same list, so that it is compressed only once."""
@@ -165,21 +159,21 @@ async def open_view_service(
     worker = ViewWorker(lambda: connect_all(addresses), pause_seconds=interval_seconds)
 
     async def fill_if_available(product_ids: Sequence[int]) -> Mapping[int, int | None]:
-        is_open = breakers is not None and breakers.postgres.state != "closed"
+        is_open = breakers is not None and breakers["PostgreSQL"].state != "closed"
         if is_open or _is_cut_off(worker):
             return {}
         with explaining_all(addresses):
             return await fill(product_ids)
 
-    views = ViewCache(stores, fill=fill_if_available, answer_seconds=budgets.redis)
+    views = ViewCache(stores, fill=fill_if_available, answer_seconds=budgets["Redis"])
     worker.start()
     try:
         yield ViewService(
             stores,
             views,
             worker,
-            seconds=budgets.redis,
-            breaker=None if breakers is None else breakers.redis,
+            seconds=budgets["Redis"],
+            breaker=None if breakers is None else breakers["Redis"],
         )
     finally:
         await views.aclose()

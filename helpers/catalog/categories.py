@@ -17,12 +17,12 @@ Rule = dict[str, Any]
 #: The category of a product without one.
 UNCATEGORISED = "uncategorised"
 
-#: The most characters of a category: all of its indexes have room for it.
-MAX_CATEGORY_LENGTH = 200
+#: The most characters of a label, that is of a category or a tag: its indexes have room for it.
+MAX_LABEL_LENGTH = 200
 
-#: The classes of Unicode characters in a category: letters, marks, numbers, punctuation, symbols
-#: and spaces, but no control or format characters.
-CATEGORY_CHARACTERS = ("L", "M", "N", "P", "S", "Z")
+#: The classes of Unicode characters in a label: letters, marks, numbers, punctuation, symbols and
+#: spaces, but no control or format characters.
+LABEL_CHARACTERS = ("L", "M", "N", "P", "S", "Z")
 
 #: The BSON types of an integer: a driver sends an int if the number fits, otherwise a long.
 WHOLE = ["int", "long"]
@@ -160,15 +160,29 @@ def category_among(tags: Iterable[str]) -> str:
     return next((tag for tag in tags if tag in CATEGORIES), UNCATEGORISED)
 
 
-def category_problem(category: str) -> str | None:
-    """Return why a string cannot be a category, or ``None`` if it can.
+def label_problem(label: str) -> str | None:
+    """Return why a string cannot be a category or a tag, or ``None`` if it can.
 
-    This is the one rule for loading products and for filtering by category, so that every category
-    that the facets offer can be used as a filter.
+    This is the one rule for loading products and for filtering them, so that everything that the
+    facets offer can be used as a filter.
     """
-    if not 1 <= len(category) <= MAX_CATEGORY_LENGTH:
-        return f"should have 1 to {MAX_CATEGORY_LENGTH} characters, not {len(category)}"
-    for character in category:
-        if not unicodedata.category(character).startswith(CATEGORY_CHARACTERS):
+    if not 1 <= len(label) <= MAX_LABEL_LENGTH:
+        return f"should have 1 to {MAX_LABEL_LENGTH} characters, not {len(label)}"
+    if label.isascii() and label.isprintable():
+        return None
+    for character in label:
+        if not unicodedata.category(character).startswith(LABEL_CHARACTERS):
             return f"has the character U+{ord(character):04X}, which cannot be printed"
     return None
+
+
+def specification_name_problem(name: str) -> str | None:
+    """Return why a string cannot be the name of a specification, or ``None`` if it can.
+
+    In a filter, a dot separates levels, and MongoDB's operators start with ``$``.
+    """
+    if "$" in name or "." in name:
+        return "has a $ or a dot, so that no filter can name it"
+    if name and not name[0].isalnum():
+        return "should start with a letter or a digit"
+    return label_problem(name)

@@ -53,14 +53,14 @@ def run_drill(options: argparse.Namespace) -> None:
             stack.enter_context(hold_fault_lock(lock))
         match options.action:
             case "stop":
-                servers.stop(options.name)
+                servers.server(options.name).stop()
             case "kill":
-                servers.kill(options.name)
+                servers.server(options.name).kill()
             case "freeze":
-                servers.freeze(options.name)
+                servers.server(options.name).freeze()
             case "thaw":
-                servers.thaw(options.name)
+                servers.server(options.name).thaw()
             case "restart":
                 restart(servers, options.name)
         for name in servers.names():
-            print(f"{name:<12} {servers.state(name)}")
+            print(f"{name:<12} {servers.server(name).state()}")

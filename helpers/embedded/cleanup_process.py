@@ -6,17 +6,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
-
-from helpers.embedded.server import is_alive, stop_processes
+from helpers.embedded.private_files import read_file
+from helpers.embedded.server_processes import discard_processes, processes_below
 from helpers.settings import PROJECT
+
+# Of postmaster.pid: the key and the id of the shared memory.
+_SEGMENT_LINE = 6
 
 _WAIT_AND_CALL = (
     "import sys; text = sys.stdin.buffer.read(); "
@@ -46,22 +48,32 @@ def start_cleanup_process(
     )
 
 
-def processes_below(folder: Path) -> list[psutil.Process]:
-    """Return the live processes whose working directory is ``folder`` or below it."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if Path(process.cwd()).is_relative_to(folder) and is_alive(process):
-                found.append(process)
-    return found
-
-
 def delete_with_processes(folder: Path) -> None:
     """Kill every process that works below ``folder``, and delete the folder."""
     # Repeatedly, since a process may just have started another one.
     while processes := processes_below(folder):
-        stop_processes(processes, signal.SIGKILL, seconds=10)
+        discard_processes(processes)
+    free_shared_memory(folder)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_shared_memory(folder: Path) -> None:
+    """Free the shared memory of PostgreSQL servers below ``folder`` that were killed.
+
+    A system has a limited number of segments, and a killed server leaves one behind. The next start
+    on its data would free it, so this is for data that will be deleted.
+    """
+    for file in folder.glob("**/postmaster.pid"):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            segment = int(read_file(file).splitlines()[_SEGMENT_LINE].split()[-1])
+            owner = file.parent.stat().st_uid
+            # Another user than root may remove its own segments only.
+            subprocess.run(
+                ["ipcrm", "-m", str(segment)],
+                user=owner if os.geteuid() == 0 else None,
+                capture_output=True,
+                check=False,
+            )
 
 
 def main(_: bytes, folder: str) -> None:

@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+from helpers.embedded.private_files import create_folder, locked_file, read_file, write_file
 from helpers.errors import ServerError
 
 #: Version of this layout. A folder of another version is refused.
@@ -49,6 +50,13 @@ _FIRST_WORKER_PORT, _PORTS_PER_WORKER = 22000, 300
 _MOST_WORKERS = (31000 - _FIRST_WORKER_PORT) // _PORTS_PER_WORKER
 
 _LOCK_SECONDS = 120
+
+# Errors of files that are opened without following links, and of folders.
+_WRONG_KIND = {errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EEXIST, errno.EISDIR}
+
+# What is in a data folder: files, and the servers' data.
+_OURS = {"lock", "log", "faults.lock"}
+_DATA = {"postgres", "mongo", "redis"}
 
 
 @dataclass
@@ -75,7 +83,7 @@ class DataFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.log = path / "log"
-        self._file = path / "servers.json"
+        self.file = path / "servers.json"
         self._is_locked = False
         self._reserved: list[socket.socket] = []
 
@@ -86,35 +94,38 @@ class DataFolder:
         With ``read=False`` the state is not read, because the file may be damaged.
 
         The system releases the lock if the process dies. Raises ``ServerError`` if the folder
-        cannot be written, has another version, or another process holds the lock for two minutes.
+        cannot be written, has another version, is deleted in the meantime, or another process holds
+        the lock for two minutes.
         """
-        with explaining_os_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            # As root, PostgreSQL runs as another user, who must reach its files.
-            self.path.chmod(0o711 if os.geteuid() == 0 else 0o700)
-            import filelock  # only starting and stopping needs it, and it is slow to import
-
-            lock = filelock.FileLock(self.path / "lock", timeout=_LOCK_SECONDS, mode=0o600)
-            try:
-                lock.acquire()
-            except filelock.Timeout:
-                raise ServerError(
-                    f"{self.path} is locked by another process that has been starting or stopping "
-                    f"servers for {_LOCK_SECONDS} s: wait for it, or end it."
-                ) from None
-        try:
+        with contextlib.ExitStack() as lock:
             with explaining_os_errors(self.path):
-                self.log.mkdir(mode=0o700, exist_ok=True)
-                if not self._file.exists():
-                    self._refuse_foreign_files()
+                self.path.mkdir(parents=True, exist_ok=True)
+                # As root, PostgreSQL runs as another user, who must reach its files.
+                self.path.chmod(0o711 if os.geteuid() == 0 else 0o700)
+                try:
+                    lock.enter_context(locked_file(self.path / "lock", wait_seconds=_LOCK_SECONDS))
+                except TimeoutError:
+                    raise ServerError(
+                        f"{self.path} is locked by another process that has been starting or "
+                        f"stopping servers for {_LOCK_SECONDS} s: wait for it, or end it."
+                    ) from None
+                create_folder(self.log)
+                if read and not self.file.exists():
+                    self._refuse_other_files()
                 saved = (self.read() if read else None) or SavedState()
             self._is_locked = True
-            yield saved
-        finally:
-            self._is_locked = False
-            while self._reserved:
-                self._reserved.pop().close()
-            lock.release()
+            try:
+                yield saved
+            except FileNotFoundError:
+                if self.file.exists():
+                    raise
+                raise ServerError(
+                    f"{self.path} was deleted or moved while its servers were starting: try again."
+                ) from None
+            finally:
+                self._is_locked = False
+                while self._reserved:
+                    self._reserved.pop().close()
 
     def read(self) -> SavedState | None:
         """Return the saved state, or ``None`` if there is none yet.
@@ -123,11 +134,11 @@ class DataFolder:
         """
         try:
             with explaining_os_errors(self.path):
-                values = json.loads(self._file.read_text("utf-8"))
+                values = json.loads(read_file(self.file))
         except FileNotFoundError:
             return None
         except ValueError:
-            raise ServerError(f"{self._file} is damaged. {self._start_over}") from None
+            raise ServerError(f"{self.file} is damaged. {self._start_over}") from None
         if (
             not isinstance(values, dict)
             or values.get("format") != FORMAT
@@ -141,19 +152,13 @@ class DataFolder:
     def write(self, saved: SavedState) -> None:
         """Replace the saved state atomically; it survives a power failure."""
         with explaining_os_errors(self.path):
-            new = self._file.with_suffix(".new")
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(asdict(saved), file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._file)
+            write_file(self.file, json.dumps(asdict(saved), indent=1), sync=True)
 
     def remove(self) -> None:
         """Delete the folder's contents except the lock file: other processes may wait for it."""
         with explaining_os_errors(self.path):
             # The saved state is deleted last, so that an interrupted removal can be repeated.
-            for entry in sorted(self.path.iterdir(), key=lambda entry: entry == self._file):
+            for entry in sorted(self.path.iterdir(), key=lambda entry: entry == self.file):
                 if entry.is_dir() and not entry.is_symlink():
                     shutil.rmtree(entry)
                 elif entry.name != "lock":
@@ -208,13 +213,25 @@ class DataFolder:
             "to another folder."
         )
 
-    def _refuse_foreign_files(self) -> None:
-        """Refuse a folder with files of other programs, since ``reset`` would delete them."""
-        others = {entry.name for entry in self.path.iterdir()} - {"lock", "log", "servers.new"}
-        if others:
+    def refuse_foreign_files(self) -> None:
+        """Refuse a folder with files of other programs, since ``reset`` would delete them.
+
+        Raises ``ServerError``.
+        """
+        others = {entry.name for entry in self.path.iterdir()} - _OURS - _DATA
+        if others and not self.file.exists():
             raise ServerError(
                 f"{self.path} holds other files ({', '.join(sorted(others)[:3])}) and was not made "
                 "by this course: set SHOP_HOME to another folder, or empty this one."
+            )
+
+    def _refuse_other_files(self) -> None:
+        """Refuse a folder that has no saved state but other files, its own data included."""
+        self.refuse_foreign_files()
+        if any((self.path / name).exists() for name in _DATA):
+            raise ServerError(
+                f"{self.file} was deleted, and with it the ports and passwords of the servers' "
+                f"data. Put it back. {self._start_over}"
             )
 
 
@@ -250,19 +267,29 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def is_same_folder(path: object, folder: Path) -> bool:
+    """Return whether ``path`` exists and is ``folder``, also under another name."""
+    with contextlib.suppress(OSError):
+        return isinstance(path, str) and folder.samefile(path)
+    return False
+
+
 @contextlib.contextmanager
 def explaining_os_errors(path: Path) -> Iterator[None]:
     """Raise a ``ServerError`` that explains an ``OSError`` below ``path``.
 
-    ``FileNotFoundError`` is raised unchanged.
+    ``FileNotFoundError`` and ``TimeoutError`` are raised unchanged.
     """
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, TimeoutError):
         raise
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             cause, way_out = "the disk is full", "Free some space"
+        elif error.errno in _WRONG_KIND and error.filename:
+            cause = f"{error.filename} is a link, has a second name or is of the wrong kind"
+            way_out = "Delete it"
         elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
             cause, way_out = "it may not be written by this user", "Change its permissions"
         else:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
+
+from helpers.embedded.cleanup_process import free_shared_memory
 from helpers.embedded.data_folder import (
     UNFINISHED,
     DataFolder,
@@ -23,13 +26,23 @@ from helpers.embedded.postgres_server import (
     has_citus,
     wheel_bindir,
 )
-from helpers.embedded.server import Server, processes_in, stop_processes
+from helpers.embedded.server import Server
+from helpers.embedded.server_processes import (
+    discard_processes,
+    has_lost_directory,
+    processes_below,
+    processes_in,
+    runs,
+)
+from helpers.embedded.server_watch import watching
 from helpers.errors import ServerError
 from helpers.settings import Addresses, Settings
 
 #: A function that ``up`` calls when every server answers, with their addresses, the engine
 #: (``citus`` or ``postgres_fdw``) and the fingerprint that it returned the last time.
 Prepare = Callable[[Addresses, str, str], str]
+
+_PROGRAMS = (PostgresNode.program, DocumentServer.program, ValkeyServer.program)
 
 
 def ignore_libpq_environment() -> None:
@@ -58,10 +71,12 @@ class EmbeddedServers:
 
         Raises ``ServerError`` if a server cannot be started; the message has the cause.
         """
+        self._end_left_behind()
         with self.folder.locked() as saved:
             self._set_workers_and_engine(saved, workers)
             saved.up = True
             servers = self._servers(saved)
+            _check_nodes(servers, saved)
             self.folder.write(saved)
             if not all(server.is_prepared() for server in servers):
                 self._remove_unfinished()
@@ -95,6 +110,7 @@ class EmbeddedServers:
 
     def down(self) -> None:
         """Stop every server and keep its data. Servers that do not run stay as they are."""
+        self._end_left_behind()
         if self.settings.data_folder.is_dir():
             with self.folder.locked() as saved:
                 if saved.up:
@@ -104,12 +120,15 @@ class EmbeddedServers:
 
     def reset(self) -> None:
         """Stop every server and delete the data of all of them."""
+        self._end_left_behind()
         if self.settings.data_folder.is_dir():
             with self.folder.locked(read=False):
+                self.folder.refuse_foreign_files()
                 # Count the directories, since the saved state may be damaged.
                 workers = len(list(self.folder.path.glob("postgres/worker*")))
                 self._end_all(SavedState(workers=workers), lambda server: server.discard())
                 self._remove_unfinished()
+                free_shared_memory(self.folder.path)
                 self.folder.remove()
 
     def server(self, name: str) -> Server:
@@ -155,6 +174,8 @@ class EmbeddedServers:
                 f"There are {saved.workers} workers, and some may hold the only copy of a shard: "
                 "to have fewer, start over with `python -m helpers reset` (this deletes the data)."
             )
+        if workers is not None and workers > saved.workers:
+            saved.prepared = ""  # the new workers' databases are missing
         saved.workers = workers or saved.workers
         engine = "citus" if has_citus(self._bindir) else "postgres_fdw"
         if is_known and engine != saved.engine:
@@ -182,13 +203,22 @@ class EmbeddedServers:
             ValkeyServer(self.folder, saved, durable=durable),
         ]
 
+    def _end_left_behind(self) -> None:
+        """End servers whose directory in this data folder was deleted, if no watch has done so."""
+        found = []
+        for process in processes_below(self.folder.path):
+            with contextlib.suppress(psutil.Error):
+                if runs(process, *_PROGRAMS) and has_lost_directory(process):
+                    found.append(process)
+        discard_processes(found)
+
     def _remove_unfinished(self) -> None:
         """Delete what an interrupted first start left, and end its processes."""
         for folder in (self.folder.path, self.folder.path / "postgres"):
             for entry in folder.glob(f"{UNFINISHED}*"):
                 with explaining_os_errors(self.folder.path):
-                    if entry.is_dir():
-                        stop_processes(processes_in(entry, ""), signal.SIGKILL, seconds=5)
+                    if entry.is_dir() and not entry.is_symlink():
+                        discard_processes(processes_in(entry, ""))
                         shutil.rmtree(entry)
                     else:
                         entry.unlink()
@@ -200,8 +230,11 @@ class EmbeddedServers:
         initial = InitialData(len(new))
         for node in new:
             node.initial = initial
-        with ThreadPoolExecutor(len(servers)) as pool:
-            starting = [pool.submit(self._start, server) for server in servers]
+        with watching() as watch:
+            for server in servers:
+                server.watch = watch
+            with ThreadPoolExecutor(len(servers)) as pool:
+                starting = [pool.submit(self._start, server) for server in servers]
         for future in starting:
             future.result()
 
@@ -219,6 +252,20 @@ class EmbeddedServers:
         servers = self._servers(saved)
         with ThreadPoolExecutor(len(servers)) as pool:
             list(pool.map(end, servers))
+
+
+def _check_nodes(servers: Sequence[Server], saved: SavedState) -> None:
+    """Refuse a cluster from which some nodes were deleted; a new one replaces a deleted cluster."""
+    nodes = [server for server in servers if isinstance(server, PostgresNode)]
+    missing = [node for node in nodes if not node.is_prepared()]
+    if len(missing) == len(nodes):
+        saved.prepared = ""
+    elif missing and saved.prepared:
+        raise ServerError(
+            f"{missing[0].directory} was deleted, and the other nodes of the cluster need its "
+            "data: put it back, or start over with `python -m helpers reset` (this deletes the "
+            "data of all servers)."
+        )
 
 
 def _addresses(servers: list[Server]) -> Addresses:

@@ -24,8 +24,10 @@ from helpers.embedded.data_folder import (
     DataFolder,
     SavedState,
     explaining_os_errors,
+    is_same_folder,
     listens,
 )
+from helpers.embedded.private_files import create_folder, write_file
 from helpers.embedded.server import Server, spawn_process
 from helpers.errors import ServerError
 from helpers.settings import DATABASE
@@ -87,6 +89,7 @@ class DocumentServer(Server):
 
     program = "secantus"
     main_mark = "secantus"
+    essential = "WiredTiger"
 
     def __init__(self, folder: DataFolder, saved: SavedState, *, durable: bool) -> None:
         super().__init__(folder, saved, "mongo", folder.path / "mongo")
@@ -110,7 +113,7 @@ class DocumentServer(Server):
                 "servers by address (see README.md)."
             )
         with explaining_os_errors(self.folder.path):
-            self._unfinished.mkdir(mode=0o700)
+            create_folder(self._unfinished)
         self._configure(self._unfinished)
         server = spawn_process(
             [sys.executable, "-c", _CREATE_USER_AND_SERVE, str(self.directory), *_SERVER],
@@ -118,6 +121,7 @@ class DocumentServer(Server):
             log=self.log,
             stdin=f"{self._password}\n",
             close_stdin=False,
+            watch=self.watch,
         )
         assert server.stdin is not None
         with server.stdin:
@@ -125,6 +129,7 @@ class DocumentServer(Server):
             with explaining_os_errors(self.folder.path):
                 (self._unfinished / _READY).unlink()
                 self._unfinished.rename(self.directory)
+            self.start_watch(server.pid)
             with contextlib.suppress(BrokenPipeError):
                 server.stdin.write(b"serve\n")
                 server.stdin.flush()
@@ -136,14 +141,16 @@ class DocumentServer(Server):
             [sys.executable, "-m", *_SERVER],
             directory=self.directory,
             log=self.log,
+            watch=self.watch,
         )
 
     def _configure(self, directory: Path) -> None:
         # The file is named explicitly, or the server would look for one in the home directory.
         with explaining_os_errors(directory):
-            (directory / "secantusd.toml").write_text(_SERVER_SETTINGS.format(port=self.port))
+            settings = _SERVER_SETTINGS.format(port=self.port)
+            write_file(directory / "secantusd.toml", settings)
             method = "fsync" if self.durable else "none"
-            (directory / "WiredTiger.config").write_text(_STORAGE_SETTINGS.format(method=method))
+            write_file(directory / "WiredTiger.config", _STORAGE_SETTINGS.format(method=method))
 
     def answers(self) -> bool:
         if not listens(self.port):  # the driver would retry
@@ -166,6 +173,7 @@ class ValkeyServer(Server):
 
     program = "valkey"
     main_mark = "valkey-server"
+    essential = "appendonlydir"
 
     def __init__(
         self, folder: DataFolder, saved: SavedState, *, durable: bool, name: str = "redis"
@@ -179,9 +187,12 @@ class ValkeyServer(Server):
         """The server's address, with the password; database 0 is the shop's."""
         return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
 
+    def is_prepared(self) -> bool:
+        return self.directory.is_dir()  # the server creates all files
+
     def prepare(self) -> None:
         with explaining_os_errors(self.folder.path):
-            self.directory.mkdir(mode=0o700)
+            create_folder(self.directory)
 
     def settings(self) -> dict[str, object]:
         """Return the server's configuration: names and values."""
@@ -207,6 +218,7 @@ class ValkeyServer(Server):
             directory=self.directory,
             log=self.log,
             stdin="".join(f"{name} {value}\n" for name, value in self.settings().items()),
+            watch=self.watch,
         )
 
     def answers(self) -> bool:
@@ -218,7 +230,7 @@ class ValkeyServer(Server):
             return False
         finally:
             client.close()
-        return found.get("dir") == str(self.directory)
+        return is_same_folder(found.get("dir"), self.directory)
 
 
 def _valkey_program() -> Path:

@@ -25,7 +25,9 @@ from helpers.embedded.data_folder import (
     DataFolder,
     SavedState,
     explaining_os_errors,
+    is_same_folder,
 )
+from helpers.embedded.private_files import create_folder, delete_file, read_file, write_file
 from helpers.embedded.server import Server, spawn_process
 from helpers.embedded.system_accounts import allow_traversal, system_user
 from helpers.errors import ServerError
@@ -53,6 +55,8 @@ _SETTINGS = {
     "max_connections": 200,
     "shared_buffers": "32MB",
     "max_wal_size": "256MB",
+    # In files of the data directory: a killed server leaves nothing outside it.
+    "dynamic_shared_memory_type": "mmap",
     "jit": "off",
     "log_min_messages": "warning",
     "logging_collector": "off",
@@ -100,6 +104,7 @@ class PostgresNode(Server):
 
     program = "postgres"
     main_mark = "-D"  # child processes replace their command line by a status
+    essential = "PG_VERSION"
     stop_signal = signal.SIGINT  # "fast" shutdown: does not wait for clients
     discard_signal = signal.SIGQUIT  # "immediate" shutdown: no checkpoint, frees shared memory
 
@@ -124,13 +129,14 @@ class PostgresNode(Server):
 
     def prepare(self) -> None:
         with explaining_os_errors(self.folder.path):
-            self._create_folder(self.directory.parent)
+            create_folder(self.directory.parent, owner=self._account)
             if self._account is not None:
                 _give_access(self.directory.parent, self._account)
                 _give_access(self.bindir, self._account)
             # Nodes log in to each other with this file, so no SQL contains the password.
-            self._write_secret(self._passfile, f"*:*:*:{USER}:{self._password}\n")
-            self._create_folder(self._unfinished)
+            passwords = f"*:*:*:{USER}:{self._password}\n"
+            write_file(self._passfile, passwords, owner=self._account)
+            create_folder(self._unfinished, owner=self._account)
         self.initial.fill(self, self._unfinished)
         if self.durable:
             self._fill(self._unfinished, self.bindir / "initdb", "--sync-only", "--pgdata", ".")
@@ -143,8 +149,8 @@ class PostgresNode(Server):
         Raises ``ServerError`` if it fails.
         """
         with explaining_os_errors(self.folder.path):
-            self._create_folder(folder)
-            self._write_secret(self._pwfile, f"{self._password}\n")
+            create_folder(folder, owner=self._account)
+            write_file(self._pwfile, f"{self._password}\n", owner=self._account)
         self._fill(
             folder,
             self.bindir / "initdb",
@@ -174,6 +180,7 @@ class PostgresNode(Server):
             log=self.log,
             account=self._account,
             environ={"PGPASSFILE": str(self._passfile)},
+            watch=self.watch,
         )
 
     def answers(self) -> bool:
@@ -184,7 +191,7 @@ class PostgresNode(Server):
                 row = connection.execute("SHOW data_directory").fetchone()
         except psycopg.OperationalError:
             return False
-        return row is not None and Path(row[0]) == self.directory
+        return row is not None and is_same_folder(row[0], self.directory)
 
     def _options(self) -> list[str]:
         settings = {**_SETTINGS, "port": self.port}
@@ -198,7 +205,7 @@ class PostgresNode(Server):
 
     def _check_version(self) -> None:
         with explaining_os_errors(self.directory):
-            created_by = (self.directory / "PG_VERSION").read_text().strip()
+            created_by = read_file(self.directory / self.essential).strip()
         here = _major_version(self.bindir)
         if created_by != here:
             raise ServerError(
@@ -215,19 +222,7 @@ class PostgresNode(Server):
         works in the directory when this is called, so the lock file is stale.
         """
         with explaining_os_errors(self.directory):
-            (self.directory / "postmaster.pid").unlink(missing_ok=True)
-
-    def _write_secret(self, file: Path, text: str) -> None:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as output:
-            output.write(text)
-        if self._account is not None:
-            os.chown(file, self._account.pw_uid, self._account.pw_gid)
-
-    def _create_folder(self, folder: Path) -> None:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if self._account is not None:
-            os.chown(folder, self._account.pw_uid, self._account.pw_gid)
+            delete_file(self.directory / "postmaster.pid")
 
 
 def wheel_bindir() -> Path:

@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from pwd import struct_passwd
 from typing import Any, ClassVar, Literal
@@ -21,6 +21,15 @@ from typing import Any, ClassVar, Literal
 import psutil
 
 from helpers.embedded.data_folder import DataFolder, SavedState, explaining_os_errors, is_free
+from helpers.embedded.private_files import open_file
+from helpers.embedded.server_processes import (
+    OutlivingProcess,
+    children,
+    processes_in,
+    send_signal,
+    stop_processes,
+)
+from helpers.embedded.server_watch import ServerWatch
 from helpers.errors import ServerError
 
 #: ``frozen`` is a server whose processes exist but are suspended (SIGSTOP).
@@ -34,6 +43,9 @@ _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 # Text in a server's log, and what it means.
 _EXPLANATIONS = {
+    # The system reports this as a full disk too.
+    "could not create shared memory segment": "the system has no free segment of shared memory: "
+    "restart the computer, or remove those that no process uses (`ipcs -m`, `ipcrm`)",
     "No space left on device": "the disk is full: free some space, or set SHOP_HOME to a folder on "
     "another disk",
     "Address already in use": "its port is in use by another program: stop that program",
@@ -54,6 +66,8 @@ class Server:
 
     program: ClassVar[str]
     main_mark: ClassVar[str]
+    #: A file or folder without which the data directory is of no use.
+    essential: ClassVar[str]
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     #: Ends the server at once, if its data will be deleted.
     discard_signal: ClassVar[signal.Signals] = signal.SIGKILL
@@ -64,6 +78,8 @@ class Server:
         self.directory = directory
         self.port = folder.port(saved, name)
         self.log = folder.log / f"{name}.log"
+        #: What ends the server if its data directory is deleted or moved.
+        self.watch: ServerWatch | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._log_offset = 0
 
@@ -73,8 +89,19 @@ class Server:
     # What each kind of server implements.
 
     def is_prepared(self) -> bool:
-        """Return whether the data directory is complete."""
-        return self.directory.is_dir()
+        """Return whether the data directory exists.
+
+        Raises ``ServerError`` if an essential file has been deleted from it.
+        """
+        if not self.directory.is_dir():
+            return False
+        if not (self.directory / self.essential).exists():
+            raise ServerError(
+                f"{self.directory} is damaged: {self.essential} was deleted from it. Put it back, "
+                "or start over with `python -m helpers reset` (this deletes the data of all "
+                "servers)."
+            )
+        return True
 
     def prepare(self) -> None:
         """Fill a new data directory under another name, then rename it to ``directory``.
@@ -111,6 +138,10 @@ class Server:
         Raises ``ServerError`` if it cannot start; the message has the cause.
         """
         self.launch()
+        if self._process is None:  # it runs already: it may be about to answer, or to end
+            ended_or_answers = lambda: self.main_process() is None or self.answers()  # noqa: E731
+            self._wait_until(None, ended_or_answers, "")
+            self.launch()
         self._wait_until(self._process, self.answers, "stopped while starting", self._log_offset)
 
     def launch(self) -> None:
@@ -129,6 +160,16 @@ class Server:
             )
         self._log_offset = self.log.stat().st_size if self.log.exists() else 0
         self._process = self.spawn()
+        self.start_watch(self._process.pid)
+
+    def start_watch(self, pid: int) -> None:
+        """Watch the main process, so that it ends if its data directory is deleted or moved."""
+        if self.watch is not None:
+            essential = (self.directory / self.essential, self.folder.file)
+            with contextlib.suppress(FileNotFoundError):  # deleted already: the start fails
+                self.watch.add(
+                    pid, self.directory, essential, self.stop_signal, self.discard_signal
+                )
 
     def _wait_until(
         self,
@@ -228,28 +269,6 @@ def _is_suspended(process: psutil.Process) -> bool:
         return False
 
 
-# Processes.
-
-
-def processes_in(directory: Path, program: str) -> list[psutil.Process]:
-    """Return the live processes of ``program`` whose working directory is ``directory``.
-
-    They are sorted by age, oldest first. ``program`` must be part of a process's name or command
-    line, so that a shell in the directory is not returned.
-    """
-    _reap()
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.cwd() == str(directory) and program in " ".join(
-                [process.name(), *process.cmdline()]
-            ):
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue  # it has ended, or belongs to another user
-    return sorted(found, key=lambda process: (process.create_time(), process.pid))
-
-
 def spawn_process(
     command: Sequence[str | Path],
     *,
@@ -259,19 +278,20 @@ def spawn_process(
     environ: Mapping[str, str] | None = None,
     stdin: str | None = None,
     close_stdin: bool = True,
+    watch: ServerWatch | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start ``command`` in a new session, in ``directory``, with its output appended to ``log``.
 
     ``account`` is the system user to run as, ``environ`` is added to the environment. ``stdin`` is
     the process's input, which keeps secrets off its command line. With ``close_stdin=False`` the
-    caller can write more to its input, and must close it.
+    caller can write more to its input, and must close it. ``watch`` lasts as long as the process.
     """
     with (
         explaining_os_errors(log),
-        os.fdopen(os.open(log, _APPEND, 0o600), "ab") as output,
+        os.fdopen(open_file(log, _APPEND), "ab") as output,
         input_pipe(stdin, close=close_stdin) as source,
     ):
-        process = _OutlivingProcess(
+        process = OutlivingProcess(
             [str(part) for part in command],
             cwd=directory,
             env=_environment(environ or {}),
@@ -279,9 +299,10 @@ def spawn_process(
             stdout=output,
             stderr=output,
             start_new_session=True,
+            pass_fds=() if watch is None else (watch.descriptor,),
             **({} if account is None else _as_account(account)),
         )
-    _children.append(process)
+    children.append(process)
     if stdin is not None and process.stdin is not None:
         process.stdin.write(stdin.encode())
         process.stdin.flush()
@@ -307,49 +328,6 @@ def input_pipe(text: str | None, *, close: bool) -> Iterator[int]:
         os.close(reader)
 
 
-def stop_processes(
-    processes: Sequence[psutil.Process], sign: signal.Signals, *, seconds: float
-) -> None:
-    """Send ``processes`` a signal, and kill those that have not ended after ``seconds``."""
-    send_signal(processes, sign)
-    alive = _wait_for_end(processes, seconds)
-    send_signal(alive, signal.SIGKILL)
-    _wait_for_end(alive, seconds=10)
-    ended = {process.pid for process in processes}
-    for child in [*_children]:
-        if child.pid in ended:
-            # The child can be reaped only a moment after it has ended.
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(1)
-    _reap()
-
-
-def send_signal(processes: Iterable[psutil.Process], sign: signal.Signals) -> None:
-    """Send ``processes`` a signal; skip those that have ended."""
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(sign)
-
-
-class _OutlivingProcess(subprocess.Popen[bytes]):
-    """A process that may outlive this one."""
-
-    def __del__(self) -> None:
-        """Suppress Popen's warning that the process is still running."""
-
-
-# The processes that this process has started.
-_children: list[subprocess.Popen[bytes]] = []
-
-
-def _reap() -> None:
-    """Reap the children that have ended, so that they are not zombies."""
-    for child in [*_children]:
-        if child.poll() is not None:
-            with contextlib.suppress(ValueError):  # another thread has removed it
-                _children.remove(child)
-
-
 def _environment(added: Mapping[str, str]) -> dict[str, str]:
     # PG… variables are the user's settings for clients of other servers.
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
@@ -358,24 +336,3 @@ def _environment(added: Mapping[str, str]) -> dict[str, str]:
 
 def _as_account(account: struct_passwd) -> dict[str, Any]:
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-
-
-def _wait_for_end(processes: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Return the ``processes`` that have not ended after ``seconds``.
-
-    A zombie counts as ended: ``psutil.wait_procs`` would wait until its parent reaps it.
-    """
-    deadline = time.monotonic() + seconds
-    while True:
-        alive = [process for process in processes if is_alive(process)]
-        if not alive or time.monotonic() > deadline:
-            return alive
-        time.sleep(_POLL_SECONDS)
-
-
-def is_alive(process: psutil.Process) -> bool:
-    """Return whether a process exists and is not a zombie."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

@@ -2,9 +2,8 @@
 
 from helpers.faults.crashes import crashing
 from helpers.faults.dual_write import count_sale, write_order
-from helpers.faults.fault_injection import FaultInjection, inject_faults
+from helpers.faults.fault_injection import FaultInjection, inject_faults, temporary_shop
 from helpers.faults.inconsistencies import count_inconsistencies
-from helpers.faults.temporary_shop import temporary_shop
 
 __all__ = [
     "FaultInjection",

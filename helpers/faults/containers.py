@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,8 +31,50 @@ _POLL_SECONDS = 0.2
 _STATES: Mapping[str, ServerState] = {"running": "running", "paused": "frozen"}
 
 
+@dataclass(frozen=True)
+class Container:
+    """The container of one server, called as the service is."""
+
+    name: str
+
+    def state(self) -> ServerState:
+        return _state(self.about())
+
+    def stop(self) -> None:
+        self.thaw()  # a paused container cannot be stopped
+        self._run_if("running", "stop")
+
+    def kill(self) -> None:
+        if self.state() != "stopped":
+            _docker("kill", _PREFIX + self.name)
+
+    def freeze(self) -> None:
+        self._run_if("running", "pause")
+
+    def thaw(self) -> None:
+        self._run_if("frozen", "unpause")
+
+    def start(self) -> None:
+        self.thaw()
+        self._run_if("stopped", "start")
+
+    def about(self) -> Any:
+        """Return Docker's description of the container. Raises ``ServerError``."""
+        found = _inspect()
+        if self.name not in found:
+            raise ServerError(
+                f"There is no server called {self.name!r}: docker has "
+                f"{', '.join(found) or 'none'}. Start the containers with `make docker-up`."
+            )
+        return found[self.name]
+
+    def _run_if(self, state: ServerState, command: str) -> None:
+        if self.state() == state:
+            _docker(command, _PREFIX + self.name)
+
+
 class ControlledContainers:
-    """The servers in containers, called as the services are.
+    """The servers in containers.
 
     ``running`` are the names of those that must run after fault injection.
     """
@@ -48,53 +91,25 @@ class ControlledContainers:
     def lock(self) -> Path | None:
         return Path(tempfile.gettempdir()) / f"course-faults-{os.getuid()}"
 
-    def state(self, name: str) -> ServerState:
-        return _state(self._known(name))
-
-    def stop(self, name: str) -> None:
-        self.thaw(name)  # a paused container cannot be stopped
-        if self.state(name) == "running":
-            _docker("stop", _PREFIX + name)
-
-    def kill(self, name: str) -> None:
-        if self.state(name) != "stopped":
-            _docker("kill", _PREFIX + name)
-
-    def freeze(self, name: str) -> None:
-        if self.state(name) == "running":
-            _docker("pause", _PREFIX + name)
-
-    def thaw(self, name: str) -> None:
-        if self.state(name) == "frozen":
-            _docker("unpause", _PREFIX + name)
+    def server(self, name: str) -> Container:
+        return Container(name)
 
     def start(self, *names: str) -> None:
-        for name in names:
-            self.thaw(name)
-            if self.state(name) == "stopped":
-                _docker("start", _PREFIX + name)
+        containers = [Container(name) for name in names]
+        for container in containers:
+            container.start()
         deadline = time.monotonic() + _START_SECONDS
-        for name in names:
-            while not _is_healthy(self._known(name)):
+        for container in containers:
+            while not _is_healthy(container.about()):
                 if time.monotonic() > deadline:
                     raise ServerError(
-                        f"Container {_PREFIX}{name} is not healthy after {_START_SECONDS} "
-                        f"s: see `docker logs {_PREFIX}{name}`."
+                        f"Container {_PREFIX}{container.name} is not healthy after "
+                        f"{_START_SECONDS} s: see `docker logs {_PREFIX}{container.name}`."
                     )
                 time.sleep(_POLL_SECONDS)
 
     def described(self) -> dict[str, object]:
         return {"containers": list(self._running)}
-
-    @staticmethod
-    def _known(name: str) -> Any:
-        found = _inspect()
-        if name not in found:
-            raise ServerError(
-                f"There is no server called {name!r}: docker has {', '.join(found) or 'none'}. "
-                "Start the containers with `make docker-up`."
-            )
-        return found[name]
 
 
 def find_containers(addresses: Addresses) -> ControlledContainers | None:

@@ -14,14 +14,13 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
-import os
-import select
+import multiprocessing
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from typing import IO, Any
+from multiprocessing.connection import Connection
+from typing import Any
 
 from helpers.errors import CourseError, SettingsError
 from helpers.faults.order_attempts import LazyConnections, OrderAttempt, carry_out
@@ -32,6 +31,7 @@ from helpers.stores.connect import explaining_all
 ATTEMPT_SECONDS = 60
 
 _POLL_SECONDS = 0.01
+_FORK = multiprocessing.get_context("fork")
 
 OutcomeJSON = dict[str, Any]
 
@@ -46,122 +46,91 @@ def main() -> None:
     _warm_up(addresses)
     gc.collect()
     gc.freeze()  # otherwise a child's first garbage collection would copy all imported modules
-    survivor: Survivor | None = None
+    survivor: Child | None = None
     for line in sys.stdin:
         attempt = OrderAttempt.from_json(json.loads(line))
         if attempt.crash is not None:
-            outcome = _in_a_child(attempt, addresses)
+            child = Child(addresses)
+            outcome = child.carry_out(attempt)
+            child.end()
         else:
-            survivor = survivor or Survivor(addresses)
-            outcome = survivor.carry_out(line)
+            if survivor is None or not survivor.is_alive():
+                survivor = Child(addresses)
+            outcome = survivor.carry_out(attempt)
         print(json.dumps(outcome), flush=True)
 
 
 def _warm_up(addresses: Addresses) -> None:
     """Do once what the drivers do at their first use; otherwise each child would repeat it."""
-    connections = LazyConnections(addresses)
-    try:
-        with contextlib.suppress(CourseError), explaining_all(addresses):
-            connections.postgres.execute("SELECT now(), %s::bigint, %s::text", (1, "")).fetchone()
-            connections.mongo.command("ping")
-            connections.redis.get("warm")
-    finally:
-        connections.close()
+    with (
+        contextlib.suppress(CourseError),
+        explaining_all(addresses),
+        contextlib.closing(LazyConnections(addresses)) as connections,
+    ):
+        connections.postgres.execute("SELECT now(), %s::bigint, %s::text", (1, "")).fetchone()
+        connections.mongo.command("ping")
+        connections.redis.get("warm")
     while threading.active_count() > 1:  # the driver's threads are ending
         time.sleep(_POLL_SECONDS)
 
 
-def _in_a_child(attempt: OrderAttempt, addresses: Addresses) -> OutcomeJSON:
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(reader)
-        with _exit_after():
-            outcome = _try(attempt, LazyConnections(addresses))
-            os.write(writer, json.dumps(outcome).encode())
-    os.close(writer)
-    with open(reader, "rb") as results:  # noqa: PTH123 - of a descriptor
-        text = _read_in_time(results, pid)
-    _, status = os.waitpid(pid, 0)
-    if text:
-        outcome = json.loads(text)
-        assert isinstance(outcome, dict)
-        return outcome
-    killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-    return _outcome(killed=killed, error=None if killed else "its process ended; see the log")
-
-
-def _read_in_time(results: IO[bytes], pid: int) -> bytes:
-    ready, _, _ = select.select([results], [], [], ATTEMPT_SECONDS)
-    if ready:
-        return results.read()
-    os.kill(pid, signal.SIGKILL)
-    return json.dumps(_outcome(error=f"it did not finish in {ATTEMPT_SECONDS} s")).encode()
-
-
-class Survivor:
-    """A child that keeps running and keeps its connections, as the shop's service does."""
+class Child:
+    """A child that carries out attempts, and keeps its connections meanwhile."""
 
     def __init__(self, addresses: Addresses) -> None:
-        attempts, self._attempts = os.pipe()
-        self._results, results = os.pipe()
-        if os.fork() == 0:
-            os.close(self._attempts)
-            os.close(self._results)
-            with _exit_after():
-                _serve(attempts, results, addresses)
-        os.close(attempts)
-        os.close(results)
-        self._input = os.fdopen(self._results, "rb")
+        self._channel, other_end = _FORK.Pipe()
+        # A daemon: it is ended with the worker.
+        self._process = _FORK.Process(target=_serve, args=(other_end, addresses), daemon=True)
+        self._process.start()
+        other_end.close()
 
-    def carry_out(self, line: str) -> OutcomeJSON:
-        """Carry out one attempt, given as a line of JSON."""
-        os.write(self._attempts, line.encode())
-        text = self._input.readline()
-        if not text:
-            raise ConnectionError("the surviving process has ended")
-        outcome = json.loads(text)
-        assert isinstance(outcome, dict)
-        return outcome
+    def carry_out(self, attempt: OrderAttempt) -> OutcomeJSON:
+        """Carry out an attempt in the child, which may end meanwhile."""
+        self._channel.send(attempt)
+        try:
+            if self._channel.poll(ATTEMPT_SECONDS):
+                outcome: OutcomeJSON = self._channel.recv()
+                return outcome
+        except EOFError:
+            self._process.join()
+            if self._process.exitcode == -signal.SIGKILL:
+                return _outcome(killed=True)
+            return _outcome(error="its process ended; see the log")
+        self.end()
+        return _outcome(error=f"it did not finish in {ATTEMPT_SECONDS} s")
+
+    def is_alive(self) -> bool:
+        """Return whether the child can carry out another attempt."""
+        return self._process.is_alive()
+
+    def end(self) -> None:
+        """End the child, whatever it is doing."""
+        self._process.kill()
+        self._process.join()
+        self._channel.close()
 
 
-def _serve(attempts: int, results: int, addresses: Addresses) -> None:
+def _serve(channel: Connection, addresses: Addresses) -> None:
+    """Carry out the attempts that arrive, until the worker has ended."""
     connections = LazyConnections(addresses)
-    with os.fdopen(attempts, encoding="utf-8") as lines:
-        for line in lines:
-            outcome = _try(OrderAttempt.from_json(json.loads(line)), connections)
-            if outcome["error"] is not None:
+    with contextlib.suppress(EOFError):
+        while True:
+            attempt = channel.recv()
+            try:
+                with explaining_all(addresses):
+                    outcome = _outcome(order=carry_out(attempt, connections))
+            except CourseError as error:
+                outcome = _outcome(error=str(error))
                 with contextlib.suppress(Exception):  # they may be broken
                     connections.close()
                 connections = LazyConnections(addresses)
-            os.write(results, json.dumps(outcome).encode() + b"\n")
-
-
-def _try(attempt: OrderAttempt, connections: LazyConnections) -> OutcomeJSON:
-    try:
-        with explaining_all(connections.addresses):
-            return _outcome(order=carry_out(attempt, connections))
-    except CourseError as error:
-        return _outcome(error=str(error))
+            channel.send(outcome)
 
 
 def _outcome(
     *, killed: bool = False, order: int | None = None, error: str | None = None
 ) -> OutcomeJSON:
     return {"killed": killed, "order": order, "error": error}
-
-
-@contextlib.contextmanager
-def _exit_after() -> Iterator[None]:
-    """Exit this child after the block, whatever happens: it must not run its parent's code."""
-    status = 1
-    try:
-        yield
-        status = 0
-    finally:
-        if status:
-            sys.excepthook(*sys.exc_info())
-        os._exit(status)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Inject faults: stop, kill or freeze servers, and delay, hang or cut the connections to them.
 
 The faults are real: processes are stopped, killed or frozen, and connections go through
-``helpers.proxy``. Everything is restore_at_exit at the end, however the block ends.
+``helpers.proxy``. Everything is restored at the end, however the block ends.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 
 from helpers.embedded.server import ServerState
+from helpers.embedded.temporary_servers import start_temporary_servers
 from helpers.errors import SettingsError
 from helpers.faults.fault_lock import hold_fault_lock
 from helpers.faults.restoration import restore_at_exit, restore_even_after_crash
 from helpers.faults.server_control import ControlledServers, find_servers, restart
 from helpers.proxy import TcpProxy
 from helpers.settings import Settings, load_settings
+from helpers.shop import open_shop
 from helpers.stores.proxied_stores import ProxiedStores, proxied
-from helpers.stores.stores import Stores, connect_all
+from helpers.stores.stores import Stores, connect_again
 
 
 class FaultInjection:
@@ -40,23 +42,23 @@ class FaultInjection:
 
     def state(self) -> dict[str, ServerState]:
         """Return the state of each server by name: running, stopped or frozen."""
-        return {name: self._servers.state(name) for name in self._servers.names()}
+        return {name: self._servers.server(name).state() for name in self._servers.names()}
 
     def stop(self, name: str) -> None:
         """Shut a server down cleanly."""
-        self._servers.stop(name)
+        self._servers.server(name).stop()
 
     def kill(self, name: str) -> None:
         """Kill a server (SIGKILL), as a crash does."""
-        self._servers.kill(name)
+        self._servers.server(name).kill()
 
     def freeze(self, name: str) -> None:
         """Freeze a server (SIGSTOP): it keeps its port and connections, but does not respond."""
-        self._servers.freeze(name)
+        self._servers.server(name).freeze()
 
     def thaw(self, name: str) -> None:
         """Resume a frozen server. Does nothing if it is not frozen."""
-        self._servers.thaw(name)
+        self._servers.server(name).thaw()
 
     def start(self, name: str) -> None:
         """Start or resume a server, and return when it responds."""
@@ -107,35 +109,13 @@ class FaultInjection:
         proxy.restore()
         proxy.set_round_trip(0.0)
 
-    @contextlib.contextmanager
-    def slowed(self, store: str, seconds: float) -> Iterator[None]:
-        """Add ``seconds`` to each round trip to a store until the end."""
-        with self._connection_fault(lambda _: self.slow(store, seconds), store):
-            yield
-
-    @contextlib.contextmanager
-    def hanging(self, store: str) -> Iterator[None]:
-        """Let the connections to a store hang until the end."""
-        with self._connection_fault(self.hang, store):
-            yield
-
-    @contextlib.contextmanager
-    def cut_off(self, store: str) -> Iterator[None]:
-        """Cut the connections to a store until the end."""
-        with self._connection_fault(self.cut, store):
-            yield
-
     def connect(self) -> Stores:
         """Open further connections to the same databases through the same proxies; close them.
 
         A lost connection to PostgreSQL is not reopened automatically. Raises ``StoreError`` if a
         store does not respond.
         """
-        stores = self.stores
-        number = stores.redis.connection_pool.connection_kwargs.get("db")
-        return connect_all(
-            stores.addresses, database=stores.postgres.info.dbname, redis_database=number
-        )
+        return connect_again(self.stores)
 
     @contextlib.contextmanager
     def _server_fault(self, inject: Callable[[str], None], name: str) -> Iterator[None]:
@@ -144,14 +124,6 @@ class FaultInjection:
             yield
         finally:
             self.start(name)
-
-    @contextlib.contextmanager
-    def _connection_fault(self, inject: Callable[[str], None], store: str) -> Iterator[None]:
-        try:
-            inject(store)
-            yield
-        finally:
-            self.restore(store)
 
     def _proxy(self, store: str) -> TcpProxy:
         proxies: Mapping[str, TcpProxy] = {
@@ -182,7 +154,7 @@ def inject_faults(
     other addresses, only the connections to them can be disturbed. ``settings`` are those that
     ``stores`` were opened with, by default the environment's.
 
-    Everything is restore_at_exit if the block raises, and soon after this process dies, unless
+    Everything is restored if the block raises, and soon after this process dies, unless
     ``survive_crash`` is false, as for servers that are then removed. Connections of ``stores`` to a
     stopped server are lost. A program that opens the shop meanwhile starts the stopped servers, so
     use one program at a time.
@@ -206,3 +178,21 @@ def inject_faults(
                 else restore_at_exit(servers)
             )
         yield FaultInjection(servers, far)
+
+
+@contextlib.contextmanager
+def temporary_shop() -> Iterator[FaultInjection]:
+    """Yield fault injection on an empty shop whose servers are removed at the end.
+
+    The shop's stores are ``faults.stores``. They connect through proxies, and so does every process
+    that uses their addresses, such as a service.
+
+    Raises ``ServerError`` if its servers cannot be started, and ``ProxyError``.
+    """
+    with (
+        start_temporary_servers() as servers,
+        open_shop(servers.settings) as stores,
+        # The servers are removed if this process dies, so they must not be restored then.
+        inject_faults(stores, settings=servers.settings, survive_crash=False) as faults,
+    ):
+        yield faults

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from psycopg import sql
+
 from helpers.errors import FaultError, SettingsError
 from helpers.faults import dual_write
 from helpers.faults.crashes import Crashes, crashing
@@ -30,6 +32,10 @@ _FIRST_CUSTOMER = 1_000_000  # above the customers of a generated shop
 
 _NEWEST_CUSTOMER = "SELECT max(customer_id) FROM orders"
 _PRODUCT_IDS = "SELECT id FROM products ORDER BY id LIMIT %s"
+_TOTALS = """
+SELECT product_id, count(*), sum(quantity)::bigint FROM {} WHERE product_id = ANY(%s)
+GROUP BY product_id
+"""
 
 
 @dataclass(frozen=True)
@@ -135,9 +141,14 @@ def count_inconsistencies(
         while relay(stores):
             continue
         reconcile(Stock.of(stores), in_doubt_seconds=0)
-        (postgres, mongo), miscounted = _count_saga(stores, plan)
+        postgres, mongo = _count_saga(stores, plan[0].customer)
+        # MongoDB has no counts for products that were ordered only before the outbox existed.
+        compared = {planned.product for planned in plan if postgres[planned.customer]}
+        miscounted = _miscounted(stores, compared, "orders", SALES)
     else:
-        (postgres, mongo), miscounted = _count_dual_writes(stores)
+        postgres, mongo = _count_dual_writes(stores)
+        compared = {planned.product for planned in plan}
+        miscounted = _miscounted(stores, compared, dual_write.ORDERS, dual_write.SALES)
     return Inconsistencies(
         strategy,
         [
@@ -259,57 +270,36 @@ def _place(crashes: Crashes, planned: _PlannedOrder, strategy: Strategy) -> bool
 _OrderCounts = tuple[Counter[int], Counter[int]]
 
 
-def _count_saga(stores: Stores, plan: list[_PlannedOrder]) -> tuple[_OrderCounts, list[int]]:
-    """Return how often each store has each customer's order, and the miscounted products."""
-    products = sorted({planned.product for planned in plan})
+def _count_saga(stores: Stores, first_customer: int) -> _OrderCounts:
     rows = stores.postgres.execute(
         "SELECT customer_id, count(*) FROM orders WHERE customer_id >= %s GROUP BY customer_id",
-        [plan[0].customer],
+        [first_customer],
     )
-    purchases = stores.mongo[PURCHASES].find({"customer_id": {"$gte": plan[0].customer}})
-    counts: _OrderCounts = (
+    purchases = stores.mongo[PURCHASES].find({"customer_id": {"$gte": first_customer}})
+    return (
         Counter(dict(rows.fetchall())),
         Counter(int(purchase["customer_id"]) for purchase in purchases),
     )
-    # MongoDB has no counts for products that were ordered only before the outbox existed.
-    totals = _totals(stores, "orders", products)
-    counted = _counted(stores, SALES)
-    ordered = {planned.product for planned in plan if counts[0][planned.customer]}
-    return counts, [
-        product
-        for product in products
-        if product in ordered and totals[product] != counted.get(product)
-    ]
 
 
-def _count_dual_writes(stores: Stores) -> tuple[_OrderCounts, list[int]]:
+def _count_dual_writes(stores: Stores) -> _OrderCounts:
     rows = stores.postgres.execute(
         "SELECT customer_id, count(*) FROM plain_orders GROUP BY customer_id"
     )
     by_customer: Counter[int] = Counter()
     for document in stores.mongo[dual_write.SALES].find():
         by_customer.update({int(customer): count for customer, count in document["by"].items()})
-    counted = _counted(stores, dual_write.SALES)
-    totals = _totals(stores, dual_write.ORDERS, None)
-    wrong = [product for product in totals | counted if totals.get(product) != counted.get(product)]
-    return (Counter(dict(rows.fetchall())), by_customer), sorted(wrong)
+    return Counter(dict(rows.fetchall())), by_customer
 
 
-def _totals(stores: Stores, table: str, products: list[int] | None) -> dict[int, tuple[int, int]]:
-    """Return the number of orders and units of each product in PostgreSQL."""
-    statement = {
-        "orders": "SELECT product_id, count(*), sum(quantity)::bigint FROM orders "
-        "WHERE product_id = ANY(%s) GROUP BY product_id",
-        dual_write.ORDERS: "SELECT product_id, count(*), sum(quantity)::bigint FROM plain_orders "
-        "GROUP BY product_id",
-    }[table]
-    rows: Any = stores.postgres.execute(statement, None if products is None else [products])
-    return {product: (orders, int(units)) for product, orders, units in rows}
-
-
-def _counted(stores: Stores, collection: str) -> dict[int, tuple[int, int]]:
-    """Return the number of orders and units of each product that MongoDB has counted."""
-    return {
+def _miscounted(stores: Stores, products: set[int], table: str, collection: str) -> list[int]:
+    """Return the products whose orders or units differ between the table and the collection."""
+    rows: Any = stores.postgres.execute(
+        sql.SQL(_TOTALS).format(sql.Identifier(table)), [list(products)]
+    )
+    totals = {product: (orders, int(units)) for product, orders, units in rows}
+    counted = {
         int(document["_id"]): (int(document["orders"]), int(document["units"]))
         for document in stores.mongo[collection].find()
     }
+    return sorted(product for product in products if totals.get(product) != counted.get(product))

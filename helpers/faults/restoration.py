@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 
 from helpers.embedded.cleanup_process import start_cleanup_process
-from helpers.faults.server_control import ControlledServers, restore_servers
+from helpers.faults.server_control import ControlledServers, restore_servers, servers_of
 
 # Longer than a server may take to start.
 _RESTORE_SECONDS = 180.0
@@ -23,7 +23,7 @@ def restore_even_after_crash(servers: ControlledServers, lock: int) -> Iterator[
 
     Raises ``CourseError`` if a server does not start.
     """
-    cleanup = start_cleanup_process("helpers.faults.fault_cleanup", pass_fds=[lock])
+    cleanup = start_cleanup_process(__name__, pass_fds=[lock])
     assert cleanup.stdin is not None
     try:
         cleanup.stdin.write(json.dumps(servers.described()).encode() + b"\n")
@@ -47,3 +47,12 @@ def restore_at_exit(servers: ControlledServers) -> Iterator[None]:
         yield
     finally:
         restore_servers(servers)
+
+
+def main(description: bytes) -> None:
+    """Restore the servers that ``description``, one line of JSON, identifies.
+
+    ``restore_even_after_crash`` lets a process call this that outlives the one it was called in.
+    """
+    if description.endswith(b"\n"):  # otherwise the process died before it injected a fault
+        restore_servers(servers_of(json.loads(description)))

@@ -17,11 +17,27 @@ from helpers.settings import Addresses, Settings, redact
 LOCK = "faults.lock"
 
 
-class ControlledServers(Protocol):
-    """Servers that can be stopped, killed, frozen and restored by name.
+class ControlledServer(Protocol):
+    """One server. All methods raise ``CourseError`` if that fails."""
 
-    All methods raise ``CourseError`` if there is no such server or it cannot be controlled.
-    """
+    def state(self) -> ServerState:
+        """Return whether the server is running, stopped or frozen."""
+
+    def stop(self) -> None:
+        """Shut the server down cleanly."""
+
+    def kill(self) -> None:
+        """Kill the server (SIGKILL), as a crash does."""
+
+    def freeze(self) -> None:
+        """Freeze the server: it keeps its port and connections, but does not respond."""
+
+    def thaw(self) -> None:
+        """Resume the server if it is frozen."""
+
+
+class ControlledServers(Protocol):
+    """Servers that can be stopped, killed, frozen and restored by name."""
 
     def names(self) -> Sequence[str]:
         """Return the names of all servers."""
@@ -32,23 +48,11 @@ class ControlledServers(Protocol):
     def lock(self) -> Path | None:
         """Return the file to lock while injecting faults; ``None`` if there is nothing to lock."""
 
-    def state(self, name: str) -> ServerState:
-        """Return whether a server is running, stopped or frozen."""
-
-    def stop(self, name: str) -> None:
-        """Shut a server down cleanly."""
-
-    def kill(self, name: str) -> None:
-        """Kill a server (SIGKILL), as a crash does."""
-
-    def freeze(self, name: str) -> None:
-        """Freeze a server: it keeps its port and connections, but does not respond."""
-
-    def thaw(self, name: str) -> None:
-        """Resume a frozen server. Does nothing if it is not frozen."""
+    def server(self, name: str) -> ControlledServer:
+        """Return a server. Raises ``CourseError`` if it cannot be controlled."""
 
     def start(self, *names: str) -> None:
-        """Start or resume servers, and return when all respond."""
+        """Start or resume servers, and return when all respond. Raises ``CourseError``."""
 
     def described(self) -> dict[str, object]:
         """Return a JSON-compatible description from which ``servers_of`` finds the servers."""
@@ -69,20 +73,8 @@ class ControlledEmbeddedServers:
     def lock(self) -> Path | None:
         return self._servers.folder.path / LOCK
 
-    def state(self, name: str) -> ServerState:
-        return self._servers.server(name).state()
-
-    def stop(self, name: str) -> None:
-        self._servers.server(name).stop()
-
-    def kill(self, name: str) -> None:
-        self._servers.server(name).kill()
-
-    def freeze(self, name: str) -> None:
-        self._servers.server(name).freeze()
-
-    def thaw(self, name: str) -> None:
-        self._servers.server(name).thaw()
+    def server(self, name: str) -> ControlledServer:
+        return self._servers.server(name)
 
     def start(self, *names: str) -> None:
         self._servers.start(*names)
@@ -111,19 +103,7 @@ class UncontrolledServers:
     def lock(self) -> Path | None:
         return None
 
-    def state(self, name: str) -> NoReturn:
-        self._refuse(name)
-
-    def stop(self, name: str) -> NoReturn:
-        self._refuse(name)
-
-    def kill(self, name: str) -> NoReturn:
-        self._refuse(name)
-
-    def freeze(self, name: str) -> NoReturn:
-        self._refuse(name)
-
-    def thaw(self, name: str) -> NoReturn:
+    def server(self, name: str) -> NoReturn:
         self._refuse(name)
 
     def start(self, *names: str) -> NoReturn:
@@ -183,16 +163,19 @@ def restore_servers(servers: ControlledServers) -> None:
 
     Raises ``CourseError`` if one does not start, after starting the others.
     """
-    unavailable = [name for name in servers.meant_to_run() if servers.state(name) != "running"]
+    unavailable = [
+        name for name in servers.meant_to_run() if servers.server(name).state() != "running"
+    ]
     if unavailable:
         servers.start(*unavailable)
 
 
 def restart(servers: ControlledServers, name: str) -> None:
     """Restart a server: stop it first if it is running, kill it first if it is frozen."""
-    state = servers.state(name)
-    if state == "running":
-        servers.stop(name)
-    elif state == "frozen":
-        servers.kill(name)
+    server = servers.server(name)
+    match server.state():
+        case "running":
+            server.stop()
+        case "frozen":
+            server.kill()
     servers.start(name)

@@ -4,9 +4,9 @@
 them, ``driver_adapters`` sends each request to its store, and ``assembly`` builds the products.
 """
 
+from helpers.joins.assembly import products_json
 from helpers.joins.data_loader import DataLoader
 from helpers.joins.executor import run, run_async
-from helpers.joins.json_encoding import join_json, products_json
 from helpers.joins.page_facets import count_categories, count_values
 from helpers.joins.page_plans import explain_page
 from helpers.joins.pages import Query
@@ -22,7 +22,6 @@ __all__ = [
     "count_categories",
     "count_values",
     "explain_page",
-    "join_json",
     "per_product",
     "products_json",
     "run",

@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import bson
+import orjson
 from bson import Binary, Code, DBRef, Decimal128, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.binary import UUID_SUBTYPE
 from bson.codec_options import CodecOptions, DatetimeConversion, TypeDecoder, TypeRegistry
@@ -134,6 +135,11 @@ def stock_text(count: bytes | None) -> str | None:
 
 def _units_text(units: int | None) -> str | None:
     return None if units is None else str(max(units, 0))
+
+
+def products_json(products: Sequence[ProductJSON]) -> bytes:
+    """Return products as the original's JSON, in UTF-8."""
+    return orjson.dumps(products)
 
 
 # BSON.

@@ -38,6 +38,9 @@ PostgresRequest = SelectProducts | CountProducts | CountCategories
 # MongoDB's 16 MiB, some 80,000 of the course's. Each further 16 MiB takes one more.
 _ONE_BATCH = 1_000_000
 
+# A list of ids costs a server that is slow at ``$in`` the square of its length.
+_LONGEST_SLOW_LIST = 100
+
 _ID_ONLY = {"product_id": 1, "_id": 0}
 
 # How many tags, and how many values of specifications, are counted: the most frequent ones.
@@ -53,8 +56,8 @@ def send(stores: Stores, request: Request[Any], fill: Fill | None = None) -> Any
             # longer be made for these ids.
             return _rows(request, stores.postgres.execute(*sql(request), prepare=False).fetchall())
         case FindMetadata():
-            slow_lists = slow_at_lists(stores.mongo.client)
-            return decode_batches(_find(documents, request, slow_lists=slow_lists))
+            parts = _parts(request, slow_lists=slow_at_lists(stores.mongo.client))
+            return decode_batches([batch for part in parts for batch in _find(documents, part)])
         case CountMetadata():
             return documents.count_documents(_filter(request))
         case CountValues():
@@ -79,8 +82,10 @@ async def send_async(
                 cursor = await connection.execute(*sql(request), prepare=False)
                 return _rows(request, await cursor.fetchall())
         case FindMetadata():
-            found = _find(documents, request, slow_lists=stores.slow_at_lists)
-            return decode_batches([batch async for batch in found])
+            parts = _parts(request, slow_lists=stores.slow_at_lists)
+            return decode_batches(
+                [batch for part in parts async for batch in _find(documents, part)]
+            )
         case CountMetadata():
             return await documents.count_documents(_filter(request))
         case CountValues():
@@ -110,6 +115,9 @@ def sql(request: PostgresRequest) -> tuple[str, list[object]]:
         if request.after is not None:
             conditions.append("id > %s")
             parameters.append(request.after)
+    if isinstance(request, SelectProducts) and request.last is not None:
+        conditions.append("id <= %s")
+        parameters.append(request.last)
     where = [f"WHERE {' AND '.join(conditions)}"] if conditions else []
     match request:
         case CountProducts():
@@ -133,12 +141,11 @@ def _rows(request: PostgresRequest, rows: list[Any]) -> Any:
 # The collection and the client below are the blocking or the async ones: both have these methods.
 
 
-def _find(documents: Any, request: FindMetadata, *, slow_lists: bool) -> Any:
+def _find(documents: Any, part: tuple[FindMetadata, Document]) -> Any:
     # Whole documents, including fields that are not shown: a projection costs the server more than
     # sending them (1,000 documents: 20 ms whole, 32 ms without _id).
-    cursor = documents.find_raw_batches(
-        _filter(request, slow_lists=slow_lists), batch_size=_ONE_BATCH
-    )
+    request, condition = part
+    cursor = documents.find_raw_batches(condition, batch_size=_ONE_BATCH)
     if request.limit is not None:
         cursor = cursor.sort("product_id").limit(request.limit)
     return cursor
@@ -153,10 +160,24 @@ def _mget(client: Any, request: ReadStock) -> Any:
     return client.execute_command("MGET", *stock_keys(request.ids), NEVER_DECODE=True)
 
 
-def _filter(request: FindMetadata | CountMetadata, *, slow_lists: bool = False) -> Document:
-    """Return the filter of a request for documents, for a server that may be slow at ``$in``."""
-    if isinstance(request, FindMetadata) and request.ids is not None:
-        return {**request.condition, "product_id": _ids_filter(request.ids, slow_lists)}
+def _parts(request: FindMetadata, *, slow_lists: bool) -> list[tuple[FindMetadata, Document]]:
+    """Return the filters that together find the documents of a request, each with the request.
+
+    It is one, unless the server is slow at ``$in`` and the list is long.
+    """
+    if request.ids is None:
+        return [(request, _filter(request))]
+    condition = _ids_filter(request.ids, slow_lists)
+    lists = [condition]
+    if slow_lists and isinstance(condition, dict) and "$in" in condition:
+        ids = condition["$in"]
+        starts = range(0, max(len(ids), 1), _LONGEST_SLOW_LIST)
+        lists = [{"$in": ids[start : start + _LONGEST_SLOW_LIST]} for start in starts]
+    return [(request, {**request.condition, "product_id": each}) for each in lists]
+
+
+def _filter(request: FindMetadata | CountMetadata) -> Document:
+    """Return the filter of a request for documents that does not name products."""
     if request.after is not None:
         return {**request.condition, "product_id": {"$gt": request.after}}
     return request.condition

@@ -11,29 +11,27 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from helpers.errors import BusyError, StockError, StoreError, StoreName
 from helpers.joins.driver_adapters import AsyncFill, Fill, send, send_async
 from helpers.joins.garbage_collection import gc_relaxed
 from helpers.joins.requests import (
-    CountCategories,
     CountMetadata,
-    CountProducts,
     CountValues,
     FillStock,
     FindIds,
     FindMetadata,
     ReadStock,
     Request,
-    SelectProducts,
     Strategy,
 )
 from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores
 from helpers.stores.bounded_waits import wait_at_most
-from helpers.stores.circuit_breaker import Breakers, guarding
-from helpers.stores.time_budgets import Budgets
+from helpers.stores.circuit_breaker import Breaker, Breakers, guarding
+from helpers.stores.connection_limits import Budgets, seconds_of
 from helpers.stores.trace import STORES, Trace
 
 T = TypeVar("T")
@@ -48,18 +46,12 @@ ALL_STORES: frozenset[StoreName] = frozenset(STORES)
 #: PostgreSQL knows which products exist: without it there is no result.
 NEEDED_ALWAYS: frozenset[StoreName] = frozenset({"PostgreSQL"})
 
-# The store that a request is sent to, and the name of the request in a trace.
-_KINDS: dict[type[Request[Any]], tuple[StoreName, str]] = {
-    SelectProducts: ("PostgreSQL", "SELECT"),
-    CountProducts: ("PostgreSQL", "count"),
-    CountCategories: ("PostgreSQL", "count"),
-    FillStock: ("PostgreSQL", "ledger"),
-    FindMetadata: ("MongoDB", "find"),
-    FindIds: ("MongoDB", "find"),
-    CountMetadata: ("MongoDB", "count"),
-    CountValues: ("MongoDB", "aggregate"),
-    ReadStock: ("Redis", "MGET"),
-}
+
+def is_search(request: Request[Any]) -> bool:
+    """Tell whether a request makes MongoDB search, rather than look up or list, documents."""
+    if isinstance(request, FindMetadata):
+        return request.ids is None and bool(request.condition)
+    return isinstance(request, FindIds | CountMetadata | CountValues)
 
 
 def run(
@@ -139,13 +131,26 @@ async def execute_async(strategy: Strategy[T], send_one: AsyncSend) -> T:
         strategy.close()
 
 
+@dataclass(frozen=True)
+class SearchLimits:
+    """The limits of searches in MongoDB: that one takes long says nothing about lookups.
+
+    ``seconds`` includes the wait for ``slots``, which is how many may run at a time.
+    """
+
+    seconds: float
+    slots: asyncio.Semaphore
+    breaker: Breaker | None
+
+
 class ResilientExecutor:
     """Runs strategies for one response, without the stores that the response can do without.
 
     ``trace`` records each request. ``seconds`` limits each request, for all stores or per store
     (``None``: no limit but the driver's); a request that takes longer is abandoned without waiting
     for its driver. No request is sent to a store whose circuit in ``breakers`` is open. ``rows``
-    sends the requests to PostgreSQL, by default to the coordinator alone.
+    sends the requests to PostgreSQL, by default to the coordinator alone. ``searches`` are the
+    limits of searches in MongoDB, by default those of all requests.
 
     A failure of a store in ``needed`` raises ``StoreError``. Any other store that fails is added to
     ``missing``, its data is left out, and no further request is sent to it.
@@ -161,15 +166,17 @@ class ResilientExecutor:
         fill: AsyncFill | None = None,
         breakers: Breakers | None = None,
         rows: AsyncSend | None = None,
+        searches: SearchLimits | None = None,
     ) -> None:
         self.trace = trace
         self.missing: set[StoreName] = set()
         self._stores = stores
-        self._budgets = Budgets.even(seconds) if isinstance(seconds, float | int) else seconds
+        self._seconds = seconds
         self._needed = frozenset(needed)
         self._fill = fill
         self._breakers = breakers
         self._rows = rows
+        self._searches = searches
 
     async def run(self, strategy: Strategy[T]) -> T:
         """Run a strategy and return its result. Raises ``StoreError`` and ``MetadataError``."""
@@ -180,44 +187,57 @@ class ResilientExecutor:
 
         Raises ``StoreError`` if the response cannot do without it.
         """
-        store, name = _KINDS[type(request)]
+        store = request.store
         if isinstance(request, FillStock):
             return await self._fill_stock(request)
         is_optional = store not in self._needed and isinstance(request, FindMetadata | ReadStock)
         if not (is_optional and store in self.missing):
             try:
-                with self._stores.explaining(store), self._breaker(store):
-                    return await self._traced(store, name, self._send(store, request))
+                with self._stores.explaining(store):
+                    if self._searches is not None and is_search(request):
+                        return await self._search(request, self._searches)
+                    with self._breaker(store):
+                        return await self._traced(request, self._send(request))
             except StoreError:
                 if not is_optional:
                     raise
                 self.missing.add(store)
         return [None] * len(request.ids) if isinstance(request, ReadStock) else []
 
-    def _send(self, store: StoreName, request: Request[Any]) -> Awaitable[Any]:
-        if store == "PostgreSQL" and self._rows is not None:
+    def _send(self, request: Request[Any]) -> Awaitable[Any]:
+        if request.store == "PostgreSQL" and self._rows is not None:
             return self._rows(request)
         return send_async(self._stores, request)
+
+    async def _search(self, request: Request[Any], limits: SearchLimits) -> Any:
+        async def search() -> Any:
+            async with limits.slots:
+                return await send_async(self._stores, request)
+
+        with nullcontext() if limits.breaker is None else guarding(limits.breaker):
+            return await self._traced(request, search(), limits.seconds)
 
     async def _fill_stock(self, request: FillStock) -> Any:
         """Read stock counts from the ledger; if that fails they stay unknown."""
         if self._fill is None or "Redis" in self.missing:
             return {}
         # The ledger uses Redis too, so its failures do not count as failures of PostgreSQL.
-        if self._breakers is not None and self._breakers.postgres.state != "closed":
+        if self._breakers is not None and self._breakers["PostgreSQL"].state != "closed":
             return {}
         try:
             with self._stores.explaining("PostgreSQL"):
-                return await self._traced("PostgreSQL", "ledger", self._fill(request.ids))
+                return await self._traced(request, self._fill(request.ids))
         except (StoreError, StockError, BusyError):
             return {}
 
-    async def _traced(self, store: StoreName, name: str, sending: Awaitable[Any]) -> Any:
-        round_trip = self.trace.begin(store, name)
+    async def _traced(
+        self, request: Request[Any], sending: Awaitable[Any], seconds: float | None = None
+    ) -> Any:
+        if seconds is None and self._seconds is not None:
+            seconds = seconds_of(self._seconds, request.store)
+        round_trip = self.trace.begin(request.store, request.name)
         try:
-            if self._budgets is None:
-                return await sending
-            return await wait_at_most(sending, self._budgets[store])
+            return await (sending if seconds is None else wait_at_most(sending, seconds))
         finally:
             round_trip.extend()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from helpers.catalog.categories import label_problem
 from helpers.joins.pages import Query
 from helpers.joins.requests import (
     CountCategories,
@@ -18,6 +19,7 @@ from helpers.joins.requests import (
     Strategy,
     ask,
 )
+from helpers.metadata.filters import is_filter
 
 #: A value and the number of products that have it.
 ValueCount = tuple[Any, int]
@@ -42,7 +44,7 @@ def count_categories(query: Query) -> Strategy[list[ValueCount]]:
     condition = query.condition()
     ids = (yield from ask(FindIds(condition))) if condition else None
     counted = yield from ask(CountCategories(ids))
-    return [*counted]
+    return [(category, count) for category, count in counted if label_problem(category) is None]
 
 
 def count_values(query: Query) -> Strategy[FacetCounts]:
@@ -55,7 +57,8 @@ def count_values(query: Query) -> Strategy[FacetCounts]:
         rows = yield from ask(SelectProducts(category=query.category))
         ids = [row[0] for row in rows]
     found = yield from ask(CountValues(query.condition(), ids))
-    tags = [(tag["_id"], tag["count"]) for tag in found["tags"] if isinstance(tag["_id"], str)]
+    counted = [(tag["_id"], tag["count"]) for tag in found["tags"]]
+    tags = [(tag, count) for tag, count in counted if is_filter(tags=[tag])]
     return FacetCounts(tags[:_MAX_VALUES], _by_name(found["specifications"]))
 
 
@@ -63,8 +66,9 @@ def _by_name(groups: list[dict[str, Any]]) -> dict[str, list[ValueCount]]:
     by_name: dict[str, list[ValueCount]] = {}
     for group in groups:
         name, value = group["_id"]["k"], group["_id"]["v"]
-        # A nested object or a list within a list is not a value that a customer can choose.
-        if isinstance(value, str | int | float):
+        # A nested object, a list within a list or a long text is not a value to choose, and in a
+        # filter, a dot in a name separates levels.
+        if "." not in name and is_filter(specifications={name: value}):
             values = by_name.setdefault(name, [])
             if len(values) < _MAX_VALUES:
                 values.append((value, group["count"]))

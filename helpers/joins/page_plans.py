@@ -13,7 +13,6 @@ from helpers.joins.requests import (
     CountMetadata,
     CountProducts,
     FillStock,
-    FindMetadata,
     ReadStock,
     Request,
     SelectProducts,
@@ -40,16 +39,11 @@ class PlanStep:
     keys: int
     found: int
 
-    def row(self) -> dict[str, object]:
-        """Return the step as a row of a table."""
-        return {
-            "wait": self.wait,
-            "store": self.store,
-            "asked": self.asked,
-            "tasks": "" if self.tasks is None else self.tasks,
-            "keys": self.keys or "",
-            "found": self.found,
-        }
+    def columns(self) -> tuple[str, ...]:
+        """Return the fields as strings, for a table."""
+        tasks = "" if self.tasks is None else str(self.tasks)
+        keys = str(self.keys or "")
+        return str(self.wait), self.store, self.asked, tasks, keys, str(self.found)
 
 
 @dataclass(frozen=True)
@@ -73,12 +67,8 @@ class JoinPlan:
         """The number of sequential waits, if requests run concurrently where they can."""
         return max((step.wait for step in self.steps), default=0)
 
-    def rows(self) -> list[dict[str, object]]:
-        """Return the steps as rows of a table."""
-        return [step.row() for step in self.steps]
-
     def __str__(self) -> str:
-        lines = [_COLUMNS, *(tuple(str(row[name]) for name in _COLUMNS) for row in self.rows())]
+        lines = [_COLUMNS, *(step.columns() for step in self.steps)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         table = (
             "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
@@ -112,37 +102,28 @@ def explain_page(stores: Stores, query: Query) -> JoinPlan:
 
 
 def _step(stores: Stores, wait: int, request: Request[Any], result: Any) -> PlanStep:
+    tasks = None
     match request:
         case SelectProducts() | CountProducts():
-            statement, parameters = sql(request)
-            tasks = explain(stores.postgres, statement, parameters).task_count
-            keys = len(request.ids or ()) if isinstance(request, SelectProducts) else 0
-            return PlanStep(wait, "PostgreSQL", _summary(request), tasks, keys, _size(result))
-        case FindMetadata() | CountMetadata():
-            keys = len(request.ids or ()) if isinstance(request, FindMetadata) else 0
-            return PlanStep(wait, "MongoDB", _summary(request), None, keys, _size(result))
+            tasks = explain(stores.postgres, *sql(request)).task_count
+            found = result if isinstance(request, CountProducts) else len(result)
         case ReadStock():
-            present = sum(count is not None for count in result)
-            return PlanStep(wait, "Redis", "MGET", None, len(request.ids), present)
-    raise TypeError(f"{request!r} is not a request to a store.")
+            found = sum(count is not None for count in result)
+        case CountMetadata():
+            found = result
+        case _:
+            found = len(result)
+    keys = len(getattr(request, "ids", None) or ())
+    return PlanStep(wait, request.store, _summary(request), tasks, keys, found)
 
 
-def _summary(request: SelectProducts | CountProducts | FindMetadata | CountMetadata) -> str:
+def _summary(request: Request[Any]) -> str:
     """Describe a request by the names of its conditions, without their values."""
-    parts: list[str] = []
-    if isinstance(request, SelectProducts | CountProducts):
-        verb = "SELECT" if isinstance(request, SelectProducts) else "SELECT count(*)"
-        parts += ["category"] if request.category is not None else []
-    else:
-        verb = "find" if isinstance(request, FindMetadata) else "count"
-        parts += sorted(request.condition)
-    if isinstance(request, SelectProducts | FindMetadata):
-        parts += ["ids"] if request.ids is not None else []
-    parts += ["after"] if request.after is not None else []
-    limit = getattr(request, "limit", None)
-    by = f" by {', '.join(parts)}" if parts else ""
-    return f"{verb}{by}" + (f" limit {limit}" if limit is not None else "")
-
-
-def _size(result: Any) -> int:
-    return result if isinstance(result, int) else len(result)
+    if isinstance(request, ReadStock):
+        return request.name
+    verb = "SELECT count(*)" if isinstance(request, CountProducts) else request.name
+    fields = vars(request)
+    given = [name for name in ("category", "ids", "after") if fields.get(name) is not None]
+    parts = ", ".join([*sorted(fields.get("condition", ())), *given])
+    limit = fields.get("limit")
+    return verb + (f" by {parts}" if parts else "") + (f" limit {limit}" if limit else "")

@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from operator import itemgetter
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from helpers import validation
-from helpers.catalog.categories import category_problem
+from helpers.catalog.categories import label_problem
 from helpers.catalog.model import ProductJSON
 from helpers.errors import QueryError, StockError
 from helpers.joins.assembly import assemble
@@ -81,12 +82,22 @@ class Query:
         if type(self.in_stock) is not bool:
             raise QueryError("in_stock", "is neither true nor false", "Give one of both")
         if self.after is not None:
-            _check_integer("after", self.after, least=0, most=validation.LARGEST_ID)
+            _check_integer("after", self.after, least=0, most=validation.LARGEST_BIGINT)
         _check_integer("limit", self.limit, least=1, most=MAX_PAGE_SIZE)
 
     def condition(self) -> Document:
         """Return the filter for MongoDB; empty if there are no tags and no specifications."""
         return metadata_filter(tags=self.tags, specifications=self.specifications)
+
+
+class Candidates(Protocol):
+    """An index in memory that names the products that may match a query, and all that do."""
+
+    def count(self, query: Query) -> int:
+        """Return their number."""
+
+    def page(self, query: Query, after: int | None, size: int) -> list[int]:
+        """Return the first ``size`` of their ids above ``after``."""
 
 
 @dataclass(frozen=True)
@@ -112,14 +123,21 @@ class Page:
     join_order: JoinOrder
 
 
-def find_page(query: Query) -> Strategy[Page]:
+def find_page(query: Query, candidates: Candidates | None = None) -> Strategy[Page]:
     """Fetch batches of products that may match until the page is full or there are no more.
 
-    One product more than the page holds tells whether there is a next page.
+    ``candidates``, if given, replaces a search in MongoDB. If the query has no condition on
+    MongoDB, it may also be out of date. One product more than the page holds
+    tells whether there is a next page.
     """
-    order = yield from choose_join_order(query)
-    batch_of = {"ids": _from_ids, "PostgreSQL": _from_products, "MongoDB": _from_metadata}
-    find_batch = batch_of[order.first]
+    order = yield from choose_join_order(query, candidates)
+    batch_of = {
+        "ids": _from_ids,
+        "index": partial(_from_index, candidates),
+        "PostgreSQL": partial(_from_products, candidates),
+        "MongoDB": _from_metadata,
+    }
+    find_batch: Any = batch_of[order.first]
     products: list[ProductJSON] = []
     after: Any = query.after
     # If the other stores have conditions too, more products are examined than shown: 100 at first,
@@ -139,18 +157,20 @@ def find_page(query: Query) -> Strategy[Page]:
     return Page(shown, shown[-1]["id"], order)
 
 
-def choose_join_order(query: Query) -> Strategy[JoinOrder]:
+def choose_join_order(query: Query, candidates: Candidates | None = None) -> Strategy[JoinOrder]:
     """Choose the store that tells which products may match.
 
-    A list of ids tells it without a store. If one store alone has a condition, it is that store. If
-    both have one, each counts its matches, and the one with fewer goes first: every match has to be
-    looked up in the other.
+    A list of ids tells it without a store, and so do ``candidates``. If one store alone has a
+    condition, it is that store. If both have one, each counts its matches, and the one with fewer
+    goes first: every match has to be looked up in the other.
     """
     condition = query.condition()
     if query.ids is not None:
         return JoinOrder("ids", f"{len(query.ids)} are given")
     if not condition:
         return JoinOrder("PostgreSQL", "there is no condition on MongoDB")
+    if candidates is not None:
+        return JoinOrder("index", f"{candidates.count(query)} products may match")
     if query.category is None:
         return JoinOrder("MongoDB", "there is no condition on PostgreSQL")
     rows, documents = yield from ask_at_once(
@@ -162,6 +182,8 @@ def choose_join_order(query: Query) -> Strategy[JoinOrder]:
 
 def _others_filter(query: Query, order: JoinOrder) -> bool:
     """Tell whether a store that is not queried first has a condition too."""
+    if order.first == "index":
+        return query.in_stock
     conditions = {
         "PostgreSQL": query.category is not None,
         "MongoDB": bool(query.condition()),
@@ -173,27 +195,51 @@ def _others_filter(query: Query, order: JoinOrder) -> bool:
 def _from_ids(query: Query, after: Any, size: int) -> Strategy[_Batch]:
     """Look up given ids in all three stores concurrently."""
     left = [product_id for product_id in query.ids or () if after is None or product_id > after]
-    ids = left[:size]
+    products = yield from _look_up(query, left[:size])
+    return products, left[size - 1] if len(left) > size else None
+
+
+def _from_index(
+    candidates: Candidates | None, query: Query, after: Any, size: int
+) -> Strategy[_Batch]:
+    """Look up the next products of an index in all three stores concurrently."""
+    assert candidates is not None
+    ids = candidates.page(query, after, size)
+    products = yield from _look_up(query, ids)
+    return products, ids[-1] if len(ids) == size else None
+
+
+def _look_up(query: Query, ids: list[int]) -> Strategy[list[ProductJSON]]:
+    """Look up products in all three stores concurrently, and return those that match."""
     if not ids:
-        return [], None
+        return []
     rows, documents, counts = yield from ask_at_once(
         SelectProducts(ids, query.category),
         FindMetadata(ids, query.condition()),
         ReadStock(ids),
     )
-    products = yield from _matching(query, rows, documents, dict(zip(ids, counts, strict=True)))
-    return products, ids[-1] if len(left) > size else None
+    return (yield from _matching(query, rows, documents, dict(zip(ids, counts, strict=True))))
 
 
-def _from_products(query: Query, after: Any, size: int) -> Strategy[_Batch]:
-    """Select rows in PostgreSQL; then look them up in MongoDB and Redis."""
-    rows = yield from ask(SelectProducts(None, query.category, after, size))
+def _from_products(
+    candidates: Candidates | None, query: Query, after: Any, size: int
+) -> Strategy[_Batch]:
+    """Select rows in PostgreSQL; then look them up in MongoDB and Redis.
+
+    Each shard sends all rows above ``after``, not only the first ``size``. So ``candidates`` tells
+    up to which id there are about as many; what is missing then comes in the next batch.
+    """
+    last = None
+    if candidates is not None:
+        near = candidates.page(Query(category=query.category), after, size)
+        last = near[-1] if len(near) == size else None
+    rows = yield from ask(SelectProducts(None, query.category, after, size, last))
     if not rows:
-        return [], None
+        return [], last
     ids = [row[0] for row in rows]
     documents, counts = yield from ask_at_once(FindMetadata(ids, query.condition()), ReadStock(ids))
     products = yield from _matching(query, rows, documents, dict(zip(ids, counts, strict=True)))
-    return products, ids[-1] if len(rows) == size else None
+    return products, ids[-1] if len(rows) == size else last
 
 
 def _from_metadata(query: Query, after: Any, size: int) -> Strategy[_Batch]:
@@ -244,7 +290,7 @@ def _checked_ids(values: object) -> list[int]:
 def _check_category(value: object) -> None:
     if type(value) is not str:
         raise QueryError("category", "is not a string", "Give one")
-    if problem := category_problem(value):
+    if problem := label_problem(value):
         raise QueryError("category", problem, "Give the name of a category")
 
 

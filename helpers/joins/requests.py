@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, ClassVar, Generic, TypeVar, overload
 
+from helpers.errors import StoreName
 from helpers.stores import Document
 
 A = TypeVar("A")
@@ -24,24 +25,31 @@ Row = tuple[int, str, str]
 
 @dataclass(frozen=True)
 class Request(Generic[T]):
-    """One request to one store, whose result is a ``T``."""
+    """One request to ``store``, whose result is a ``T``. ``name`` is what a trace calls it."""
+
+    store: ClassVar[StoreName]
+    name: ClassVar[str]
+
+    def __init_subclass__(cls, *, store: StoreName, name: str) -> None:
+        cls.store, cls.name = store, name
 
 
 @dataclass(frozen=True)
-class SelectProducts(Request[list[Row]]):
+class SelectProducts(Request[list[Row]], store="PostgreSQL", name="SELECT"):
     """Select rows from PostgreSQL, ordered by id. A filter that is ``None`` does not apply.
 
-    ``after`` is an exclusive lower bound on the id.
+    ``after`` is an exclusive lower bound on the id, ``last`` an inclusive upper bound.
     """
 
     ids: Sequence[int] | None = None
     category: str | None = None
     after: int | None = None
     limit: int | None = None
+    last: int | None = None
 
 
 @dataclass(frozen=True)
-class CountProducts(Request[int]):
+class CountProducts(Request[int], store="PostgreSQL", name="count"):
     """Count the rows in PostgreSQL with this category and an id above ``after``."""
 
     category: str | None = None
@@ -49,7 +57,7 @@ class CountProducts(Request[int]):
 
 
 @dataclass(frozen=True)
-class FindMetadata(Request[list[Document]]):
+class FindMetadata(Request[list[Document]], store="MongoDB", name="find"):
     """Find documents in MongoDB that match ``condition``, for given products or for a page.
 
     With ``ids``, the result may include documents of other products, if the server finds a range
@@ -64,7 +72,7 @@ class FindMetadata(Request[list[Document]]):
 
 
 @dataclass(frozen=True)
-class CountMetadata(Request[int]):
+class CountMetadata(Request[int], store="MongoDB", name="count"):
     """Count the documents in MongoDB that match ``condition`` with a product id above ``after``."""
 
     condition: Document = field(default_factory=dict)
@@ -72,14 +80,14 @@ class CountMetadata(Request[int]):
 
 
 @dataclass(frozen=True)
-class CountCategories(Request[list[tuple[str, int]]]):
+class CountCategories(Request[list[tuple[str, int]]], store="PostgreSQL", name="count"):
     """Count the rows in PostgreSQL per category, most frequent first, optionally of these ids."""
 
     ids: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
-class CountValues(Request[Document]):
+class CountValues(Request[Document], store="MongoDB", name="aggregate"):
     """Count in MongoDB how often each tag and each specification value occurs.
 
     Only documents that match ``condition`` are counted, optionally of these products. The result
@@ -92,21 +100,21 @@ class CountValues(Request[Document]):
 
 
 @dataclass(frozen=True)
-class FindIds(Request[list[int]]):
+class FindIds(Request[list[int]], store="MongoDB", name="find"):
     """Find the ids of the products whose documents in MongoDB match ``condition``."""
 
     condition: Document = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class ReadStock(Request[list[bytes | None]]):
+class ReadStock(Request[list[bytes | None]], store="Redis", name="MGET"):
     """Read the stock counts of these products from Redis, in order; ``None`` for a missing key."""
 
     ids: Sequence[int]
 
 
 @dataclass(frozen=True)
-class FillStock(Request[Mapping[int, int | None]]):
+class FillStock(Request[Mapping[int, int | None]], store="PostgreSQL", name="ledger"):
     """Read the stock counts of these products from the ledger; empty if there is no ledger."""
 
     ids: Sequence[int]

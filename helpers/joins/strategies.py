@@ -1,4 +1,4 @@
-"""Join PostgreSQL, MongoDB and Redis in the application: four strategies with the same result.
+"""Join PostgreSQL, MongoDB and Redis in the application: three strategies with the same result.
 
 Each returns the original's JSON ordered by id, with ``None`` for metadata or stock that a store
 does not have: a left join on PostgreSQL's rows. ``ids`` selects the products; ``None`` means all.
@@ -41,18 +41,6 @@ def batched(ids: Ids = None) -> Strategy[list[ProductJSON]]:
     # Without ids, all documents are wanted: a list of every id would only be looked up one by one.
     documents = yield from ask(FindMetadata(None if ids is None else found))
     counts = yield from ask(ReadStock(found))
-    return (yield from assemble(rows, documents, counts))
-
-
-def rows_first(ids: Ids = None) -> Strategy[list[ProductJSON]]:
-    """Select the rows; then find all documents and read all stock counts concurrently."""
-    rows = yield from ask(SelectProducts(ids))
-    if not rows:
-        return []
-    found = [row[0] for row in rows]
-    documents, counts = yield from ask_at_once(
-        FindMetadata(None if ids is None else found), ReadStock(found)
-    )
     return (yield from assemble(rows, documents, counts))
 
 

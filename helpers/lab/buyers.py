@@ -6,12 +6,9 @@ compared under identical load.
 
 from __future__ import annotations
 
-import bisect
-import itertools
-import math
 import random
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -27,22 +24,18 @@ T = TypeVar("T")
 #: What a buyer does after reserving units; an abandoned reservation expires.
 Ending = Literal["confirm", "release", "abandon"]
 
-#: The default share of each ending.
-ENDINGS: Mapping[Ending, float] = {"confirm": 0.7, "release": 0.2, "abandon": 0.1}
+_ENDINGS: tuple[Ending, ...] = get_args(Ending)
+_WEIGHTS = (0.7, 0.2, 0.1)
 
 
 @dataclass(frozen=True)
 class PurchaseAttempt:
-    """One attempt of ``buyer`` (from 0) to get ``quantity`` units of a product.
-
-    ``pause`` is how many seconds the buyer waits before it.
-    """
+    """One attempt of ``buyer`` (from 0) to get ``quantity`` units of a product."""
 
     buyer: int
     product_id: int
     quantity: int
     ending: Ending
-    pause: float = 0.0
 
 
 #: Carries out one attempt and returns its outcome.
@@ -56,37 +49,37 @@ def plan_attempts(
     products: Sequence[int],
     exponent: float = 1.0,
     largest: int = 1,
-    endings: Mapping[Ending, float] = ENDINGS,
-    bursts: int = 1,
-    pause: float = 0.0,
     seed: int = 1,
 ) -> list[list[PurchaseAttempt]]:
     """Return a list of attempts for each buyer, ``count`` attempts in all.
 
     Products follow Zipf's law with ``exponent``; the first of ``products`` is the most popular.
-    Quantities are uniform from 1 to ``largest``; ``endings`` are the weights of the endings. Each
-    buyer's attempts come in ``bursts``, with a pause of ``pause`` seconds between them.
+    Quantities are uniform from 1 to ``largest``. Of ten attempts, on average seven end with a
+    confirmation, two with a release, and one is abandoned.
 
     Raises ``ValueError`` if an argument is invalid.
     """
-    _check(count, buyers, largest, bursts, pause)
+    for number, least, name in (
+        (count, 0, "count"),
+        (buyers, 1, "buyers"),
+        (largest, 1, "largest"),
+    ):
+        if number < least:
+            raise ValueError(f"{name} is {number}: give {least} or more.")
     rank = zipf_ranks(len(products), exponent=exponent)
-    choose_ending = _weighted_choice(endings)
     plans = []
     for buyer in range(buyers):
-        draw = random.Random(f"{seed}:buyer:{buyer}").random
+        draw = random.Random(f"{seed}:buyer:{buyer}")
         share = count // buyers + (buyer < count % buyers)
-        numbers = [number * bursts // share for number in range(share)]
         plans.append(
             [
                 PurchaseAttempt(
                     buyer,
-                    products[rank(draw()) - 1],
-                    1 + int(draw() * largest),
-                    choose_ending(draw()),
-                    (burst - before) * pause,
+                    products[rank(draw.random()) - 1],
+                    1 + int(draw.random() * largest),
+                    draw.choices(_ENDINGS, _WEIGHTS)[0],
                 )
-                for before, burst in itertools.pairwise([0, *numbers])
+                for _ in range(share)
             ]
         )
     return plans
@@ -130,8 +123,7 @@ def run_buyers(
 
     ``act(number)`` is called in the buyer's thread. It returns a context manager that opens the
     buyer's connections, yields the function that carries out an attempt, and closes the connections
-    (``nullcontext(function)`` if there are none). All buyers start together when all are connected,
-    and wait before an attempt as long as its ``pause`` says.
+    (``nullcontext(function)`` if there are none). All buyers start together when all are connected.
 
     The outcomes are in the order of the plans: first all of the first buyer's. If a buyer raises an
     exception, the others stop before their next attempt, and the first exception is raised when all
@@ -148,7 +140,7 @@ def run_buyers(
         try:
             with act(buyer) as carry_out:
                 for attempt in plans[buyer] if _wait_for_all(barrier) else ():
-                    if stopping.wait(attempt.pause):
+                    if stopping.is_set():
                         break
                     results.append(carry_out(attempt))
         except BaseException as error:
@@ -178,30 +170,3 @@ def _wait_for_all(barrier: threading.Barrier) -> bool:
     except threading.BrokenBarrierError:
         return False
     return True
-
-
-def _check(count: int, buyers: int, largest: int, bursts: int, pause: float) -> None:
-    if count < 0:
-        raise ValueError(f"count is {count}: give 0 or more attempts.")
-    for number, name in ((buyers, "buyers"), (largest, "largest"), (bursts, "bursts")):
-        if number < 1:
-            raise ValueError(f"{name} is {number}: give 1 or more.")
-    if not 0 <= pause < math.inf:
-        raise ValueError(f"pause is {pause} s: give 0 or more.")
-
-
-def _weighted_choice(weights: Mapping[Ending, float]) -> Callable[[float], Ending]:
-    """Return a function that maps a fraction in [0, 1) to an ending, by their weights."""
-    unknown = set(weights) - set(get_args(Ending))
-    if unknown:
-        raise ValueError(
-            f"Unknown endings: {', '.join(sorted(unknown))}. Give any of "
-            f"{', '.join(get_args(Ending))}."
-        )
-    # In the order of the type, so that the order of the mapping does not matter.
-    chosen = [ending for ending in get_args(Ending) if weights.get(ending, 0) != 0]
-    if not chosen or not all(0 < weights[ending] < math.inf for ending in chosen):
-        raise ValueError("No ending has a positive weight, or one has a negative or infinite one.")
-    cumulative = list(itertools.accumulate(weights[ending] for ending in chosen))
-    last = len(chosen) - 1
-    return lambda part: chosen[min(bisect.bisect_right(cumulative, part * cumulative[-1]), last)]

@@ -13,15 +13,13 @@ from dataclasses import dataclass
 import redis
 
 from helpers.embedded.temporary_valkey import Policy, TemporaryValkey
-from helpers.errors import ServerError
-from helpers.stock.redis_strings import as_string
 
 # Small enough that a batch of 1,000-byte values fits into the 16 KiB that the server reads at once:
 # it would allocate a larger buffer, which counts as its memory. Large enough to save round trips.
 _BATCH = 10
+_VALUE_SIZE = 1000  # bytes
 _CORRECTIONS = 5
 _NEAR_ENOUGH = 0.02
-_PREFIX = "cache:"
 
 
 @dataclass(frozen=True)
@@ -39,18 +37,17 @@ def run_cache(
     policy: Policy,
     items: int,
     fraction: float,
-    value_size: int = 1000,
     seconds: float = 0.0,
 ) -> CacheRun:
     """Fit an empty cache to a ``fraction`` of ``items``, and request ``choices`` from it.
 
-    ``policy`` is the eviction policy, ``value_size`` is in bytes. For ``seconds`` see
-    ``measure_hit_ratio``, for errors ``fit_cache``.
+    ``policy`` is the eviction policy. For ``seconds`` see ``measure_hit_ratio``, for errors
+    ``fit_cache``.
     """
     with redis.Redis.from_url(server.url) as client:
-        fit_cache(client, items, value_size, fraction)
+        fit_cache(client, items, _VALUE_SIZE, fraction)
         client.config_set("maxmemory-policy", policy)
-        ratio = measure_hit_ratio(client, choices, bytes(value_size), seconds=seconds)
+        ratio = measure_hit_ratio(client, choices, bytes(_VALUE_SIZE), seconds=seconds)
         return CacheRun(ratio, client.dbsize())
 
 
@@ -62,8 +59,7 @@ def fit_cache(client: redis.Redis, items: int, value_size: int, fraction: float)
     count as memory, too, and are not negligible for a small cache. The limit is set as
     ``maxmemory`` and returned, in bytes. Afterwards the cache is empty, and evicts keys at random.
 
-    Raises ``ValueError`` if that is less than one value or more than all, and ``ServerError`` if
-    the server holds other keys, which the limit might evict.
+    Raises ``ValueError`` if that is less than one value or more than all.
     """
     target = round(items * fraction)
     if not 1 <= target <= items:
@@ -71,7 +67,6 @@ def fit_cache(client: redis.Redis, items: int, value_size: int, fraction: float)
             f"A cache cannot be fitted to {fraction} of {items} items: give a fraction up to 1, "
             "and enough items that it is at least one of them."
         )
-    _refuse_other_keys(client)
     # Valkey 8 and newer free flushed keys in a background thread by default. Until then they count
     # as memory, and since the empty cache has nothing to evict, it would refuse writes.
     client.config_set("lazyfree-lazy-user-flush", "no")
@@ -117,7 +112,7 @@ def measure_hit_ratio(
     for batch in _batches(choices):
         pipeline = client.pipeline(transaction=False)
         for item in batch:
-            pipeline.get(_key(item))
+            pipeline.get(f"cache:{item}")
         found = pipeline.execute()
         missing = {item for item, held in zip(batch, found, strict=True) if held is None}
         _store(client, sorted(missing), value)
@@ -143,28 +138,5 @@ def _batches(items: Sequence[int]) -> Iterator[Sequence[int]]:
 def _store(client: redis.Redis, items: Sequence[int], value: bytes) -> None:
     pipeline = client.pipeline(transaction=False)
     for item in items:
-        pipeline.set(_key(item), value)
+        pipeline.set(f"cache:{item}", value)
     pipeline.execute()
-
-
-def _key(item: int) -> str:
-    return f"{_PREFIX}{item}"
-
-
-def _refuse_other_keys(client: redis.Redis) -> None:
-    """Raise if the server holds a key that is not the cache's, in any logical database.
-
-    Keys are recognized by name: comparing two counts would fail if the cache evicts a key in
-    between.
-    """
-    own = f"db{client.get_connection_kwargs().get('db', 0)}"
-    others = sum(
-        int(database["keys"]) for name, database in client.info("keyspace").items() if name != own
-    )
-    keys = {as_string(key) for key in client.scan_iter(count=1000)}
-    others += sum(not key.startswith(_PREFIX) for key in keys)
-    if others:
-        raise ServerError(
-            f"The server holds {others} keys that do not belong to this cache, and a memory limit "
-            "might evict them: give a temporary server."
-        )

@@ -1,4 +1,4 @@
-"""Alternatives to the join in the application: one PostgreSQL table, pandas, DuckDB.
+"""Alternatives to the join in the application: one PostgreSQL table, and pandas.
 
 Each returns all products by id, with null for missing metadata or stock, as ``helpers.joins`` does,
 so that they can be compared.
@@ -6,8 +6,7 @@ so that they can be compared.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
 import orjson
 import pandas as pd
@@ -46,14 +45,6 @@ SELECT convert_to(coalesce(json_agg(json_build_object(
 FROM products_flat
 """
 
-_DUCKDB_SELECT = """
-SELECT p.id, p.name, p.price, d.metadata, c.stock
-FROM products p
-LEFT JOIN documents d ON d.product_id = p.id
-LEFT JOIN counts c ON c.product_id = p.id
-ORDER BY p.id
-"""
-
 
 def make_flat(stores: Stores) -> int:
     """Create the table ``products_flat`` on the coordinator, and return its number of rows.
@@ -84,97 +75,28 @@ def flat_json(connection: psycopg.Connection) -> bytes:
     return bytes(row[0]) if row else b"[]"
 
 
-class Frames(NamedTuple):
-    """The data of each store: ``products`` (id, name, price), the others by ``product_id``.
+def join_with_pandas(stores: Stores) -> list[ProductJSON]:
+    """Send one query to each store, and join the results with pandas, by left joins.
 
-    ``documents`` has ``metadata``, a dictionary per row; ``counts`` has ``stock``, as a string.
-    """
-
-    products: pd.DataFrame
-    documents: pd.DataFrame
-    counts: pd.DataFrame
-
-
-def read_frames(stores: Stores) -> Frames:
-    """Send one query to each store, and return the three results as frames.
-
-    Raises the drivers' errors.
+    Raises the drivers' errors, and ``pandas.errors.MergeError`` if a product has two documents.
     """
     rows: list[Row] = send(stores, SelectProducts())
     documents: list[Document] = send(stores, FindMetadata())
     ids = [row[0] for row in rows]
     counts: list[bytes | None] = send(stores, ReadStock(ids)) if ids else []
     numbered = [
-        (one["product_id"], to_metadata(one)) for one in documents if product_id_of(one) is not None
+        (document["product_id"], to_metadata(document))
+        for document in documents
+        if product_id_of(document) is not None
     ]
-    return Frames(
-        _frame(rows, "id", "name", "price"),
-        _frame(numbered, "product_id", "metadata"),
-        _frame(list(zip(ids, map(stock_text, counts), strict=True)), "product_id", "stock"),
-    )
-
-
-def merge_frames(frames: Frames) -> list[ProductJSON]:
-    """Join three frames with pandas, by left joins.
-
-    Raises ``pandas.errors.MergeError`` if a product has two documents.
-    """
-    joined = frames.products
-    for other in (frames.documents, frames.counts):
-        joined = joined.merge(
-            other, how="left", left_on="id", right_on="product_id", validate="one_to_one"
-        ).drop(columns="product_id")
+    # The first column of each frame has integers, also if the frame is empty.
+    integers = {"id": "int64"}
+    joined = pd.DataFrame(rows, columns=["id", "name", "price"]).astype(integers)
+    for other in (
+        pd.DataFrame(numbered, columns=["id", "metadata"]),
+        pd.DataFrame({"id": ids, "stock": [stock_text(count) for count in counts]}),
+    ):
+        joined = joined.merge(other.astype(integers), how="left", on="id", validate="one_to_one")
     # pandas fills gaps with NaN; only object columns can hold None.
     plain = joined.astype(object).where(joined.notna(), None)
     return cast("list[ProductJSON]", plain.to_dict("records"))
-
-
-def join_with_pandas(stores: Stores) -> list[ProductJSON]:
-    """Send one query to each store, and join the results with pandas.
-
-    Raises the drivers' errors, and ``pandas.errors.MergeError`` if a product has two documents.
-    """
-    return merge_frames(read_frames(stores))
-
-
-def duckdb_json(stores: Stores) -> bytes:
-    """Send one query to each store, join the results with DuckDB, return the original's JSON.
-
-    Metadata stays JSON, since DuckDB would make a column of each field. A product with two
-    documents appears twice.
-
-    Raises the drivers' errors, and ``ImportError`` if DuckDB is not installed.
-    """
-    import duckdb
-
-    frames = read_frames(stores)
-    texts = [orjson.dumps(metadata).decode() for metadata in frames.documents["metadata"]]
-    with duckdb.connect() as database:
-        database.register("products", frames.products)
-        database.register("documents", frames.documents.assign(metadata=texts))
-        database.register("counts", frames.counts)
-        found = database.execute(_DUCKDB_SELECT).fetchall()
-    return orjson.dumps(
-        [
-            {
-                "id": product_id,
-                "name": name,
-                "price": price,
-                "metadata": None if metadata is None else orjson.Fragment(metadata),
-                "stock": stock,
-            }
-            for product_id, name, price, metadata, stock in found
-        ]
-    )
-
-
-def _frame(rows: Sequence[tuple[object, ...]], *names: str) -> pd.DataFrame:
-    """Return a frame with integers in the first column and objects in the others."""
-    columns = list(zip(*rows, strict=True)) or [()] * len(names)
-    kinds = ["int64", *["object"] * (len(names) - 1)]
-    return pd.DataFrame(
-        {
-            name: pd.Series(list(column), dtype=kind)
-            for name, column, kind in zip(names, columns, kinds, strict=True)
-        }
-    )

@@ -9,7 +9,6 @@ import math
 import re
 import subprocess
 import sys
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -126,7 +125,7 @@ def measure(
     _check("requests", requests, 1, 100_000_000)
     _check("warm_up", warm_up, 0, 100_000)
     _check("timeout", timeout, 0.001, 86_400)
-    found, latencies = _run_clients(
+    found = _run_clients(
         addresses[0],
         {
             "host": host,
@@ -139,25 +138,22 @@ def measure(
             "timeout": timeout,
         },
     )
-    return Load(clients=clients, latencies=tuple(latencies), **found)
+    return Load(clients=clients, **found | {"latencies": tuple(found["latencies"])})
 
 
-def _run_clients(url: str, job: dict[str, Any]) -> tuple[dict[str, Any], array[float]]:
-    output = b""
-    with contextlib.suppress(BrokenPipeError):  # the process may have ended early
-        output = _run_process(json.dumps(job).encode())
-    line, _, latencies = output.partition(b"\n")
-    found: dict[str, Any] = json.loads(line) if line else {}
+def _run_clients(url: str, job: dict[str, Any]) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(_run_process(json.dumps(job).encode()))
+    except (BrokenPipeError, json.JSONDecodeError):
+        raise LoadError(
+            "The clients' process ended early, because something else stopped it: measure again."
+        ) from None
     if "refused" in found:
         raise LoadError(
             f"No server responds at {url}: {found['refused']}. Start it (`python -m helpers "
             "serve`), and use the address that it prints."
         )
-    if found.pop("latencies", None) != len(latencies):
-        raise LoadError(
-            "The clients' process ended early, because something else stopped it: measure again."
-        )
-    return found, array("d", latencies)
+    return found
 
 
 def _run_process(job: bytes) -> bytes:

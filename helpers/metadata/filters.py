@@ -8,20 +8,17 @@ are accepted.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from pymongo import ASCENDING
-from pymongo.collection import Collection
-
+from helpers.catalog.categories import MAX_LABEL_LENGTH, specification_name_problem
 from helpers.errors import MetadataError
 from helpers.stores import Document
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}(\.[a-z][a-z0-9_]{0,39}){0,3}", re.ASCII)
 _LARGEST = 2**63 - 1
 _MOST = 20
-_LONGEST = 200
+_MOST_LEVELS = 4
 _WAY_OUT = "Give a text, a number, or true or false"
 
 
@@ -59,12 +56,13 @@ def metadata_filter(
     return condition
 
 
-def find_page(
-    collection: Collection[Document], condition: Document, *, size: int = 24
-) -> list[Document]:
-    """Return the first ``size`` documents that match ``condition``, sorted by ``product_id``."""
-    cursor = collection.find(condition, {"_id": 0}).sort("product_id", ASCENDING)
-    return list(cursor.limit(size))
+def is_filter(**conditions: Any) -> bool:
+    """Return whether ``metadata_filter`` accepts these arguments."""
+    try:
+        metadata_filter(**conditions)
+    except MetadataError:
+        return False
+    return True
 
 
 def _tags(tags: object) -> list[str]:
@@ -84,14 +82,19 @@ def _specifications(specifications: object) -> list[tuple[str, object]]:
         raise MetadataError("specifications", f"has more than {_MOST}", "Ask for fewer at a time")
     conditions: list[tuple[str, object]] = []
     for name, value in specifications.items():
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not _is_name(name):
             raise MetadataError(
                 "specifications",
                 f"has the name {str(name)[:40]!r}, which no specification has",
-                "Names are small letters, digits and underscores, with a dot between levels",
+                "Names start with a letter or a digit, with a dot between levels",
             )
         conditions.append((name, _condition(f"specifications.{name}", value)))
     return conditions
+
+
+def _is_name(name: str) -> bool:
+    levels = name.split(".")
+    return len(levels) <= _MOST_LEVELS and not any(map(specification_name_problem, levels))
 
 
 def _condition(field: str, value: object) -> object:
@@ -112,8 +115,8 @@ def _text(field: str, value: object) -> str:
     # Not a subclass: that might be encoded as a different BSON type.
     if type(value) is not str:
         raise MetadataError(field, f"is a {type(value).__name__}, and not a plain value", _WAY_OUT)
-    if not value or len(value) > _LONGEST:
-        raise MetadataError(field, f"is empty or longer than {_LONGEST}", _WAY_OUT)
+    if not value or len(value) > MAX_LABEL_LENGTH:
+        raise MetadataError(field, f"is empty or longer than {MAX_LABEL_LENGTH}", _WAY_OUT)
     try:
         value.encode()
     except UnicodeEncodeError:

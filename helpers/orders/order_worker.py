@@ -58,7 +58,7 @@ class OrderWorker(BackgroundWorker):
     def _prepare(self, stores: Stores) -> Iterator[Pass]:
         stock = Stock.of(stores)
 
-        def run_pass() -> bool:
+        def run_pass() -> float:
             recover(stock, in_doubt_seconds=self._in_doubt_seconds)
             while rows := relay(stores, most=_MOST_ROWS, hook=self._hook):
                 self._relayed += rows
@@ -68,6 +68,6 @@ class OrderWorker(BackgroundWorker):
             if self._reconcile_seconds is not None and now >= self._next_reconciliation:
                 reconcile(stock, in_doubt_seconds=self._in_doubt_seconds)
                 self._next_reconciliation = time.monotonic() + self._reconcile_seconds
-            return True
+            return 0.0
 
         yield run_pass

@@ -197,14 +197,7 @@ def _write(database: Database[Document], rows: Sequence[_Row]) -> None:
     """Write the rows to MongoDB. Idempotent, in any order and by any number of relays."""
     latest = {row.product_id: row for row in sorted(rows, key=lambda row: row.orders)}
     sales = [
-        UpdateOne(
-            {"_id": product_id},
-            {
-                "$max": {"orders": row.orders, "units": row.units},
-                "$setOnInsert": {"product_id": product_id},
-            },
-            upsert=True,
-        )
+        raise_totals(product_id, row.orders, row.units)
         for product_id, row in sorted(latest.items())
     ]
     pairs = sorted({(row.customer_id, row.product_id) for row in rows})
@@ -218,6 +211,15 @@ def _write(database: Database[Document], rows: Sequence[_Row]) -> None:
     ]
     bulk_write(database, PURCHASES, purchases)
     bulk_write(database, SALES, sales)
+
+
+def raise_totals(product_id: int, orders: int, units: int) -> UpdateOne:
+    """Return the write that raises the totals of a product in ``sales``, or inserts them."""
+    return UpdateOne(
+        {"_id": product_id},
+        {"$max": {"orders": orders, "units": units}, "$setOnInsert": {"product_id": product_id}},
+        upsert=True,
+    )
 
 
 def _delete(connection: psycopg.Connection, rows: Sequence[_Row]) -> None:

@@ -1,5 +1,7 @@
 """Rebuild the sales in MongoDB: compare them with the orders in PostgreSQL, and repair them.
 
+``add_sales`` writes the sales of orders that were loaded in bulk, without rows in the outbox.
+
 The relay only increases totals. Anything else that gets into ``sales`` and ``purchases`` (an old
 backup that was restored, a mistake, a lost document) stays until it is looked for.
 
@@ -11,14 +13,23 @@ the repaired document includes them, and ``$max`` changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from pymongo import DeleteOne, ReplaceOne
 from pymongo.database import Database
+from pymongo.errors import BulkWriteError
 
-from helpers.orders.outbox import PURCHASES, SALES, bulk_write, pair_id
+from helpers.orders.outbox import (
+    DURABLE,
+    PURCHASES,
+    SALES,
+    bulk_write,
+    is_concurrent_insert,
+    pair_id,
+    raise_totals,
+)
 from helpers.stock import Finding
 from helpers.stock.ledger import lock_products
 from helpers.stores import Document, Stores
@@ -62,8 +73,8 @@ def rebuild_sales(stores: Stores) -> SalesReport:
     Holds all pairs of a customer and a product in memory. Raises ``psycopg.Error`` and
     ``pymongo.errors.PyMongoError``; repairs up to then remain.
     """
-    sales, stray_sales = _read_sales(stores.mongo)
-    purchases, stray_purchases = _read_purchases(stores.mongo)
+    sales, stray_sales = _read(stores.mongo, SALES, lambda key, _: _is_int(key))
+    purchases, stray_purchases = _read(stores.mongo, PURCHASES, _is_pair)
     findings = stray_sales + stray_purchases
     # After MongoDB: an order is recorded before it is relayed, so a higher total is wrong.
     expected_sales = {row[0]: _sales(*row) for row in stores.postgres.execute(_TOTALS)}
@@ -81,36 +92,58 @@ def rebuild_sales(stores: Stores) -> SalesReport:
     return SalesReport(len(sales.keys() | expected_sales.keys() | suspects), findings)
 
 
-def _read_sales(database: Database[Document]) -> tuple[dict[Any, Document], list[Finding]]:
-    """Return the documents by product; delete those whose ``_id`` is not a product's."""
-    found = {document["_id"]: document for document in database[SALES].find()}
-    strays = [document_id for document_id in found if not _is_int(document_id)]
-    return found, _delete_strays(database, SALES, found, strays)
+def add_sales(stores: Stores) -> None:
+    """Write the sales and purchases of orders that MongoDB lacks; lower and delete none.
 
-
-def _read_purchases(database: Database[Document]) -> tuple[dict[Any, Document], list[Finding]]:
-    """Return the documents by pair; delete those whose ``_id`` does not match their fields."""
-    found = {document["_id"]: document for document in database[PURCHASES].find()}
-    strays = [
-        document_id
-        for document_id, document in found.items()
-        if not (_is_int(document.get("customer_id")) and _is_int(document.get("product_id")))
-        or document_id != pair_id(document["customer_id"], document["product_id"])
+    May run next to clients and relays: like them, it only raises totals. Raises as
+    ``rebuild_sales`` does; call it again to write the rest.
+    """
+    totals = {row[0]: _sales(*row) for row in stores.postgres.execute(_TOTALS)}
+    pairs = [_purchase(customer, product) for product, customer in stores.postgres.execute(_PAIRS)]
+    _insert_missing(stores.mongo, PURCHASES, pairs)
+    _insert_missing(stores.mongo, SALES, list(totals.values()))
+    found = {document["_id"]: document for document in stores.mongo[SALES].find()}
+    behind = [
+        raise_totals(product_id, sales["orders"], sales["units"])
+        for product_id, sales in sorted(totals.items())
+        if found.get(product_id) != sales
     ]
-    return found, _delete_strays(database, PURCHASES, found, strays)
+    if behind:
+        bulk_write(stores.mongo, SALES, behind)
 
 
-def _delete_strays(
-    database: Database[Document], name: str, found: dict[Any, Document], strays: list[Any]
-) -> list[Finding]:
-    for document_id in strays:
-        del found[document_id]
+def _insert_missing(database: Database[Document], name: str, documents: list[Document]) -> None:
+    """Insert the documents whose ``_id`` does not exist. This is much faster than upserts."""
+    collection = database.get_collection(name, write_concern=DURABLE)
+    stored = {document["_id"] for document in collection.find({}, {"_id": 1})}
+    missing = [document for document in documents if document["_id"] not in stored]
+    if missing:
+        try:
+            collection.insert_many(missing, ordered=False)
+        except BulkWriteError as error:
+            if not is_concurrent_insert(error):  # the others were inserted
+                raise
+
+
+def _read(
+    database: Database[Document], name: str, is_valid: Callable[[Any, Document], bool]
+) -> tuple[dict[Any, Document], list[Finding]]:
+    """Return a collection's documents by ``_id``; delete those whose ``_id`` is not valid."""
+    found = {document["_id"]: document for document in database[name].find()}
+    strays = [key for key, document in found.items() if not is_valid(key, document)]
+    for key in strays:
+        del found[key]
     if strays:
-        bulk_write(database, name, [DeleteOne({"_id": document_id}) for document_id in strays])
-    return [
-        Finding(_KIND[name], str(document_id), f"{document_id!r:.60} is not a valid _id: deleted")
-        for document_id in strays
+        bulk_write(database, name, [DeleteOne({"_id": key}) for key in strays])
+    return found, [
+        Finding(_KIND[name], str(key), f"{key!r:.60} is not a valid _id: deleted") for key in strays
     ]
+
+
+def _is_pair(key: Any, document: Document) -> bool:
+    """Return whether the ``_id`` of a purchase matches its customer and product."""
+    customer_id, product_id = document.get("customer_id"), document.get("product_id")
+    return _is_int(customer_id) and _is_int(product_id) and key == pair_id(customer_id, product_id)
 
 
 def _different(found: dict[Any, Document], expected: dict[Any, Document]) -> list[Any]:
@@ -189,7 +222,7 @@ def _is_behind(found: Document | None, expected: Document | None) -> bool:
     )
 
 
-def _is_int(value: Any) -> bool:
+def _is_int(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -18,6 +18,9 @@ from helpers.plots.palette import GREY, GRID, INK, PAPER, PURPLE, SERIES, SKY
 #: The points of a line: pairs of x and y.
 Points = Sequence[tuple[float, float]]
 
+#: The axes that have grid lines.
+Grid = Literal["x", "y", "both"]
+
 _DPI = 110
 
 _MARKS: tuple[tuple[str, Any], ...] = (
@@ -100,19 +103,37 @@ def in_milliseconds(lines: Mapping[str, Points]) -> dict[str, Points]:
     return {name: [(x, 1000 * seconds) for x, seconds in line] for name, line in lines.items()}
 
 
+def panels(
+    count: int, width: float, height: float, *, grid: Grid | None = None, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure of this size in inches with some panels side by side, laid out when drawn.
+
+    The panels have open axes; ``options`` are those of ``Figure.subplots``.
+    """
+    figure = Figure(figsize=(width, height), layout="tight")
+    found = list(figure.subplots(1, count, squeeze=False, **options)[0])
+    for axes in found:
+        open_axes(axes, grid)
+    return figure, found
+
+
+def one_panel(width: float, height: float, *, grid: Grid | None = None) -> tuple[Figure, Axes]:
+    """Return a figure of this size in inches with one panel, and the panel."""
+    figure, (axes,) = panels(1, width, height, grid=grid)
+    return figure, axes
+
+
 def round_trip_panels(
     round_trips: Iterable[float], *, width: float, ylabel: str
 ) -> tuple[Figure, dict[float, Axes]]:
     """Return a figure with a panel for each round-trip time in ms, with logarithmic scales."""
     times = sorted(round_trips)
-    figure = Figure(figsize=(0.8 + width * len(times), 3.6))
-    panels = figure.subplots(1, len(times), sharey=True, squeeze=False)[0]
-    for axes, milliseconds in zip(panels, times, strict=True):
+    figure, found = panels(len(times), 0.8 + width * len(times), 3.6, grid="y", sharey=True)
+    for axes, milliseconds in zip(found, times, strict=True):
         axes.set(xscale="log", yscale="log", xlabel="products")
         axes.set_title(f"{milliseconds:g} ms a round trip" if milliseconds else "no delay", size=11)
-        open_axes(axes)
-    panels[0].set_ylabel(ylabel)
-    return figure, dict(zip(times, panels, strict=True))
+    found[0].set_ylabel(ylabel)
+    return figure, dict(zip(times, found, strict=True))
 
 
 def plot_bars(axes: Axes, values: Sequence[float], texts: Sequence[str], panel: int) -> float:
@@ -154,7 +175,7 @@ def plain_scales(axes: Axes) -> None:
     plain_numbers(axes.xaxis, axes.yaxis)
 
 
-def open_axes(axes: Axes, grid: Literal["x", "y", "both"] | None = "y") -> None:
+def open_axes(axes: Axes, grid: Grid | None = "y") -> None:
     """Remove the top and right spines, and draw a light grid for the given axes."""
     if grid is not None:
         axes.grid(axis=grid, color=GRID, linewidth=0.7)

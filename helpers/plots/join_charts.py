@@ -17,7 +17,8 @@ from helpers.plots.charts import (
     label_rows,
     legend_above,
     legend_inside,
-    open_axes,
+    one_panel,
+    panels,
     plain_figure,
     plain_numbers,
     plain_scales,
@@ -30,22 +31,6 @@ from helpers.plots.palette import GREY, INK, STORE_COLOURS, STORE_HATCHES
 from helpers.stores.trace import STORES, Span
 
 _MAX_ROWS = 40
-
-
-def draw_growth(times: Mapping[str, Points]) -> Figure:
-    """Draw how long each way to read the products takes, by their number.
-
-    ``times`` holds for each way pairs of the number of products and seconds.
-    """
-    figure = Figure(figsize=(7.4, 4.4))
-    axes = figure.subplots()
-    plot_lines(axes, in_milliseconds(times))
-    axes.set(xscale="log", yscale="log", xlabel="products", ylabel="time in ms")
-    plain_scales(axes)
-    open_axes(axes, "both")
-    legend_inside(axes, loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=4)
-    figure.tight_layout()
-    return figure
 
 
 def draw_waterfall(
@@ -63,8 +48,7 @@ def draw_waterfall(
         first = 0.0
     until = None if unlisted else total_seconds
     rows = _waterfall_rows(spans, unlisted)
-    figure = Figure(figsize=(8.2, 1.1 + 0.24 * max(3, len(rows))))
-    axes = figure.subplots()
+    figure, axes = one_panel(8.2, 1.1 + 0.24 * max(3, len(rows)), grid="x")
     last = max([*(span.end_seconds for span in spans), until or first])
     end = 1000 * (last - first) or 1.0
     for row, span in enumerate(rows):
@@ -90,9 +74,7 @@ def draw_waterfall(
     axes.set_yticks(range(len(rows)), labels, size=9)
     axes.tick_params(axis="y", length=0)
     axes.set(xlabel="time in ms", xlim=(-0.01 * end, 1.03 * end), ylim=(len(rows) - 0.4, -0.6))
-    open_axes(axes, "x")
     _waterfall_legend(axes, spans, until)
-    figure.tight_layout()
     return figure
 
 
@@ -109,8 +91,8 @@ def draw_latency(
     round trips r; without it, the line is a + b · n for n products.
     """
     times = {milliseconds for lines in latency.values() for milliseconds in lines}
-    figure, panels = round_trip_panels(times, width=2.8, ylabel="time in ms")
-    for milliseconds, axes in panels.items():
+    figure, by_time = round_trip_panels(times, width=2.8, ylabel="time in ms")
+    for milliseconds, axes in by_time.items():
         for index, (strategy, lines) in enumerate(latency.items()):
             points = [(n, 1000 * seconds) for n, seconds in sorted(lines.get(milliseconds, ()))]
             fit = (fits or {}).get(strategy, {}).get(milliseconds)
@@ -118,11 +100,10 @@ def draw_latency(
             if fit is not None and points:
                 _plot_fit(axes, points, fit, index, (round_trips or {}).get(strategy, float))
         plain_scales(axes)
-    first = next(iter(panels.values()))
+    first = next(iter(by_time.values()))
     if fits is not None:
         label = "fitted: a + b · " + ("round trips" if round_trips else "products")
         first.plot([], [], color=GREY, linestyle="--", label=label)
-    figure.tight_layout()
     legend_above(figure, first)
     return figure
 
@@ -133,8 +114,7 @@ def draw_crossover(lines: Mapping[str, Points], crossover: float | None = None) 
     ``lines`` holds for each order pairs of the selectivity, from 0 to 1, and seconds; at the
     selectivity ``crossover`` both orders cost the same.
     """
-    figure = Figure(figsize=(7.2, 4.0))
-    axes = figure.subplots()
+    figure, axes = one_panel(7.2, 4.0, grid="both")
     percent = {order: [(100 * share, y) for share, y in line] for order, line in lines.items()}
     plot_lines(axes, in_milliseconds(percent))
     axes.set(
@@ -144,7 +124,6 @@ def draw_crossover(lines: Mapping[str, Points], crossover: float | None = None) 
         ylabel="time in ms",
     )
     plain_scales(axes)
-    open_axes(axes, "both")
     if crossover is not None:
         axes.axvline(100 * crossover, color=INK, linewidth=1, linestyle=(0, (1, 2)), zorder=0)
         axes.text(
@@ -156,7 +135,6 @@ def draw_crossover(lines: Mapping[str, Points], crossover: float | None = None) 
             color=INK,
         )
     legend_inside(axes)
-    figure.tight_layout()
     return figure
 
 
@@ -166,18 +144,15 @@ def draw_staleness(points: Mapping[str, tuple[float, float]]) -> Figure:
     ``points`` holds both for each way, in seconds. They differ by orders of magnitude, and one may
     be zero, so each has its own panel and scale, with the numbers at the bars.
     """
-    figure = Figure(figsize=(8.6, 1.2 + 0.5 * len(points)))
-    panels = figure.subplots(1, 2, sharey=True)
+    figure, both = panels(2, 8.6, 1.2 + 0.5 * len(points), sharey=True)
     titles = ("time until the answer, in ms", "age of the answer, in ms")
-    for number, (axes, title) in enumerate(zip(panels, titles, strict=True)):
+    for number, (axes, title) in enumerate(zip(both, titles, strict=True)):
         values = [1000 * point[number] for point in points.values()]
         most = plot_bars(axes, values, list(map(plain_figure, values)), number)
         axes.set(xlabel=title, xlim=(0, 1.2 * most))
         axes.xaxis.set_major_locator(MaxNLocator(5))
         plain_numbers(axes.xaxis)
-        open_axes(axes, None)
-    label_rows(panels[0], list(points))
-    figure.tight_layout()
+    label_rows(both[0], list(points))
     return figure
 
 
@@ -187,16 +162,13 @@ def draw_pages(times: Mapping[str, Points]) -> Figure:
     ``times`` holds for each kind, such as "after the last id" and "OFFSET", pairs of the page
     number and seconds.
     """
-    figure = Figure(figsize=(7.2, 3.8))
-    axes = figure.subplots()
+    figure, axes = one_panel(7.2, 3.8, grid="y")
     plot_lines(axes, in_milliseconds(times))
     axes.set(xlabel="page", ylabel="time in ms")
     # Leave room for the legend above the highest line.
     axes.set_ylim(0, 1.3 * axes.get_ylim()[1])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend_inside(axes)
-    open_axes(axes)
-    figure.tight_layout()
     return figure
 
 

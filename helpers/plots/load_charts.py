@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from helpers.lab.load import Load
 from helpers.lab.server_timing import parse_metrics, round_trips_of, spans_of
-from helpers.plots.charts import STYLES, Points, legend_above, open_axes, plain_scales, plot_line
+from helpers.plots.charts import STYLES, Points, legend_above, panels, plain_scales, plot_line
 from helpers.plots.join_charts import draw_waterfall
 from helpers.plots.palette import GREY, INK, PAPER
 
@@ -25,8 +25,7 @@ def draw_load(loads: Mapping[str, Sequence[Load]]) -> Figure:
     Latency is drawn as the median with a whisker up to the 95th percentile. A hollow marker means
     that some requests failed; a load without any successful response has none.
     """
-    figure = Figure(figsize=(10, 3.9))
-    rates, latencies = figure.subplots(1, 2)
+    figure, (rates, latencies) = panels(2, 10, 3.9, grid="y")
     hollow = False
     for index, (way, line) in enumerate(loads.items()):
         ordered = sorted((load for load in line if load.latencies), key=lambda load: load.clients)
@@ -52,7 +51,6 @@ def draw_load(loads: Mapping[str, Sequence[Load]]) -> Figure:
         rates.plot(
             [], [], marker="o", color=PAPER, markeredgecolor=GREY, label="some requests failed"
         )
-    figure.tight_layout(w_pad=2.5)
     legend_above(figure, rates)
     return figure
 
@@ -86,21 +84,19 @@ def _scale(axes: Axes, clients: Sequence[int]) -> None:
     plain_scales(axes)
     axes.xaxis.set_major_locator(FixedLocator(clients))
     axes.xaxis.set_minor_locator(NullLocator())
-    open_axes(axes)
 
 
 def _whiskers(axes: Axes, points: Points, ends: Sequence[float], index: int) -> None:
     """Draw a line from each point up to its end."""
-    colour = STYLES[index % len(STYLES)][0]
-    axes.vlines([x for x, _ in points], [y for _, y in points], ends, colors=colour, linewidth=1.2)
-    axes.plot(
+    above = [end - y for (_, y), end in zip(points, ends, strict=True)]
+    axes.errorbar(
         [x for x, _ in points],
-        ends,
-        color=colour,
-        marker="_",
-        markersize=7,
-        markeredgewidth=1.2,
-        linestyle="none",
+        [y for _, y in points],
+        yerr=[[0.0] * len(points), above],
+        fmt="none",
+        ecolor=STYLES[index % len(STYLES)][0],
+        elinewidth=1.2,
+        capsize=3.5,
     )
 
 

@@ -8,14 +8,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from helpers.metadata.mongo_plans import DocumentPlan
-from helpers.plots.charts import label_rows, open_axes
+from helpers.plots.charts import label_rows, one_panel, panels
 from helpers.plots.palette import IDLE, INK, MONGO
 
 
 def draw_plans(plans: Mapping[str, DocumentPlan]) -> Figure:
     """Draw for each query, by title, how many documents were examined and returned."""
-    figure = Figure(figsize=(8.2, 1.1 + 0.62 * len(plans)))
-    axes = figure.subplots()
+    figure, axes = one_panel(8.2, 1.1 + 0.62 * len(plans))
     most = max(max(plan.documents_examined, 1) for plan in plans.values())
     for row, plan in enumerate(plans.values()):
         idle = max(plan.documents_examined - plan.returned, 0)
@@ -49,23 +48,17 @@ def draw_plans(plans: Mapping[str, DocumentPlan]) -> Figure:
         loc="lower left",
         bbox_to_anchor=(0, 1),
     )
-    open_axes(axes, None)
-    figure.tight_layout()
     return figure
 
 
 def draw_facets(facets: Mapping[str, Sequence[tuple[object, int]]]) -> Figure:
     """Draw facets as a sidebar shows them: a panel per facet, a bar per value."""
-    figure = Figure(figsize=(3.1 * len(facets), 3.4))
-    for axes, (title, counts) in zip(
-        figure.subplots(1, len(facets), squeeze=False)[0], facets.items(), strict=True
-    ):
+    figure, all_axes = panels(len(facets), 3.1 * len(facets), 3.4)
+    for axes, (title, counts) in zip(all_axes, facets.items(), strict=True):
         axes.barh(range(len(counts)), [count for _, count in counts], color=MONGO)
         label_rows(axes, [str(value) for value, _ in counts])
         axes.set_title(title, size=11)
         axes.set_xlabel("products")
-        open_axes(axes, None)
-    figure.tight_layout()
     return figure
 
 
@@ -74,14 +67,11 @@ def draw_sizes(sizes: Mapping[str, Sequence[int]], step: int) -> Figure:
 
     ``step`` is the number of reviews between two sizes.
     """
-    figure = Figure(figsize=(6.6, 3.4))
-    axes = figure.subplots()
+    figure, axes = one_panel(6.6, 3.4)
     styles = [(INK, "--"), (MONGO, "-")]
     for (title, line), (colour, style) in zip(sizes.items(), styles, strict=False):
         at = [step * number for number in range(len(line))]
         axes.plot(at, line, color=colour, linestyle=style, linewidth=2, label=title)
     axes.set(xlabel="reviews of the product", ylabel="bytes of its document", ylim=(0, None))
     axes.legend(frameon=False)
-    open_axes(axes, None)
-    figure.tight_layout()
     return figure

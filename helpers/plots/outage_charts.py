@@ -29,7 +29,7 @@ def draw_availability(monitored: Mapping[str, Availability]) -> Figure:
 
     Dashed lines mark the events, with their names. The x axis is time in seconds.
     """
-    figure = Figure(figsize=(10, 0.8 + 2.5 * len(monitored)))
+    figure = Figure(figsize=(10, 0.8 + 2.5 * len(monitored)), layout="tight")
     rows = figure.subplots(len(monitored), 2, squeeze=False, sharex=True)
     longest = max(
         (found.samples[-1].ended for found in monitored.values() if found.samples), default=1.0
@@ -57,7 +57,6 @@ def draw_availability(monitored: Mapping[str, Availability]) -> Figure:
             open_axes(axes)
     for axes in rows[-1]:
         axes.set_xlabel("seconds")
-    figure.tight_layout(h_pad=1.2)
     legend_above(figure, rows[0][0])
     return figure
 

@@ -39,30 +39,6 @@ STORE_HATCHES: Mapping[StoreName, str] = {"PostgreSQL": "", "MongoDB": "///", "R
 GOOD = "#11632B"
 ALERT = "#A3200D"
 
-#: The storefront's colours, by their names in ``style.css``: in light and in dark mode.
-PAGE_LIGHT: Mapping[str, str] = {
-    "ink": INK,
-    "quiet": "#595C61",
-    "paper": PAPER,
-    "page-background": "#F5F5F2",
-    "line": "#DCDCD6",
-    "control": "#8A8D92",
-    "hover": "#ECECEA",
-    "alert": ALERT,
-    "focus": INK,
-}
-PAGE_DARK: Mapping[str, str] = {
-    "ink": "#ECECEA",
-    "quiet": "#A8ACB2",
-    "paper": "#1E2125",
-    "page-background": "#141619",
-    "line": "#363A40",
-    "control": "#80858C",
-    "hover": "#2A2E33",
-    "alert": "#FF9D8C",
-    "focus": PAPER,
-}
-
 
 def ink_on(colour: str) -> str:
     """Return the text colour for a background: ``INK`` or ``PAPER``, whichever has more contrast.

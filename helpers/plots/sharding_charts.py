@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from helpers.citus.query_plans import QueryPlan
 from helpers.citus.shards import Shard
-from helpers.plots.charts import open_axes
+from helpers.plots.charts import one_panel, panels
 from helpers.plots.palette import GREY, IDLE, INK, PAPER, POSTGRES, ink_on, tint
 
 _HATCHES = ("", "///", "...", "xxx")
@@ -24,13 +24,12 @@ def draw_shard_maps(maps: Mapping[str, Sequence[Shard]]) -> Figure:
     nodes = sorted({shard.node for shards in maps.values() for shard in shards})
     most = max(1, *(shard.rows for shards in maps.values() for shard in shards))
     tallest = max(len(shards) for shards in maps.values())
-    figure = Figure(figsize=(1.2 + 1.35 * len(nodes) * len(maps), 0.9 + 0.34 * tallest))
-    all_axes = figure.subplots(1, len(maps), squeeze=False)[0]
+    width = 1.2 + 1.35 * len(nodes) * len(maps)
+    figure, all_axes = panels(len(maps), width, 0.9 + 0.34 * tallest)
     for axes, (title, shards) in zip(all_axes, maps.items(), strict=True):
         _draw_shard_map(axes, shards, nodes, most)
         axes.set_title(title, size=11)
     all_axes[0].set_ylabel("shard index")
-    figure.tight_layout()
     return figure
 
 
@@ -62,8 +61,8 @@ def _draw_shard_map(axes: Axes, shards: Sequence[Shard], nodes: Sequence[str], m
 def draw_tasks(plans: Mapping[str, QueryPlan], shards: Sequence[Shard]) -> Figure:
     """Draw which of a table's shards each query reads, by node: a panel per query."""
     nodes = sorted({shard.node for shard in shards})
-    figure = Figure(figsize=(0.6 + 2.5 * len(plans), 0.9 + 0.3 * len(shards)))
-    all_axes = figure.subplots(1, len(plans), squeeze=False, sharey=True)[0]
+    width = 0.6 + 2.5 * len(plans)
+    figure, all_axes = panels(len(plans), width, 0.9 + 0.3 * len(shards), sharey=True)
     for axes, (title, plan) in zip(all_axes, plans.items(), strict=True):
         for shard in shards:
             touched = shard.id in plan.shards
@@ -84,7 +83,6 @@ def draw_tasks(plans: Mapping[str, QueryPlan], shards: Sequence[Shard]) -> Figur
     all_axes[0].set_yticks(range(len(shards)))
     all_axes[0].set_ylabel("shard index")
     all_axes[0].invert_yaxis()
-    figure.tight_layout()
     return figure
 
 
@@ -92,22 +90,18 @@ def draw_touched(
     lengths: Sequence[int], measured: Sequence[float], expected: Sequence[float], shards: int
 ) -> Figure:
     """Draw how many shards a query for a list of keys reads: measured, and expected."""
-    figure = Figure(figsize=(6.8, 3.8))
-    axes = figure.subplots()
+    figure, axes = one_panel(6.8, 3.8)
     axes.axhline(shards, color=GREY, linestyle=":", label=f"all {shards} shards")
     axes.plot(lengths, expected, color=INK, linewidth=1.4, label="expected")
     axes.plot(lengths, measured, "o", color=POSTGRES, markersize=7, label="read from the plans")
     axes.set(xlabel="keys in the list", ylabel="tasks", ylim=(0, shards * 1.08))
     axes.legend(frameon=False, loc="lower right")
-    open_axes(axes, None)
-    figure.tight_layout()
     return figure
 
 
 def draw_skew(tables: Mapping[str, Sequence[Shard]]) -> Figure:
     """Draw the rows of each shard, a panel per table, with a shade per node."""
-    figure = Figure(figsize=(2.9 * len(tables), 3.2))
-    all_axes = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
+    figure, all_axes = panels(len(tables), 2.9 * len(tables), 3.2, sharey=True)
     nodes = sorted({shard.node for shards in tables.values() for shard in shards})
     for axes, (title, shards) in zip(all_axes, tables.items(), strict=True):
         for number, node in enumerate(nodes):
@@ -123,8 +117,6 @@ def draw_skew(tables: Mapping[str, Sequence[Shard]]) -> Figure:
             )
         axes.set_title(title, size=11)
         axes.set_xlabel("shard index")
-        open_axes(axes, None)
     all_axes[0].set_ylabel("rows")
     all_axes[-1].legend(frameon=False)
-    figure.tight_layout()
     return figure

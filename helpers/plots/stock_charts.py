@@ -16,7 +16,9 @@ from helpers.plots.charts import (
     in_milliseconds,
     label_rows,
     legend_above,
+    one_panel,
     open_axes,
+    panels,
     plain_numbers,
     plot_bars,
     plot_lines,
@@ -34,8 +36,8 @@ def draw_round_trips(
     products and seconds.
     """
     times = {milliseconds for lines in latency.values() for milliseconds in lines}
-    figure, panels = round_trip_panels(times, width=2.5, ylabel="latency in ms")
-    for milliseconds, axes in panels.items():
+    figure, by_time = round_trip_panels(times, width=2.5, ylabel="latency in ms")
+    for milliseconds, axes in by_time.items():
         plot_lines(
             axes,
             in_milliseconds({way: line.get(milliseconds, ()) for way, line in latency.items()}),
@@ -43,8 +45,7 @@ def draw_round_trips(
         if milliseconds > 0:
             axes.axhline(milliseconds, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
         plain_numbers(axes.xaxis, axes.yaxis)
-    figure.tight_layout()
-    legend_above(figure, next(iter(panels.values())))
+    legend_above(figure, next(iter(by_time.values())))
     return figure
 
 
@@ -53,8 +54,7 @@ def draw_oversold(units: Mapping[str, Sequence[tuple[int, int]]]) -> Figure:
 
     Lines that are zero throughout are distinguished by their markers, which are drawn side by side.
     """
-    figure = Figure(figsize=(8.4, 4.2))
-    axes = figure.subplots()
+    figure, axes = one_panel(8.4, 4.2, grid="y")
     counts = sorted({buyers for line in units.values() for buyers, _ in line})
     most = max((sold for line in units.values() for _, sold in line), default=0)
     zero = [way for way, line in units.items() if not any(sold for _, sold in line)]
@@ -89,8 +89,6 @@ def draw_oversold(units: Mapping[str, Sequence[tuple[int, int]]]) -> Figure:
         xlim=(-0.5, len(counts) - 0.6),
         ylim=(-0.03 * top, top),
     )
-    open_axes(axes)
-    figure.tight_layout()
     return figure
 
 
@@ -101,22 +99,20 @@ def draw_origin_calls(calls: Mapping[str, Mapping[str, float]]) -> Figure:
     "readers who waited".
     """
     things = list(dict.fromkeys(thing for counts in calls.values() for thing in counts))
-    figure = Figure(figsize=(1.8 + 3.1 * len(things), 0.9 + 0.55 * len(calls)))
-    panels = figure.subplots(1, len(things), sharey=True, squeeze=False)[0]
-    for number, (axes, thing) in enumerate(zip(panels, things, strict=True)):
+    size = 1.8 + 3.1 * len(things), 0.9 + 0.55 * len(calls)
+    figure, all_axes = panels(len(things), *size, grid="y", sharey=True)
+    for number, (axes, thing) in enumerate(zip(all_axes, things, strict=True)):
         values = [counts.get(thing, 0) for counts in calls.values()]
         most = plot_bars(axes, values, [f"{value:g}" for value in values], number)
         axes.set(xlabel=thing, xlim=(0, 1.16 * max(1, most)))
-        open_axes(axes)
-    label_rows(panels[0], list(calls))
-    panels[0].set_ylabel("protection")
-    figure.tight_layout()
+    label_rows(all_axes[0], list(calls))
+    all_axes[0].set_ylabel("protection")
     return figure
 
 
 def draw_expiries(without: Sequence[float], with_jitter: Sequence[float]) -> Figure:
     """Draw when keys expire, in seconds after they were written, without and with jitter."""
-    figure = Figure(figsize=(7.6, 3.8))
+    figure = Figure(figsize=(7.6, 3.8), layout="tight")
     all_axes = figure.subplots(2, 1, sharex=True)
     every = [*without, *with_jitter]
     low, high = (min(every), max(every)) if every else (0.0, 1.0)
@@ -134,7 +130,6 @@ def draw_expiries(without: Sequence[float], with_jitter: Sequence[float]) -> Fig
         axes.set_ylabel("keys")
         open_axes(axes)
     all_axes[1].set_xlabel("seconds until they expire")
-    figure.tight_layout()
     return figure
 
 
@@ -146,8 +141,7 @@ def draw_hit_ratios(
 
     ``ideal`` is the line of a cache that always holds the most popular items.
     """
-    figure = Figure(figsize=(7.2, 4.0))
-    axes = figure.subplots()
+    figure, axes = one_panel(7.2, 4.0, grid="y")
     right = max((share for line in [*ratios.values(), ideal or ()] for share, _ in line), default=1)
     if ideal:
         points = sorted(ideal)
@@ -168,8 +162,6 @@ def draw_hit_ratios(
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.legend(frameon=False, loc="lower right")
-    open_axes(axes)
-    figure.tight_layout()
     return figure
 
 

@@ -197,42 +197,26 @@ class Side(asyncio.Protocol):
             other._transport.close()
 
 
-def main() -> None:
+async def main() -> None:
     """Forward until standard input is closed."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
-    # select() has a resolution of microseconds; asyncio's default on Linux, epoll, rounds up to a
-    # millisecond, which is as long as the shortest delay in the lessons.
-    loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
+    loop = asyncio.get_running_loop()
+    commands = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     forwarder = Forwarder(loop, sys.argv[1:])
-    server = loop.run_until_complete(
-        loop.create_server(lambda: Side(forwarder), "127.0.0.1", 0, backlog=CONNECTIONS)
-    )
+    server = await loop.create_server(lambda: Side(forwarder), "127.0.0.1", 0, backlog=CONNECTIONS)
     _reply({"port": server.sockets[0].getsockname()[1]})
-    pending = b""
-
-    def on_input() -> None:
-        nonlocal pending
-        data = os.read(0, 65536)
-        if not data:
-            loop.stop()
-        *lines, pending = (pending + data).split(b"\n")
-        for line in lines:
-            command = json.loads(line)
-            _reply({"number": command["number"], **forwarder.execute(command)})
-
     parent = os.getppid()
 
     def check_parent() -> None:
         # If the parent has forked, its children keep our standard input open after its death.
         if os.getppid() != parent:
-            loop.stop()
+            os._exit(0)
         loop.call_later(_PARENT_SECONDS, check_parent)
 
-    loop.add_reader(0, on_input)
     check_parent()
-    loop.run_forever()
+    async for line in commands:
+        command = json.loads(line)
+        _reply({"number": command["number"], **forwarder.execute(command)})
     # The operating system closes all connections; closing each of them here could hang.
     os._exit(0)
 
@@ -241,5 +225,17 @@ def _reply(result: dict[str, int]) -> None:
     os.write(1, json.dumps(result).encode() + b"\n")
 
 
+def _allow_descriptors() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
+
+
 if __name__ == "__main__":
-    main()
+    _allow_descriptors()
+    # select() has a resolution of microseconds; asyncio's default on Linux, epoll, rounds up to a
+    # millisecond, which is as long as the shortest delay in the lessons.
+    with asyncio.Runner(
+        loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())
+    ) as runner:
+        runner.run(main())

@@ -22,7 +22,7 @@ from redis.exceptions import ConnectionError as LostError
 
 from helpers.joins.driver_adapters import AsyncFill
 from helpers.read_model.cached_views import PREFIXES, CachedViews, ProductList
-from helpers.stores.async_stores import AsyncStores, Limits
+from helpers.stores.async_stores import AsyncStores
 from helpers.stores.key_changes import KeyChanges
 
 __all__ = ["ProductList", "ViewCache"]
@@ -33,7 +33,7 @@ class ViewCache:
 
     Close it with ``aclose()``. It has its own connection to Redis, which the first reader opens.
     ``fill`` reads stock counts that Redis does not have. A reply of the server may take
-    ``answer_seconds``, by default as long as one to ``stores``.
+    ``answer_seconds``.
     """
 
     def __init__(
@@ -41,12 +41,11 @@ class ViewCache:
         stores: AsyncStores,
         *,
         fill: AsyncFill | None = None,
-        answer_seconds: float | None = None,
+        answer_seconds: float = 10.0,
     ) -> None:
         self._stores = stores
         self._fill = fill
-        default = stores.redis.connection_pool.connection_kwargs.get("socket_timeout")
-        self._seconds = answer_seconds or default or Limits().answer_seconds
+        self._seconds = answer_seconds
         self._views: CachedViews | None = None
         # The readers that the current check serves, and those that wait for the next one.
         self._served: list[asyncio.Future[ProductList]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Callable, Iterator
 
 from helpers.errors import ReadModelError
@@ -21,19 +22,20 @@ class ViewWorker(BackgroundWorker):
 
     def __init__(self, connect: Callable[[], Stores], *, pause_seconds: float = 1.0) -> None:
         super().__init__("view-worker", connect, pause_seconds=pause_seconds)
+        self._token = secrets.token_hex(16)
 
     @contextlib.contextmanager
     def _prepare(self, stores: Stores) -> Iterator[Pass]:
-        with ReadModel(stores) as model:
+        with ReadModel(stores, token=self._token) as model:
 
-            def catch_up() -> bool:
+            def catch_up() -> float:
                 # Changes in PostgreSQL arrive through Redis: without a query, a worker would not
                 # notice that PostgreSQL is unavailable.
                 stores.postgres.execute("SELECT 1")
                 try:
                     model.catch_up()
                 except ReadModelError:
-                    return False
-                return True
+                    return model.age_seconds()
+                return 0.0
 
             yield catch_up

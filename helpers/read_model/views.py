@@ -16,6 +16,9 @@ in its two sources are stored with the views.
 from __future__ import annotations
 
 import contextlib
+import math
+import secrets
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -43,6 +46,8 @@ VIEW_PREFIX = "shop:view:"
 
 _POSITIONS = "shop:views:positions"
 _LOCK = "shop:views:lock"
+_CHECKED = "shop:views:checked"  # its time to live tells when a pass was last complete
+_CHECKED_MS = 86_400_000
 _BATCH = 500
 _LOCK_SECONDS = 60
 _NO_HISTORY = {260, 280, 286}  # MongoDB's codes for a change stream that cannot be resumed
@@ -86,11 +91,13 @@ class ReadModel:
     """Writes the views. Use it in a ``with`` statement, or call ``close()``.
 
     The methods raise the drivers' errors; the next call repeats what was interrupted. They raise
-    ``ReadModelError`` if another worker holds the lock.
+    ``ReadModelError`` if another worker holds the lock. A lock that was acquired with the same
+    ``token`` is not another's: so a worker that lost its connection does not wait for its own lock.
     """
 
-    def __init__(self, stores: Stores) -> None:
+    def __init__(self, stores: Stores, *, token: str | None = None) -> None:
         self._stores = stores
+        self._token = token or secrets.token_hex(16)
         self._redis = stores.redis
         self._lock = stores.redis.lock(
             _LOCK, timeout=_LOCK_SECONDS, blocking=False, thread_local=False
@@ -99,7 +106,7 @@ class ReadModel:
 
     def rebuild(self) -> int:
         """Rebuild all views, delete those of deleted products, and return the number of views."""
-        with self._locked():
+        with self._pass():
             return self._rebuild()
 
     def catch_up(self) -> int:
@@ -107,7 +114,7 @@ class ReadModel:
 
         Rebuilds all views if the sources no longer have all changes.
         """
-        with self._locked():
+        with self._pass():
             positions, applied, version = self._positions()
             if positions is None or (self._stream is None and positions["documents"] is None):
                 return self._rebuild()
@@ -123,6 +130,14 @@ class ReadModel:
             if ids or last != positions["announcements"] or version != applied:
                 self._save_positions(last, version)
             return len(ids)
+
+    def age_seconds(self) -> float:
+        """Return how long ago the last complete pass of any worker began, at least 1 ms.
+
+        That is the age of the views. It is infinite if it is more than a day, or unknown.
+        """
+        left: int = self._redis.pttl(_CHECKED)
+        return math.inf if left < 0 else (_CHECKED_MS - left + 1) / 1000
 
     def close(self) -> None:
         """Close the change stream."""
@@ -178,9 +193,20 @@ class ReadModel:
                 raise _lock_is_taken() from None
 
     @contextlib.contextmanager
+    def _pass(self) -> Iterator[None]:
+        """Hold the lock during a pass, and record when it began if it is complete."""
+        began = time.monotonic()
+        with self._locked():
+            yield
+            milliseconds = int(1000 * (time.monotonic() - began))
+            self._redis.set(_CHECKED, "", px=max(1, _CHECKED_MS - milliseconds))
+
+    @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        if not self._lock.acquire():
-            raise _lock_is_taken()
+        if not self._lock.acquire(token=self._token):
+            self._lock.local.token = self._token.encode()
+            if not self._lock.owned():
+                raise _lock_is_taken()
         try:
             yield
         finally:

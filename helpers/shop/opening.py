@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from weakref import WeakValueDictionary
 
 from helpers.citus.cluster_databases import (
     WORKERS,
@@ -16,11 +18,25 @@ from helpers.citus.cluster_databases import (
     prepare_database,
 )
 from helpers.embedded import EmbeddedServers
-from helpers.errors import SettingsError
+from helpers.errors import CourseError, SettingsError
 from helpers.settings import DATABASE, Addresses, Settings, load_settings
 from helpers.stores.connect import connect_postgres
 from helpers.stores.ownership import check_mongo_and_redis, claim
 from helpers.stores.stores import Stores, connect_all
+
+# The stores of each lesson that this process has opened last.
+_opened: WeakValueDictionary[str, Stores] = WeakValueDictionary()
+
+# The number of the advisory lock that a session holds in the database of its lesson.
+_LESSON_LOCK = 20_240_817
+# The server notices within half a minute that a client is gone whose network was cut.
+_HOLD_LESSON = """
+    SELECT set_config('tcp_keepalives_idle', '10', false),
+           set_config('tcp_keepalives_interval', '5', false),
+           set_config('tcp_keepalives_count', '4', false),
+           pg_advisory_lock(%s)
+"""
+_RELEASE_ATTEMPTS, _RELEASE_SECONDS = 20, 0.1
 
 # With ``lesson_`` in front, no longer than the name of a database may be.
 _LESSON = re.compile(r"0[0-8]_[a-z0-9_]{1,50}")
@@ -63,7 +79,8 @@ def open_lesson(lesson: str) -> Stores:
     MongoDB are called ``lesson_00_tour``; its logical database in Redis has the lesson's number
     plus one (the shop's is 0). Data of an earlier run is deleted.
 
-    Raises ``ServerError``, ``StoreError``, or ``SettingsError``, also for an invalid name.
+    Raises ``ServerError``, ``StoreError``, or ``SettingsError``, also for an invalid name;
+    ``CourseError``, before it changes anything, if another process has the lesson open.
     """
     if _LESSON.fullmatch(lesson) is None:
         raise SettingsError(
@@ -71,7 +88,35 @@ def open_lesson(lesson: str) -> Stores:
             "It starts with two digits, at most 08; then come lower-case letters and digits."
         )
     number, _, _ = lesson.partition("_")
-    return open_databases(f"lesson_{lesson}", int(number) + 1, load_settings())
+    settings = load_settings()
+    earlier = _opened.get(lesson)
+    _refuse_if_open(settings, lesson, earlier.postgres.info.backend_pid if earlier else 0)
+    stores = open_databases(f"lesson_{lesson}", int(number) + 1, settings)
+    stores.postgres.execute(_HOLD_LESSON, [_LESSON_LOCK])
+    _opened[lesson] = stores
+    return stores
+
+
+def _refuse_if_open(settings: Settings, lesson: str, own: int) -> None:
+    """Raise ``CourseError`` if a session other than ``own`` holds the lock of a lesson.
+
+    Otherwise the other kernel's next statement would fail, or find the data of this one.
+    """
+    with connect_postgres(locate(settings).coordinator, database="postgres") as connection:
+        for _ in range(_RELEASE_ATTEMPTS):
+            held = connection.execute(
+                "SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+                " WHERE locktype = 'advisory' AND objid = %s AND datname = %s AND pid <> %s",
+                [_LESSON_LOCK, f"lesson_{lesson}", own],
+            ).fetchone()
+            if held is None:
+                return
+            time.sleep(_RELEASE_SECONDS)  # a kernel that was just restarted
+    raise CourseError(
+        f"The lesson {lesson} is open in another kernel, and opening it here would delete its "
+        "data there: shut that kernel down (in JupyterLab: Kernel, Shut Down All Kernels), "
+        "then run this cell again."
+    )
 
 
 def open_databases(name: str, redis_number: int, settings: Settings) -> Stores:

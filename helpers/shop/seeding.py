@@ -16,13 +16,16 @@ from typing import Any, Generic, TypeVar
 
 from psycopg import Cursor
 from pymongo import DeleteOne, InsertOne, ReplaceOne
+from pymongo.collection import Collection
 
 from helpers.catalog import generator
 from helpers.catalog.categories import department
 from helpers.catalog.model import Order, Product, price_text
+from helpers.metadata.collection_schema import prepare_metadata
+from helpers.orders.sales import add_sales
 from helpers.shop.schema import create_shop
 from helpers.stock import Stock
-from helpers.stores import Stores
+from helpers.stores import Document, Stores
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -33,6 +36,7 @@ T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
 
 _BATCH = 1000
+_MANY = 5000  # so many products are loaded into an empty collection without its other indexes
 _ORDERS_PER_PRODUCT = 3
 _CUSTOMERS_PER_PRODUCT = 0.5
 
@@ -56,6 +60,8 @@ def seed(
 ) -> Changes:
     """Load the generated products 1 to ``count`` and their orders; leave other products unchanged.
 
+    The sales in MongoDB then include these orders: they have no rows in the outbox.
+
     Raises ``psycopg.Error``, ``pymongo.errors.PyMongoError`` or ``redis.RedisError`` if a store
     fails; call it again to complete the load.
     """
@@ -70,6 +76,7 @@ def seed(
         changes.orders = _load_orders(
             stores, list(generated) if count else [], progress or _ignore_progress
         )
+        add_sales(stores)
     return changes
 
 
@@ -118,6 +125,23 @@ def _compare(target: Mapping[K, V | None], stored: Mapping[K, V]) -> _Difference
 
 def _load_metadata(stores: Stores, products: Sequence[Product], report: Progress) -> int:
     collection = stores.mongo.productmetas
+    if len(products) < _MANY or collection.find_one({}, {"_id": 1}) is not None:
+        return _write_metadata(collection, products, report)
+    # Building an index once is faster than updating it with each document. The unique index
+    # stays: another program may load the same products. If this one is interrupted, the next load
+    # builds the index.
+    for index in collection.index_information():
+        if index not in ("_id_", "product_id_1"):
+            collection.drop_index(index)
+    try:
+        return _write_metadata(collection, products, report)
+    finally:
+        prepare_metadata(stores.mongo)
+
+
+def _write_metadata(
+    collection: Collection[Document], products: Sequence[Product], report: Progress
+) -> int:
     written = 0
     for batch in _batches(products):
         target = {p.id: p.metadata for p in batch}

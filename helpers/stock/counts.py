@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from helpers.stock.lua_scripts import Argument, run_script
 from helpers.stock.redis_keys import CHANGES, confirming_key, lease_key, reserved_key
 from helpers.stock.reservations import new_token
 
+# As the scripts' ``is_count``.
+_COUNT = re.compile(r"-?(0|[1-9][0-9]{0,14})", re.ASCII)
 _BATCH = 1000
 _POLL_SECONDS = 0.01
 _UNKNOWN_MILLISECONDS = 1000
@@ -111,13 +114,6 @@ class Counts:
             values: Any = self._redis.mget(stock_keys(ids))
         else:
             values = self._read_and_renew(ids)
-        try:
-            units = list(map(int, values))
-        except (TypeError, ValueError):
-            pass  # a value is missing or not a number
-        else:
-            if min(units) >= 0:
-                return dict(zip(ids, units, strict=True))
         found = dict(zip(ids, map(_units, values), strict=True))
         missing = [product_id for product_id, count in found.items() if count is None]
         return found | self.fill(missing) if missing else found
@@ -249,11 +245,9 @@ class Counts:
 
 
 def _units(value: str | bytes | None) -> int | None:
-    """Return a stock count as a number of units, ``None`` if it is missing or not a number."""
-    try:
-        return None if value is None else max(int(value), 0)
-    except ValueError:
-        return None
+    """Return a stock count as a number of units; ``None`` if it is missing or not a count."""
+    text = value.decode("ascii", "replace") if isinstance(value, bytes) else value or ""
+    return max(int(text), 0) if _COUNT.fullmatch(text) else None
 
 
 def _batches(ids: list[int]) -> Iterable[list[int]]:

@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING
 from helpers.lazy_imports import lazy_getattr
 
 if TYPE_CHECKING:
-    from helpers.stores.command_counts import count_commands
     from helpers.stores.connect import Document, connect_redis
     from helpers.stores.proxied_stores import proxied
     from helpers.stores.stores import Stores, connect_all
-    from helpers.stores.tracing import traced
+    from helpers.stores.tracing import count_commands, traced
 
 _MODULE_OF = {
     "Document": "connect",
     "Stores": "stores",
     "connect_all": "stores",
     "connect_redis": "connect",
-    "count_commands": "command_counts",
+    "count_commands": "tracing",
     "proxied": "proxied_stores",
     "traced": "tracing",
 }

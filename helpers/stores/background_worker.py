@@ -22,8 +22,9 @@ from helpers.stores import Stores
 #: a store does not respond; ``ended``: stopped, or terminated by an error that no store caused.
 WorkerState = Literal["starting", "running", "standby", "failing", "ended"]
 
-#: Does the work once; returns whether it did, rather than leave it to another worker.
-Pass = Callable[[], bool]
+#: Does the work once and returns 0; or leaves it to another worker, and returns how many seconds
+#: ago that one did it (infinity if that is unknown).
+Pass = Callable[[], float]
 
 
 class BackgroundWorker(ABC):
@@ -40,7 +41,8 @@ class BackgroundWorker(ABC):
         self._state: WorkerState = "starting"
         self._error: str | None = None
         self._passes = 0
-        # When the last pass started in which all stores responded, and the last that did the work.
+        # When the last pass started in which all stores responded, and the last that did the work,
+        # here or in another worker.
         self._responded = self._done = -math.inf
 
     @property
@@ -65,7 +67,10 @@ class BackgroundWorker(ABC):
 
     @property
     def age_seconds(self) -> float:
-        """The time since the work was known to be done; infinite if it never was."""
+        """The time since the work was known to be done, by this worker or another.
+
+        Infinite if it never was.
+        """
         return time.monotonic() - self._done
 
     def start(self) -> None:
@@ -113,10 +118,8 @@ class BackgroundWorker(ABC):
         with self._connect() as stores, stores.explaining(), self._prepare(stores) as run_pass:
             while not self._stopping.is_set():
                 started = time.monotonic()
-                is_done = run_pass()
-                self._responded = started
-                if is_done:
-                    self._done = started
-                self._error, self._state = None, "running" if is_done else "standby"
-                self._passes += is_done
+                age = run_pass()
+                self._responded, self._done = started, max(self._done, started - age)
+                self._error, self._state = None, "standby" if age else "running"
+                self._passes += not age
                 self._stopping.wait(self._pause)

@@ -17,10 +17,10 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal
 
 import psycopg
 import redis
@@ -34,13 +34,14 @@ from pymongo.errors import (
 
 from helpers.errors import CircuitOpenError, StoreName
 from helpers.settings import Addresses, redact
+from helpers.stores.trace import STORES
 
 BreakerState = Literal["closed", "open", "half-open"]
 Move = Literal["fail", "try", "succeed", "leave"]
 Outcome = Literal["fail", "succeed", "leave"]
 
-#: The first is the initial state.
-STATES: tuple[BreakerState, ...] = get_args(BreakerState)
+#: Ends a request that a breaker let through. Call it once, with the outcome.
+End = Callable[[Outcome], None]
 
 #: State, event, next state. ``fail`` opens a closed circuit only if it is the last of several in a
 #: row. ``leave``: the trial was cancelled, or its outcome says nothing about the store.
@@ -65,14 +66,6 @@ class BreakerView:
     state: BreakerState
     failures: int
     retry_seconds: float
-
-
-@dataclass(frozen=True)
-class GuardedCall:
-    """One request that a breaker let through. Call ``end`` once, with its outcome."""
-
-    store: StoreName
-    end: Callable[[Outcome], None]
 
 
 class Breaker:
@@ -116,8 +109,8 @@ class Breaker:
         with self._lock:
             return BreakerView(self._state, self._failures, self._retry_seconds())
 
-    def begin(self) -> GuardedCall:
-        """Start a request to the store; report its outcome with ``GuardedCall.end``.
+    def begin(self) -> End:
+        """Start a request to the store; report its outcome with the function returned.
 
         Raises ``CircuitOpenError`` if no request may be sent now.
         """
@@ -131,7 +124,7 @@ class Breaker:
                     failures=self._failures,
                     retry_seconds=self._retry_seconds(),
                 )
-            return GuardedCall(self.store, partial(self._end, self._generation))
+            return partial(self._end, self._generation)
 
     def __repr__(self) -> str:
         return f"<Breaker of {self.store}, {self._state}>"
@@ -160,27 +153,16 @@ class Breaker:
         return max(0.0, self._due - self._clock()) if self._state == "open" else 0.0
 
 
-@dataclass(frozen=True)
-class Breakers:
-    """One breaker for each store."""
+#: The breaker of each store.
+Breakers = Mapping[StoreName, Breaker]
 
-    postgres: Breaker
-    mongo: Breaker
-    redis: Breaker
 
-    @classmethod
-    def of(cls, addresses: Addresses, *, pause_seconds: float = 2.0) -> Breakers:
-        """Return closed breakers for the stores at ``addresses``, with this pause when open."""
-        return cls(
-            Breaker("PostgreSQL", redact(addresses.coordinator), pause_seconds=pause_seconds),
-            Breaker("MongoDB", redact(addresses.mongo), pause_seconds=pause_seconds),
-            Breaker("Redis", redact(addresses.redis), pause_seconds=pause_seconds),
-        )
-
-    def __getitem__(self, store: StoreName) -> Breaker:
-        """Return the breaker of a store."""
-        by_name = {"PostgreSQL": self.postgres, "MongoDB": self.mongo, "Redis": self.redis}
-        return by_name[store]
+def breakers_of(addresses: Addresses, *, pause_seconds: float = 2.0) -> Breakers:
+    """Return closed breakers for the stores at ``addresses``, with this pause when open."""
+    return {
+        store: Breaker(store, redact(addresses[store]), pause_seconds=pause_seconds)
+        for store in STORES
+    }
 
 
 @contextlib.contextmanager
@@ -193,17 +175,17 @@ def guarding(*breakers: Breaker) -> Iterator[None]:
 
     Raises ``CircuitOpenError`` if no request may be sent to one of them now.
     """
-    begun: list[GuardedCall] = []
+    begun: list[tuple[StoreName, End]] = []
     try:
         for breaker in breakers:
-            begun.append(breaker.begin())  # noqa: PERF401  # those that have begun must be ended
+            begun.append((breaker.store, breaker.begin()))  # noqa: PERF401  # those that have begun must be ended
         yield
     except BaseException as error:
-        for attempt in begun:
-            attempt.end(_outcome(error, attempt.store, alone=len(breakers) == 1))
+        for store, end in begun:
+            end(_outcome(error, store, alone=len(breakers) == 1))
         raise
-    for attempt in begun:
-        attempt.end("succeed")
+    for _, end in begun:
+        end("succeed")
 
 
 def _outcome(error: BaseException, store: StoreName, *, alone: bool) -> Outcome:

@@ -16,9 +16,11 @@ They are psycopg's pools, except for what happens if the server was restarted or
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -50,16 +52,22 @@ class _Availability:
     started: float = 0.0
     failure: psycopg.Error | None = None
 
-    def raise_if_failed_since(self, called: float) -> None:
-        if self.failure is not None and self.started >= called:
+    def needs_attempt(self, called: float) -> bool:
+        """Return whether a caller must try to connect; raise the failure of a shared attempt."""
+        if self.is_uncertain and self.failure is not None and self.started >= called:
             raise self.failure
+        return self.is_uncertain
 
-    def start(self) -> None:
+    @contextlib.contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Record whether an attempt to connect fails."""
         self.started = time.monotonic()
-
-    def end(self, failure: psycopg.Error | None = None) -> None:
-        self.failure = failure
-        self.is_uncertain = failure is not None
+        try:
+            yield
+        except psycopg.Error as error:
+            self.failure = error
+            raise
+        self.failure, self.is_uncertain = None, False
 
 
 class LimitedConnection(psycopg.Connection[Any]):
@@ -130,16 +138,9 @@ class Pool(ConnectionPool[LimitedConnection]):
         """
         called = time.monotonic()
         with self._probing:
-            if not self._availability.is_uncertain:
-                return
-            self._availability.raise_if_failed_since(called)
-            self._availability.start()
-            try:
-                psycopg.connect(self._url, connect_timeout=TIMEOUT_SECONDS).close()
-            except psycopg.Error as error:
-                self._availability.end(error)
-                raise
-            self._availability.end()
+            if self._availability.needs_attempt(called):
+                with self._availability.attempt():
+                    psycopg.connect(self._url, connect_timeout=TIMEOUT_SECONDS).close()
 
     def getconn(self, timeout: float | None = None) -> LimitedConnection:
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
@@ -195,17 +196,10 @@ class AsyncPool(AsyncConnectionPool[AsyncLimitedConnection]):
         """
         called = time.monotonic()
         async with self._probing:
-            if not self._availability.is_uncertain:
-                return
-            self._availability.raise_if_failed_since(called)
-            self._availability.start()
-            try:
-                connect = psycopg.AsyncConnection.connect
-                await (await connect(self._url, connect_timeout=TIMEOUT_SECONDS)).close()
-            except psycopg.Error as error:
-                self._availability.end(error)
-                raise
-            self._availability.end()
+            if self._availability.needs_attempt(called):
+                with self._availability.attempt():
+                    connect = psycopg.AsyncConnection.connect
+                    await (await connect(self._url, connect_timeout=TIMEOUT_SECONDS)).close()
 
     async def getconn(self, timeout: float | None = None) -> AsyncLimitedConnection:
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)

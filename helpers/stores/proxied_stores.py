@@ -21,25 +21,16 @@ class Proxies:
 
     def set_round_trip(self, seconds: float) -> None:
         """Add ``seconds`` to each round trip to any store. Raises ``SettingsError``."""
-        for proxy in self._all():
+        for proxy in self.all():
             proxy.set_round_trip(seconds)
-
-    def cut(self) -> None:
-        """Close all connections to all stores, and every new one at once."""
-        for proxy in self._all():
-            proxy.cut()
-
-    def freeze(self) -> None:
-        """Stop delivering data on all connections to all stores, without closing them."""
-        for proxy in self._all():
-            proxy.freeze()
 
     def restore(self) -> None:
         """End a cut or a freeze of all proxies."""
-        for proxy in self._all():
+        for proxy in self.all():
             proxy.restore()
 
-    def _all(self) -> tuple[TcpProxy, TcpProxy, TcpProxy]:
+    def all(self) -> tuple[TcpProxy, TcpProxy, TcpProxy]:
+        """Return the three proxies."""
         return self.postgres, self.mongo, self.redis
 
 
@@ -81,6 +72,6 @@ def proxied(stores: Stores, round_trip: float = 0.0) -> Iterator[ProxiedStores]:
 
 
 def _restore_running(proxies: Proxies) -> None:
-    for proxy in (proxies.postgres, proxies.mongo, proxies.redis):
+    for proxy in proxies.all():
         with contextlib.suppress(ProxyError):  # it was closed, or its process has exited
             proxy.restore()

@@ -25,14 +25,14 @@ class Span:
     end_seconds: float
 
 
+@dataclass
 class RoundTrip:
     """A round trip in progress. Call ``extend()`` whenever a part of the reply has arrived."""
 
-    def __init__(self, store: StoreName, name: str, start: float) -> None:
-        self.store = store
-        self.name = name
-        self.start = start
-        self.end = start
+    store: StoreName
+    name: str
+    start: float
+    end: float
 
     def extend(self, time_now: float | None = None) -> None:
         """Set the end of the round trip to now, or to a value of ``perf_counter()``."""
@@ -82,7 +82,8 @@ class Trace:
 
     def begin(self, store: StoreName, name: str, start: float | None = None) -> RoundTrip:
         """Record a round trip that starts now, or at a value of ``perf_counter()``."""
-        round_trip = RoundTrip(store, name, time.perf_counter() if start is None else start)
+        start = time.perf_counter() if start is None else start
+        round_trip = RoundTrip(store, name, start, start)
         with self._lock:
             if self._open and round_trip.start >= self._beginning:
                 self._round_trips.append(round_trip)

@@ -70,7 +70,8 @@ def test_responses_match_the_description(
             case.headers[KEY_HEADER] = f"key-{next(numbers)}"
         # The generator may know a newer version of Unicode than Python. It believes that patterns
         # such as \p{L} match nothing beyond the basic plane, and that \p{Z} matches line feeds.
-        text = str((case.query or {}).get("category", ""))
+        query = case.query or {}
+        text = "".join([str(query.get("category", "")), *query])
         assume({"Cn", "Cc"}.isdisjoint(map(unicodedata.category, text)))
         assume(max(text, default="") < "\U00010000")
         # Such numbers become floats on the way, and the largest id would exceed the maximum.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -78,6 +80,19 @@ def test_a_malformed_key_is_refused(writer: httpx.Client, shop: Stores, wrong: s
     )
     assert found["field"] == "Idempotency-Key"
     assert _count(shop) == before
+
+
+def test_white_space_around_a_key_is_not_part_of_it(service: ServiceProcess) -> None:
+    bodies = []
+    for key in ("k", "k ", "\tk\t "):
+        # httpx sends no white space there.
+        connection = http.client.HTTPConnection(service.url.removeprefix("http://"))
+        headers = service.write_headers | _keyed(key) | {"Content-Type": "application/json"}
+        connection.request("POST", "/api/orders", json.dumps(ORDER), headers)
+        bodies.append(json.loads(connection.getresponse().read()))
+        connection.close()
+    assert bodies[0]["id"]
+    assert bodies == bodies[:1] * 3
 
 
 def test_two_keys_are_refused(writer: httpx.Client) -> None:

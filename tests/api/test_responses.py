@@ -26,6 +26,11 @@ from helpers.stores.trace import Trace
         ("identity", False),
         ("gzip;q=much", False),
         ("xgzip", False),
+        ("x-gzip", True),
+        ("GZip;Q=0.1", True),
+        ("identity;q=1, gzip;q=0.1", False),
+        ("gzip;q=0.5, identity;q=0.5", True),
+        ("identity;q=0.5, *;q=0.1", False),
     ],
 )
 def test_accept_encoding_decides_whether_gzip_is_used(header: str, accepted: bool) -> None:
@@ -43,6 +48,8 @@ def test_accept_encoding_decides_whether_gzip_is_used(header: str, accepted: boo
         ("*", True),
         ("abc", False),
         ('"abcd"', False),
+        ('"a,b", W/"abc"', True),
+        ('w/"abc"', False),
     ],
 )
 def test_if_none_match_matches_both_forms_of_an_etag(header: str, matches: bool) -> None:

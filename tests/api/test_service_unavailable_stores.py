@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from helpers.read_model.index_follower import IndexFollower
 from helpers.stores import Stores
 from helpers.stores.proxied_stores import Proxies
 from tests.api.outages import is_healthy
@@ -95,6 +96,20 @@ def test_facets_have_the_parts_of_the_available_stores(
     assert response.json() == {**whole, "tags": None, "specifications": None}
     proxies.mongo.restore()
     wait_until(lambda: is_healthy(without_breakers))
+    proxies.postgres.cut()
+    response = without_breakers.get("/api/facets")
+    assert response.json() == whole, "the index knows the categories"
+    assert "x-missing-stores" not in response.headers
+
+
+def test_facets_without_the_index_have_the_parts_of_the_available_stores(
+    without_breakers: httpx.Client, proxies: Proxies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_index(_: IndexFollower) -> None: ...
+
+    wait_until(lambda: is_healthy(without_breakers))
+    whole = without_breakers.get("/api/facets").json()
+    monkeypatch.setattr(IndexFollower, "current", no_index)
     proxies.postgres.cut()
     response = without_breakers.get("/api/facets")
     assert response.headers["x-missing-stores"] == "PostgreSQL"

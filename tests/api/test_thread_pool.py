@@ -64,7 +64,7 @@ def test_the_caller_gets_the_result_or_the_error(two: BoundedThreadPool) -> None
         with pytest.raises(LookupError, match="gone"):
             await two.run(failing)
         names = [await two.run(lambda: threading.current_thread().name) for _ in range(5)]
-        assert set(names) == {"two"}
+        assert {name.partition("_")[0] for name in names} == {"two"}
         assert two.abandoned == 0
 
     asyncio.run(main())
@@ -75,7 +75,7 @@ def test_many_jobs_share_the_largest_number_of_threads(gate: Gate) -> None:
         with contextlib.closing(BoundedThreadPool("ten", threads=10)) as pool:
             tasks = [asyncio.create_task(pool.run(gate)) for _ in range(100)]
             await gate.until(10)
-            assert repr(pool) == "<BoundedThreadPool ten, 10 threads, 0 abandoned>"
+            assert gate.started == 10
             gate.open()
             assert await asyncio.gather(*tasks) == ["done"] * 100
             assert gate.started == 100
@@ -151,4 +151,4 @@ def test_closing_drops_the_queue_ends_the_threads_and_refuses_new_jobs(gate: Gat
         assert gate.started == 1
 
     asyncio.run(main())
-    wait_until(lambda: "closing" not in {thread.name for thread in threading.enumerate()})
+    wait_until(lambda: "closing_0" not in {thread.name for thread in threading.enumerate()})

@@ -14,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from helpers.catalog.catalog_file import read_catalog
-from helpers.catalog.model import Product
+from helpers.catalog.model import Product, price_text
 from helpers.errors import CatalogError, CourseError, QueryError
 from helpers.joins import Query
 
@@ -58,7 +58,17 @@ def test_a_line_in_the_format_of_the_api_is_read(tmp_path: Path) -> None:
         ({"price": "-0"}, "price", Decimal(0)),
         ({"price": 9.99}, "price", Decimal("9.99")),
         ({"price": "1e3"}, "price", Decimal(1000)),
-        ({"id": 2**63 - 1}, "id", 2**63 - 1),
+        ({"price": "19.990"}, "price", Decimal("19.990")),
+        ({"price": "0.00"}, "price", Decimal("0.00")),
+        ({"stock": 10**9}, "stock", 10**9),
+        ({"id": 2**53 - 1}, "id", 2**53 - 1),
+        ({"name": "x" * 500}, "name", "x" * 500),
+        ({"metadata": {"a": -(2**53 - 1)}}, "metadata", {"a": -(2**53 - 1)}),
+        (
+            {"metadata": {"specifications": {"Größe (cm)": 12.5}, "sizes": {"a.b": 1}}},
+            "metadata",
+            {"specifications": {"Größe (cm)": 12.5}, "sizes": {"a.b": 1}},
+        ),
         ({"name": "Çay 茶 🍵"}, "name", "Çay 茶 🍵"),
         ({"metadata": {"reviews": [{"stars": 5}]}}, "metadata", {"reviews": [{"stars": 5}]}),
         ({"metadata": {}}, "metadata", {}),
@@ -91,7 +101,10 @@ def test_missing_metadata_and_stock_are_read_as_null(tmp_path: Path) -> None:
         (GOOD | {"id": True}, "id", "should be a valid integer, not true"),
         (GOOD | {"id": 7.0}, "id", "should be a valid integer, not 7.0"),
         (GOOD | {"id": 0}, "id", "should be greater than or equal to 1, not 0"),
-        (GOOD | {"id": 2**63}, "id", "should be less than or equal to 9223372036854775807"),
+        (GOOD | {"id": 2**53}, "id", "should be less than or equal to 9007199254740991, not "),
+        (GOOD | {"brand": "Ikea"}, "brand", "is not a field of a product: move it into metadata"),
+        (GOOD | {"bra\x1bnd": 1}, "bra\N{REPLACEMENT CHARACTER}nd", "is not a field of a product"),
+        (GOOD | {"name": "x" * 501}, "name", "should have at most 500 characters"),
         (GOOD | {"name": None}, "name", "is missing"),
         (GOOD | {"name": ""}, "name", "should have at least 1 character"),
         (GOOD | {"name": 5}, "name", "should be a valid string, not 5"),
@@ -114,6 +127,9 @@ def test_missing_metadata_and_stock_are_read_as_null(tmp_path: Path) -> None:
         (GOOD | {"stock": "many"}, "stock", "should be a valid integer, not "),
         (GOOD | {"stock": -1}, "stock", "should be greater than or equal to 0"),
         (GOOD | {"stock": "-1"}, "stock", "should be greater than or equal to 0"),
+        (GOOD | {"stock": 10**9 + 1}, "stock", "less than or equal to 1000000000, not 1000000001"),
+        (GOOD | {"stock": 2**53 + 1}, "stock", "1000000000, not 9007199254740993"),
+        (GOOD | {"stock": str(2**53 + 1)}, "stock", "less than or equal to 1000000000"),
         (GOOD | {"stock": "9" * 5000}, "stock", "should be a valid integer, not "),
         (GOOD | {"stock": False}, "stock", "should be a valid integer, not "),
         (GOOD | {"stock": ""}, "stock", "should be a valid integer, not "),
@@ -138,7 +154,23 @@ def test_missing_metadata_and_stock_are_read_as_null(tmp_path: Path) -> None:
             "valid dictionary",
         ),
         (GOOD | {"metadata": {"a": {"$gt": 1}}}, "metadata.a.$gt", "MongoDB reserves"),
-        (GOOD | {"metadata": {"a": [2**64]}}, "metadata.a.0", "64 bits"),
+        (GOOD | {"metadata": {"a": [2**53]}}, "metadata.a.0", "9007199254740991, so JavaScript"),
+        (GOOD | {"metadata": {"a": -(2**53)}}, "metadata.a", "write it as a string"),
+        (json.dumps(GOOD | {"metadata": {"a": 5}}).replace("5}", "1e400}"), "metadata.a", "large"),
+        (json.dumps(GOOD).replace('"5"', "9" * 5000), "line", "a number has too many digits"),
+        (GOOD | {"metadata": {"tags": ["a", ""]}}, "metadata.tags.1", "1 to 200 characters"),
+        (GOOD | {"metadata": {"tags": ["x" * 201]}}, "metadata.tags.0", "not 201"),
+        (GOOD | {"metadata": {"tags": ["a\tb"]}}, "metadata.tags.0", "U+0009"),
+        (
+            GOOD | {"metadata": {"specifications": {"a.b": 1}}},
+            "metadata.specifications.a.b",
+            "is a name that has a $ or a dot, so that no filter can name it",
+        ),
+        (
+            GOOD | {"metadata": {"specifications": {"": 1}}},
+            "metadata.specifications.",
+            "is a name that should have 1 to 200 characters",
+        ),
         (GOOD | {"metadata": {"a": "\udc00"}}, "metadata.a", "surrogate"),
         (GOOD | {"metadata": {"a\0": 1}}, "metadata.a\N{REPLACEMENT CHARACTER}", "NUL"),
         (GOOD | {"metadata": {"a": "x" * 17_000_000}}, "metadata", "too large"),
@@ -205,17 +237,36 @@ _JSON = st.recursive(
 )
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.lists(st.dictionaries(st.sampled_from([*GOOD, "extra"]), _JSON) | _JSON, max_size=5))
 def test_any_json_is_read_completely_or_reported(tmp_path: Path, records: list[object]) -> None:
     """Whatever the lines contain, all products are returned or all problems raised."""
+    lines = [json.dumps(record) for record in (GOOD, *records)]
     try:
-        products = read_catalog(_write(tmp_path, *(json.dumps(record) for record in records)))
+        products = read_catalog(_write(tmp_path, *lines))
     except CatalogError as error:
         assert error.problems
-        assert all(1 <= problem.line <= len(records) for problem in error.problems)
+        assert all(2 <= problem.line <= len(lines) for problem in error.problems)
     else:
-        assert len(products) == len(records)
+        assert len(products) == len(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        *(("0.1", "0.1"), ("1e2", "100"), ("19.990", "19.990"), ("-0.00", "0.00"), ("0e5", "0")),
+        *(("123456789012.34", "123456789012.34"), ("99999999999999.9999999999",) * 2),
+    ],
+)
+@pytest.mark.parametrize("quoted", [False, True])
+def test_a_price_keeps_its_digits(quoted: bool, text: str, expected: str, tmp_path: Path) -> None:
+    price = json.dumps(text) if quoted else text
+    line = f'{{"id": 1, "name": "A", "price": {price}, "metadata": {{"weight": 19.990}}}}'
+    (product,) = read_catalog(_write(tmp_path, line))
+    assert price_text(product.price) == expected
+    assert repr(product.metadata) == "{'weight': 19.99}"
 
 
 CATEGORIES = {
@@ -231,17 +282,19 @@ CATEGORIES = {
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
-def test_a_category_that_loads_is_one_that_a_filter_accepts(tmp_path: Path, category: str) -> None:
-    """Else the facets would offer a category that no query can name."""
+def test_a_category_or_tag_that_loads_is_one_that_a_filter_accepts(
+    tmp_path: Path, category: str
+) -> None:
+    """Else the facets would offer a category or a tag that no query can name."""
     value, problem = CATEGORIES[category]
-    file = tmp_path / "catalog.jsonl"
-    record = {"id": 1, "name": "A", "price": 1, "category": value}
-    file.write_text(json.dumps(record), "utf-8")
+    record = {"id": 1, "name": "A", "price": 1, "category": value, "metadata": {"tags": [value]}}
     if problem is None:
-        assert [product.category for product in read_catalog(file)] == [value]
-        assert Query(category=value).category == value
+        (product,) = read_catalog(_write(tmp_path, record))
+        assert (product.category, product.metadata) == (value, {"tags": [value]})
+        assert Query(category=value, tags=[value]).category == value
     else:
-        with pytest.raises(CatalogError, match=re.escape(problem)):
-            read_catalog(file)
+        found = _problems(tmp_path, record)
+        assert [field for _, field, _ in found] == ["category", "metadata.tags.0"]
+        assert all(problem in reason for _, _, reason in found)
         with pytest.raises(QueryError, match=re.escape(problem)):
             Query(category=value)

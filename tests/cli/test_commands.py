@@ -115,10 +115,10 @@ def test_reconcile_reports_what_it_repaired(environ: dict[str, str], shop: Store
     assert "The shop has no products" in empty.stderr
     seed(shop, 3)
     shop.redis.set("stock:1", 99)
+    shop.mongo.sales.delete_many({})
     first = run_main(environ, "reconcile").stdout
     assert "product 1: was 99, set to 15" in first
-    # Seeded orders have no rows in the outbox.
-    assert "The sales of 2 products examined, 4 differences" in first
+    assert "The sales of 2 products examined, 2 differences" in first
     again = run_main(environ, "reconcile").stdout
     assert again == (
         "3 products and 0 reservations examined: ledger, stock and reservations agree.\n"

@@ -125,29 +125,30 @@ def test_each_fault_runs_its_docker_command_once(
     docker: Docker, containers: ControlledContainers
 ) -> None:
     name = "worker2"
-    acts: list[tuple[Callable[[str], None], str, str]] = [
-        (containers.stop, "stop", "stopped"),
-        (containers.start, "start", "running"),
-        (containers.freeze, "pause", "frozen"),
-        (containers.thaw, "unpause", "running"),
-        (containers.freeze, "pause", "frozen"),
-        (containers.kill, "kill", "stopped"),
-        (containers.start, "start", "running"),
-        (containers.freeze, "pause", "frozen"),
-        (containers.start, "unpause", "running"),
-        (containers.kill, "kill", "stopped"),
-        (containers.start, "start", "running"),
+    server = containers.server(name)
+    acts: list[tuple[Callable[[], None], str, str]] = [
+        (server.stop, "stop", "stopped"),
+        (server.start, "start", "running"),
+        (server.freeze, "pause", "frozen"),
+        (server.thaw, "unpause", "running"),
+        (server.freeze, "pause", "frozen"),
+        (server.kill, "kill", "stopped"),
+        (server.start, "start", "running"),
+        (server.freeze, "pause", "frozen"),
+        (server.start, "unpause", "running"),
+        (server.kill, "kill", "stopped"),
+        (server.start, "start", "running"),
     ]
     for act, command, state in acts:
-        act(name)
+        act()
         assert docker.commands() == [f"{command} shop-{name}"]
-        assert containers.state(name) == state
-        act(name)  # a second time it does nothing
+        assert server.state() == state
+        act()  # a second time it does nothing
         assert docker.commands() == []
     restart(containers, name)
     assert docker.commands() == [f"stop shop-{name}", f"start shop-{name}"]
-    containers.freeze(name)
-    containers.stop(name)
+    server.freeze()
+    server.stop()
     assert docker.commands() == [f"pause shop-{name}", f"unpause shop-{name}", f"stop shop-{name}"]
 
 
@@ -155,9 +156,9 @@ def test_only_containers_that_were_running_are_restored(
     docker: Docker, containers: ControlledContainers
 ) -> None:
     assert tuple(containers.names()) == ("coordinator", "worker1", "worker2", "worker3", *NAMES[3:])
-    assert containers.state("worker3") == "stopped"
-    containers.stop("mongo")
-    containers.freeze("worker1")
+    assert containers.server("worker3").state() == "stopped"
+    containers.server("mongo").stop()
+    containers.server("worker1").freeze()
     docker.commands()
     restore_servers(containers)
     assert docker.commands() == ["unpause shop-worker1", "start shop-mongo"]
@@ -242,9 +243,9 @@ def test_containers_with_other_addresses_are_not_controlled(
 def test_errors_of_docker_are_reported(docker: Docker, containers: ControlledContainers) -> None:
     (docker.folder / "broken").touch()
     with pytest.raises(ServerError, match=r"docker stop shop-redis.*no such thing"):
-        containers.stop("redis")
+        containers.server("redis").stop()
     with pytest.raises(ServerError, match=r"no server called 'mysql'.*coordinator"):
-        containers.stop("mysql")
+        containers.server("mysql").stop()
 
 
 def test_the_drill_command_controls_containers(

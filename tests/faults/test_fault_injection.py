@@ -37,13 +37,14 @@ def faults(stores: Stores) -> Iterator[FaultInjection]:
 
 @ALL
 def test_a_delay_affects_only_its_store(faults: FaultInjection, store: str) -> None:
-    with faults.slowed(store, 0.05):
-        all_proxies = faults.stores.proxies
-        proxies = {name: getattr(all_proxies, name) for name in PING}
-        assert {name for name, proxy in proxies.items() if proxy.round_trip} == {store}
-        start = time.perf_counter()
-        PING[store][0](faults.stores)
-        assert time.perf_counter() - start >= 0.05
+    faults.slow(store, 0.05)
+    all_proxies = faults.stores.proxies
+    proxies = {name: getattr(all_proxies, name) for name in PING}
+    assert {name for name, proxy in proxies.items() if proxy.round_trip} == {store}
+    start = time.perf_counter()
+    PING[store][0](faults.stores)
+    assert time.perf_counter() - start >= 0.05
+    faults.restore(store)
     assert not any(proxy.round_trip for proxy in proxies.values())
 
 
@@ -54,15 +55,16 @@ def test_a_delay_affects_only_its_store(faults: FaultInjection, store: str) -> N
 )
 def test_a_cut_affects_only_its_store_and_is_undone(faults: FaultInjection, store: str) -> None:
     ping, error = PING[store]
-    with faults.cut_off(store):
-        with pytest.raises(error):
-            ping(faults.stores)
-        with pytest.raises(StoreError) as caught:
-            faults.connect()
-        names = {"postgres": "PostgreSQL", "mongo": "MongoDB", "redis": "Redis"}
-        assert caught.value.store == names[store]
-        for other in PING.keys() - {store}:
-            PING[other][0](faults.stores)
+    faults.cut(store)
+    with pytest.raises(error):
+        ping(faults.stores)
+    with pytest.raises(StoreError) as caught:
+        faults.connect()
+    names = {"postgres": "PostgreSQL", "mongo": "MongoDB", "redis": "Redis"}
+    assert caught.value.store == names[store]
+    for other in PING.keys() - {store}:
+        PING[other][0](faults.stores)
+    faults.restore(store)
     with faults.connect() as again:
         for ping, _ in PING.values():
             ping(again)
@@ -72,8 +74,10 @@ def test_a_cut_affects_only_its_store_and_is_undone(faults: FaultInjection, stor
 def test_a_hanging_connection_times_out_and_recovers(faults: FaultInjection) -> None:
     with redis.Redis.from_url(faults.stores.addresses.redis, socket_timeout=0.3, retry=None) as far:
         assert far.ping()
-        with faults.hanging("redis"), pytest.raises(redis.TimeoutError):
+        faults.hang("redis")
+        with pytest.raises(redis.TimeoutError):
             far.ping()
+        faults.restore("redis")
         assert far.ping()
 
 

@@ -40,7 +40,6 @@ async def _load(stores: AsyncStores) -> object:
 REQUESTS: dict[str, Read] = {
     "per_product": lambda stores: run_async(stores, strategies.per_product()),
     "batched": lambda stores: run_async(stores, strategies.batched()),
-    "rows_first": lambda stores: run_async(stores, strategies.rows_first()),
     "at_once": lambda stores: run_async(stores, strategies.at_once([1, 2, 3])),
     "page": lambda stores: run_async(stores, find_page(Query(category="c", tags=["gift"]))),
     "Pages": lambda stores: SharedPages(stores).read(Query(ids=[1, 2, 3])),

@@ -11,18 +11,19 @@ import pytest
 
 from helpers.catalog.model import stock_key
 from helpers.errors import CircuitOpenError, StockError, StoreError, StoreName
-from helpers.joins import strategies
+from helpers.joins import Query, count_values, strategies
 from helpers.joins.driver_adapters import AsyncFill
-from helpers.joins.executor import ResilientExecutor
-from helpers.joins.requests import FillStock
+from helpers.joins.executor import ResilientExecutor, SearchLimits
+from helpers.joins.pages import find_page
+from helpers.joins.requests import FillStock, Request
 from helpers.shop.seeding import seed
 from helpers.stores import Stores
 from helpers.stores.async_stores import AsyncStores, Limits
 from helpers.stores.bounded_waits import wait_at_most
-from helpers.stores.circuit_breaker import Breakers
+from helpers.stores.circuit_breaker import Breakers, breakers_of
+from helpers.stores.connection_limits import Budgets
 from helpers.stores.proxied_stores import ProxiedStores
-from helpers.stores.time_budgets import Budgets
-from helpers.stores.trace import Trace
+from helpers.stores.trace import STORES, Trace
 from tests.connections import connect_async_again
 from tests.shared_proxies import restored
 from tests.snapshots import filled_shop
@@ -46,7 +47,8 @@ def far(shared: Stores, proxied_stores: ProxiedStores) -> Iterator[ProxiedStores
 
 def _short_for(broken: str) -> Budgets:
     """Return a short limit for the store that is unavailable, and long ones for the others."""
-    return dataclasses.replace(Budgets(30, 30, 30), **{broken: 0.3})
+    names = {"postgres": "PostgreSQL", "mongo": "MongoDB", "redis": "Redis"}
+    return {store: 0.3 if store == names[broken] else 30 for store in STORES}
 
 
 def _join(
@@ -173,9 +175,9 @@ def test_an_error_of_the_ledger_leaves_stock_counts_unknown(far: ProxiedStores) 
 
 
 def test_no_request_is_sent_while_the_circuit_is_open(far: ProxiedStores) -> None:
-    breakers = Breakers.of(far.addresses)
+    breakers = breakers_of(far.addresses)
     for _ in range(5):
-        breakers.redis.begin().end("fail")
+        breakers["Redis"].begin()("fail")
     products, missing, trace = _join(far, breakers=breakers)
     assert missing == {"Redis"}
     assert [product["stock"] for product in products] == [None] * 3
@@ -187,13 +189,51 @@ def test_no_request_is_sent_while_the_circuit_is_open(far: ProxiedStores) -> Non
 
 @pytest.mark.parametrize("how", ["cut", pytest.param("freeze", marks=pytest.mark.verify)])
 def test_each_failed_request_counts_for_the_circuit_breaker(far: ProxiedStores, how: str) -> None:
-    breakers = Breakers.of(far.addresses)
+    breakers = breakers_of(far.addresses)
     for number in (1, 2):
-        _join(far, broken="mongo", how=how, seconds=Budgets(30, 0.5, 30), breakers=breakers)
-        assert breakers.mongo.view().failures == number
-    assert (breakers.postgres.view().failures, breakers.redis.view().failures) == (0, 0)
+        _join(
+            far,
+            broken="mongo",
+            how=how,
+            seconds=_short_for("mongo"),
+            breakers=breakers,
+        )
+        assert breakers["MongoDB"].view().failures == number
+    assert (breakers["PostgreSQL"].view().failures, breakers["Redis"].view().failures) == (0, 0)
     _join(far, breakers=breakers)
-    assert breakers.mongo.view().failures == 0
+    assert breakers["MongoDB"].view().failures == 0
+
+
+def test_searches_that_time_out_say_nothing_about_lookups(far: ProxiedStores) -> None:
+    """Their circuit opens; a document is still looked up by its product's id."""
+
+    async def main() -> None:
+        breakers, slots = breakers_of(far.addresses), asyncio.Semaphore(1)
+        breaker = breakers_of(far.addresses)["MongoDB"]
+        async with await connect_async_again(far) as stores:
+
+            def executor(search_seconds: float) -> ResilientExecutor:
+                return ResilientExecutor(
+                    stores,
+                    trace=Trace(),
+                    seconds=30,
+                    needed=["PostgreSQL", "MongoDB"],
+                    breakers=breakers,
+                    searches=SearchLimits(search_seconds, slots, breaker),
+                )
+
+            async with slots:  # another one takes long
+                for _ in range(5):
+                    with pytest.raises(StoreError, match="MongoDB"):
+                        await executor(0.01).run(find_page(Query(tags=["gift"])))
+            assert breaker.state == "open"
+            with pytest.raises(CircuitOpenError):
+                await executor(30).run(count_values(Query()))
+            products = await executor(30).run(strategies.at_once(IDS))
+            assert all(product["metadata"] for product in products)
+            assert breakers["MongoDB"].view().failures == 0
+
+    asyncio.run(main())
 
 
 def test_no_further_request_is_sent_to_a_missing_store(far: ProxiedStores) -> None:
@@ -211,7 +251,7 @@ def test_no_further_request_is_sent_to_a_missing_store(far: ProxiedStores) -> No
 
 
 def test_while_postgresqls_circuit_is_open_the_ledger_is_not_read(far: ProxiedStores) -> None:
-    breakers = Breakers.of(far.addresses)
+    breakers = breakers_of(far.addresses)
     far.redis.delete(stock_key(2))
 
     async def fill(ids: Sequence[int]) -> Mapping[int, int | None]:
@@ -223,7 +263,7 @@ def test_while_postgresqls_circuit_is_open_the_ledger_is_not_read(far: ProxiedSt
                 stores, trace=Trace(), seconds=5.0, fill=fill, breakers=breakers
             )
             for _ in range(5):
-                breakers.postgres.begin().end("fail")
+                breakers["PostgreSQL"].begin()("fail")
             return await executor.send(FillStock([2]))
 
     assert asyncio.run(main()) == {}
@@ -254,14 +294,14 @@ def test_wait_at_most_does_not_wait_for_a_task_that_ignores_cancellation() -> No
     asyncio.run(main())
 
 
-def test_an_unknown_kind_of_request_raises_a_key_error(far: ProxiedStores) -> None:
+def test_an_unknown_kind_of_request_raises_a_type_error(far: ProxiedStores) -> None:
     async def main(stores: AsyncStores) -> None:
         @dataclasses.dataclass(frozen=True)
-        class Unknown:
+        class Unknown(Request[Any], store="MongoDB", name="find"):
             pass
 
-        with pytest.raises(KeyError):
-            await ResilientExecutor(stores, trace=Trace(), seconds=1).send(Unknown())  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="Unknown"):
+            await ResilientExecutor(stores, trace=Trace(), seconds=1).send(Unknown())
 
     async def connected() -> None:
         async with await connect_async_again(far) as stores:

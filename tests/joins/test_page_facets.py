@@ -14,6 +14,7 @@ from helpers.joins import (
     run,
     run_async,
 )
+from helpers.joins.pages import find_page
 from helpers.metadata.filters import Between
 from tests.joins.conftest import Both
 from tests.joins.filling import put
@@ -118,3 +119,23 @@ def test_at_most_30_values_are_counted_most_frequent_first(both: Both) -> None:
 def test_categories_are_ordered_by_frequency(both: Both) -> None:
     put(both.blocking, MemoryStores(rows=ROWS, documents=DOCUMENTS))
     assert _categories(Query(), both) == [("lamp", 20), ("phone", 10)]
+
+
+def test_every_facet_that_is_offered_can_be_used_as_a_filter(both: Both) -> None:
+    long_text = "x" * 201
+    rows = {1: ("A", "1", "Home\u00a0& Garden"), 2: ("B", "1", long_text), 3: ("C", "1", "a\nb")}
+    good = {"Größe (cm)": 12.5, "tiny": 1e-7, "largest": 2**53 - 1, "text": "a\nb"}
+    bad = {"": 1, "_a": 1, "a.b": 1, "a\u200b": 1, "long": long_text, "none": "", long_text: 1}
+    tags = ["Café & Bar", "", long_text]
+    documents = [{"product_id": 1, "tags": tags, "specifications": good | bad}]
+    put(both.blocking, MemoryStores(rows=rows, documents=documents))
+    assert _categories(Query(), both) == [("Home\u00a0& Garden", 1)]
+    found_tags, found = _values(Query(), both)
+    assert found_tags == {"Café & Bar": 1}
+    assert found.keys() == good.keys()
+    queries = [Query(category="Home\u00a0& Garden"), Query(tags=["Café & Bar"])]
+    queries += [
+        Query(specifications={name: value}) for name, values in found.items() for value in values
+    ]
+    for query in queries:
+        assert [product["id"] for product in run(both.blocking, find_page(query)).products] == [1]

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from helpers.catalog.model import Product, ProductJSON
-from helpers.joins import batched, join_json, per_product, products_json, strategies
+from helpers.joins import batched, per_product
 from helpers.shop.seeding import load, seed
 from helpers.stores import Stores
 
@@ -100,11 +100,3 @@ def test_unknown_keys_in_metadata_are_kept(join: Join, shop: Stores) -> None:
     metadata = {"description": "d", "reviews": [{"stars": 5, "text": "Çok iyi"}], "x": {"y": None}}
     load(shop, [Product(1, "A", Decimal(1), "c", metadata, 1)])
     assert join(shop, None)[0]["metadata"] == metadata
-
-
-def test_join_json_encodes_the_result_of_the_join(shop: Stores) -> None:
-    seed(shop, 20, orders=False)
-    expected = products_json(batched(shop))
-    for strategy in (strategies.batched, strategies.rows_first, strategies.at_once):
-        assert join_json(shop, strategy(), threads=True) == expected
-        assert join_json(shop, strategy()) == expected

@@ -27,10 +27,10 @@ from tests.joins.filling import make_tables, put
 from tests.joins.memory import MemoryStores
 from tests.joins.shared_reads import product_loader
 
-ALL = (strategies.per_product, strategies.batched, strategies.rows_first, strategies.at_once)
+ALL = (strategies.per_product, strategies.batched, strategies.at_once)
 EXAMPLES = pytest.mark.parametrize("examples", [8, pytest.param(60, marks=pytest.mark.verify)])
 
-IDS = st.integers(1, 12) | st.sampled_from([2**31 - 1, 2**31, 2**53 + 1, 2**63 - 1])
+IDS = st.integers(1, 12) | st.sampled_from([2**31 - 1, 2**31, 2**53 - 1])
 # PostgreSQL accepts neither NUL nor lone surrogates.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 # NUL is valid in JSON; a field name in MongoDB must not look like an operator or a path.

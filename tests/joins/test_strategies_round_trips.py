@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from helpers.errors import StoreName
 from helpers.joins import Query, at_once, batched, explain_page, per_product
+from helpers.joins.driver_adapters import _parts
+from helpers.joins.requests import FindMetadata
 from helpers.shop.schema import SHARDS
 from helpers.stores import Stores
 from helpers.stores.tracing import traced
@@ -132,9 +133,9 @@ def test_the_round_trips_of_a_page_are_those_in_its_plan(
 def test_an_id_is_one_citus_task_and_a_condition_one_per_shard(
     shop: Stores, query: Query, tasks: list[int]
 ) -> None:
-    steps: list[dict[str, Any]] = explain_page(shop, query).rows()
-    assert [step["tasks"] for step in steps if step["store"] == "PostgreSQL"] == tasks
-    assert {step["tasks"] for step in steps if step["store"] != "PostgreSQL"} <= {""}
+    steps = explain_page(shop, query).steps
+    assert [step.tasks for step in steps if step.store == "PostgreSQL"] == tasks
+    assert {step.tasks for step in steps if step.store != "PostgreSQL"} <= {None}
 
 
 def test_a_plan_tells_which_requests_are_concurrent(shop: Stores) -> None:
@@ -150,3 +151,14 @@ def test_a_plan_tells_which_requests_are_concurrent(shop: Stores) -> None:
     assert str(plan).endswith("5 round trips in 3 waits, 4 products found")
     # Explaining a page writes nothing: missing stock counts stay missing.
     assert shop.redis.exists("stock:999") == 0
+
+
+def test_a_server_that_is_slow_at_long_lists_gets_short_ones() -> None:
+    ids = list(range(1, 250_000, 1000))
+    (whole,) = _parts(FindMetadata(ids), slow_lists=False)
+    assert whole[1] == {"product_id": {"$in": ids}}
+    conditions = [part[1] for part in _parts(FindMetadata(ids, {"tags": "x"}), slow_lists=True)]
+    assert [condition["tags"] for condition in conditions] == ["x"] * 3
+    lists = [condition["product_id"]["$in"] for condition in conditions]
+    assert [*itertools.chain(*lists)] == ids
+    assert max(map(len, lists)) == 100

@@ -1,4 +1,4 @@
-"""Alternatives to the join: PostgreSQL, pandas and DuckDB return the same products."""
+"""Alternatives to the join: PostgreSQL and pandas return the same products."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from helpers.catalog.model import Product
 from helpers.joins import batched, products_json
-from helpers.lab.join_alternatives import duckdb_json, flat_json, join_with_pandas, make_flat
+from helpers.lab.join_alternatives import flat_json, join_with_pandas, make_flat
 from helpers.shop.seeding import load, seed
 from helpers.stores import Stores
 
@@ -24,7 +24,6 @@ def _flat(stores: Stores) -> bytes:
 ALTERNATIVES: dict[str, Callable[[Stores], bytes]] = {
     "flat": _flat,
     "pandas": lambda stores: products_json(join_with_pandas(stores)),
-    "duckdb": duckdb_json,
 }
 
 

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from helpers.embedded.server import is_alive
+from helpers.embedded.server_processes import is_alive
 from helpers.errors import LoadError, SettingsError
 from helpers.lab.load import MAX_CLIENTS, Load, measure
 from helpers.settings import PROJECT

@@ -15,7 +15,7 @@ from helpers.metadata.mongo_plans import DocumentPlan, explain_find, read_explai
 from helpers.metadata.reviews import Review, add_review, prepare_reviews
 from helpers.metadata.schema_versions import upgraded
 from helpers.stores import Document, Stores
-from helpers.stores.command_counts import count_commands
+from helpers.stores.tracing import count_commands
 
 COUNT = 150
 DOCUMENTS = [upgraded({"product_id": p.id, **(p.metadata or {})}) for p in products(COUNT)]

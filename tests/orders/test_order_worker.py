@@ -268,7 +268,8 @@ def test_with_limits_a_request_to_an_unresponsive_store_fails(shop: Stores) -> N
                 "mongo": lambda: stores.mongo.command("ping"),
                 "redis": stores.redis.ping,
             }
-            far.proxies.freeze()
+            for proxy in far.proxies.all():
+                proxy.freeze()
             for name in ("postgres", "mongo", "redis"):
                 with pytest.raises(StoreError), stores.explaining():
                     ask[name]()

@@ -6,7 +6,6 @@ import pytest
 
 from helpers.plots.join_charts import (
     draw_crossover,
-    draw_growth,
     draw_latency,
     draw_pages,
     draw_staleness,
@@ -14,14 +13,6 @@ from helpers.plots.join_charts import (
 )
 from helpers.stores.trace import Span
 from tests.plots.figures import texts_of, y_values
-
-
-def test_growth_has_a_line_per_way() -> None:
-    figure = draw_growth({f"way {way}": [(1000, 0.02), (100, 0.003)] for way in range(9)})
-    texts_of(figure)
-    (axes,) = figure.axes
-    assert [line.get_label() for line in axes.lines] == [f"way {way}" for way in range(9)]
-    assert y_values(axes.lines[0]) == pytest.approx([3, 20])
 
 
 @pytest.mark.parametrize(("count", "rows"), [(0, 0), (1, 1), (40, 40), (41, 40), (2000, 40)])

@@ -26,7 +26,6 @@ from helpers.plots import palette
 from helpers.plots.charts import STYLES
 from helpers.plots.join_charts import (
     draw_crossover,
-    draw_growth,
     draw_latency,
     draw_pages,
     draw_staleness,
@@ -53,13 +52,25 @@ from tests.plots.vision import VISIONS, distance, lightness
 MIN_DISTANCE = 15
 MIN_LIGHTNESS_DIFFERENCE = 10
 
+STOREFRONT = PROJECT / "helpers" / "api" / "storefront"
+
+
+def _page_colours() -> tuple[dict[str, str], dict[str, str], str]:
+    """Return the storefront's colours in light and in dark mode, by name, and the other rules."""
+    style = (STOREFRONT / "style.css").read_text("utf-8")
+    light, _, rest = style.partition("@media (prefers-color-scheme: dark)")
+    dark, _, after = rest.partition("/* ---- Base")
+    first, second = (
+        {name: colour.upper() for name, colour in re.findall(r"--([\w-]+): (#[0-9a-f]+);", part)}
+        for part in (light, dark)
+    )
+    return first, second, after
+
+
+PAGE_LIGHT, PAGE_DARK, PAGE_RULES = _page_colours()
 PALETTE = {
     value.upper()
-    for value in (
-        *vars(palette).values(),
-        *palette.PAGE_LIGHT.values(),
-        *palette.PAGE_DARK.values(),
-    )
+    for value in (*vars(palette).values(), *PAGE_LIGHT.values(), *PAGE_DARK.values())
     if isinstance(value, str) and re.fullmatch("#[0-9A-Fa-f]{6}", value)
 }
 HEX = re.compile(r"(?<![\w&])#(?:[0-9A-Fa-f]{8}|[0-9A-Fa-f]{6}|[0-9A-Fa-f]{3})\b")
@@ -84,7 +95,6 @@ STORE_CHARTS: dict[str, Callable[[], Figure]] = {
 }
 #: Charts of other things: strategies, outcomes, states.
 OTHER_CHARTS: dict[str, Callable[[], Figure]] = {
-    "growth": lambda: draw_growth(dict.fromkeys(WAYS, TIMES)),
     "latency": lambda: draw_latency({way: {0.0: TIMES} for way in WAYS}),
     "crossover": lambda: draw_crossover(dict.fromkeys(WAYS, TIMES), 0.3),
     "pages": lambda: draw_pages(dict.fromkeys(WAYS, TIMES)),
@@ -227,27 +237,18 @@ def test_no_colour_is_defined_outside_the_palette(folder: str) -> None:
                 assert not re.search(r"\.style\b|background_gradient", source), cell["id"]
 
 
-STOREFRONT = PROJECT / "helpers" / "api" / "storefront"
-
-
 def test_success_and_failure_colours_have_enough_contrast_on_paper() -> None:
     for colour in (palette.GOOD, palette.ALERT, palette.INK):
         assert contrast(colour, palette.PAPER) >= 4.5
 
 
-def _properties(css: str) -> dict[str, str]:
-    return {name: colour.upper() for name, colour in re.findall(r"--([\w-]+): (#[0-9a-f]+);", css)}
-
-
 def test_storefront_colours_come_from_the_palette() -> None:
-    style = (STOREFRONT / "style.css").read_text("utf-8")
-    light, _, rest = style.partition("@media (prefers-color-scheme: dark)")
-    dark, _, after = rest.partition("/* ---- Base")
-    stores = {store.lower(): colour for store, colour in STORE_COLOURS.items()}
-    assert _properties(light) == {**stores, **palette.PAGE_LIGHT}
-    assert _properties(dark) == palette.PAGE_DARK
+    shared = {store.lower(): colour for store, colour in STORE_COLOURS.items()}
+    shared |= {"ink": palette.INK, "paper": palette.PAPER, "alert": palette.ALERT}
+    assert {name: PAGE_LIGHT[name] for name in shared} == shared
+    assert PAGE_DARK.keys() == PAGE_LIGHT.keys() - {store.lower() for store in STORE_COLOURS}
     for store, colour in STORE_COLOURS.items():
-        rules = after.partition(f'[data-store="{store}"] {{')[2].partition("}")[0]
+        rules = PAGE_RULES.partition(f'[data-store="{store}"] {{')[2].partition("}")[0]
         assert f"--store: var(--{store.lower()});" in rules
         assert f"--on-store: {ink_on(colour).lower()};" in rules
     for path in sorted(STOREFRONT.iterdir()):
@@ -258,7 +259,7 @@ def test_storefront_colours_come_from_the_palette() -> None:
             assert not found, path.name
 
 
-@pytest.mark.parametrize("page", [palette.PAGE_LIGHT, palette.PAGE_DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("page", [PAGE_LIGHT, PAGE_DARK], ids=["light", "dark"])
 def test_storefront_text_has_enough_contrast_in_light_and_dark_mode(page: dict[str, str]) -> None:
     for ink, background in itertools.product(
         ("ink", "quiet", "alert"), ("paper", "page-background")

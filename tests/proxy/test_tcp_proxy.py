@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from helpers.embedded.server import is_alive
+from helpers.embedded.server_processes import is_alive
 from helpers.errors import ProxyError, SettingsError
 from helpers.proxy import ProxyState, TcpProxy
 from helpers.settings import PROJECT

@@ -85,14 +85,23 @@ def test_age_seconds_grows_between_passes(
     assert worker.stop(wait_seconds=60)
 
 
-def test_on_standby_the_stores_respond_but_the_age_is_unknown(
+def test_on_standby_the_age_is_that_of_the_other_workers_views(
     shop: Stores, worker: ViewWorker, start_worker: StartWorker
 ) -> None:
-    with ReadModel(shop) as another, another._locked():
-        start_worker(worker)
-        wait_until(is_in(worker, "standby"))
-        wait_until(lambda: worker.seconds_since_response < NEVER)
-        assert worker.age_seconds == math.inf
+    with ReadModel(shop) as another:
+        with another._locked():
+            start_worker(worker)
+            wait_until(is_in(worker, "standby"))
+            wait_until(lambda: worker.seconds_since_response < NEVER)
+            assert worker.age_seconds == math.inf, "there are no views yet"
+        assert worker.stop(wait_seconds=60)
+        another.rebuild()
+        with another._locked():
+            second = ViewWorker(Connecting(shop), pause_seconds=NEVER)
+            start_worker(second)
+            wait_until(is_in(second, "standby"))
+            assert second.seconds_since_response <= second.age_seconds < NEVER
+            assert second.stop(wait_seconds=60)
 
 
 def test_the_worker_notices_that_postgresql_is_unavailable_without_announcements(
@@ -144,6 +153,16 @@ def test_the_worker_stops_during_a_pause_and_closes_its_connections(
 def test_a_worker_that_was_never_started_can_be_stopped(connect: Connecting) -> None:
     assert ViewWorker(connect).stop()
     assert connect.opened == []
+
+
+def test_the_worker_does_not_wait_for_a_lock_of_its_own(
+    shop: Stores, worker: ViewWorker, start_worker: StartWorker
+) -> None:
+    """Its connection was lost during a pass, before it released the lock."""
+    shop.redis.set("shop:views:lock", worker._token, ex=600)
+    start_worker(worker)
+    wait_until(is_in(worker, "running"))
+    assert shop.redis.get("shop:views:lock") is None
 
 
 def test_the_worker_stays_on_standby_until_another_one_releases_the_lock(

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from helpers.embedded.server import is_alive
+from helpers.embedded.server_processes import is_alive
 from helpers.settings import PROJECT
 from tests import cleanup
 from tests.cleanup import RUN, Run

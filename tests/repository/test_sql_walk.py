@@ -23,8 +23,8 @@ def definitions(text: str) -> list[tuple[str, str]]:
     """Return the functions of a script: qualified names, and the text up to the next one."""
     text = _COMMENT.sub("", text)
     starts = [*_DEFINITION.finditer(text)]
-    ends = [start.start() for start in starts[1:]] + [len(text)]
-    return [(start[1], text[start.end() : end]) for start, end in zip(starts, ends, strict=True)]
+    ends = [*(start.start() for start in starts[1:]), len(text)]
+    return [(start[1], text[start.end() : end]) for start, end in zip(starts, ends, strict=False)]
 
 
 def calls(body: str, known: set[str]) -> set[str]:

@@ -156,6 +156,6 @@ def test_the_containers_ports_are_those_of_the_lab_and_the_service(
 
 def test_the_container_runs_a_python_that_the_course_can_use(container: dict[str, Any]) -> None:
     minor = int(container["image"].rpartition("3.")[2])
-    assert minor >= 11
+    assert 11 <= minor <= 13
     where = container["customizations"]["vscode"]["settings"]["python.defaultInterpreterPath"]
     assert where == "${containerWorkspaceFolder}/.venv/bin/python"

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from decimal import Decimal
+from operator import itemgetter
+from typing import Any
 
 import psycopg
 import pytest
+from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
 from helpers.catalog.generator import products
 from helpers.catalog.model import Product
 from helpers.joins import batched
+from helpers.orders.orders import Orders
+from helpers.orders.outbox import relay
+from helpers.orders.sales import add_sales, rebuild_sales
 from helpers.shop.schema import count_products, create_shop, drop_shop
 from helpers.shop.seeding import Changes, load, seed
+from helpers.stock import Stock, reconcile
 from helpers.stores import Stores
 from tests.contents import collections_of, keys_of
 
@@ -153,3 +161,65 @@ def test_dropping_the_shop_keeps_other_data(stores: Stores) -> None:
     assert keys_of(stores) == ["other"]
     assert collections_of(stores) == ["others"]
     assert stores.postgres.execute("SELECT count(*) FROM others").fetchone() == (0,)
+
+
+def _seed_again(shop: Stores) -> None:
+    seed(shop, 20)
+
+
+def _order_and_relay(shop: Stores) -> None:
+    Orders.of(shop).place(1, 1, 1)
+    relay(shop)
+
+
+def _order_and_seed(shop: Stores) -> None:
+    Orders.of(shop).place(1, 1, 1)
+    seed(shop, 20)
+
+
+def _load_a_catalog(shop: Stores) -> None:
+    load(shop, [Product(10**6, "Desk", Decimal(9), "c", {"tags": ["home"]}, 3)])
+
+
+def _lose_sales(shop: Stores) -> None:
+    shop.mongo.sales.delete_many({})
+    shop.mongo.purchases.delete_one({})
+    shop.mongo.sales.insert_one({"_id": 1, "product_id": 1, "orders": 1, "units": 1})
+    seed(shop, 20)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        *(_seed_again, _order_and_relay, _order_and_seed, _load_a_catalog, _lose_sales),
+        pytest.param(drop_shop, id="seed after a reset"),
+    ],
+)
+def test_nothing_has_to_be_reconciled_after_seeding(
+    act: Callable[[Stores], None], shop: Stores
+) -> None:
+    seed(shop, 20)
+    act(shop)
+    if act is drop_shop:
+        seed(shop, 20)
+    assert reconcile(Stock.of(shop)).findings == []
+    report = rebuild_sales(shop)
+    assert (report.products > 0, report.findings) == (True, [])
+
+
+def test_sales_that_a_relay_writes_during_a_seed_keep_the_higher_totals(
+    shop: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relay may insert a document after the seed has seen that it is missing."""
+    seed(shop, 20)
+    expected = sorted(shop.mongo.sales.find(), key=itemgetter("_id"))
+    shop.mongo.sales.delete_many({})
+    insert_many = Collection.insert_many
+
+    def insert_late(collection: Collection[Any], documents: Any, **options: Any) -> Any:
+        shop.mongo.sales.insert_one({"_id": 1, "product_id": 1, "orders": 1, "units": 1})
+        return insert_many(collection, documents, **options)
+
+    monkeypatch.setattr(Collection, "insert_many", insert_late)
+    add_sales(shop)
+    assert sorted(shop.mongo.sales.find(), key=itemgetter("_id")) == expected

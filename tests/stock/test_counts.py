@@ -68,13 +68,22 @@ def test_an_invalid_product_id_raises_stock_error_before_anything_is_sent(wrong:
         stock.read([1, wrong])  # type: ignore[list-item]
 
 
-@pytest.mark.parametrize("text", ["", "many", "1.5", "1e3", "９x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "many", "1.5", "1e3", "９x", "007", "+5", " 5", "0x10"),
+        *("9007199254740993", "-9007199254740993", "9" * 30),  # Lua's numbers are doubles
+    ],
+)
 def test_a_count_that_is_not_a_number_is_rebuilt_from_the_ledger(
     stock: Stock, shop: Stores, text: str
 ) -> None:
     shop.redis.set("stock:1", text)
     assert stock.read([1, 2]) == {1: 10, 2: 10}
     assert shop.redis.get("stock:1") == "10"
+    shop.redis.set("stock:1", text)
+    stock.reserve({1: 3})
+    assert shop.redis.get("stock:1") == "7"
 
 
 def test_an_unknown_product_is_remembered_for_a_moment(stock: Stock, shop: Stores) -> None:

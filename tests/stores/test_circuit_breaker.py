@@ -21,14 +21,14 @@ from helpers.settings import Addresses
 from helpers.stores.circuit_breaker import (
     TRANSITIONS,
     Breaker,
-    Breakers,
     BreakerState,
     BreakerView,
-    GuardedCall,
+    End,
     Move,
+    breakers_of,
     guarding,
 )
-from helpers.stores.time_budgets import Budgets
+from helpers.stores.connection_limits import Limits, share_deadline
 
 FAILURES = 3
 PAUSE = 10.0
@@ -60,14 +60,14 @@ def _breaker(clock: Clock, store: StoreName = "Redis") -> Breaker:
 
 def _fail(breaker: Breaker, times: int = 1) -> None:
     for _ in range(times):
-        breaker.begin().end("fail")
+        breaker.begin()("fail")
 
 
 def _open(breaker: Breaker) -> None:
     _fail(breaker, FAILURES)
 
 
-def _try(breaker: Breaker, clock: Clock) -> GuardedCall:
+def _try(breaker: Breaker, clock: Clock) -> End:
     _open(breaker)
     clock.now += PAUSE
     return breaker.begin()
@@ -76,7 +76,7 @@ def _try(breaker: Breaker, clock: Clock) -> GuardedCall:
 def test_the_changes_of_state_are_those_in_transitions() -> None:
     """Every event is tried in every state; those that change the state are in the table."""
 
-    def into(state: BreakerState, clock: Clock, breaker: Breaker) -> GuardedCall | None:
+    def into(state: BreakerState, clock: Clock, breaker: Breaker) -> End | None:
         if state == "closed":
             _fail(breaker, FAILURES - 1)  # so that the next one counts
             return breaker.begin()
@@ -86,14 +86,14 @@ def test_the_changes_of_state_are_those_in_transitions() -> None:
         clock.now += PAUSE
         return None
 
-    def move(by: Move, breaker: Breaker, attempt: GuardedCall | None) -> None:
+    def move(by: Move, breaker: Breaker, attempt: End | None) -> None:
         if by == "try":
             try:
                 breaker.begin()
             except CircuitOpenError:
                 assert breaker.state == "half-open"
         elif attempt is not None:
-            attempt.end(by)
+            attempt(by)
 
     found = set()
     for state, by in product(get_args(BreakerState), get_args(Move)):
@@ -110,9 +110,9 @@ def test_the_changes_of_state_are_those_in_transitions() -> None:
 
 def test_the_circuit_opens_after_consecutive_failures(breaker: Breaker) -> None:
     _fail(breaker, FAILURES - 1)
-    breaker.begin().end("succeed")
+    breaker.begin()("succeed")
     _fail(breaker, FAILURES - 1)
-    breaker.begin().end("leave")
+    breaker.begin()("leave")
     assert breaker.view() == BreakerView("closed", FAILURES - 1, 0.0)
     _fail(breaker)
     assert breaker.view() == BreakerView("open", FAILURES, PAUSE)
@@ -138,23 +138,23 @@ def test_a_half_open_circuit_lets_one_request_through(breaker: Breaker, clock: C
     for _ in range(3):
         with pytest.raises(CircuitOpenError, match=r"after 1 second\."):
             breaker.begin()
-    trial.end("succeed")
+    trial("succeed")
     assert breaker.view() == BreakerView("closed", 0, 0.0)
     breaker.begin()
     breaker.begin()
 
 
 def test_a_failed_trial_opens_the_circuit_again(breaker: Breaker, clock: Clock) -> None:
-    _try(breaker, clock).end("fail")
+    _try(breaker, clock)("fail")
     assert breaker.view() == BreakerView("open", FAILURES + 1, PAUSE)
 
 
 def test_after_a_cancelled_trial_the_next_request_is_the_trial(
     breaker: Breaker, clock: Clock
 ) -> None:
-    _try(breaker, clock).end("leave")
+    _try(breaker, clock)("leave")
     assert breaker.view() == BreakerView("open", FAILURES, 0.0)
-    breaker.begin().end("succeed")
+    breaker.begin()("succeed")
     assert breaker.state == "closed"
 
 
@@ -163,15 +163,15 @@ def test_outcomes_of_requests_before_the_last_change_of_state_are_ignored(
 ) -> None:
     early = [breaker.begin() for _ in range(3)]
     _open(breaker)
-    early[0].end("succeed")
+    early[0]("succeed")
     assert breaker.view().state == "open"
     clock.now += PAUSE
     trial = breaker.begin()
-    early[1].end("fail")
+    early[1]("fail")
     assert breaker.view().state == "half-open"
-    trial.end("succeed")
-    early[2].end("fail")
-    trial.end("fail")
+    trial("succeed")
+    early[2]("fail")
+    trial("fail")
     assert breaker.view() == BreakerView("closed", 0, 0.0)
 
 
@@ -189,7 +189,7 @@ def test_only_one_of_many_threads_runs_the_trial(breaker: Breaker, clock: Clock)
             all_have_begun.wait()
             return False
         all_have_begun.wait()
-        attempt.end("succeed")
+        attempt("succeed")
         return True
 
     with ThreadPoolExecutor(16) as pool:
@@ -325,15 +325,16 @@ def test_if_one_circuit_is_open_the_trial_of_another_is_not_used_up(clock: Clock
 
 
 def test_each_store_has_its_own_breaker_and_time_limit() -> None:
-    breakers = Breakers.of(
+    breakers = breakers_of(
         Addresses("postgresql://me:secret@a/x", (), "mongodb://me:secret@b/x", "redis://:secret@c")
     )
-    budgets = Budgets.within(10)
+    budgets = share_deadline(10)
     names: tuple[StoreName, ...] = ("PostgreSQL", "MongoDB", "Redis")
     assert [breakers[name].store for name in names] == list(names)
     assert [budgets[name] for name in names] == [4.0, 2.5, 1.5]
-    assert sum(Budgets.within(10)[name] for name in names) < 10
-    assert Budgets.even(3) == Budgets(3, 3, 3)
+    assert sum(budgets.values()) < 10
+    assert [Limits(answer_seconds=budgets).seconds(name) for name in names] == [4.0, 2.5, 1.5]
+    assert [Limits(answer_seconds=3).seconds(name) for name in names] == [3, 3, 3]
     for name in names:
         _fail(breakers[name], 5)
         with pytest.raises(CircuitOpenError) as refused:

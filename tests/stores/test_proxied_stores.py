@@ -117,7 +117,8 @@ def _fails(far: ProxiedStores) -> None:
 def test_drivers_fail_after_a_cut_and_recover_after_a_restore(
     far: ProxiedStores,
 ) -> None:
-    far.proxies.cut()
+    for proxy in far.proxies.all():
+        proxy.cut()
     _fails(far)
     far.proxies.restore()
     assert far.redis.ping()

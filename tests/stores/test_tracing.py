@@ -15,10 +15,9 @@ from psycopg import sql
 
 from helpers.errors import StoreName
 from helpers.stores import Stores
-from helpers.stores.command_counts import count_commands
 from helpers.stores.proxied_stores import proxied
 from helpers.stores.trace import Trace
-from helpers.stores.tracing import traced
+from helpers.stores.tracing import count_commands, traced
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import { readable } from "./values.js";
 
 const KNOWN = ["category", "tag", "in_stock"];
 const SPECIFICATION = "spec.";
-const NAME = /^[a-z][a-z0-9_]{0,39}(\.[a-z][a-z0-9_]{0,39}){0,3}$/;
+const NAME = /^[\p{L}\p{N}][^$.\p{C}]{0,199}(\.[\p{L}\p{N}][^$.\p{C}]{0,199}){0,3}$/u;
 const LONGEST = 200;
-const NUMBER = /^-?(0|[1-9]\d{0,17})(\.\d{1,17})?$/;
+const NUMBER = /^-?(0|[1-9]\d{0,17})(\.\d{1,17})?(e[+-]?\d{1,3})?$/;
 
 /** Return the filters in the page's address, without any other parameters. */
 export function readFilters(search) {

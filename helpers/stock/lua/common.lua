@@ -10,6 +10,13 @@ local function milliseconds(given)
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- Tell whether a stock count is a whole number that Redis can add to and Lua, which has doubles
+-- only, keeps exactly. Anything else is rebuilt from the ledger.
+local function is_count(value)
+  return value and #value <= 15 and string.find(value, '^-?%d+$')
+    and string.format('%.0f', tonumber(value)) == value
+end
+
 -- A reservation is a string: its state, its deadline, its items ("product:units,product:units").
 local function parse_reservation(value)
   if not value then

@@ -9,7 +9,7 @@
 local result = {}
 for i = 1, #KEYS, 3 do
   local holder, count = redis.call('GET', KEYS[i]), redis.call('GET', KEYS[i + 2])
-  if ARGV[3] == 'missing' and count and string.find(count, '^-?%d+$') then
+  if ARGV[3] == 'missing' and is_count(count) then
     result[#result + 1] = count
   elseif holder == 'none' and ARGV[3] ~= 'all' then
     result[#result + 1] = 'none'

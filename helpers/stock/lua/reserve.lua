@@ -15,7 +15,7 @@ end
 local missing, short = nil, nil
 for i = 1, products do
   local units = values[1 + i]
-  if not units or not string.find(units, '^-?%d+$') then
+  if not is_count(units) then
     missing = missing or {'missing'}
     missing[#missing + 1] = i
   elseif tonumber(units) < tonumber(ARGV[4 + i]) then

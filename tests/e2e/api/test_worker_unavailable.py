@@ -15,6 +15,7 @@ import pytest
 
 from helpers.citus.cluster_databases import drop_database, nodes_of
 from helpers.proxy.tcp_proxy import TcpProxy
+from helpers.read_model.index_follower import IndexFollower
 from helpers.settings import Settings
 from helpers.shop import locate
 from helpers.shop.opening import open_databases
@@ -158,8 +159,22 @@ def test_a_request_for_ids_lacks_only_those_of_the_unavailable_worker(shop: Shop
         assert "x-missing-nodes" not in alone.headers
 
 
-def test_facets_count_the_available_products(shop: Shop) -> None:
+def test_the_index_counts_all_products(shop: Shop) -> None:
     whole = shop.get("/api/facets").json()
+    with shop.without("worker1", "cut"):
+        response = shop.get("/api/facets")
+    assert response.json() == whole
+    assert "x-missing-nodes" not in response.headers
+
+
+def test_facets_without_the_index_count_the_available_products(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_index(_: IndexFollower) -> None: ...
+
+    whole = shop.get("/api/facets").json()
+    monkeypatch.setattr(IndexFollower, "current", no_index)
+    assert shop.get("/api/facets").json() == whole
     with shop.without("worker1", "cut"):
         response = shop.get("/api/facets")
     assert_missing(response, shop, "worker1", shop.ids["worker1"])

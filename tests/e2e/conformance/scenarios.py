@@ -16,7 +16,8 @@ from tests.e2e.conformance.databases import Connection, Database
 DATA = Path(__file__).parent / "data"
 _FOLDER = DATA / "scenarios"
 
-#: The result of a statement: columns and rows, or the number of rows, or an error.
+#: The result of a statement: columns and rows, or the number of rows, or an error. Of a plan, the
+#: number of tasks.
 Answer = dict[str, Any]
 
 
@@ -61,13 +62,21 @@ def answers_here(name: str) -> dict[int, Answer]:
 
 
 def replay(name: str, database: Database) -> list[Answer]:
-    """Execute a scenario in a database and return the result of each statement."""
+    """Execute a scenario in a database and return the result of each statement.
+
+    The scenario's roles, which would outlive the database, are dropped at the end.
+    """
     answers = []
     connection = database.connect()
     for statement in statements(name):
         answers.append(_execute(connection, statement.sql, database.ports))
         if connection.closed:
             connection = database.connect()
+    connection.execute("RESET ROLE")
+    for statement in statements(name):
+        if created := re.match(r"CREATE ROLE (\w+)", statement.sql):
+            connection.execute(f"DROP OWNED BY {created[1]}".encode())
+            connection.execute(f"DROP ROLE {created[1]}".encode())
     connection.close()
     return answers
 
@@ -111,14 +120,32 @@ def _execute(connection: Connection, sql: str, ports: list[int]) -> Answer:
         }
     if cursor.description is None:
         return {"rowcount": cursor.rowcount}
-    return {
-        "columns": [column.name for column in cursor.description],
-        "rows": _plain(cursor.fetchall(), ports),
-    }
+    return _result_only(
+        {
+            "columns": [column.name for column in cursor.description],
+            "rows": _plain(cursor.fetchall(), ports),
+        }
+    )
 
 
 def _result_only(answer: Answer) -> Answer:
+    if answer.get("columns") == ["QUERY PLAN"]:
+        return {"tasks": _count_tasks(answer["rows"])}
     return {key: answer[key] for key in ("columns", "rows", "rowcount", "error") if key in answer}
+
+
+def _count_tasks(plan: object) -> int:
+    """Return the number of tasks in a plan as JSON: Citus's count, or that of foreign scans."""
+    match plan:
+        case {"Task Count": int(count)}:
+            return count
+        case {"Node Type": "Foreign Scan"}:
+            return 1
+        case dict():
+            return sum(map(_count_tasks, plan.values()))
+        case list():
+            return sum(map(_count_tasks, plan))
+    return 0
 
 
 def _plain(value: object, ports: list[int]) -> Any:

@@ -78,6 +78,27 @@ _UNSUPPORTED = {
     "a table without a key": "SELECT create_distributed_table('plain', NULL)",
     "a partitioned table": "SELECT create_distributed_table('partitioned', 'k')",
     "too many shards": "SELECT create_distributed_table('plain', 'k', shard_count => 4097)",
+    "a range": "SELECT create_distributed_table('plain', 'k', 'range')",
+    "shards on the coordinator": (
+        "SELECT citus_set_node_property(nodename, nodeport, 'shouldhaveshards', true) "
+        "FROM pg_dist_node WHERE groupid = 0"
+    ),
+}
+
+_CITUS_ONLY = (
+    "SELECT isolate_tenant_to_new_shard('t', 1)",
+    "SELECT * FROM citus_stat_tenants",
+    "SELECT citus_schema_distribute('public')",
+    "SELECT create_distributed_function('f(int)')",
+    "SELECT citus_copy_shard_placement(1, 2, 3)",
+    "CREATE TABLE c (k int) USING columnar",
+)
+
+_CHANGES_OF_A_PARTITIONED_TABLE = {
+    "columns and keys": "ALTER TABLE t ADD COLUMN w int, ADD UNIQUE (k, w)",
+    "storage": "ALTER TABLE t SET (fillfactor = 50)",
+    "inheritance": "CREATE TABLE c () INHERITS (t)",
+    "key": "ALTER TABLE t ALTER COLUMN k TYPE bigint",
 }
 
 
@@ -93,6 +114,104 @@ def test_unsupported_features_are_refused_with_feature_not_supported(
         connection.execute("CREATE TABLE partitioned (k int) PARTITION BY RANGE (k)")
         assert _sqlstate(connection, command) == "0A000"
         assert value(connection, "SELECT count(*) FROM citus_tables") == 0
+
+
+@pytest.mark.parametrize("command", _CITUS_ONLY)
+def test_what_needs_genuine_citus_does_not_exist(
+    command: str, cluster: Cluster, database: Database
+) -> None:
+    """The error is that of an unknown function, relation or access method."""
+    if cluster.citus:
+        pytest.skip("genuine Citus has it")
+    with database.connect() as connection:
+        assert _sqlstate(connection, command) in ("42883", "42P01", "42704")
+
+
+@pytest.mark.parametrize(
+    "command",
+    _CHANGES_OF_A_PARTITIONED_TABLE.values(),
+    ids=_CHANGES_OF_A_PARTITIONED_TABLE,
+)
+def test_what_a_partitioned_table_cannot_have_is_refused(
+    command: str, cluster: Cluster, database: Database
+) -> None:
+    """Neither the table nor its shards change."""
+    if cluster.citus:
+        pytest.skip("genuine Citus does not partition the table")
+    with database.connect() as connection:
+        _fill(connection)
+        assert _sqlstate(connection, command) is not None
+        assert rows(connection, "SELECT * FROM t WHERE k = 1") == [(1, 0)]
+
+
+def test_defaults_can_be_changed_with_only(database: Database) -> None:
+    """pg_dump writes such commands."""
+    with database.connect() as connection:
+        _fill(connection)
+        connection.execute("ALTER TABLE ONLY t ALTER COLUMN v SET DEFAULT 7")
+        connection.execute("INSERT INTO t VALUES (30)")
+        assert rows(connection, "SELECT v FROM t WHERE k = 30") == [(7,)]
+
+
+@pytest.mark.parametrize("command", ["REINDEX TABLE t", "CLUSTER t USING t_pkey", "VACUUM FULL t"])
+def test_maintenance_does_not_reach_the_shards(
+    command: str, cluster: Cluster, database: Database
+) -> None:
+    """On genuine Citus, ``REINDEX`` and ``VACUUM`` do."""
+    files = "SELECT * FROM run_command_on_shards('t', $$SELECT pg_relation_filenode('%s'::regclass)"
+    if cluster.citus:
+        pytest.skip("genuine Citus sends it to the shards")
+    with database.connect() as connection:
+        _fill(connection)
+        before = rows(connection, files + "$$)")
+        connection.execute(command.encode())
+        assert rows(connection, files + "$$)") == before
+
+
+def test_a_view_from_before_the_distribution_reads_all_rows(database: Database) -> None:
+    """ONLY is removed from its definition; of another table, it stays."""
+    with database.connect() as connection:
+        connection.execute("CREATE TABLE other (k int)")
+        connection.execute("CREATE TABLE more () INHERITS (other)")
+        connection.execute("CREATE TABLE d (k int PRIMARY KEY)")
+        connection.execute("INSERT INTO d VALUES (1), (2)")
+        connection.execute("INSERT INTO more VALUES (1)")
+        connection.execute(
+            "CREATE VIEW v AS SELECT count(*) AS all, "
+            "(SELECT count(*) FROM ONLY other) AS few FROM ONLY d"
+        )
+        connection.execute("SELECT create_distributed_table('d', 'k', shard_count => 2)")
+        assert rows(connection, "SELECT * FROM v") == [(2, 0)]
+
+
+def test_a_reference_table_takes_upserts_on_every_unique_key(database: Database) -> None:
+    """Of a column, a partial expression and with NULL as a value; the copies are the same."""
+    with database.connect() as connection:
+        connection.execute(
+            "CREATE TABLE r (k int PRIMARY KEY, v text UNIQUE, m int UNIQUE NULLS NOT DISTINCT)"
+        )
+        connection.execute("CREATE UNIQUE INDEX lowered ON r (lower(v)) WHERE k > 0")
+        connection.execute("INSERT INTO r VALUES (1, 'A', NULL), (2, 'B', 2)")
+        connection.execute("SELECT create_reference_table('r')")
+        for upsert in (
+            "(3, 'A', 3) ON CONFLICT (v) DO UPDATE SET k = r.k + excluded.k * 10 RETURNING k",
+            "(4, 'C', NULL) ON CONFLICT (m) DO UPDATE SET k = 31 RETURNING k",
+            "(4, 'a', 4) ON CONFLICT (lower(v)) WHERE k > 0 DO UPDATE SET k = 31 RETURNING k",
+        ):
+            assert rows(connection, f"INSERT INTO r VALUES {upsert}") == [(31,)]
+        connection.execute("INSERT INTO r VALUES (4, 'B', 4) ON CONFLICT (v) DO NOTHING")
+        copies = rows(
+            connection,
+            "SELECT DISTINCT result FROM run_command_on_placements('r', "
+            "$$SELECT string_agg(k || v, ' ' ORDER BY k) FROM %s$$)",
+        )
+        assert copies == [("2B 31A",)]
+        connection.execute("CREATE TABLE child (k int PRIMARY KEY, v text REFERENCES r (v))")
+        connection.execute("SELECT create_distributed_table('child', 'k', shard_count => 2)")
+        assert _sqlstate(connection, "INSERT INTO child VALUES (1, 'C')") == "23503"
+        connection.execute("INSERT INTO child VALUES (1, 'A')")
+        connection.execute("SELECT undistribute_table('r', cascade_via_foreign_keys => true)")
+        assert _sqlstate(connection, "INSERT INTO r VALUES (5, 'B', 5)") == "23505"
 
 
 def test_a_move_is_complete_when_the_call_returns(database: Database) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from helpers.embedded.server import is_alive
+from helpers.embedded.server_processes import is_alive
 from helpers.errors import FaultError, SettingsError
 from helpers.faults import dual_write, inconsistencies
 from helpers.faults.crashes import Crashes, crashing

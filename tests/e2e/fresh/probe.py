@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 from jupyter_client.blocking.client import BlockingKernelClient
-from jupyter_client.connect import find_connection_file
+
+from helpers.cli.jupyterlab import RUNTIME
 
 _SECONDS = 300
 
@@ -32,7 +34,9 @@ def run_cells(client: BlockingKernelClient, notebook: Path) -> int:
 def main() -> None:
     """Run a notebook, the second argument, in the kernel whose id is the first argument."""
     kernel, notebook = sys.argv[1:]
-    client = BlockingKernelClient(connection_file=find_connection_file(f"kernel-{kernel}.json"))
+    folder = Path(tempfile.gettempdir())
+    [file] = folder.glob(f"{RUNTIME}*/kernel-{kernel}.json")
+    client = BlockingKernelClient(connection_file=str(file))
     client.load_connection_file()
     client.start_channels()
     try:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from helpers.embedded import EmbeddedServers
-from helpers.embedded.server import is_alive
+from helpers.embedded.server_processes import is_alive
 from helpers.settings import PROJECT, load_settings
 from helpers.shop import open_shop
 from tests.command_line import Done, run_main

@@ -10,7 +10,6 @@ import redis
 
 from helpers.catalog.random_draws import zipf_choices
 from helpers.embedded.temporary_valkey import TemporaryValkey, temporary_valkey
-from helpers.errors import ServerError
 from helpers.lab.cache_trials import (
     CacheRun,
     fit_cache,
@@ -118,17 +117,3 @@ def test_the_ideal_cache_holds_the_most_popular_keys() -> None:
 def test_the_error_names_an_invalid_fraction(client: redis.Redis, fraction: float) -> None:
     with pytest.raises(ValueError, match=f"{fraction} of {_ITEMS} items"):
         fit_cache(client, _ITEMS, 1000, fraction)
-
-
-@pytest.mark.parametrize("database", [0, 3])
-def test_a_server_with_other_keys_is_refused_and_not_changed(
-    client: redis.Redis, database: int
-) -> None:
-    client.select(database)
-    client.set("stock:1", 5)
-    client.select(0)
-    client.set("cache:1", "mine")
-    with pytest.raises(ServerError, match=r"holds 1 keys that do not belong"):
-        fit_cache(client, _ITEMS, 1000, 0.5)
-    assert client.get("cache:1") == b"mine"
-    assert client.config_get("maxmemory") == {"maxmemory": "0"}

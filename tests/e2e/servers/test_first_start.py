@@ -16,10 +16,10 @@ import psycopg
 import pytest
 
 from helpers.embedded import EmbeddedServers
-from helpers.embedded.cleanup_process import processes_below
 from helpers.embedded.data_folder import SavedState
 from helpers.embedded.mongo_valkey_servers import ValkeyServer
 from helpers.embedded.postgres_server import PostgresNode
+from helpers.embedded.server_processes import processes_below
 from helpers.errors import ServerError
 from helpers.settings import DATABASE, PROJECT, Settings
 from helpers.shop import locate
@@ -113,12 +113,20 @@ def test_the_next_start_completes_a_killed_start(
 
 
 @pytest.mark.verify
-def test_up_adds_a_worker_and_keeps_it(own_servers: EmbeddedServers) -> None:
+def test_up_adds_a_worker_and_keeps_it(own_servers: EmbeddedServers, tmp_path: Path) -> None:
     data_folder = own_servers.settings.data_folder
     assert run_command(data_folder, "up", "--workers", "1").returncode == 0
+    # As root, this folder belongs to PostgreSQL's user, who may put a link there.
+    passfile, target = data_folder / "postgres" / "passfile", tmp_path / "target"
+    target.write_text("before")
+    before = target.stat().st_ctime_ns
+    passfile.unlink()
+    passfile.symlink_to(target)
     assert run_command(data_folder, "up", "--workers", "2").returncode == 0
     status = json.loads(run_command(data_folder, "status", "--json").stdout)
     assert len(status["postgres"]["workers"]) == 2
+    assert (target.read_text(), target.stat().st_ctime_ns) == ("before", before)
+    assert not passfile.is_symlink()
     fewer = run_command(data_folder, "up", "--workers", "1")
     assert fewer.returncode == 2
     assert "There are 2 workers" in fewer.stderr

@@ -15,9 +15,9 @@ import psycopg
 import pytest
 
 from helpers.embedded import EmbeddedServers
-from helpers.embedded.cleanup_process import processes_below
 from helpers.embedded.mongo_valkey_servers import DocumentServer
 from helpers.embedded.postgres_server import PostgresNode
+from helpers.embedded.server_processes import processes_below
 from helpers.errors import ServerError
 from helpers.shop import open_shop
 from helpers.shop.schema import drop_shop

@@ -20,11 +20,14 @@ MOST_FILES = 10
 
 # It only calls ``main`` of the next file.
 _MAIN = "helpers/__main__.py"
-# Files that open connections, that only root needs, that declare the flags of other commands, and
-# that print the result.
+# Files that open connections, that only root needs, that find or watch processes, that write files,
+# that declare the flags of other commands, and that print the result.
 _NOT_COUNTED = (
     "helpers/stores/",
     "helpers/embedded/system_accounts.py",
+    "helpers/embedded/server_processes.py",
+    "helpers/embedded/server_watch.py",
+    "helpers/embedded/private_files.py",
     "helpers/cli/drill.py",
     "helpers/api/options.py",
     "helpers/shop/status.py",

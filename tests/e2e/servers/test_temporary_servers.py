@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.embedded.cleanup_process import processes_below
+from helpers.embedded.server_processes import processes_below
 from helpers.embedded.temporary_servers import start_temporary_servers
 from helpers.faults import temporary_shop
 from helpers.settings import PROJECT, load_settings

@@ -17,7 +17,8 @@ import redis
 
 from helpers.embedded.cleanup_process import delete_with_processes
 from helpers.embedded.data_folder import is_free
-from helpers.embedded.server import input_pipe, is_alive
+from helpers.embedded.server import input_pipe
+from helpers.embedded.server_processes import is_alive
 from helpers.embedded.temporary_valkey import TemporaryValkey, temporary_valkey
 from helpers.errors import ServerError
 from helpers.settings import PROJECT

@@ -51,7 +51,6 @@ class Buyers:
             buyers=BUYERS,
             products=range(1, products + 1),
             largest=3,
-            endings={"confirm": 1.0},
             seed=seed,
         )
         self.responses = Responses()

@@ -113,12 +113,24 @@ RESET allow_system_table_mods;
 CREATE TABLE sharding.shard_object (
     relid oid NOT NULL,
     kind "char" NOT NULL,           -- c column, n not null, k constraint, i index;
-                                    -- K and I: only on the copies of a reference table
+                                    -- K and I: on the coordinator's copy of a reference table
     objid oid NOT NULL,             -- attribute number, or the object's own OID
     name text NOT NULL,
     definition text NOT NULL,       -- of an index: U or a blank, then the text after the table name
     suffixed boolean NOT NULL,      -- whether the name on a shard ends with the shard id
     PRIMARY KEY (relid, kind, objid)
+);
+
+-- The types that workers have, in the same form: a type changed by ALTER TYPE, ALTER DOMAIN or
+-- ALTER SCHEMA is changed there too. A worker has the types of the tables that it has shards of.
+CREATE TABLE sharding.type_part (
+    typid oid NOT NULL,
+    kind "char" NOT NULL,           -- t the type itself, e enum label, a attribute of a composite
+                                    -- type, k constraint of a domain, n its NOT NULL
+    objid oid NOT NULL,             -- the part's own OID, or the attribute's number
+    name text NOT NULL,
+    definition text NOT NULL,
+    PRIMARY KEY (typid, kind, objid)
 );
 
 -- The schema and name from which the shards' present names were derived.

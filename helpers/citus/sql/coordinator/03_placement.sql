@@ -116,8 +116,9 @@ END $$;
 -- the remote part of this transaction, and commits or rolls back with it. When the local
 -- transaction commits, the workers commit one after the other; this is not two-phase commit.
 --
--- Create the foreign server, the user mapping and the command table of a worker. No password is
--- stored: the coordinator's server process reads it from its PGPASSFILE.
+-- Create the foreign server, the user mapping and the command table of a worker. All roles read and
+-- write shards as the present user; what they may do is checked on the coordinator's tables. No
+-- password is stored: the coordinator's server process reads it from its PGPASSFILE.
 CREATE FUNCTION sharding.connect_node(node_id int, host text, port int) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
@@ -132,7 +133,8 @@ BEGIN
              async_capable ''true'', parallel_commit ''true'', parallel_abort ''true'',
              fdw_startup_cost ''100'', fdw_tuple_cost ''100'')',
         server, host, port, current_database());
-    EXECUTE format('CREATE USER MAPPING FOR CURRENT_USER SERVER %I OPTIONS (user %L)',
+    EXECUTE format(
+        'CREATE USER MAPPING FOR PUBLIC SERVER %I OPTIONS (user %L, password_required ''false'')',
         server, current_user);
     EXECUTE format(
         'CREATE FOREIGN TABLE sharding.%I (command text, has_result boolean, result text) SERVER %I
@@ -156,6 +158,11 @@ BEGIN
             'node_' || nodeid)
             USING command;
     END IF;
+EXCEPTION WHEN undefined_function OR undefined_object THEN
+    RAISE EXCEPTION '%', SQLERRM
+        USING ERRCODE = SQLSTATE,
+              DETAIL = 'The workers of the teaching cluster get the types of columns, but no '
+                  'functions, operators or collations; in genuine Citus, they get these too.';
 END $$;
 
 -- Run a query on a worker and return the one value that it returns.
@@ -177,7 +184,6 @@ END $$;
 CREATE FUNCTION sharding.create_shards(rel oid) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
-    types text := coalesce(sharding.type_commands(rel), '');
     node record;
 BEGIN
     FOR node IN
@@ -188,7 +194,8 @@ BEGIN
         FROM sharding.worker_shards(rel) s
         GROUP BY s.nodeid
     LOOP
-        PERFORM sharding.run_on_node(node.nodeid, types || node.commands);
+        PERFORM sharding.create_types(rel, node.nodeid);
+        PERFORM sharding.run_on_node(node.nodeid, node.commands);
     END LOOP;
 END $$;
 
@@ -271,9 +278,8 @@ LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     id bigint := (SELECT shardid FROM pg_dist_shard WHERE logicalrelid = rel);
 BEGIN
-    PERFORM sharding.run_on_node(node_id,
-        coalesce(sharding.type_commands(rel), '')
-        || sharding.create_shard_commands(rel, id, false));
+    PERFORM sharding.create_types(rel, node_id);
+    PERFORM sharding.run_on_node(node_id, sharding.create_shard_commands(rel, id, false));
     -- writes wait until the copy is registered
     EXECUTE format('LOCK TABLE %s IN EXCLUSIVE MODE', rel::regclass);
     PERFORM sharding.attach_copy(rel, id, node_id);

@@ -15,19 +15,13 @@ CREATE FUNCTION sharding.expected_objects(relid oid) RETURNS SETOF sharding.shar
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     -- columns
     SELECT relid, 'c'::"char", attnum::oid, attname::text,
-        format_type(atttypid, atttypmod)
-        || CASE WHEN attcollation <> t.typcollation
-                THEN format(' COLLATE %I.%I', cn.nspname, co.collname)
-                ELSE '' END
+        sharding.column_type(a)
         || CASE attgenerated
            WHEN '' THEN ''
            WHEN 's' THEN format(' GENERATED ALWAYS AS (%s) STORED', pg_get_expr(adbin, adrelid))
            ELSE format(' GENERATED ALWAYS AS (%s) VIRTUAL', pg_get_expr(adbin, adrelid)) END,
         false
     FROM pg_attribute a
-    JOIN pg_type t ON t.oid = a.atttypid
-    LEFT JOIN pg_collation co ON co.oid = a.attcollation
-    LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace
     LEFT JOIN pg_attrdef ON adrelid = attrelid
         AND adnum = attnum
         AND attgenerated <> ''
@@ -112,6 +106,16 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
             key_name, table_name, substr(object.definition, 2)) END
 $$;
 
+-- Mark the keys of a distributed table valid. PostgreSQL marks a key that was added with ONLY
+-- invalid, because the partitions have no such index; but the shards do.
+CREATE FUNCTION sharding.mark_keys_valid(rel oid) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog AS $$
+    UPDATE pg_index
+    SET indisvalid = true
+    WHERE indrelid = rel
+      AND NOT indisvalid
+$$;
+
 -- Return the command that adds an object to a shard.
 CREATE FUNCTION sharding.object_command(object sharding.shard_object, shard text, shardid bigint)
 RETURNS text
@@ -178,65 +182,163 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
 $$;
 
 -- ---------------------------------------------------------------- types
--- Return the commands for types that a worker may not have: enums with their labels, domains, and
--- extension types. Types that a domain or an array is based on are included.
-CREATE FUNCTION sharding.type_commands(relid oid) RETURNS text
+-- Return a relation's column types that a worker may not have, and the types that they consist of.
+-- A type comes after those that it needs ("rank" is higher for it).
+CREATE FUNCTION sharding.types_of(relid oid) RETURNS TABLE (type oid, rank int)
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     WITH RECURSIVE used AS (
-        SELECT atttypid AS type
+        SELECT atttypid AS type, 0 AS depth
         FROM pg_attribute
         WHERE attrelid = relid
           AND attnum > 0
           AND NOT attisdropped
         UNION
-        SELECT part.type
+        SELECT part.type, depth + 1
         FROM used
         JOIN pg_type t ON t.oid = used.type,
-            LATERAL (VALUES (t.typelem), (t.typbasetype)) part(type)
+            LATERAL (
+                VALUES (t.typelem), (t.typbasetype)
+                UNION ALL
+                SELECT CASE t.typtype WHEN 'm' THEN rngtypid ELSE rngsubtype END
+                FROM pg_range
+                WHERE t.oid IN (rngtypid, rngmultitypid)
+                UNION ALL
+                SELECT atttypid
+                FROM pg_attribute
+                WHERE attrelid = t.typrelid
+                  AND attnum > 0
+                  AND NOT attisdropped
+            ) part(type)
         WHERE part.type <> 0
-    ), named AS (
-        SELECT t.*, format_type(t.oid, NULL) AS type_name, n.nspname,
-            e.extname, en.nspname AS extension_schema
-        FROM used
-        JOIN pg_type t ON t.oid = used.type
-        JOIN pg_namespace n ON n.oid = t.typnamespace
-        LEFT JOIN pg_depend d ON d.classid = 'pg_type'::regclass
-            AND d.objid = t.oid
-            AND d.deptype = 'e'
-        LEFT JOIN pg_extension e ON e.oid = d.refobjid
-        LEFT JOIN pg_namespace en ON en.oid = e.extnamespace
-    ), definition AS (
-        SELECT named.oid, named.nspname,
-            format('CREATE TYPE %s AS ENUM (%s)', type_name,
-                (SELECT string_agg(quote_literal(enumlabel), ', ' ORDER BY enumsortorder)
-                 FROM pg_enum
-                 WHERE enumtypid = named.oid)) AS command
-        FROM named
-        WHERE extname IS NULL
-          AND typtype = 'e'
-        UNION ALL
-        SELECT named.oid, named.nspname,
-            format('CREATE DOMAIN %s AS %s%s', type_name, format_type(typbasetype, typtypmod),
-                (SELECT string_agg(' ' || pg_get_constraintdef(oid), '')
-                 FROM pg_constraint
-                 WHERE contypid = named.oid))
-        FROM named
-        WHERE extname IS NULL
-          AND typtype = 'd'
-    ), commands AS (
-        SELECT oid, format('CREATE SCHEMA IF NOT EXISTS %I; '
-            'CREATE EXTENSION IF NOT EXISTS %I SCHEMA %1$I; ', extension_schema, extname) AS command
-        FROM named
-        WHERE extname IS NOT NULL
-        UNION ALL
-        -- PostgreSQL has no CREATE TYPE IF NOT EXISTS
-        SELECT oid, format('CREATE SCHEMA IF NOT EXISTS %I; DO %L; ', nspname,
-            format('BEGIN %s; EXCEPTION WHEN duplicate_object THEN NULL; END', command))
-        FROM definition
     )
-    SELECT string_agg(command, '' ORDER BY oid)
-    FROM commands
+    SELECT t.oid, -max(depth)
+    FROM used
+    JOIN pg_type t ON t.oid = used.type
+    WHERE t.typnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+      AND NOT EXISTS (SELECT FROM pg_type WHERE typarray = t.oid)
+    GROUP BY t.oid
 $$;
+
+-- Return a type's name with its schema.
+CREATE FUNCTION sharding.type_name(type oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT format('%I.%I', nspname, typname)
+    FROM pg_type t
+    JOIN pg_namespace n ON n.oid = typnamespace
+    WHERE t.oid = type
+$$;
+
+-- Return the type of a column or attribute with its collation, as SQL.
+CREATE FUNCTION sharding.column_type(a pg_attribute) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT format_type(a.atttypid, a.atttypmod)
+        || coalesce(
+            (SELECT format(' COLLATE %I.%I', n.nspname, c.collname)
+             FROM pg_collation c
+             JOIN pg_namespace n ON n.oid = c.collnamespace
+             JOIN pg_type t ON t.oid = a.atttypid
+             WHERE c.oid = a.attcollation
+               AND c.oid <> t.typcollation),
+            '')
+$$;
+
+-- Return the extension of a type, and the extension's schema; NULLs for a type of none.
+CREATE FUNCTION sharding.type_extension(type oid, OUT extension name, OUT schemaname name)
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT extname, nspname
+    FROM pg_depend
+    JOIN pg_extension e ON e.oid = refobjid
+    JOIN pg_namespace n ON n.oid = extnamespace
+    WHERE classid = 'pg_type'::regclass
+      AND objid = type
+      AND deptype = 'e'
+$$;
+
+-- Return the parts of a type that ALTER can change, as rows of sharding.type_part.
+CREATE FUNCTION sharding.type_parts(type oid) RETURNS SETOF sharding.type_part
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT type, 't'::"char", 0::oid, typname::text, coalesce(e.schemaname, nspname)::text
+    FROM pg_type t
+    JOIN pg_namespace n ON n.oid = typnamespace,
+        LATERAL sharding.type_extension(type) e
+    WHERE t.oid = type
+    UNION ALL
+    SELECT type, 'e', oid, enumlabel, ''
+    FROM pg_enum
+    WHERE enumtypid = type
+    UNION ALL
+    -- the OIDs of an attribute's type and collation stay the same when these are renamed
+    SELECT type, 'a', attnum::oid, attname, concat_ws(' ', atttypid, atttypmod, attcollation)
+    FROM pg_type t
+    JOIN pg_attribute ON attrelid = typrelid
+    WHERE t.oid = type
+      AND NOT attisdropped
+    UNION ALL
+    SELECT type, (CASE contype WHEN 'n' THEN 'n' ELSE 'k' END)::"char", oid, conname,
+        pg_get_constraintdef(oid)
+    FROM pg_constraint
+    WHERE contypid = type
+$$;
+
+-- Return the command that creates a type, or the type's extension, on a worker without it.
+CREATE FUNCTION sharding.create_type_command(type oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT CASE WHEN e.extension IS NOT NULL
+        THEN format('CREATE SCHEMA IF NOT EXISTS %I;
+            CREATE EXTENSION IF NOT EXISTS %I SCHEMA %1$I CASCADE', e.schemaname, e.extension)
+        -- PostgreSQL has no CREATE TYPE IF NOT EXISTS
+        ELSE format('CREATE SCHEMA IF NOT EXISTS %I; DO %L', nspname, format(
+            'BEGIN IF to_regtype(%L) IS NULL THEN CREATE %s; END IF; END',
+            sharding.type_name(type),
+            CASE typtype
+            WHEN 'e' THEN (
+                SELECT format('TYPE %s AS ENUM (%s)', sharding.type_name(type),
+                    string_agg(quote_literal(enumlabel), ', ' ORDER BY enumsortorder))
+                FROM pg_enum
+                WHERE enumtypid = type)
+            WHEN 'd' THEN (
+                SELECT format('DOMAIN %s AS %s%s', sharding.type_name(type),
+                    format_type(typbasetype, typtypmod),
+                    string_agg(
+                        format(' CONSTRAINT %I %s', conname, pg_get_constraintdef(oid)), ''))
+                FROM pg_constraint
+                WHERE contypid = type)
+            WHEN 'c' THEN (
+                SELECT format('TYPE %s AS (%s)', sharding.type_name(type),
+                    string_agg(format('%I %s', attname, sharding.column_type(a)), ', '
+                        ORDER BY attnum))
+                FROM pg_attribute a
+                WHERE attrelid = typrelid
+                  AND attnum > 0
+                  AND NOT attisdropped)
+            WHEN 'r' THEN (
+                SELECT format('TYPE %s AS RANGE (SUBTYPE = %s, MULTIRANGE_TYPE_NAME = %s)',
+                    sharding.type_name(type), format_type(rngsubtype, NULL),
+                    sharding.type_name(rngmultitypid))
+                FROM pg_range
+                WHERE rngtypid = type)
+            END)) END
+    FROM pg_type t
+    JOIN pg_namespace n ON n.oid = typnamespace,
+        LATERAL sharding.type_extension(type) e
+    WHERE t.oid = type
+$$;
+
+-- Create the types of a relation's columns on a worker that lacks them.
+CREATE FUNCTION sharding.create_types(relid oid, node_id int) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    types oid[] := ARRAY(SELECT type FROM sharding.types_of(relid) ORDER BY rank);
+BEGIN
+    PERFORM sharding.run_on_node(node_id, coalesce(
+        (SELECT string_agg(sharding.create_type_command(u.type), '; ' ORDER BY u.position)
+         FROM unnest(types) WITH ORDINALITY u(type, position)),
+        ''));
+    INSERT INTO sharding.type_part
+    SELECT part.*
+    FROM unnest(types) type, LATERAL sharding.type_parts(type) part
+    ON CONFLICT DO NOTHING;
+END $$;
 
 -- ---------------------------------------------------------------- foreign keys
 -- A shard can refer to the colocated shard with the same range, or to a reference table's copy on

@@ -8,6 +8,19 @@
 SET check_function_bodies = off;  -- functions may call functions of later files
 
 -- ---------------------------------------------------------------- checks
+-- Refuse a call by a role that does not own the table. The functions that change tables run as the
+-- creator of the database (20_roles.sql), so current_user is not the caller there.
+CREATE FUNCTION sharding.require_owner(rel oid) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    caller name := coalesce(nullif(current_setting('role'), 'none'), session_user);
+BEGIN
+    IF NOT pg_has_role(caller, (SELECT relowner FROM pg_class WHERE oid = rel), 'USAGE') THEN
+        RAISE EXCEPTION 'must be owner of table %', sharding.bare_name(rel)
+            USING ERRCODE = '42501';
+    END IF;
+END $$;
+
 -- A node can check only its own rows. Hence two rules of every sharded database: a unique key must
 -- contain the distribution column, since equal values are then in one shard, and a foreign key must
 -- refer to rows on the same node. The messages are Citus's.
@@ -18,6 +31,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     class pg_class;
 BEGIN
+    PERFORM sharding.require_owner(rel);
     SELECT *
     INTO class
     FROM pg_class
@@ -45,10 +59,6 @@ BEGIN
             USING ERRCODE = '0A000';
     ELSIF EXISTS (SELECT FROM pg_inherits WHERE inhrelid = rel OR inhparent = rel) THEN
         RAISE EXCEPTION 'the teaching cluster does not distribute tables that inherit: "%"',
-            class.relname
-            USING ERRCODE = '0A000';
-    ELSIF class.relrowsecurity THEN
-        RAISE EXCEPTION 'the teaching cluster does not carry row security policies over: "%"',
             class.relname
             USING ERRCODE = '0A000';
     ELSIF NOT EXISTS (SELECT FROM sharding.workers() WHERE shouldhaveshards) THEN
@@ -239,9 +249,10 @@ BEGIN
     END LOOP;
 END $$;
 
--- Return the views over a table, and the views over those; the outermost last.
+-- Return the views over a table, and the views over those; the outermost last. ONLY is removed from
+-- their definitions: it makes no difference in Citus, but would in a partitioned table.
 CREATE FUNCTION sharding.views_over(rel oid)
-RETURNS TABLE (view oid, name text, definition text, depth int)
+RETURNS TABLE (view oid, name text, options text, definition text, depth int)
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     WITH RECURSIVE above AS (
         SELECT $1 AS oid, 0 AS depth
@@ -254,13 +265,17 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
         JOIN pg_rewrite rule ON rule.oid = d.objid
             AND rule.ev_class <> above.oid
     )
-    SELECT above.oid, above.oid::regclass::text, pg_get_viewdef(above.oid), max(above.depth)
+    SELECT above.oid, above.oid::regclass::text,
+        coalesce('WITH (' || array_to_string(max(c.reloptions), ', ') || ')', ''),
+        regexp_replace(pg_get_viewdef(above.oid),
+            '\mONLY (' || sharding.name_pattern(rel) || ')', '\1', 'g'),
+        max(above.depth)
     FROM above
     JOIN pg_class c ON c.oid = above.oid
     WHERE above.depth > 0
       AND c.relkind = 'v'
     GROUP BY above.oid
-    ORDER BY 4, 1
+    ORDER BY 5, 1
 $$;
 
 -- Return the sequences that a table's columns own (serial and identity).
@@ -279,6 +294,66 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
       AND d.deptype IN ('a', 'i')
 $$;
 
+-- Return the commands that give a table or view of this name the owner, the grants and the row
+-- security of "rel".
+CREATE FUNCTION sharding.access_commands(rel oid, name text) RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT format('ALTER TABLE %s OWNER TO %I', name, pg_get_userbyid(relowner))
+    FROM pg_class
+    WHERE oid = rel
+    UNION ALL
+    SELECT format('GRANT %s%s ON %s TO %s%s', privilege_type, column_list, name,
+        CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
+        CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+    FROM (
+        SELECT relacl AS acl, '' AS column_list
+        FROM pg_class
+        WHERE oid = rel
+        UNION ALL
+        SELECT attacl, format(' (%I)', attname)
+        FROM pg_attribute
+        WHERE attrelid = rel
+          AND NOT attisdropped
+    ) granted, aclexplode(acl)
+    UNION ALL
+    SELECT format('ALTER TABLE %s %s ROW LEVEL SECURITY', name, word)
+    FROM pg_class, LATERAL (VALUES ('ENABLE', relrowsecurity), ('FORCE', relforcerowsecurity))
+        v(word, wanted)
+    WHERE oid = rel
+      AND wanted
+    UNION ALL
+    SELECT format('CREATE POLICY %I ON %s AS %s FOR %s TO %s', polname, name,
+            CASE WHEN polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
+            CASE polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE'
+                        WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
+            (SELECT string_agg(
+                 CASE role WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(role)) END, ', ')
+             FROM unnest(polroles) role))
+        || coalesce(' USING (' || pg_get_expr(polqual, polrelid) || ')', '')
+        || coalesce(' WITH CHECK (' || pg_get_expr(polwithcheck, polrelid) || ')', '')
+    FROM pg_policy
+    WHERE polrelid = rel
+$$;
+
+-- Give the partitions of a table its owner, who could not alter the table otherwise.
+CREATE FUNCTION sharding.own_partitions(rel oid) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    command text;
+BEGIN
+    FOR command IN
+        SELECT format('ALTER TABLE %s OWNER TO %I', part.oid::regclass,
+            pg_get_userbyid(whole.relowner))
+        FROM pg_inherits
+        JOIN pg_class part ON part.oid = inhrelid
+        JOIN pg_class whole ON whole.oid = inhparent
+        WHERE whole.oid = rel
+          AND part.relowner <> whole.relowner
+    LOOP
+        EXECUTE command;
+    END LOOP;
+END $$;
+
 -- ---------------------------------------------------------------- the replacement
 -- Move a table to the schema sharding_aside, so that its name and its indexes' names are free.
 -- Views over it are dropped, and serial sequences are detached so that dropping the table keeps
@@ -290,13 +365,33 @@ DECLARE
     view_over record;
     owned record;
 BEGIN
+    IF EXISTS (SELECT FROM pg_rewrite WHERE ev_class = rel)
+       OR EXISTS (
+           SELECT
+           FROM pg_trigger
+           JOIN pg_proc f ON f.oid = tgfoid
+           WHERE tgrelid = rel
+             AND NOT tgisinternal
+             AND pronamespace <> 'sharding'::regnamespace)
+    THEN
+        RAISE EXCEPTION 'the teaching cluster cannot rebuild table "%" because it has rules or '
+            'triggers', sharding.bare_name(rel)
+            USING ERRCODE = '0A000',
+                  HINT = 'Drop them first, and create them again afterwards.';
+    END IF;
     SELECT jsonb_build_object(
         'schema', n.nspname,
         'name', c.relname,
         'comment', obj_description(c.oid, 'pg_class'),
+        'access', ARRAY(
+            SELECT *
+            FROM sharding.access_commands(rel, format('%I.%I', n.nspname, c.relname))),
         'views', (
             SELECT coalesce(jsonb_agg(
-                jsonb_build_object('name', v.name, 'definition', v.definition)
+                jsonb_build_object(
+                    'definition',
+                    format('CREATE VIEW %s %s AS %s', v.name, v.options, v.definition),
+                    'access', ARRAY(SELECT * FROM sharding.access_commands(v.view, v.name)))
                 ORDER BY v.depth, v.view), '[]')
             FROM sharding.views_over(rel) v),
         'sequences', (
@@ -340,7 +435,7 @@ CREATE FUNCTION sharding.replace_table(saved jsonb, old oid, new oid) RETURNS vo
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     owned record;
-    view_over record;
+    command text;
     last record;
 BEGIN
     FOR owned IN
@@ -373,19 +468,27 @@ BEGIN
                   DETAIL = (
                       SELECT string_agg(pg_describe_object(classid, objid, objsubid), E'\n')
                       FROM pg_depend
-                      WHERE refclassid = 'pg_class'::regclass
-                        AND refobjid = old
+                      WHERE refobjid IN (
+                              old,
+                              (SELECT reltype FROM pg_class WHERE oid = old),
+                              (SELECT typarray
+                               FROM pg_class
+                               JOIN pg_type t ON t.oid = reltype
+                               WHERE pg_class.oid = old))
                         AND deptype = 'n'),
                   HINT = 'Drop them, and create them again afterwards. '
                       '(Only views are restored.)';
     END;
 
-    FOR view_over IN
-        SELECT v->>'name' AS name, v->>'definition' AS definition
+    FOR command IN
+        SELECT jsonb_array_elements_text(saved->'access')
+        UNION ALL
+        SELECT jsonb_array_elements_text(v->'definition' || (v->'access'))
         FROM jsonb_array_elements(saved->'views') v
     LOOP
-        EXECUTE format('CREATE VIEW %s AS %s', view_over.name, view_over.definition);
+        EXECUTE command;
     END LOOP;
+    PERFORM sharding.own_partitions(new);
     UPDATE sharding.foreign_key
     SET conrelid = new
     WHERE conrelid = old;

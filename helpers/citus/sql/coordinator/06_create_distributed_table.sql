@@ -153,6 +153,130 @@ BEGIN
         USING ERRCODE = '22004';
 END $$;
 
+-- Return the text of the present statement, and of the functions that it is part of, as far as they
+-- have one of the given words (a regular expression); without comments and strings.
+CREATE FUNCTION sharding.statement_text(words text) RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    parts text[] := ARRAY[current_query()];
+    context text;
+    part text;
+    whole text := '';
+BEGIN
+    GET DIAGNOSTICS context = PG_CONTEXT;
+    parts := parts || context;
+    IF context ~ 'SQL function "' THEN
+        parts := parts || ARRAY(
+            SELECT prosrc
+            FROM pg_catalog.pg_proc
+            WHERE proname IN (
+                SELECT named[1]
+                FROM regexp_matches(context, 'SQL function "([^"]+)"', 'g') named));
+    END IF;
+    IF parts[1] ~* '^\s*(explain\M.*)?\mexecute\M' THEN
+        parts := parts || ARRAY(
+            SELECT statement
+            FROM pg_catalog.pg_prepared_statements
+            WHERE parts[1] ~ ('\m' || name || '\M'));
+    END IF;
+    FOREACH part IN ARRAY parts LOOP
+        IF part ~* words THEN
+            whole := whole || regexp_replace(part,
+                $r$'([^']|'')*'|--[^\n]*|/\*([^*]|\*[^/])*\*/$r$, ' ', 'g');
+        END IF;
+    END LOOP;
+    RETURN whole;
+END $$;
+
+-- Return a regular expression for a table's name in a statement's text.
+CREATE FUNCTION sharding.name_pattern(rel oid) RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT '("?[\w$]+"?\s*\.\s*)?"?' || regexp_replace(relname, '(\W)', '\\\1', 'g')
+        || '"?(?![\w$"])'
+    FROM pg_catalog.pg_class
+    WHERE oid = rel
+$$;
+
+-- Refuse queries that PostgreSQL would plan without the rows on the workers, or without telling why
+-- it does not execute them. PostgreSQL has no trigger for SELECT. But whenever it plans a query of
+-- a table, it evaluates the constants in the expressions of the table's extended statistics, so
+-- each distributed table has a statistics object that calls this function.
+CREATE FUNCTION sharding.check_query(rel oid) RETURNS int
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    query text := sharding.statement_text(
+        '\m(only|merge|tablesample|locked|nowait|xmin|xmax|cmin|cmax)\M');
+    name text;
+    by_hash boolean;
+    refused text;
+    advice text;
+BEGIN
+    IF query = '' THEN
+        RETURN 0;
+    END IF;
+    name := sharding.name_pattern(rel);
+    by_hash := (SELECT partstrat = 'h' FROM pg_catalog.pg_partitioned_table WHERE partrelid = rel);
+    IF query ~* ('\monly\s*\(?\s*' || name) THEN
+        refused := 'ONLY';
+        advice := 'Leave out ONLY: in genuine Citus, it makes no difference.';
+    ELSIF by_hash AND query ~* ('\mmerge\s+into\s+' || name) THEN
+        refused := 'MERGE';
+        advice := 'Use UPDATE and, if it changes no row, INSERT, in one transaction.';
+    ELSIF by_hash AND query ~* (name || '(\s+as)?(\s+[\w"]+)?\s+tablesample\M') THEN
+        refused := 'TABLESAMPLE';
+        advice := 'Use WHERE random() < …, or ORDER BY random() LIMIT ….';
+    ELSIF by_hash AND query ~* (name || '.*\mfor\s[^;]*\m(skip\s+locked|nowait)\M') THEN
+        refused := 'SKIP LOCKED and NOWAIT';
+        advice := 'Set statement_timeout to wait for a short time only.';
+    ELSIF by_hash AND query ~* name AND query ~* '\m(xmin|xmax|cmin|cmax)\M' THEN
+        refused := 'the system columns xmin, xmax, cmin and cmax';
+        advice := 'Use another column, such as a version number.';
+    ELSE
+        RETURN 0;
+    END IF;
+    RAISE EXCEPTION 'the teaching cluster does not support % on table "%"; genuine Citus does',
+        refused, (SELECT relname FROM pg_catalog.pg_class WHERE oid = rel)
+        USING ERRCODE = '0A000', HINT = advice;
+END $$;
+
+-- Refuse what PostgreSQL does not do for foreign partitions: ON CONFLICT with a target, and
+-- checking written rows against row security policies. This runs as the caller.
+CREATE FUNCTION sharding.check_write() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF row_security_active(TG_RELID) THEN
+        RAISE EXCEPTION 'the teaching cluster does not support INSERT and UPDATE by roles that row '
+            'security policies apply to on distributed table "%"; genuine Citus does', TG_TABLE_NAME
+            USING ERRCODE = '0A000',
+                  HINT = 'Policies apply to SELECT and DELETE. Let a role with BYPASSRLS write.';
+    ELSIF TG_OP = 'INSERT' AND sharding.statement_text('\mconflict\M') ~* (
+        '\minto\s+' || sharding.name_pattern(TG_RELID) || '[^;]*\mon\s+conflict\s*(\(|on\M)')
+    THEN
+        RAISE EXCEPTION 'the teaching cluster does not support INSERT … ON CONFLICT with a target '
+            'on distributed table "%"; genuine Citus does', TG_TABLE_NAME
+            USING ERRCODE = '0A000',
+                  HINT = 'Use UPDATE and, if it changes no row, INSERT … ON CONFLICT DO NOTHING, '
+                      'in one transaction.';
+    END IF;
+    RETURN NULL;
+END $$;
+
+-- Add the checks of statements to a new distributed or reference table.
+CREATE FUNCTION sharding.add_statement_checks(rel oid) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    EXECUTE format('CREATE STATISTICS sharding.%I ON (sharding.check_query(%L)) FROM %s',
+        'check_query_' || rel, rel, rel::regclass);
+    IF sharding.kind(rel) = 'h' THEN
+        EXECUTE format('CREATE TRIGGER check_write BEFORE INSERT OR UPDATE ON %s
+                            FOR EACH STATEMENT EXECUTE FUNCTION sharding.check_write()',
+            rel::regclass);
+        EXECUTE format('CREATE TRIGGER check_truncate BEFORE TRUNCATE ON %s
+                            FOR EACH STATEMENT EXECUTE FUNCTION sharding.check_truncate()',
+            rel::regclass);
+    END IF;
+END $$;
+
 -- Refuse TRUNCATE if another table refers to this one and is not truncated with it, as PostgreSQL
 -- does for its own foreign keys. postgres_fdw sends TRUNCATE to the shards.
 CREATE FUNCTION sharding.check_truncate() RETURNS trigger
@@ -210,6 +334,7 @@ BEGIN
     LOOP
         EXECUTE sharding.key_command(object, object.name::name, name, true);
     END LOOP;
+    PERFORM sharding.mark_keys_valid(new);
     INSERT INTO sharding.shard_object
     SELECT *
     FROM sharding.expected_objects(new);
@@ -266,8 +391,7 @@ BEGIN
         EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET DEFAULT sharding.no_key()::%s',
             name, key, format_type(key_type, NULL));
     END IF;
-    EXECUTE format('CREATE TRIGGER check_truncate BEFORE TRUNCATE ON %s
-                        FOR EACH STATEMENT EXECUTE FUNCTION sharding.check_truncate()', name);
+    PERFORM sharding.add_statement_checks(new);
     PERFORM sharding.set_internal_ddl(was_internal);
     RETURN new;
 END $$;
@@ -287,6 +411,7 @@ DECLARE
     colocation int;
     fk sharding.foreign_key;
 BEGIN
+    PERFORM sharding.require_owner(rel);
     IF key IS NULL THEN
         RAISE EXCEPTION
             'the teaching cluster has no single-shard tables: name a distribution column'

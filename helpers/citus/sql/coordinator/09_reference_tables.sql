@@ -143,6 +143,34 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Declare a unique index of the coordinator's copy on the whole table, so that ON CONFLICT finds it.
+-- PostgreSQL refuses a unique index without the partition column there, although one partition takes
+-- all rows; so an index is created and then marked unique.
+CREATE FUNCTION sharding.declare_unique(rel oid, key_name name, leaf_index regclass) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    index_name text := (
+        SELECT format('%I.%I', schemaname, key_name)
+        FROM sharding.table_name
+        WHERE relid = rel);
+    columns text := (
+        SELECT substr(pg_get_indexdef(leaf_index), 1 + length(
+            format('CREATE UNIQUE INDEX %I ON %s ', sharding.bare_name(leaf_index),
+                sharding.qualified_name(indrelid))))
+        FROM pg_index
+        WHERE indexrelid = leaf_index
+          AND indisunique
+          AND indimmediate);
+BEGIN
+    IF columns IS NOT NULL THEN
+        EXECUTE format('CREATE INDEX %I ON ONLY %s %s', key_name, rel::regclass, columns);
+        UPDATE pg_index
+        SET indisunique = true
+        WHERE indexrelid = index_name::regclass;
+        EXECUTE format('ALTER INDEX %s ATTACH PARTITION %s', index_name, leaf_index);
+    END IF;
+END $$;
+
 -- Create the new table and the coordinator's copy, still without rows.
 CREATE FUNCTION sharding.build_reference(old oid, name text, saved jsonb, colocation int)
 RETURNS oid
@@ -178,8 +206,10 @@ BEGIN
         BEGIN
             EXECUTE sharding.key_command(object, object.name::name, name, false);
         EXCEPTION WHEN feature_not_supported OR undefined_object THEN
-            -- a unique key without the partition column: only the copies have it
+            -- a key without the partition column
             EXECUTE sharding.object_command(object, leaf, id);
+            PERFORM sharding.declare_unique(new, object.name::name,
+                format('shards.%I', sharding.name_on_shard(object, id))::regclass);
             INSERT INTO sharding.shard_object
             VALUES (new, upper(object.kind::text)::"char", object.objid, object.name,
                 object.definition, true);
@@ -227,6 +257,7 @@ BEGIN
         PERFORM sharding.add_copy(new, worker.nodeid);
     END LOOP;
     PERFORM sharding.add_copy_triggers(name);
+    PERFORM sharding.add_statement_checks(new);
     PERFORM sharding.set_internal_ddl(was_internal);
     RETURN new;
 END $$;

@@ -126,6 +126,7 @@ BEGIN
         PERFORM sharding.foreign_key_on_shards(fk, false);
     END LOOP;
 
+    EXECUTE format('DROP STATISTICS sharding.%I', 'check_query_' || old);
     saved := sharding.set_aside(old);
     name := format('%I.%I', saved->>'schema', saved->>'name');
     EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING ALL EXCLUDING INDEXES)',
@@ -134,10 +135,17 @@ BEGIN
     PERFORM sharding.copy_rows(old, new);
     FOR object IN
         SELECT *
-        FROM sharding.shard_object
+        FROM sharding.shard_object o
         WHERE relid = old
           AND kind IN ('k', 'K', 'i', 'I')
           AND definition NOT LIKE 'CHECK%'
+          -- see sharding.declare_unique
+          AND NOT (kind = 'i' AND EXISTS (
+              SELECT
+              FROM sharding.shard_object copied
+              WHERE copied.relid = old
+                AND copied.kind IN ('K', 'I')
+                AND copied.name = o.name))
         ORDER BY kind DESC, objid
     LOOP
         EXECUTE sharding.key_command(object, object.name::name, name, false);
@@ -177,6 +185,7 @@ BEGIN
         RAISE EXCEPTION 'cannot undistribute table because the table is not distributed'
             USING ERRCODE = 'XX000';
     END IF;
+    PERFORM sharding.require_owner(table_name);
     PERFORM sharding.require_fresh_snapshot('undistribute_table');
     PERFORM sharding.lock_all_tables();
 

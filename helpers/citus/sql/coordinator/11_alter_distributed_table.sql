@@ -67,6 +67,7 @@ BEGIN
         RAISE EXCEPTION 'cannot alter table because the table is not distributed'
             USING ERRCODE = 'XX000';
     END IF;
+    PERFORM sharding.require_owner(rel);
     SELECT *
     INTO present_group
     FROM pg_dist_colocation
@@ -224,6 +225,7 @@ BEGIN
                 sharding.bare_name(checked)
                 USING ERRCODE = '0A000';
         END IF;
+        PERFORM sharding.require_owner(checked);
     END LOOP;
     SELECT c.*
     INTO present_group

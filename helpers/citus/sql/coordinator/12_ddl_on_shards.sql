@@ -170,6 +170,132 @@ BEGIN
     PERFORM sharding.set_internal_ddl(was_internal);
 END $$;
 
+-- Return the command for a changed, added or removed part of a type on a worker that has the type.
+CREATE FUNCTION sharding.type_part_command(
+    old_part sharding.type_part, new_part sharding.type_part
+) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
+DECLARE
+    type oid := coalesce(new_part.typid, old_part.typid);
+    name text := sharding.type_name(type);
+    present_name text := name;
+    command text;
+BEGIN
+    CASE coalesce(new_part.kind, old_part.kind)
+        WHEN 't' THEN
+            present_name := format('%I.%I', old_part.definition, old_part.name);
+            command := concat_ws('; ',
+                CASE WHEN (sharding.type_extension(type)).extension IS NOT NULL
+                     THEN format('ALTER EXTENSION %I SET SCHEMA %I',
+                         (sharding.type_extension(type)).extension, new_part.definition)
+                     WHEN old_part.definition <> new_part.definition
+                     THEN format('ALTER TYPE %s SET SCHEMA %I',
+                         present_name, new_part.definition) END,
+                CASE WHEN old_part.name <> new_part.name
+                     THEN format('ALTER TYPE %I.%I RENAME TO %I',
+                         new_part.definition, old_part.name, new_part.name) END);
+            RETURN format('CREATE SCHEMA IF NOT EXISTS %I; DO %L', new_part.definition,
+                format('BEGIN IF to_regtype(%L) IS NOT NULL THEN %s; END IF; END',
+                    present_name, command));
+        WHEN 'e' THEN
+            command := CASE WHEN old_part.name IS NOT NULL
+                THEN format('RENAME VALUE %L TO %L', old_part.name, new_part.name)
+                ELSE format('ADD VALUE IF NOT EXISTS %L %s', new_part.name, (
+                    SELECT CASE WHEN other.enumsortorder < added.enumsortorder
+                                THEN format('AFTER %L', other.enumlabel)
+                                ELSE format('BEFORE %L', other.enumlabel) END
+                    FROM pg_enum added
+                    JOIN pg_enum other ON other.enumtypid = type AND other.oid <> added.oid
+                    WHERE added.oid = new_part.objid
+                    -- the label before it, or, for the first one, the label after it
+                    ORDER BY other.enumsortorder < added.enumsortorder DESC,
+                        abs(other.enumsortorder - added.enumsortorder)
+                    LIMIT 1)) END;
+        WHEN 'a' THEN
+            command := concat_ws('; ALTER TYPE ' || name || ' ',
+                CASE WHEN new_part.name IS NULL
+                     THEN format('DROP ATTRIBUTE IF EXISTS %I', old_part.name)
+                     WHEN old_part.name <> new_part.name
+                     THEN format('RENAME ATTRIBUTE %I TO %I', old_part.name, new_part.name) END,
+                (SELECT format(
+                     CASE WHEN old_part.name IS NULL THEN 'ADD ATTRIBUTE %I %s'
+                          ELSE 'ALTER ATTRIBUTE %I TYPE %s' END,
+                     attname, sharding.column_type(a))
+                 FROM pg_attribute a
+                 JOIN pg_type t ON t.typrelid = attrelid
+                 WHERE t.oid = type
+                   AND attnum = new_part.objid
+                   AND old_part.definition IS DISTINCT FROM new_part.definition));
+        WHEN 'n' THEN
+            command := CASE WHEN new_part.name IS NULL THEN 'DROP NOT NULL'
+                            WHEN old_part.name IS NULL THEN 'SET NOT NULL' END;
+        WHEN 'k' THEN
+            command := CASE
+                WHEN new_part.name IS NULL
+                THEN format('DROP CONSTRAINT IF EXISTS %I', old_part.name)
+                WHEN old_part.name IS NULL
+                THEN format('ADD CONSTRAINT %I %s', new_part.name, new_part.definition)
+                WHEN old_part.name <> new_part.name
+                THEN format('RENAME CONSTRAINT %I TO %I', old_part.name, new_part.name)
+                WHEN old_part.definition = new_part.definition || ' NOT VALID'
+                THEN format('VALIDATE CONSTRAINT %I', new_part.name) END;
+    END CASE;
+    RETURN coalesce(
+        format('DO %L', format('BEGIN IF to_regtype(%L) IS NOT NULL THEN ALTER %s %s %s; END IF; '
+            'END', name,
+            CASE WHEN coalesce(new_part.kind, old_part.kind) IN ('n', 'k')
+                 THEN 'DOMAIN' ELSE 'TYPE' END,
+            name, nullif(command, ''))),
+        '');
+END $$;
+
+-- Change the workers' types, and sharding.type_part, to what the catalogs have now.
+CREATE FUNCTION sharding.sync_types() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    difference record;
+    old_part sharding.type_part;
+    new_part sharding.type_part;
+    node int;
+BEGIN
+    FOR difference IN
+        SELECT o AS old_part, w AS new_part
+        FROM sharding.type_part o
+        FULL JOIN (
+            SELECT part.*
+            FROM (SELECT DISTINCT typid FROM sharding.type_part) known,
+                LATERAL sharding.type_parts(known.typid) part
+        ) w ON (w.typid, w.kind, w.objid) = (o.typid, o.kind, o.objid)
+        WHERE (o.name, o.definition) IS DISTINCT FROM (w.name, w.definition)
+        ORDER BY coalesce(w.kind, o.kind) = 't' DESC, w.objid
+    LOOP
+        old_part := difference.old_part;
+        new_part := difference.new_part;
+        FOR node IN
+            SELECT nodeid
+            FROM sharding.workers()
+        LOOP
+            PERFORM sharding.create_types(typrelid, node)
+            FROM pg_type
+            WHERE oid = new_part.typid
+              AND new_part.kind = 'a';
+            PERFORM sharding.run_on_node(node, sharding.type_part_command(old_part, new_part));
+        END LOOP;
+        DELETE FROM sharding.type_part p
+        WHERE p = old_part;
+        INSERT INTO sharding.type_part
+        SELECT new_part.*
+        WHERE new_part.typid IS NOT NULL;
+        -- the columns' definitions have the new name; the shards' columns need no command
+        UPDATE sharding.shard_object o
+        SET definition = w.definition
+        FROM pg_dist_partition p, LATERAL sharding.expected_objects(p.logicalrelid) w
+        WHERE (o.relid, o.kind, o.objid) = (w.relid, w.kind, w.objid)
+          AND o.kind = 'c'
+          AND new_part.kind = 't';
+    END LOOP;
+END $$;
+
 -- Change one table's shards, and sharding.shard_object, to what the catalogs have now.
 CREATE FUNCTION sharding.sync_table(rel oid) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
@@ -201,6 +327,10 @@ BEGIN
         changed := true;
         old_object := difference.old_object;
         new_object := difference.new_object;
+        IF new_object.kind = 'c' THEN
+            PERFORM sharding.create_types(rel, nodeid)
+            FROM (SELECT DISTINCT nodeid FROM sharding.worker_shards(rel)) node;
+        END IF;
         FOR target IN
             SELECT *
             FROM sharding.worker_shards(rel)
@@ -254,5 +384,6 @@ BEGIN
             PERFORM sharding.rename_shards(present.rel, present.schemaname, present.relname);
         END IF;
         PERFORM sharding.sync_table(present.rel);
+        PERFORM sharding.own_partitions(present.rel);
     END LOOP;
 END $$;

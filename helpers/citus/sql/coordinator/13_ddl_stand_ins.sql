@@ -32,6 +32,7 @@ DECLARE
     object sharding.shard_object;
     fk sharding.foreign_key;
     name text;
+    command text;
     was_internal boolean := sharding.set_internal_ddl(true);
 BEGIN
     FOR named IN
@@ -66,6 +67,12 @@ BEGIN
             ORDER BY kind DESC, objid
         LOOP
             EXECUTE sharding.key_command(object, object.name::name, name, false);
+        END LOOP;
+        FOR command IN
+            SELECT *
+            FROM sharding.access_commands(named.relid, name)
+        LOOP
+            EXECUTE command;
         END LOOP;
         INSERT INTO sharding.stand_in
         VALUES (named.relid, name::regclass, named.schemaname, named.relname);
@@ -295,6 +302,8 @@ BEGIN
     FOREACH command IN ARRAY commands LOOP
         EXECUTE command;
     END LOOP;
+    PERFORM sharding.mark_keys_valid(real_oid)
+    FROM sharding.stand_in;
     PERFORM sharding.apply_foreign_keys(declared);
     DELETE FROM sharding.stand_in;
     PERFORM sharding.set_internal_ddl(was_internal);

@@ -6,19 +6,55 @@
 SET check_function_bodies = off;  -- functions may call functions of later files
 
 -- ---------------------------------------------------------------- before a command
--- Create stand-ins for a command that may declare or drop a key.
+-- Refuse a command that PostgreSQL would refuse without saying what to do instead, or that would
+-- change the coordinator's table but not the shards.
+CREATE FUNCTION sharding.check_ddl() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    command text := sharding.statement_text('\m(only|using)\M');
+    rel oid;
+BEGIN
+    -- with ONLY, PostgreSQL changes a partitioned table's defaults and owner as without
+    IF command = '' OR command ~* '\malter\s+table\M.*\m((set|drop)\s+default|owner\s+to)\M' THEN
+        RETURN;
+    END IF;
+    FOR rel IN
+        SELECT relid
+        FROM sharding.table_name
+    LOOP
+        PERFORM sharding.check_query(rel);
+        IF command ~* ('\malter\s+table\s+(if\s+exists\s+)?' || sharding.name_pattern(rel)
+            || '[^;]*\mtype\M[^;]*\musing\M')
+        THEN
+            RAISE EXCEPTION 'the teaching cluster does not support ALTER COLUMN … TYPE … USING on '
+                'table "%"; genuine Citus does', sharding.bare_name(rel)
+                USING ERRCODE = '0A000',
+                      HINT = 'Add a column, set it with UPDATE, then drop the old column and '
+                          'rename the new one.';
+        END IF;
+    END LOOP;
+END $$;
+
+-- Check the command. If it may declare or drop a key, create stand-ins.
 CREATE FUNCTION sharding.on_ddl_start() RETURNS event_trigger
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     about_keys text := '\m(references|unique|primary\s+key|exclude|drop\s+constraint)\M';
 BEGIN
-    IF NOT sharding.is_internal_ddl() AND current_query() ~* about_keys THEN
+    IF sharding.is_internal_ddl() THEN
+        RETURN;
+    ELSIF current_query() ~* about_keys AND TG_TAG LIKE ANY (ARRAY['%TABLE', '%INDEX']) THEN
         PERFORM sharding.create_stand_ins();
+    ELSE
+        PERFORM sharding.check_ddl();
     END IF;
 END $$;
 
 CREATE EVENT TRIGGER sharding_ddl_start ON ddl_command_start
-    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE INDEX')
+    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE INDEX',
+                 -- a query that is stored is planned later, and its text is not known then
+                 'CREATE VIEW', 'CREATE MATERIALIZED VIEW', 'CREATE RULE', 'CREATE POLICY',
+                 'ALTER POLICY', 'CREATE FUNCTION', 'CREATE PROCEDURE')
     EXECUTE FUNCTION sharding.on_ddl_start();
 
 -- ---------------------------------------------------------------- after a command
@@ -70,6 +106,7 @@ BEGIN
             USING ERRCODE = 'XX000';
     END IF;
     was_internal := sharding.set_internal_ddl(true);
+    PERFORM sharding.sync_types();
     PERFORM sharding.sync_shards();
     PERFORM sharding.register_local_tables();
     PERFORM sharding.set_internal_ddl(was_internal);
@@ -77,7 +114,10 @@ END $$;
 
 CREATE EVENT TRIGGER sharding_ddl_end ON ddl_command_end
     WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE INDEX', 'ALTER INDEX', 'DROP INDEX',
-                 'CREATE TRIGGER', 'ALTER SCHEMA')
+                 'CREATE TRIGGER', 'ALTER SCHEMA', 'ALTER TYPE', 'ALTER DOMAIN', 'ALTER EXTENSION',
+                 -- with CASCADE, these can drop columns, constraints and indexes
+                 'DROP TYPE', 'DROP DOMAIN', 'DROP EXTENSION', 'DROP SCHEMA', 'DROP FUNCTION',
+                 'DROP COLLATION', 'DROP OWNED')
     EXECUTE FUNCTION sharding.on_ddl_end();
 
 -- ---------------------------------------------------------------- after a DROP
@@ -117,7 +157,36 @@ BEGIN
     END IF;
 END $$;
 
--- Drop the shards of a dropped table.
+-- Drop the dropped types, or their extension, on the workers. Columns of these types were dropped
+-- here, and so are dropped there.
+CREATE FUNCTION sharding.drop_types() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    commands text;
+BEGIN
+    WITH dropped AS (
+        SELECT objid, objsubid, object_type, object_name
+        FROM pg_event_trigger_dropped_objects()
+    ), known AS (
+        DELETE FROM sharding.type_part
+        WHERE typid IN (SELECT objid FROM dropped)
+        RETURNING *
+    )
+    SELECT string_agg(
+        coalesce(
+            (SELECT format('DROP EXTENSION IF EXISTS %I CASCADE', object_name)
+             FROM dropped
+             WHERE object_type = 'extension'),
+            format('DROP TYPE IF EXISTS %I.%I CASCADE', definition, name)), '; ')
+    INTO commands
+    FROM known
+    WHERE kind = 't';
+    PERFORM sharding.run_on_node(nodeid, commands)
+    FROM sharding.workers()
+    WHERE commands IS NOT NULL;
+END $$;
+
+-- Drop the shards of a dropped table, and a dropped type on the workers.
 CREATE FUNCTION sharding.on_drop() RETURNS event_trigger
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
@@ -142,6 +211,7 @@ BEGIN
             PERFORM sharding.drop_shards(rel);
         END IF;
     END LOOP;
+    PERFORM sharding.drop_types();
     PERFORM sharding.set_internal_ddl(was_internal);
 END $$;
 

@@ -54,9 +54,9 @@ BEGIN
         PERFORM sharding.run_on_node(target.nodeid,
             format('DROP TABLE IF EXISTS %s CASCADE', full_name));
     END IF;
+    PERFORM sharding.create_types(rel, target.nodeid);
     PERFORM sharding.run_on_node(target.nodeid,
-        coalesce(sharding.type_commands(rel), '')
-        || sharding.create_shard_commands(rel, shard.shardid, first));
+        sharding.create_shard_commands(rel, shard.shardid, first));
 
     -- a foreign table for the new placement, dropped after the copy
     EXECUTE format('CREATE FOREIGN TABLE sharding.incoming (LIKE %s INCLUDING GENERATED)

@@ -110,7 +110,7 @@ SELECT p.logicalrelid AS table_name,
     sharding.kind_name(p.logicalrelid) AS citus_table_type,
     coalesce(column_to_column_name(p.logicalrelid, p.partkey), '<none>') AS distribution_column,
     p.colocationid AS colocation_id,
-    pg_size_pretty(sharding.table_size(p.logicalrelid, 'pg_total_relation_size')) AS table_size,
+    pg_size_pretty(citus_total_relation_size(p.logicalrelid)) AS table_size,
     (SELECT count(*) FROM pg_dist_shard s WHERE s.logicalrelid = p.logicalrelid) AS shard_count,
     pg_get_userbyid(c.relowner) AS table_owner,
     'heap'::name AS access_method
@@ -155,5 +155,3 @@ ON public.citus_tables, pg_catalog.citus_shards, pg_catalog.citus_nodes,
     pg_catalog.pg_dist_shard_placement, pg_catalog.pg_dist_node, pg_catalog.pg_dist_partition,
     pg_catalog.pg_dist_shard, pg_catalog.pg_dist_placement, pg_catalog.pg_dist_colocation
 TO PUBLIC;
-
-RESET check_function_bodies;
