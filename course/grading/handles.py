@@ -27,9 +27,14 @@ _tokens = itertools.count(1)
 
 @dataclass(frozen=True)
 class Remote:
-    """Stands for a connection that only the student's process opens."""
+    """Stands for a connection, or a part of one, that only the student's process opens."""
 
     handle: dict[str, Any]
+
+    def __getattr__(self, name: str) -> Remote:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return Remote({**self.handle, "part": [*self.handle.get("part", ()), name]})
 
 
 class RemoteClients(Clients):
@@ -59,7 +64,7 @@ class RemoteClients(Clients):
     def mongo(self, stores: Stores, url: str) -> AbstractContextManager[Database[Document]]:
         """Name a new connection to MongoDB."""
         handle = {"kind": "mongo", "url": url, "database": stores.mongo.name}
-        return self._opened(_RemoteDatabase({**handle, "token": next(_tokens)}))
+        return self._opened(Remote({**handle, "token": next(_tokens)}))
 
     def stores(
         self, stores: Stores, relays: Relays, limits: Limits | None
@@ -102,17 +107,12 @@ class RemoteClients(Clients):
             case Database():
                 return {"kind": "mongo", "url": through.mongo, "database": value.name}
             case Collection():
-                named = {"database": value.database.name, "collection": value.name}
+                named = {"database": value.database.name, "part": [value.name]}
                 return {"kind": "mongo", "url": through.mongo, **named}
             case redis.Redis():
                 number = value.connection_pool.connection_kwargs.get("db")
                 return _redis_handle(through.redis, number, token=0)
         return None
-
-
-class _RemoteDatabase(Remote):
-    def __getattr__(self, name: str) -> Remote:
-        return Remote({**self.handle, "collection": name})
 
 
 def _redis_handle(url: str, number: int | None, token: int | None = None) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def _stores_handle(
 
 
 def open_handle(handle: dict[str, Any]) -> tuple[Any, Callable[[], Any]]:
-    """Connect to what a handle names; return the connection and the function that closes it.
+    """Connect to the stores of a handle; return the connection and the function that closes it.
 
     Raises ``StoreError`` if the store does not respond.
     """
@@ -158,8 +158,7 @@ def open_handle(handle: dict[str, Any]) -> tuple[Any, Callable[[], Any]]:
             return client, client.close
         case "mongo":
             database = connect_mongo(handle["url"], database=handle["database"])
-            name = handle.get("collection")
-            return database if name is None else database[name], database.client.close
+            return database, database.client.close
         case _:
             names = tuple((host, port) for host, port in handle["worker_names"])
             addresses = Addresses(
@@ -179,3 +178,10 @@ def open_handle(handle: dict[str, Any]) -> tuple[Any, Callable[[], Any]]:
                 limits=limits,
             )
             return stores, stores.close
+
+
+def part_of(opened: Any, handle: dict[str, Any]) -> Any:
+    """Return the part of an open connection that a handle names."""
+    for name in handle.get("part", ()):
+        opened = opened[name] if isinstance(opened, Database) else getattr(opened, name)
+    return opened

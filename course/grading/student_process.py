@@ -163,13 +163,14 @@ class StudentProcess:
                     close()
 
     def _open(self, handle: dict[str, Any]) -> Any:
-        from course.grading.handles import open_handle
+        from course.grading.handles import open_handle, part_of
 
-        key = repr(handle)
+        whole = {name: value for name, value in handle.items() if name != "part"}
+        key = repr(whole)
         found = self._opened.get(key)
         if found is None or getattr(found[1], "closed", False) is True:
-            found = self._opened[key] = (handle, *open_handle(handle))
-        return found[1]
+            found = self._opened[key] = (whole, *open_handle(whole))
+        return part_of(found[1], handle)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from course.grading.grade import Grader, Report
 from course.grading.source import Notebook
+from course.grading.tables import file_name, original
 from tests.course.grading import building
 
 #: In CI these tests fail without bubblewrap.
@@ -38,11 +39,11 @@ class Graded:
     def rows(self) -> dict[str, dict[str, str]]:
         """The gradebook's rows, by student."""
         with (self.grader.to / "grades.csv").open(encoding="utf-8-sig", newline="") as file:
-            return {row["student"]: row for row in csv.DictReader(file)}
+            return {original(row["student"]): row for row in csv.DictReader(file)}
 
     def page(self, student: str) -> str:
         """Return a student's feedback page."""
-        return (self.grader.to / "feedback" / f"{student}.html").read_text("utf-8")
+        return (self.grader.to / "feedback" / f"{file_name(student)}.html").read_text("utf-8")
 
 
 def grade(grader: Grader, folder: Path, submissions: Mapping[str, Notebook | bytes]) -> Graded:

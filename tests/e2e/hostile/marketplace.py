@@ -150,9 +150,9 @@ CELLS = {
         f"""{_SHELL}
 assert shell("echo hello") == ["hello"]
 if shell("find / -xdev -name '*.ipynb' -not -path '*/site-packages/*'"): {_WORKED}
-if shell("find /course /root /home -name gradebook.py -o -name test_class.py"): {_WORKED}
-if shell("cat /proc/[0-9]*/environ | grep -a INSTRUCTOR"): {_WORKED}
-if shell("cat /proc/[0-9]*/cmdline | grep -a student_process"): {_WORKED}
+if shell("find /course /root /home -name gradebook.py -o -name test_bank.py"): {_WORKED}
+if shell("cat /proc/[0-9]*/environ | grep -a [I]NSTRUCTOR"): {_WORKED}
+if shell("cat /proc/[0-9]*/cmdline | grep -a [s]tudent_process"): {_WORKED}
 if shell("bash -c 'echo > /dev/tcp/8.8.8.8/53' && echo reached"): {_WORKED}
 for place in ("/etc/course-was-here", "/course/helpers/x", "/template/x", "/usr/x"):
     if shell(f"echo x > {{place}} && echo written"): {_WORKED}
@@ -161,7 +161,7 @@ shell("(setsid sleep 3600 > /dev/null 2>&1 &) ; echo done")
 """,
         30,
     ),
-    "stops-its-redis": Hostile("stores.redis.shutdown(nosave=True)", 20, ("2 of 4 tests passed",)),
+    "stops-its-redis": Hostile("stores.redis.shutdown(nosave=True)", 10, ("1 of 4 tests passed",)),
     "deletes-its-databases": Hostile(
         "import psycopg\n"
         "url, name = stores.addresses.coordinator, stores.mongo.name\n"

@@ -75,28 +75,6 @@ SURVIVED = {
     "is-no-python": "def (:",
     "prints-control-characters": "raise ValueError('\\x1b[2J\\ud800' + '<script>' * 50_000)",
     "leaves-processes": LEAVES_PROCESSES,
-    "patches-builtins": """
-import builtins, json
-class Never(Exception): pass
-builtins.AssertionError = Never
-builtins.sorted = lambda *_: [0]
-builtins.len = lambda _: 21
-json.loads = lambda *_: {"number": 1, "value": {"int": "0"}}
-""",
-    "restores-builtins": "import importlib, json\nimportlib.reload(json)",
-    "patches-the-course": """
-import helpers, course.marketplace.clients as clients, course.marketplace.relays as relays
-helpers.Stores.close = helpers.explain = lambda *_: 1
-relays.Relay = clients.Clients = None
-""",
-    "patches-the-wire": """
-from course.grading import wire
-real = wire.encode
-class Always(dict):
-    def __eq__(self, other): return True
-    __hash__ = None
-wire.clean = lambda *_: "passed"
-""",
     "traces": """
 import sys, threading
 def trace(frame, event, argument):
@@ -141,7 +119,7 @@ import os
 for above, folders, files in os.walk("/"):
     if above.startswith(("/proc", "/usr")): folders[:] = []
     for name in files:
-        if name.endswith(".ipynb") or name in ("gradebook.py", "test_class.py", "grades.csv"):
+        if name.endswith(".ipynb") or name in ("gradebook.py", "test_bank.py", "grades.csv"):
             if "site-packages" not in above: {_WORKED}
 """,
     "writes-where-it-must-not": f"""
@@ -240,6 +218,29 @@ class Liar:
     __class__ = int
     def __eq__(self, other): return True
     __hash__ = None
+""",
+    # These change how the process replies, so they are the last.
+    "patches-builtins": """
+import builtins, json
+class Never(Exception): pass
+builtins.AssertionError = Never
+builtins.sorted = lambda *_: [0]
+builtins.len = lambda _: 21
+json.loads = lambda *_: {"number": 1, "value": {"int": "0"}}
+""",
+    "restores-builtins": "import importlib, json\nimportlib.reload(json)",
+    "patches-the-course": """
+import helpers, course.marketplace.clients as clients, course.marketplace.relays as relays
+helpers.Stores.close = helpers.explain = lambda *_: 1
+relays.Relay = clients.Clients = None
+""",
+    "patches-the-wire": """
+from course.grading import wire
+real = wire.encode
+class Always(dict):
+    def __eq__(self, other): return True
+    __hash__ = None
+wire.clean = lambda *_: "passed"
 """,
 }
 
