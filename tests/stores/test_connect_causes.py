@@ -168,7 +168,7 @@ def postgres(shared: Stores) -> Iterator[psycopg.Connection]:
         (
             "SELECT 1",
             "SELECT pg_terminate_backend(pg_backend_pid())",
-            "it was stopped, or an administrator ended the connection",
+            "it was stopped, or another kernel or program opened its database again",
         ),
         (
             "SELECT 1",

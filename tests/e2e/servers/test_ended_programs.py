@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,8 +50,9 @@ lesson.enter_context(start_service(stores))
 lesson.enter_context(inject_faults(stores)).kill("worker1")
 """
 CELL = "from helpers.lab import temporary_valkey; valkey = temporary_valkey(); valkey.__enter__()"
-#: A function in C, during which a kernel does not notice that JupyterLab has ended.
-BUSY = "import re; re.match('(a+)+$', 'a' * 60 + 'b')"
+#: A function in C, during which a kernel does not notice that JupyterLab has ended, nor sends
+#: anything: before it, the kernel needs a moment to say that it is busy.
+BUSY = "import re, time; time.sleep(1); re.match('(a+)+$', 'a' * 60 + 'b')"
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +138,7 @@ def _execute(file: Path, *cells: str) -> None:
             assert reply["content"]["status"] == "ok", reply["content"]
         client.execute(cells[-1])
         client.get_iopub_msg(timeout=PATIENCE)  # it is busy
+        time.sleep(1.5)
     finally:
         client.stop_channels()
 
