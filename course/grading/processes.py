@@ -26,6 +26,7 @@ from course.grading.servers import graded_servers
 from course.grading.source import Source, parse_notebook, read_source
 from course.grading.student import Launch, Limits, Student, environ_of
 from course.grading.submissions import Restored, restore, text_of_file
+from course.marketplace.project_databases import PREPARED
 from helpers.embedded.temporary_servers import start_temporary_servers
 from helpers.errors import CourseError, GradingError
 from helpers.settings import PROJECT, Addresses, load_settings
@@ -164,6 +165,8 @@ def _servers(job: Job, used: list[float]) -> Iterator[Addresses]:
         yield settings.addresses
     elif job.servers is not None and job.isolated:
         with graded_servers(job.servers, used) as addresses:
+            os.environ[PREPARED] = "1"
+            os.environ["PGOPTIONS"] = "-c search_path=public"  # whatever the role's setting is
             yield addresses
     else:
         with start_temporary_servers() as servers:

@@ -1,7 +1,8 @@
 """The servers of one submission: a copy of servers that were prepared once, in a sandbox.
 
-The students may do with them what they like, and PostgreSQL's superuser may start programs: so the
-servers see neither files nor the network.
+The students and the tests use PostgreSQL as a role that may do with its own tables what it likes,
+but may not change the cluster's functions or start programs. The servers see neither files nor the
+network.
 """
 
 from __future__ import annotations
@@ -12,20 +13,51 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from helpers.errors import ServerError
 from helpers.settings import Addresses, load_settings
 
 _DATA_MIB = 1024
 _TEMPLATE = "/template"
+_ROLE = "student"
+
+# The network is the submission's, so the password need not be secret.
+_CREATE_ROLE = f"CREATE ROLE {_ROLE} LOGIN PASSWORD '{_ROLE}'"
+_ON_WORKER = f"ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO {_ROLE}"
+# run_command_on_shards and the functions like it log in to the workers: for the role, as the role.
+_ON_COORDINATOR = """
+GRANT CREATE ON SCHEMA public TO student;
+ALTER FUNCTION sharding.conninfo(text, int) RENAME TO creators_conninfo;
+CREATE FUNCTION sharding.conninfo(host text, port int) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT CASE session_user
+        WHEN 'student' THEN replace(sharding.creators_conninfo(host, port),
+            format('user=%L', current_user), 'user=student password=student')
+        ELSE sharding.creators_conninfo(host, port) END
+$$;
+DO $$
+DECLARE
+    routine regprocedure;
+BEGIN
+    FOR routine IN
+        SELECT oid
+        FROM pg_proc
+        WHERE proname LIKE 'run_command_on_%'
+    LOOP
+        EXECUTE format('ALTER ROUTINE %s SECURITY DEFINER', routine);
+        EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO student', routine);
+    END LOOP;
+END $$
+"""
 
 
 @contextlib.contextmanager
 def prepared_servers() -> Iterator[Path]:
-    """Prepare servers with an empty shop, and yield the folder with their data.
+    """Prepare servers with the project's databases, and yield the folder with their data.
 
     Raises ``ServerError``.
     """
@@ -79,6 +111,32 @@ def _addresses(process: subprocess.Popen[bytes], line: bytes) -> Addresses:
     return Addresses(**{**fields, "workers": tuple(fields["workers"]), "worker_names": names})
 
 
+def _prepare_databases(nodes: Sequence[str]) -> None:
+    """Create the project's databases on these nodes, and the role. Genuine Citus has no role."""
+    from course.marketplace import open_project
+    from helpers.embedded import EmbeddedServers
+    from helpers.stores.connect import connect_postgres
+
+    with open_project() as stores:
+        name = stores.mongo.name
+    for number, url in enumerate([] if _is_genuine() else nodes):
+        with connect_postgres(url, database=name) as connection:
+            connection.execute(_CREATE_ROLE)
+            connection.execute(_ON_WORKER if number else _ON_COORDINATOR)
+    EmbeddedServers(load_settings()).down()
+
+
+def _is_genuine() -> bool:
+    return bool(os.environ.get("PG_BINDIR"))
+
+
+def _as_role(url: str) -> str:
+    """Return an address of PostgreSQL for the students' role."""
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{_ROLE}:{_ROLE}@{place}").geturl()
+
+
 def main() -> int:
     """Start servers and print their addresses; stop them when standard input is closed.
 
@@ -95,9 +153,11 @@ def main() -> int:
             shutil.copytree(f"{_TEMPLATE}/shop", os.environ["SHOP_HOME"], symlinks=True)
         addresses = locate(load_settings())
         if prepare:
-            from helpers.embedded import EmbeddedServers
-
-            EmbeddedServers(load_settings()).down()
+            _prepare_databases([addresses.coordinator, *addresses.workers])
+        elif not _is_genuine():
+            workers = tuple(map(_as_role, addresses.workers))
+            coordinator = _as_role(addresses.coordinator)
+            addresses = replace(addresses, coordinator=coordinator, workers=workers)
         print(json.dumps(asdict(addresses)), flush=True)
     except (CourseError, OSError) as error:
         print(json.dumps({"error": str(error)}), flush=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import socket
 import subprocess
 import threading
@@ -21,6 +22,7 @@ from course.grading import wire
 from course.grading.channels import Channel, StudentEnded, StudentLate
 from course.grading.handles import RemoteClients
 from course.grading.sandbox import end_sandbox, usage
+from course.marketplace.project_databases import PREPARED
 from course.marketplace.relays import Relay, open_relays
 from helpers.errors import GradingError
 from helpers.proxy.upstream import find_target
@@ -332,6 +334,7 @@ def environ_of(addresses: Addresses) -> dict[str, str]:
         "MONGO_URL": addresses.mongo,
         "REDIS_URL": addresses.redis,
         EMBEDDED: "1" if addresses.embedded else "",
+        PREPARED: os.environ.get(PREPARED, ""),
     }
 
 

@@ -18,6 +18,8 @@ from helpers.stores.stores import connect_all
 
 #: Environment variables for other databases, so that several notebooks can run side by side.
 NAME, NUMBER = "PROJECT_DATABASE", "PROJECT_REDIS_DATABASE"
+#: Is set where the databases are there and the present role may not create any.
+PREPARED = "PROJECT_PREPARED"
 
 _NAME, _NUMBER = "lesson_07_project", "8"
 
@@ -28,7 +30,10 @@ def open_project() -> Stores:
     Raises ``SettingsError``, ``ServerError`` or ``StoreError``.
     """
     name, number = _place()
-    return open_databases(name, number, load_settings())
+    settings = load_settings()
+    if os.environ.get(PREPARED):
+        return connect_all(locate(settings), database=name, redis_database=number)
+    return open_databases(name, number, settings)
 
 
 @contextlib.contextmanager

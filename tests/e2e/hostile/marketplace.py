@@ -124,17 +124,6 @@ class Hostile:
     status: tuple[str, ...] = ()
 
 
-_SHELL = """
-def shell(command):
-    pg = stores.postgres
-    pg.execute("CREATE TEMP TABLE IF NOT EXISTS lines (line text)")
-    pg.execute("TRUNCATE lines")
-    try:
-        pg.execute(f"COPY lines FROM PROGRAM $$({command}) 2>/dev/null; true$$ DELIMITER E'\\x01'")
-    except Exception:
-        return []
-    return [line for (line,) in pg.execute("SELECT line FROM lines").fetchall()]
-"""
 _WORKED = "raise SystemError('the attack worked')"
 
 CELLS = {
@@ -146,18 +135,36 @@ CELLS = {
         "    except psutil.Error: pass",
         30,
     ),
-    "looks-around-through-postgres": Hostile(
-        f"""{_SHELL}
-assert shell("echo hello") == ["hello"]
-if shell("find / -xdev -name '*.ipynb' -not -path '*/site-packages/*'"): {_WORKED}
-if shell("find /course /root /home -name gradebook.py -o -name test_bank.py"): {_WORKED}
-if shell("cat /proc/[0-9]*/environ | grep -a [I]NSTRUCTOR"): {_WORKED}
-if shell("cat /proc/[0-9]*/cmdline | grep -a [s]tudent_process"): {_WORKED}
-if shell("bash -c 'echo > /dev/tcp/8.8.8.8/53' && echo reached"): {_WORKED}
-for place in ("/etc/course-was-here", "/course/helpers/x", "/template/x", "/usr/x"):
-    if shell(f"echo x > {{place}} && echo written"): {_WORKED}
-shell("mkdir -p ~/.config && echo 'exit' > ~/.profile; chmod -R 777 /usr")
-shell("(setsid sleep 3600 > /dev/null 2>&1 &) ; echo done")
+    "wants-the-rights-of-a-superuser": Hostile(
+        f"""
+import psycopg
+pg, workers = stores.postgres, stores.addresses.workers
+def works(pg, command):
+    try: pg.execute(command)
+    except psycopg.Error: return False
+    return True
+for command in (
+    "COPY (SELECT 1) TO PROGRAM 'true'", "COPY (SELECT 1) TO '/tmp/x'",
+    "SELECT pg_read_file('/etc/passwd')", "SELECT lo_import('/etc/passwd')",
+    "ALTER SYSTEM SET port = 1", "SET ROLE postgres", "ALTER ROLE student SUPERUSER",
+    "CREATE EXTENSION adminpack", "SET allow_system_table_mods = on",
+    "CREATE OR REPLACE VIEW citus_tables AS SELECT 1", "DROP VIEW citus_tables",
+    "ALTER FUNCTION sharding.check_query RENAME TO x", "UPDATE pg_dist_node SET nodeport = 1",
+    "INSERT INTO pg_dist_partition SELECT * FROM pg_dist_partition", "DROP SCHEMA sharding CASCADE",
+    "SELECT citus_remove_node(nodename, nodeport) FROM pg_dist_node",
+    "CREATE EVENT TRIGGER x ON ddl_command_end EXECUTE FUNCTION sharding.on_ddl_end()",
+):
+    if works(pg, command): {_WORKED}
+for command in ("COPY (SELECT 1) TO PROGRAM 'true'", "SET ROLE postgres",
+                "ALTER SYSTEM SET port = 1"):
+    for where in ("workers", "coordinator"):
+        try: found = pg.execute(f"SELECT success FROM run_command_on_{{where}}(%s)", [command])
+        except psycopg.Error: continue
+        if any(success for (success,) in found): {_WORKED}
+for url in workers:
+    with psycopg.connect(url, dbname=stores.mongo.name, autocommit=True) as worker:
+        if works(worker, "COPY (SELECT 1) TO PROGRAM 'true'"): {_WORKED}
+        if works(worker, "INSERT INTO sharding.command VALUES ('SELECT 1', false)"): {_WORKED}
 """,
         30,
     ),
@@ -166,8 +173,8 @@ shell("(setsid sleep 3600 > /dev/null 2>&1 &) ; echo done")
         "import psycopg\n"
         "url, name = stores.addresses.coordinator, stores.mongo.name\n"
         "with psycopg.connect(url, dbname='postgres', autocommit=True) as pg:\n"
-        "    pg.execute(f'DROP DATABASE {name} WITH (FORCE)')\n"
-        "    pg.execute('ALTER SYSTEM SET port = 1')\n"
+        "    try: pg.execute(f'DROP DATABASE {name} WITH (FORCE)')\n"
+        "    except psycopg.Error: pass\n"
         "for name in [name, 'ecommerce']: stores.mongo.client.drop_database(name)\n"
         "stores.redis.flushall()\n"
         "stores.redis.config_set('maxmemory', 1)",
@@ -181,13 +188,13 @@ shell("(setsid sleep 3600 > /dev/null 2>&1 &) ; echo done")
 
 #: Cells that try to get points for answers that do nothing.
 FORGERIES = {
-    "replaces-what-describes-the-cluster": (
-        "pg = stores.postgres\n"
-        "pg.execute('CREATE SCHEMA forged')\n"
-        "pg.execute('CREATE TABLE forged.citus_tables AS SELECT * FROM citus_tables LIMIT 0')\n"
-        "pg.execute(f'ALTER DATABASE {stores.mongo.name} SET search_path = forged, public')\n"
-        "pg.execute('''CREATE FUNCTION forged.create_distributed_table(text, text) RETURNS void\n"
-        "              LANGUAGE sql AS 'SELECT' ''')"
+    "hides-what-describes-the-cluster": (
+        "import psycopg\n"
+        "for command in ('CREATE SCHEMA student', 'ALTER ROLE student SET search_path = pg_temp',\n"
+        "                'CREATE TABLE public.pg_dist_partition (x int)',\n"
+        "                'CREATE VIEW student.citus_tables AS SELECT 1'):\n"
+        "    try: stores.postgres.execute(command)\n"
+        "    except psycopg.Error: pass"
     ),
     "writes-between-the-calls": (
         "import threading\n"
