@@ -19,10 +19,17 @@ from typing import Any
 from course.grading import wire
 
 _SEND_SECONDS = 30
+#: What is said of a process that ended without a known reason.
+ENDED = "ended the process"
 
 
 class StudentEnded(Exception):  # noqa: N818 - not always an error
     """The student's process ended or was ended; the text completes a sentence that says why."""
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether the system may have ended it, because memory was short."""
+        return str(self) == ENDED
 
 
 class StudentLate(Exception):  # noqa: N818 - likewise
@@ -56,7 +63,7 @@ class Channel:
                 if descriptor is not None:
                     socket.send_fds(self._socket, [b"x"], [descriptor])
             except OSError:
-                self._ended("ended the process")
+                self._ended(ENDED)
         return number
 
     def reply(self, number: int, deadline: float) -> dict[str, Any]:
@@ -80,7 +87,7 @@ class Channel:
         self._socket.close()
 
     def _read(self) -> None:
-        why = "ended the process"
+        why = ENDED
         try:
             while True:
                 reply = wire.receive(self._socket)

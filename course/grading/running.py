@@ -35,8 +35,8 @@ class Outcome:
     """The outcome of running a notebook.
 
     ``failures`` are those of the student's cells, by cell name; ``events`` are sentences.
-    ``uncertain`` says that a limit of time or a store failed a cell or a test, which a busy machine
-    may have caused.
+    ``uncertain`` says that a limit of time, a store or the end of the process failed a cell or a
+    test, which a busy machine may have caused.
     """
 
     verdicts: dict[str, Verdict] = field(default_factory=dict)
@@ -83,6 +83,7 @@ def _run_cell(step: Step, student: Student, outcome: Outcome) -> None:
         outcome.failures[step.name] = str(late)
         outcome.events.append(f"{step.name} {late}.")
     except StudentEnded as ended:
+        outcome.uncertain |= ended.uncertain
         outcome.failures[step.name] = str(ended)
         outcome.events.append(f"{step.name} {ended}; the other cells were run again without it.")
     except Exception as error:  # noqa: BLE001 - a cell may raise anything
@@ -127,6 +128,7 @@ class Tests:
             outcome.uncertain = True
             return Verdict(False, f"it {why}")
         except StudentEnded as ended:
+            outcome.uncertain |= ended.uncertain
             return Verdict(False, f"the answer {ended}")
         except Exception as error:  # noqa: BLE001 - a test may raise anything
             outcome.uncertain |= isinstance(error, StoreError) or not _is_students(error)

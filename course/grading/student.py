@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from course.grading import wire
-from course.grading.channels import Channel, StudentEnded, StudentLate
+from course.grading.channels import ENDED, Channel, StudentEnded, StudentLate
 from course.grading.handles import RemoteClients
 from course.grading.sandbox import end_sandbox, usage
 from course.marketplace.project_databases import PREPARED
@@ -308,7 +308,7 @@ class _Run:
 
     def kill(self) -> None:
         """End the process and everything that it started."""
-        self._end("ended the process")
+        self._end(ENDED)
         with self._killing:
             self.cpu_seconds += end_sandbox(self._process)
 

@@ -98,7 +98,7 @@ def test_only_given_cells_that_tests_use_run_in_the_graders_process() -> None:
         (KeyError("x"), "failed: KeyError: 'x'", False),
         (wire.StudentError("SystemExit: 3"), "failed: StudentError: SystemExit: 3", False),
         (StudentLate("ran for too long and was stopped"), "ran for too long and was stopped", True),
-        (StudentEnded("ended the process"), "ended the process", False),
+        (StudentEnded("ended the process"), "ended the process", True),
     ],
 )
 def test_a_failing_cell_does_not_stop_the_others(
@@ -125,7 +125,7 @@ def _of_student(error: Exception) -> Exception:
         (_raising(_of_student(StoreError("Redis", "a", "b", "c"))), "StoreError was raised", True),
         (_raising(wire.WireError("add() is odd")), "add() is odd", False),
         (_raising(StudentLate()), "it ran for more than 7 s and was stopped", True),
-        (_raising(StudentEnded("ended the process")), "the answer ended the process", False),
+        (_raising(StudentEnded("ended the process")), "the answer ended the process", True),
         # What the test itself cannot do may be the machine's fault.
         (_raising(OSError("no space left")), "OSError was raised", True),
     ],
