@@ -164,7 +164,7 @@ class PostgresNode(Server):
 
     def copy(self, source: Path, folder: Path) -> None:
         """Copy the files of ``initdb`` to ``folder``. Raises ``ServerError`` if that fails."""
-        self._fill(folder, "cp", "-R", f"{source}/.", ".")
+        self._fill(folder, "/bin/cp", "-R", f"{source}/.", ".")
 
     def _fill(self, folder: Path, *command: str | Path) -> None:
         process = spawn_process(command, directory=folder, log=self.log, account=self._account)
