@@ -218,6 +218,7 @@ class EmbeddedServers:
                 with explaining_os_errors(self.folder.path):
                     if entry.is_dir() and not entry.is_symlink():
                         discard_processes(processes_in(entry, ""))
+                        free_shared_memory(entry)
                         shutil.rmtree(entry)
                     else:
                         entry.unlink()
