@@ -180,6 +180,7 @@ def _described(changes: Changes) -> str:
 def _products(options: argparse.Namespace) -> None:
     from helpers.joins import batched
     from helpers.shop import open_shop
+    from helpers.validation import printable
 
     with open_shop() as stores, stores.explaining():
         _require_products(stores)
@@ -191,7 +192,7 @@ def _products(options: argparse.Namespace) -> None:
         tags = ", ".join((product["metadata"] or {}).get("tags", []))
         stock = "unknown" if product["stock"] is None else product["stock"]
         columns = (f"{product['id']:>6}", f"{product['name']:<32}", f"{product['price']:>10}")
-        print("  ".join((*columns, f"{stock:>7}", tags)))
+        print(printable("  ".join((*columns, f"{stock:>7}", tags))))
 
 
 def _require_products(stores: Stores) -> None:
