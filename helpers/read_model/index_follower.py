@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import bson
@@ -110,14 +110,12 @@ class IndexFollower:
         index = ProductIndex()
         rows = await self._rows(_ALL_CATEGORIES)
         await asyncio.to_thread(index.replace_categories, rows)
-        # Range by range: reading all documents at once may take longer than one reply may take.
-        for condition in _ranges(sorted(row[0] for row in rows)):
-            batches = self._stores.mongo.productmetas.find_raw_batches(
-                {"product_id": condition}, batch_size=2 * _BATCH
-            )
-            async for batch in batches:
-                # In a thread, so that requests are served meanwhile.
-                await asyncio.to_thread(_put_all, index, batch)
+        # An aggregate without stages, because the embedded server streams its documents. For a
+        # find, it first collects all of them.
+        batches = await self._stores.mongo.productmetas.aggregate_raw_batches([], batchSize=_BATCH)
+        async for batch in batches:
+            # In a thread, so that requests are served meanwhile.
+            await asyncio.to_thread(_put_all, index, batch)
         self._index = index
 
     async def _check_until_lost(self) -> None:
@@ -211,15 +209,6 @@ class IndexFollower:
     def _lose(self) -> None:
         self._index = None
         self._lost.set()
-
-
-def _ranges(ids: list[int]) -> Iterator[Document]:
-    """Yield conditions that divide all numbers into ranges with a batch of these ids each."""
-    above: Document = {}
-    for last in ids[_BATCH - 1 :: _BATCH]:
-        yield {**above, "$lte": last}
-        above = {"$gt": last}
-    yield above or {"$gte": 0}
 
 
 def _put_all(index: ProductIndex, batch: Any) -> None:
