@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import bson
@@ -110,12 +110,19 @@ class IndexFollower:
         index = ProductIndex()
         rows = await self._rows(_ALL_CATEGORIES)
         await asyncio.to_thread(index.replace_categories, rows)
-        # An aggregate without stages, because the embedded server streams its documents. For a
-        # find, it first collects all of them.
-        batches = await self._stores.mongo.productmetas.aggregate_raw_batches([], batchSize=_BATCH)
-        async for batch in batches:
-            # In a thread, so that requests are served meanwhile.
-            await asyncio.to_thread(_put_all, index, batch)
+        # Range by range: reading all documents at once may take longer than one reply may take.
+        put: asyncio.Task[None] | None = None
+        for condition in _ranges(sorted(row[0] for row in rows)):
+            found = self._stores.mongo.productmetas.find_raw_batches(
+                {"product_id": condition}, batch_size=2 * _BATCH
+            )
+            batches = [batch async for batch in found]
+            if put is not None:
+                await put
+            # In a thread, so that requests are served and the next range is read meanwhile.
+            put = asyncio.create_task(asyncio.to_thread(_put_all, index, batches))
+        if put is not None:
+            await put
         self._index = index
 
     async def _check_until_lost(self) -> None:
@@ -211,6 +218,16 @@ class IndexFollower:
         self._lost.set()
 
 
-def _put_all(index: ProductIndex, batch: Any) -> None:
-    for document in bson.decode_all(batch):
-        index.put_document(document)
+def _ranges(ids: list[int]) -> Iterator[Document]:
+    """Yield conditions that divide all numbers into ranges with a batch of these ids each."""
+    above: Document = {}
+    for last in ids[_BATCH - 1 :: _BATCH]:
+        yield {**above, "$lte": last}
+        above = {"$gt": last}
+    yield above or {"$gte": 0}
+
+
+def _put_all(index: ProductIndex, batches: list[Any]) -> None:
+    for batch in batches:
+        for document in bson.decode_all(batch):
+            index.put_document(document)
