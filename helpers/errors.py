@@ -68,15 +68,13 @@ class FaultError(CourseError):
 class StoreError(CourseError):
     """A store does not respond, or rejects us.
 
-    ``store`` is the store's name, ``address`` its address without the password, ``cause`` a clause
-    about ``it``.
+    ``store`` is the store's name, ``address`` its address without the password.
     """
 
     def __init__(self, store: StoreName, address: str, cause: str, way_out: str) -> None:
         super().__init__(f"{store} at {address}: {cause}. {way_out}")
         self.store = store
         self.address = address
-        self.cause = cause
 
 
 class ForeignDataError(StoreError):

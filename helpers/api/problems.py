@@ -135,10 +135,10 @@ PROBLEM_TYPES = {
             "store-unavailable",
             503,
             "A store is unavailable",
-            "`store` names it, `detail` the cause; if only some of its nodes are unavailable, "
-            "`nodes` names them. Try again after the number of seconds in `Retry-After`. "
-            "`GET /healthz` shows the health of each store and its circuit breaker: after repeated "
-            "failures, no requests are sent to a store for a while.",
+            "`store` names it; if only some of its nodes are unavailable, `nodes` names them. Try "
+            "again after the number of seconds in `Retry-After`. `GET /healthz` shows the health "
+            "of each store and its circuit breaker: after repeated failures, no requests are sent "
+            "to a store for a while.",
         ),
         ProblemType(
             "timeout",
@@ -255,7 +255,7 @@ def _store_problem(request: Request, error: StoreError) -> Response:
     """Return the problem of an unavailable store, without the store's address."""
     retry_after = RETRY_SECONDS
     members: dict[str, Any] = {"store": error.store}
-    detail = f"{error.store} is unavailable: {error.cause}. Try again in a moment."
+    detail = f"{error.store} is unavailable: try again in a moment."
     match error:
         case CircuitOpenError():
             retry_after = str(max(1, math.ceil(error.retry_seconds)))

@@ -10,6 +10,7 @@ const KNOWN = ["category", "tag", "in_stock"];
 const SPECIFICATION = "spec.";
 const NAME = /^[\p{L}\p{N}][^$.\p{C}]{0,199}(\.[\p{L}\p{N}][^$.\p{C}]{0,199}){0,3}$/u;
 const LONGEST = 200;
+const LARGEST = 2 ** 63;
 const NUMBER = /^-?(0|[1-9]\d{0,17})(\.\d{1,17})?(e[+-]?\d{1,3})?$/;
 
 /** Return the filters in the page's address, without any other parameters. */
@@ -61,7 +62,9 @@ export function specification(name) {
  */
 export function valueText(value) {
   if (typeof value === "boolean") return String(value);
-  if (typeof value === "number") return NUMBER.test(value) ? String(value) : null;
+  if (typeof value === "number") {
+    return NUMBER.test(value) && Math.abs(value) < LARGEST ? String(value) : null;
+  }
   if (typeof value !== "string" || value === "" || value.length > LONGEST) return null;
   const looksElse =
     NUMBER.test(value) || /^(true|false|".*")$/s.test(value) || value.includes("..");

@@ -310,7 +310,7 @@ def test_strings_become_parameters_that_stay_strings(still_page: Page) -> None:
 
 
 def test_numbers_and_booleans_become_parameters_of_their_type(still_page: Page) -> None:
-    values = [16, 0, -3, 1.5, True, False]
+    values = [16, 0, -3, 1.5, 1e-7, True, False]
     parameters = call_each(still_page, "query", "valueText", *((value,) for value in values))
     found = [specification_value("spec.x", text) for text in parameters]
     assert [(type(value), value) for value in found] == [(type(value), value) for value in values]
