@@ -130,16 +130,21 @@ class IndexFollower:
         while not self._lost.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._lost.wait(), _CHECK_SECONDS)
-            async with self._lock:
-                if self._index is not None:
-                    with contextlib.suppress(*_STORE_ERRORS):
-                        await self._compare_categories(self._index)
+            with contextlib.suppress(*_STORE_ERRORS):
+                await self._compare_categories()
 
-    async def _compare_categories(self, index: ProductIndex) -> None:
+    async def _compare_categories(self) -> None:
+        """Find changes of categories that were not announced."""
+        version = self._version
+        # Without the lock: reads do not wait for this query.
         checksums = {row[0]: row[1:] for row in await self._rows(_CHECKSUMS)}
-        if checksums != index.category_checksums():
-            await self._read_position()
-            index.replace_categories(await self._rows(_ALL_CATEGORIES))
+        async with self._lock:
+            index = self._index
+            if index is None or self._version != version:
+                return
+            if checksums != index.category_checksums():
+                await self._read_position()
+                index.replace_categories(await self._rows(_ALL_CATEGORIES))
 
     async def _catch_up(self) -> None:
         """Apply all changes so far."""
