@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from course.grading.source import (
 )
 from course.grading.student import Limits, Student
 from course.grading.submissions import restore, text_of_file
+from course.marketplace.project_databases import NAME
 from helpers.errors import CourseError, GradingError
 from helpers.settings import as_path, load_settings
 from helpers.shop import locate
@@ -100,6 +102,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m course.grading.check", description=__doc__)
     parser.add_argument("notebook", type=as_path)
     options = parser.parse_args()
+    # The notebook may be open in a kernel, which has the project's databases to itself.
+    os.environ.setdefault(NAME, "lesson_07_check")
     try:
         source, outcome = check(options.notebook, Limits())
     except CourseError as error:

@@ -81,12 +81,12 @@ class ProductReader:
         found = await self._share(product_id, lambda: self._read_product(product_id))
         return found if found.body.content else None
 
-    async def facets(self, query: Query) -> ReadResult:
+    async def facets(self, query: Query, find: str | None = None) -> ReadResult:
         """Return how many products have each category, tag and specification.
 
-        A part whose store is unavailable is null.
+        Only those that contain ``find``, if it is given. A part whose store is unavailable is null.
         """
-        return await self._share(("facets", query), lambda: self._read_facets(query))
+        return await self._share(("facets", query, find), lambda: self._read_facets(query, find))
 
     async def _share(self, key: object, read: Callable[[], Awaitable[ReadResult]]) -> ReadResult:
         """Return what ``read`` returns, shared by the requests that wait for the same ``key``."""
@@ -152,14 +152,14 @@ class ProductReader:
         """Return the index, which may lack changes; ``None`` if there is none."""
         return None if self._index is None else self._index.latest
 
-    async def _read_facets(self, query: Query) -> ReadResult:
+    async def _read_facets(self, query: Query, find: str | None) -> ReadResult:
         index = await self._current_index()
         if index is not None:
-            counts = _facets(index.count_categories(query), index.count_values(query))
+            counts = _facets(index.count_categories(query, find), index.count_values(query, find))
             return ReadResult(JSONBody(orjson.dumps(counts)), Trace())
-        return await self._search_facets(query)
+        return await self._search_facets(query, find)
 
-    async def _search_facets(self, query: Query) -> ReadResult:
+    async def _search_facets(self, query: Query, find: str | None) -> ReadResult:
         rows, executor = self._executor("MongoDB")
         missing: set[StoreName] = set()
 
@@ -171,7 +171,7 @@ class ProductReader:
                 return None
 
         categories, values = await asyncio.gather(
-            part(count_categories(query)), part(count_values(query))
+            part(count_categories(query, find)), part(count_values(query, find))
         )
         content = orjson.dumps(_facets(categories, values))
         if "MongoDB" in missing:

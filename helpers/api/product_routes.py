@@ -106,6 +106,19 @@ class FacetParameters(BaseModel):
             raise QueryError(field, error.reason, error.way_out) from None
 
 
+class FacetSearch(FacetParameters):
+    """Filters, and which values to count."""
+
+    find: Annotated[
+        Annotated[str, Field(min_length=1, max_length=MAX_LABEL_LENGTH)] | SkipJsonSchema[None],
+        Field(
+            description="Only values that contain this text, in upper or lower case. Use it where "
+            "a list has more values than are returned.",
+            examples=["lap"],
+        ),
+    ] = None
+
+
 class PageParameters(FacetParameters):
     """Filters, and which page of the products that meet them."""
 
@@ -241,14 +254,17 @@ async def set_stock(service: ServiceOfApp, product_id: ProductId, stock: StockIn
     openapi_extra=SPECIFICATIONS,
 )
 async def list_facets(
-    request: Request, service: ServiceOfApp, parameters: Annotated[FacetParameters, Query()]
+    request: Request, service: ServiceOfApp, parameters: Annotated[FacetSearch, Query()]
 ) -> Response:
     """Return the values to filter by and their number of products, the most frequent first.
 
+    Of tags and of each specification, these are at most 30; `find` searches among all.
     Categories count the products that meet the other filters; tags and specifications count those
     that meet all filters.
     """
-    return await json_response(request, await service.products.facets(parameters.query()))
+    return await json_response(
+        request, await service.products.facets(parameters.query(), parameters.find)
+    )
 
 
 def _link(request: Request, after: int | None) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 from helpers.citus.query_plans import explain
 from helpers.errors import StoreName
 from helpers.joins.driver_adapters import send, sql
-from helpers.joins.pages import JoinOrder, Page, Query, find_page
+from helpers.joins.pages import Candidates, JoinOrder, Page, Query, find_page
 from helpers.joins.requests import (
     CountMetadata,
     CountProducts,
@@ -78,13 +78,15 @@ class JoinPlan:
         return "\n".join((str(self.join_order), *table, total))
 
 
-def explain_page(stores: Stores, query: Query) -> JoinPlan:
+def explain_page(stores: Stores, query: Query, candidates: Candidates | None = None) -> JoinPlan:
     """Find a page, and return the requests that this took. Missing stock counts are not filled.
+
+    ``candidates``, such as a ``ProductIndex``, replaces a search in MongoDB, as in the service.
 
     Raises the drivers' errors, and ``MetadataError`` if a product has two documents.
     """
     steps: list[PlanStep] = []
-    strategy, results, wait = find_page(query), None, 0
+    strategy, results, wait = find_page(query, candidates), None, 0
     while True:
         try:
             group = strategy.send(results)  # type: ignore[arg-type]  # None starts a generator

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from bson import Decimal128, ObjectId
 from pyroaring import BitMap64
 
-from helpers.joins.page_facets import FacetCounts, ValueCount
+from helpers.joins.page_facets import FacetCounts, ValueCount, contains
 from helpers.joins.pages import Query
 from helpers.metadata.document_ids import product_id_of
 from helpers.metadata.filters import Between, is_filter
@@ -150,38 +150,46 @@ class ProductIndex:
         start = 0 if after is None else ids.rank(after)
         return list(ids[start : start + size])
 
-    def count_categories(self, query: Query) -> list[ValueCount]:
+    def count_categories(self, query: Query, find: str | None = None) -> list[ValueCount]:
         """Count the products per category, most frequent first, as ``page_facets`` does."""
         matching = self._documents_matching(query)
         counts = (
             (name, len(ids) if matching is None else ids.intersection_cardinality(matching))
             for name, ids in self._categories.items()
+            if contains(name, find)
         )
         return sorted(
             ((name, count) for name, count in counts if count), key=lambda it: (-it[1], it[0])
         )
 
-    def count_values(self, query: Query) -> FacetCounts:
-        """Count tags and specification values, the 30 most frequent of each."""
+    def count_values(self, query: Query, find: str | None = None) -> FacetCounts:
+        """Count tags and specification values, the 30 most frequent of each.
+
+        ``find`` keeps only values that contain this text.
+        """
         matching = self._documents_matching(query)
         if query.category is not None:
             of_category = self._categories.get(query.category, _EMPTY)
             matching = of_category if matching is None else matching & of_category
-        tags = [(shown, count) for _, shown, count in self._most_frequent(matching, tags=True)]
+        tags = [
+            (shown, count) for _, shown, count in self._most_frequent(matching, find, tags=True)
+        ]
         specifications: dict[str, list[ValueCount]] = {}
-        for name, shown, count in self._most_frequent(matching, tags=False):
+        for name, shown, count in self._most_frequent(matching, find, tags=False):
             found = specifications.setdefault(name, [])
             if len(found) < _MAX_VALUES:
                 found.append((shown, count))
         return FacetCounts(tags[:_MAX_VALUES], specifications)
 
     def _most_frequent(
-        self, matching: BitMap64 | None, *, tags: bool
+        self, matching: BitMap64 | None, find: str | None, *, tags: bool
     ) -> list[tuple[str, Any, int]]:
         """Return the most frequent tags, or specifications: name, value and count."""
         least_first: list[int] = []  # the counts of the most frequent ones, as a heap
         counted: list[tuple[int, _Facet]] = []
         for facet in self._by_frequency(tags=tags):
+            if not contains(self._shown[facet], find):
+                continue
             ids = self._facets[facet]
             if len(least_first) == _MAX_FACETS and len(ids) <= least_first[0]:
                 break  # all others are less frequent

@@ -13,7 +13,7 @@ the repaired document includes them, and ``$max`` changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
@@ -41,6 +41,8 @@ SELECT customer_id, count(*), sum(quantity)::bigint FROM orders WHERE product_id
 GROUP BY customer_id
 """
 _IN_OUTBOX = "SELECT customer_id FROM order_outbox WHERE product_id = %s"
+
+_BATCH = 10_000
 
 _KIND = {SALES: "sales", PURCHASES: "purchase"}
 
@@ -92,16 +94,21 @@ def rebuild_sales(stores: Stores) -> SalesReport:
     return SalesReport(len(sales.keys() | expected_sales.keys() | suspects), findings)
 
 
-def add_sales(stores: Stores) -> None:
+def add_sales(stores: Stores, progress: Callable[[int, int], None] | None = None) -> None:
     """Write the sales and purchases of orders that MongoDB lacks; lower and delete none.
 
-    May run next to clients and relays: like them, it only raises totals. Raises as
-    ``rebuild_sales`` does; call it again to write the rest.
+    ``progress`` is called with how many more documents are done, and the total. May run next to
+    clients and relays: like them, it only raises totals. Raises as ``rebuild_sales`` does; call it
+    again to write the rest.
     """
     totals = {row[0]: _sales(*row) for row in stores.postgres.execute(_TOTALS)}
     pairs = [_purchase(customer, product) for product, customer in stores.postgres.execute(_PAIRS)]
-    _insert_missing(stores.mongo, PURCHASES, pairs)
-    _insert_missing(stores.mongo, SALES, list(totals.values()))
+    documents = {PURCHASES: pairs, SALES: list(totals.values())}
+    total = sum(map(len, documents.values()))
+    for name in documents:
+        for done in _insert_missing(stores.mongo, name, documents[name]):
+            if progress is not None:
+                progress(done, total)
     found = {document["_id"]: document for document in stores.mongo[SALES].find()}
     behind = [
         raise_totals(product_id, sales["orders"], sales["units"])
@@ -112,17 +119,25 @@ def add_sales(stores: Stores) -> None:
         bulk_write(stores.mongo, SALES, behind)
 
 
-def _insert_missing(database: Database[Document], name: str, documents: list[Document]) -> None:
-    """Insert the documents whose ``_id`` does not exist. This is much faster than upserts."""
+def _insert_missing(
+    database: Database[Document], name: str, documents: list[Document]
+) -> Iterator[int]:
+    """Insert the documents whose ``_id`` does not exist: much faster than upserts.
+
+    Yields after each batch how many documents it had.
+    """
     collection = database.get_collection(name, write_concern=DURABLE)
     stored = {document["_id"] for document in collection.find({}, {"_id": 1})}
-    missing = [document for document in documents if document["_id"] not in stored]
-    if missing:
-        try:
-            collection.insert_many(missing, ordered=False)
-        except BulkWriteError as error:
-            if not is_concurrent_insert(error):  # the others were inserted
-                raise
+    for start in range(0, len(documents), _BATCH):
+        batch = documents[start : start + _BATCH]
+        missing = [document for document in batch if document["_id"] not in stored]
+        if missing:
+            try:
+                collection.insert_many(missing, ordered=False)
+            except BulkWriteError as error:
+                if not is_concurrent_insert(error):  # the others were inserted
+                    raise
+        yield len(batch)
 
 
 def _read(

@@ -111,13 +111,18 @@ class IndexFollower:
         rows = await self._rows(_ALL_CATEGORIES)
         await asyncio.to_thread(index.replace_categories, rows)
         # Range by range: reading all documents at once may take longer than one reply may take.
+        put: asyncio.Task[None] | None = None
         for condition in _ranges(sorted(row[0] for row in rows)):
-            batches = self._stores.mongo.productmetas.find_raw_batches(
+            found = self._stores.mongo.productmetas.find_raw_batches(
                 {"product_id": condition}, batch_size=2 * _BATCH
             )
-            async for batch in batches:
-                # In a thread, so that requests are served meanwhile.
-                await asyncio.to_thread(_put_all, index, batch)
+            batches = [batch async for batch in found]
+            if put is not None:
+                await put
+            # In a thread, so that requests are served and the next range is read meanwhile.
+            put = asyncio.create_task(asyncio.to_thread(_put_all, index, batches))
+        if put is not None:
+            await put
         self._index = index
 
     async def _check_until_lost(self) -> None:
@@ -125,16 +130,21 @@ class IndexFollower:
         while not self._lost.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._lost.wait(), _CHECK_SECONDS)
-            async with self._lock:
-                if self._index is not None:
-                    with contextlib.suppress(*_STORE_ERRORS):
-                        await self._compare_categories(self._index)
+            with contextlib.suppress(*_STORE_ERRORS):
+                await self._compare_categories()
 
-    async def _compare_categories(self, index: ProductIndex) -> None:
+    async def _compare_categories(self) -> None:
+        """Find changes of categories that were not announced."""
+        version = self._version
+        # Without the lock: reads do not wait for this query.
         checksums = {row[0]: row[1:] for row in await self._rows(_CHECKSUMS)}
-        if checksums != index.category_checksums():
-            await self._read_position()
-            index.replace_categories(await self._rows(_ALL_CATEGORIES))
+        async with self._lock:
+            index = self._index
+            if index is None or self._version != version:
+                return
+            if checksums != index.category_checksums():
+                await self._read_position()
+                index.replace_categories(await self._rows(_ALL_CATEGORIES))
 
     async def _catch_up(self) -> None:
         """Apply all changes so far."""
@@ -222,6 +232,7 @@ def _ranges(ids: list[int]) -> Iterator[Document]:
     yield above or {"$gte": 0}
 
 
-def _put_all(index: ProductIndex, batch: Any) -> None:
-    for document in bson.decode_all(batch):
-        index.put_document(document)
+def _put_all(index: ProductIndex, batches: list[Any]) -> None:
+    for batch in batches:
+        for document in bson.decode_all(batch):
+            index.put_document(document)

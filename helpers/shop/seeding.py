@@ -10,6 +10,7 @@ it has its metadata and its stock already.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, TypeVar
@@ -17,11 +18,13 @@ from typing import Any, Generic, TypeVar
 from psycopg import Cursor
 from pymongo import DeleteOne, InsertOne, ReplaceOne
 from pymongo.collection import Collection
+from pymongo.database import Database
 
 from helpers.catalog import generator
 from helpers.catalog.categories import department
 from helpers.catalog.model import Order, Product, price_text
 from helpers.metadata.collection_schema import prepare_metadata
+from helpers.orders.outbox import PURCHASES, prepare_sales
 from helpers.orders.sales import add_sales
 from helpers.shop.schema import create_shop
 from helpers.stock import Stock
@@ -36,7 +39,7 @@ T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
 
 _BATCH = 1000
-_MANY = 5000  # so many products are loaded into an empty collection without its other indexes
+_MANY = 5000  # so many documents are loaded into an empty collection without its indexes
 _ORDERS_PER_PRODUCT = 3
 _CUSTOMERS_PER_PRODUCT = 0.5
 
@@ -66,17 +69,20 @@ def seed(
     fails; call it again to complete the load.
     """
     create_shop(stores)
-    changes = load(stores, list(generator.products(count)), progress=progress)
+    # The generator's metadata is valid (a test checks it), so MongoDB need not validate it again.
+    changes = _load(stores, list(generator.products(count)), progress, validated=True)
     if orders:
         generated = generator.orders(
             count * _ORDERS_PER_PRODUCT,
             product_count=count,
             customer_count=max(1, int(count * _CUSTOMERS_PER_PRODUCT)),
         )
-        changes.orders = _load_orders(
-            stores, list(generated) if count else [], progress or _ignore_progress
-        )
-        add_sales(stores)
+        report = progress or _ignore_progress
+        changes.orders = _load_orders(stores, list(generated) if count else [], report)
+        with _deferred_indexes(
+            stores.mongo.get_collection(PURCHASES), count * _ORDERS_PER_PRODUCT, prepare_sales
+        ):
+            add_sales(stores, lambda done, total: report("sales", done, total))
     return changes
 
 
@@ -88,9 +94,18 @@ def load(
     Raises the drivers' errors as ``seed`` does.
     """
     create_shop(stores)
+    return _load(stores, products, progress, validated=False)
+
+
+def _load(
+    stores: Stores, products: Sequence[Product], progress: Progress | None, *, validated: bool
+) -> Changes:
     report = progress or _ignore_progress
+    metadata = stores.mongo.productmetas
+    with _deferred_indexes(metadata, len(products), prepare_metadata, keep="product_id_1"):
+        documents = _load_metadata(metadata, products, report, validated=validated)
     return Changes(
-        metadata=_load_metadata(stores, products, report),
+        metadata=documents,
         stock=_load_stock(stores, products, report),
         products=_load_products(stores, products, report),
     )
@@ -123,24 +138,37 @@ def _compare(target: Mapping[K, V | None], stored: Mapping[K, V]) -> _Difference
     )
 
 
-def _load_metadata(stores: Stores, products: Sequence[Product], report: Progress) -> int:
-    collection = stores.mongo.productmetas
-    if len(products) < _MANY or collection.find_one({}, {"_id": 1}) is not None:
-        return _write_metadata(collection, products, report)
-    # Building an index once is faster than updating it with each document. The unique index
-    # stays: another program may load the same products. If this one is interrupted, the next load
-    # builds the index.
-    for index in collection.index_information():
-        if index not in ("_id_", "product_id_1"):
-            collection.drop_index(index)
+@contextmanager
+def _deferred_indexes(
+    collection: Collection[Document],
+    count: int,
+    prepare: Callable[[Database[Document]], None],
+    *,
+    keep: str = "_id_",
+) -> Iterator[None]:
+    """Load ``count`` documents into an empty collection first, and then build its indexes.
+
+    Building an index once is faster than updating it with each document. If the load is
+    interrupted, the next one builds the indexes. A unique index is kept (``keep``), because another
+    program may load the same documents.
+    """
+    if count < _MANY or collection.find_one({}, {"_id": 1}) is not None:
+        yield
+        return
+    for index in collection.index_information().keys() - {"_id_", keep}:
+        collection.drop_index(index)
     try:
-        return _write_metadata(collection, products, report)
+        yield
     finally:
-        prepare_metadata(stores.mongo)
+        prepare(collection.database)
 
 
-def _write_metadata(
-    collection: Collection[Document], products: Sequence[Product], report: Progress
+def _load_metadata(
+    collection: Collection[Document],
+    products: Sequence[Product],
+    report: Progress,
+    *,
+    validated: bool,
 ) -> int:
     written = 0
     for batch in _batches(products):
@@ -161,6 +189,7 @@ def _write_metadata(
                     *(DeleteOne({"product_id": i}) for i in difference.superfluous),
                 ],
                 ordered=False,
+                bypass_document_validation=validated,
             )
         written += difference.total
         report("MongoDB", len(batch), len(products))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import httpx
+import psycopg
 import pytest
 
 from helpers.lab.background_programs import ServiceProcess
@@ -39,9 +40,18 @@ def shop(seeded: Stores) -> Iterator[Stores]:
     """The seeded shop, restored after the module."""
     yield seeded
     for table in _WRITTEN:
-        seeded.postgres.execute(f"DELETE FROM {table}")
+        _delete_rows(seeded, table)
     seeded.redis.flushdb()
     seed(seeded, COUNT, orders=False)
+
+
+def _delete_rows(stores: Stores, table: str) -> None:
+    while True:
+        try:
+            stores.postgres.execute(f"DELETE FROM {table}")
+        except psycopg.errors.SerializationFailure:
+            continue  # the service has just relayed, and deleted, some of them
+        return
 
 
 @pytest.fixture(scope="package")

@@ -266,6 +266,26 @@ def test_facets_count_the_products_of_the_list(client: httpx.Client, shop: Store
     )
 
 
+def test_a_text_finds_values_that_the_list_of_facets_leaves_out(
+    client: httpx.Client, shop: Stores
+) -> None:
+    tags = [f"Rare {number}" for number in range(40)]
+    before = shop.mongo.productmetas.find_one_and_update(
+        {"product_id": 1}, {"$set": {"tags": tags}}
+    )
+    assert before is not None
+    try:
+        assert len(client.get("/api/facets").json()["tags"]) == 30
+        found = client.get("/api/facets?find=rare 39").json()
+        assert found["tags"] == [{"value": "Rare 39", "count": 1}]
+        assert (found["category"], found["specifications"]) == ([], {})
+        found = client.get("/api/facets?find=LAP").json()
+        assert [entry["value"] for entry in found["category"]] == ["laptop"]
+        assert client.get("/api/facets?find=").json()["field"] == "find"
+    finally:
+        shop.mongo.productmetas.replace_one({"product_id": 1}, before)
+
+
 def test_setting_the_stock_takes_effect_at_once_and_needs_the_token(
     client: httpx.Client, writer: httpx.Client
 ) -> None:

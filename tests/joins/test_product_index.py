@@ -86,8 +86,11 @@ def test_facets_are_those_from_the_stores(both: Both, name: str) -> None:
     odd = [document for document in test_page_facets.ODD if document["product_id"] != 33]
     put(both.blocking, MemoryStores(test_page_facets.ROWS, test_page_facets.DOCUMENTS + odd))
     index, query = index_of(both.blocking), test_page_facets.QUERIES[name]
-    assert index.count_categories(query) == run(both.blocking, count_categories(query))
-    assert index.count_values(query) == run(both.blocking, count_values(query))
+    for find in (None, "A", "1", "nothing"):
+        assert index.count_categories(query, find) == run(
+            both.blocking, count_categories(query, find)
+        )
+        assert index.count_values(query, find) == run(both.blocking, count_values(query, find))
 
 
 def test_numbers_are_compared_as_mongodb_compares_them(both: Both) -> None:

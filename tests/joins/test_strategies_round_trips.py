@@ -17,6 +17,7 @@ from helpers.stores.tracing import traced
 from tests.joins.filling import ids_of, make_tables, put
 from tests.joins.memory import MemoryStores
 from tests.joins.shared_reads import read_page
+from tests.joins.test_product_index import index_of
 
 
 def _shop(count: int) -> MemoryStores:
@@ -151,6 +152,18 @@ def test_a_plan_tells_which_requests_are_concurrent(shop: Stores) -> None:
     assert str(plan).endswith("5 round trips in 3 waits, 4 products found")
     # Explaining a page writes nothing: missing stock counts stay missing.
     assert shop.redis.exists("stock:999") == 0
+
+
+def test_a_plan_with_an_index_looks_up_the_products_of_the_page(shop: Stores) -> None:
+    index = index_of(shop)
+    plan = explain_page(shop, Query(tags=["gift"], limit=4), index)
+    assert plan.join_order.first == "index"
+    assert [(step.wait, step.store, step.keys) for step in plan.steps] == [
+        (1, "PostgreSQL", 5),
+        (1, "MongoDB", 5),
+        (1, "Redis", 5),
+    ]
+    assert explain_page(shop, Query(tags=["none"]), index).steps == ()
 
 
 def test_a_server_that_is_slow_at_long_lists_gets_short_ones() -> None:

@@ -11,14 +11,16 @@ from typing import Any
 import psycopg
 import pytest
 from pymongo.collection import Collection
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from helpers.catalog.generator import products
 from helpers.catalog.model import Product
 from helpers.joins import batched
+from helpers.metadata.collection_schema import validator
 from helpers.orders.orders import Orders
-from helpers.orders.outbox import relay
+from helpers.orders.outbox import PURCHASES, SALES, relay
 from helpers.orders.sales import add_sales, rebuild_sales
+from helpers.shop import seeding
 from helpers.shop.schema import count_products, create_shop, drop_shop
 from helpers.shop.seeding import Changes, load, seed
 from helpers.stock import Stock, reconcile
@@ -125,7 +127,49 @@ def test_progress_reports_every_record_once(shop: Stores) -> None:
         totals[store] = total
 
     seed(shop, 1200, progress=report)
-    assert seen == totals == {"MongoDB": 1200, "Redis": 1200, "PostgreSQL": 1200, "orders": 3600}
+    assert (
+        seen
+        == totals
+        == {"MongoDB": 1200, "Redis": 1200, "PostgreSQL": 1200, "orders": 3600}
+        | {"sales": sum(shop.mongo[name].count_documents({}) for name in (SALES, PURCHASES))}
+    )
+
+
+@pytest.mark.parametrize("store", ["MongoDB", "sales"])
+def test_an_interrupted_seed_of_many_products_is_completed_by_the_next(
+    shop: Stores, monkeypatch: pytest.MonkeyPatch, store: str
+) -> None:
+    """Many documents are loaded without indexes: these exist again after an interruption."""
+    monkeypatch.setattr(seeding, "_MANY", 20)
+    collections = [shop.mongo.productmetas, shop.mongo.purchases]
+    indexes = [collection.index_information() for collection in collections]
+
+    def interrupt(what: str, _done: int, _total: int) -> None:
+        if what == store:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        seed(shop, 30, progress=interrupt)
+    assert [collection.index_information() for collection in collections] == indexes
+    seed(shop, 30)
+    assert seed(shop, 30) == Changes()
+    assert [collection.index_information() for collection in collections] == indexes
+    assert rebuild_sales(shop).findings == []
+
+
+def test_generated_metadata_is_valid(shop: Stores) -> None:
+    """A seed does not let MongoDB validate it."""
+    seed(shop, 200, orders=False)
+    assert shop.mongo.productmetas.count_documents({"$nor": [validator()]}) == 0
+    shop.mongo.productmetas.insert_one(
+        {"product_id": 999, "tags": "no list"}, bypass_document_validation=True
+    )
+    assert shop.mongo.productmetas.count_documents({"$nor": [validator()]}) == 1
+
+
+def test_a_load_is_validated(shop: Stores) -> None:
+    with pytest.raises(BulkWriteError, match="121"):
+        load(shop, [Product(1, "X", Decimal(1), "c", {"tags": "no list"}, 1)])
 
 
 def test_two_documents_for_one_product_raise(shop: Stores) -> None:

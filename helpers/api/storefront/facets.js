@@ -12,25 +12,34 @@ import { clip, plain, readable } from "./values.js";
 const SHORT = 6;
 const FEW_SPECIFICATIONS = 8;
 const MANY_NUMBERS = 6;
+const MANY_VALUES = 12;
+const TYPING_MS = 200;
 
-/** The form with the filters. `change(query)` is called when the user changes one. */
+/**
+ * The form with the filters. `change(query)` is called when the user changes one, and
+ * `find(text)` returns the facets with the values that contain a text.
+ */
 export class Facets {
   #form;
   #change;
+  #find;
   #query = new URLSearchParams();
   #unfolded = new Set();
+  #found = new Map();
   #last = { category: [], tags: [], specifications: {} };
   #countsAway = new Set();
   #fieldsAway = new Set();
 
-  constructor(form, change) {
+  constructor(form, change, find) {
     this.#form = form;
     this.#change = change;
+    this.#find = find;
     form.addEventListener("submit", (event) => event.preventDefault());
   }
 
   /** Show the filters of `query`, with the counts of `exchange` if there are new ones. */
   render(query, exchange = null) {
+    if (query !== this.#query) this.#forgetFound();
     this.#query = query;
     if (exchange !== null) this.#take(exchange);
     const groups = this.#groups();
@@ -61,11 +70,31 @@ export class Facets {
     if (body.specifications !== null) this.#last.specifications = body.specifications;
   }
 
+  /** Forget the values that were found: their counts were those of another query. */
+  #forgetFound() {
+    this.#found.clear();
+    for (const field of this.#form.querySelectorAll(".find")) field.value = "";
+  }
+
+  /** Show those values of a group that contain the text in its field, as soon as it is complete. */
+  async #findValues(field, { key, pick }) {
+    const text = field.value.trim();
+    const isLatest = () => field.isConnected && field.value.trim() === text;
+    if (text !== "") {
+      await new Promise((resolve) => { setTimeout(resolve, TYPING_MS); });
+      const body = isLatest() ? await this.#find(text) : null;
+      if (body === null || !isLatest()) return;
+      this.#found.set(key, pick(body) ?? []);
+    } else this.#found.delete(key);
+    this.render(this.#query);
+  }
+
   #groups() {
     return [
       {
         key: "category", name: "category", title: "Category", store: "PostgreSQL", isSingle: true,
         options: this.#options("category", this.#last.category, nameText),
+        pick: (body) => body.category,
         updateIn: (node, group) => this.#updateGroup(node, group),
       },
       {
@@ -77,6 +106,7 @@ export class Facets {
       {
         key: "tag", name: "tag", title: "Tags", store: "MongoDB",
         options: this.#options("tag", this.#last.tags, nameText),
+        pick: (body) => body.tags,
         updateIn: (node, group) => this.#updateGroup(node, group),
       },
       {
@@ -90,7 +120,8 @@ export class Facets {
   /** Return a facet's values as options, including chosen values that it does not have. */
   #options(name, values, textOf) {
     const options = [];
-    for (const { value, count } of values ?? []) {
+    const found = this.#found.get(name);
+    for (const { value, count } of found ?? values ?? []) {
       const text = textOf(value);
       if (text === null) continue;
       const isChosen = this.#query.has(name, text);
@@ -101,7 +132,7 @@ export class Facets {
       const isThere = options.some((one) => one.value === value)
         || (textOf === valueText && readRange(value) !== null);
       const text = textOf === valueText ? valueWords(value) : value;
-      if (!isThere) options.unshift({ text, value, count: 0, isChosen: true });
+      if (!isThere) options.unshift({ text, value, count: found ? null : 0, isChosen: true });
     }
     return options;
   }
@@ -113,7 +144,12 @@ export class Facets {
     const what = group.name === "in_stock" ? "stock is unknown" : "no counts now";
     setText(note, isAway ? `${group.store} does not answer: ${what}` : "");
     note.hidden = !isAway;
-    const isUnfolded = this.#unfolded.has(group.key) || group.options.length <= SHORT + 1;
+    const field = node.querySelector(":scope > .find");
+    const isFinding = this.#found.has(group.key);
+    field.hidden = isAway || (group.options.length < MANY_VALUES && !isFinding);
+    field.oninput = () => this.#findValues(field, group);
+    const isUnfolded = isFinding || this.#unfolded.has(group.key)
+      || group.options.length <= SHORT + 1;
     const shown = group.options.filter((one, index) =>
       isUnfolded || index < SHORT || one.isChosen);
     const any = { text: "Any", value: "", count: null, isChosen: !this.#query.has(group.name) };
@@ -202,6 +238,7 @@ export class Facets {
     const group = {
       key: parameter, name: parameter, title: readable(name), store: "MongoDB",
       options: this.#options(parameter, values, valueText),
+      pick: (body) => body.specifications?.[name],
     };
     const node = item.querySelector("fieldset");
     this.#updateGroup(node, group);
@@ -233,20 +270,22 @@ function makeGroup({ title, store, kind = "options" }) {
   return makeFieldset(
     { class: "group field", dataset: { store } },
     element("legend", {}, title, element("span", { class: "source" }, element("b", {}, store))),
-    kind,
+    kind, title,
   );
 }
 
 /** Create the group of values of one specification. Its name is in the summary. */
 function makeInnerGroup(title) {
   const legend = element("legend", { class: "visually-hidden" }, title);
-  return makeFieldset({ class: "inner" }, legend, "options");
+  return makeFieldset({ class: "inner" }, legend, "options", title);
 }
 
-function makeFieldset(properties, legend, kind) {
+function makeFieldset(properties, legend, kind, title) {
   return element("fieldset", properties,
     legend,
     element("p", { class: "absent", hidden: true }),
+    element("input", { type: "search", class: "find", hidden: true, maxlength: 200,
+      placeholder: "Find a value", "aria-label": `Find a value of ${title}` }),
     element("ul", { class: kind }),
     element("button", { type: "button", class: "unfold", hidden: true }),
   );

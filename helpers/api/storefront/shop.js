@@ -34,7 +34,9 @@ class Shop {
   #drawer = new Drawer();
   #legend = new Legend(document.querySelector(".legend ul"));
   #cards = new Cards(at("products"), (id, button) => this.#takeApart(id, button));
-  #facets = new Facets(at("filters"), (query) => this.#choose(query));
+  #facets = new Facets(
+    at("filters"), (query) => this.#choose(query), (text) => this.#findFacets(text),
+  );
   #outage = new Outage({
     wayOut: (error) => this.#wayOut(error),
     over: () => announce("All stores are available again."),
@@ -115,6 +117,20 @@ class Shop {
     } catch (error) {
       if (signal.aborted) return;
       this.#failed("facets", error, () => this.#loadFacets(signal));
+    }
+  }
+
+  /** Return the facets that contain `text`, or `null` if the request fails. */
+  async #findFacets(text) {
+    const { signal } = this.#loading;
+    const search = facetQuery(this.#query);
+    search.set("find", text);
+    try {
+      const { body } = await ask(`/api/facets?${search}`, { kind: "facets", signal });
+      return body;
+    } catch (error) {
+      if (!signal.aborted) announce("The values could not be searched.");
+      return null;
     }
   }
 

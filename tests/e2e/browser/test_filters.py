@@ -66,6 +66,29 @@ def test_long_lists_of_values_unfold(page: Page) -> None:
     assert tags.get_by_role("checkbox").count() > 6
 
 
+def test_values_of_a_long_list_can_be_searched(open_page: Opening, service: ServiceProcess) -> None:
+    page = open_page(f"{service.url}/?category=book")
+    group = page.locator(".specification", has_text="pages")
+    group.locator("summary").click()
+    field_of_pages = group.get_by_role("searchbox", name="Find a value of pages")
+    every = group.get_by_role("button", name="more values of pages")
+    expect(every).to_be_visible()
+    field_of_pages.fill("0")
+    expect(every).to_be_hidden()
+    texts = group.locator(".option-text").all_inner_texts()
+    assert texts, "some numbers of pages contain 0"
+    assert all("0" in text for text in texts)
+    field_of_pages.fill("no such value")
+    expect(group.locator(".option")).to_have_count(0)
+    expect(field_of_pages).to_be_focused()
+    field_of_pages.fill("")
+    expect(every).to_be_visible()
+    field_of_pages.fill("0")
+    group.get_by_role("checkbox").first.check()
+    expect(page.get_by_role("button", name=re.compile("^pages: "))).to_be_visible()
+    expect(field_of_pages).to_have_value("")
+
+
 def test_focus_stays_on_the_chosen_filter(page: Page) -> None:
     box = page.get_by_role("checkbox", name=re.compile("^electronics"))
     box.press("Space")
