@@ -57,8 +57,8 @@ _RUN = """\
 # Grade the submission. Without results.json, Gradescope shows that the autograder has failed.
 set -euo pipefail
 # Each submission has a container here. In it, bubblewrap needs namespaces, which hosts may forbid.
-bwrap --unshare-all --ro-bind / / true 2>/dev/null || export ISOLATION=none
-chmod 700 /autograder/source
+bwrap --unshare-all --ro-bind / / true 2>/dev/null || export ISOLATION=account
+chmod 700 /autograder/source/project /autograder/results
 cd /autograder/source
 exec /autograder/venv/bin/python -m course.grading.autograders gradescope \\
   --source "project/{name}" --submission /autograder/submission \\

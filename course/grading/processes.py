@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from course.grading.results import Result
 from course.grading.running import Outcome, run
-from course.grading.sandbox import Sandbox, outside
+from course.grading.sandbox import ISOLATION, Sandbox, outside
 from course.grading.servers import graded_servers
 from course.grading.source import Source, parse_notebook, read_source
 from course.grading.student import Launch, Limits, Student, environ_of
@@ -182,17 +183,29 @@ def _launch(job: Job) -> Launch:
         )
         return place.launch(STUDENT, arguments, keep=[descriptor])
 
-    return launch if job.isolated else launch_here(Path.cwd())
+    if job.isolated:
+        return launch
+    folder = Path(tempfile.gettempdir())
+    if os.environ.get(ISOLATION) != "account":
+        return launch_here(folder)
+    return launch_here(folder, Sandbox(0, account=1 + os.getpid()).as_account())
 
 
-def launch_here(folder: Path) -> Launch:
-    """Return a function that starts the student's process in ``folder``, without a sandbox."""
+def launch_here(folder: Path, before: Sequence[str] = ()) -> Launch:
+    """Return a function that starts the student's process in ``folder``, without a sandbox.
+
+    ``before`` is the beginning of the command.
+    """
 
     def launch(descriptor: int, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", STUDENT, *arguments],
+            [*before, sys.executable, "-m", STUDENT, *arguments],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(PROJECT),
+                **({"HOME": str(folder)} if before else {}),
+            },
             pass_fds=[descriptor],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -24,7 +24,8 @@ import psutil
 from helpers.errors import GradingError
 from helpers.settings import PROJECT
 
-#: Whether submissions are isolated: ``bubblewrap``, or ``none`` for work that one trusts.
+#: How submissions are isolated: by ``bubblewrap``, only by a separate ``account``, which cannot
+#: read what is root's, or not at all (``none``), for work that one trusts.
 ISOLATION = "ISOLATION"
 
 # If the grader is root, processes in sandboxes become accounts that own nothing, and that need not
@@ -158,16 +159,18 @@ class Sandbox:
             "SHOP_DOTENV": os.devnull,
         }
 
+    def as_account(self) -> list[str]:
+        """Return the beginning of a command that runs a program as the sandbox's account."""
+        account = str(_FIRST_ACCOUNT + self.account)
+        return ["setpriv", "--reuid", account, "--regid", account, "--clear-groups"]
+
     def _limits(self) -> list[str]:
         limits = ["prlimit", "--core=0"]
         if self.address_mib is not None:
             limits.append(f"--as={self.address_mib * 2**20}")
         if self.processes is not None:
             limits.append(f"--nproc={self.processes}")
-        if os.geteuid() != 0:
-            return limits
-        account = str(self._user)
-        return [*limits, "setpriv", "--reuid", account, "--regid", account, "--clear-groups"]
+        return [*limits, *(self.as_account() if os.geteuid() == 0 else [])]
 
 
 def outside() -> list[str]:
@@ -179,15 +182,17 @@ def outside() -> list[str]:
 
 
 def is_isolated() -> bool:
-    """Return whether submissions are isolated.
+    """Return whether submissions are isolated by bubblewrap.
 
-    Raises ``GradingError`` if they should be and cannot be.
+    Raises ``GradingError`` if they should be isolated and cannot be.
     """
     wanted = os.environ.get(ISOLATION, "bubblewrap")
-    if wanted == "none":
+    if wanted == "none" or (wanted == "account" and os.geteuid() == 0):
         return False
+    if wanted == "account":
+        raise GradingError(f"{ISOLATION} is 'account', which only root can do: grade as root.")
     if wanted != "bubblewrap":
-        raise GradingError(f"{ISOLATION} is {wanted!r}: give bubblewrap or none.")
+        raise GradingError(f"{ISOLATION} is {wanted!r}: give bubblewrap, account or none.")
     done = subprocess.run(
         [*outside(), *Sandbox(1).command(), "true"], capture_output=True, text=True, check=False
     )

@@ -19,6 +19,7 @@ import pytest
 from course.grading.grade import Grader
 from course.grading.processes import Job, Processes
 from course.grading.results import Result
+from helpers.errors import GradingError
 from helpers.settings import PROJECT
 from tests.course.grading import building
 from tests.e2e.hostile.grading import BUBBLEWRAP
@@ -107,3 +108,22 @@ def test_a_signal_to_the_grader_ends_all_its_processes(
         assert psutil.wait_procs(started, timeout=60)[1] == []
         assert list(Path(temporary).iterdir()) == []
     assert list((tmp_path / "graded" / "results").iterdir()) == []
+
+
+def test_a_separate_account_cannot_read_what_is_roots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that forbids bubblewrap."""
+    monkeypatch.setenv("ISOLATION", "account")
+    source = building.write(building.sums(), tmp_path / "source" / "07.ipynb")
+    (tmp_path / "source").chmod(0o700)
+    cell = f"print(open({str(source)!r}).read())"
+    folder = _write_submissions(tmp_path / "submissions", 1, cell=cell)
+    grader = Grader(source, tmp_path / "graded")
+    if os.geteuid() != 0:
+        with pytest.raises(GradingError, match="grade as root"):
+            grader.grade(folder, progress=False)
+        return
+    (result,) = grader.grade(folder, progress=False).results.values()
+    assert [failure[:23] for failure in result.failures.values()] == ["failed: PermissionError"]
+    assert all(verdict.passed for verdict in result.verdicts.values())
