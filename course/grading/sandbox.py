@@ -91,7 +91,9 @@ class Sandbox:
 
     def command(self, more: Sequence[str] = ()) -> list[str]:
         """Return the beginning of a command that runs a program in the sandbox."""
-        return [_program(), *self.options(), *more, "--", *self._limits()]
+        # An ordinary user owns the sandbox's own folders, whose size has no limit.
+        end = ["--remount-ro", "/", "--"]
+        return [_program(), *self.options(), *more, *end, *self._limits()]
 
     @property
     def _user(self) -> int:
