@@ -273,6 +273,7 @@ def test_a_text_finds_values_that_the_list_of_facets_leaves_out(
     before = shop.mongo.productmetas.find_one_and_update(
         {"product_id": 1}, {"$set": {"tags": tags}}
     )
+    assert before is not None
     try:
         assert len(client.get("/api/facets").json()["tags"]) == 30
         found = client.get("/api/facets?find=rare 39").json()
