@@ -167,7 +167,7 @@ def test_without_bubblewrap_grading_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("ISOLATION", "none")
     assert not is_isolated()
     monkeypatch.setenv("ISOLATION", "docker")
-    with pytest.raises(GradingError, match="give bubblewrap or none"):
+    with pytest.raises(GradingError, match="give bubblewrap, account or none"):
         is_isolated()
 
 
