@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env lab check release grade test verify by-address durations bank fresh picture lint notebooks torture bench up down status docker-up docker-down lock clean
+.PHONY: help env lab check release student grade autograders test verify by-address durations bank fresh picture lint notebooks torture bench up down status docker-up docker-down lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -83,15 +83,27 @@ docker-down:  ## stop them; the data stay
 	@$(PYTHON) -c 'import pathlib, re, secrets; pathlib.Path(".env").touch(0o600); pathlib.Path(".env").write_text(re.sub(r"change-me", lambda _: secrets.token_urlsafe(18), pathlib.Path(".env.example").read_text()))'
 	@echo "Created .env with new passwords. While it exists, the course uses the Docker servers."
 
+clean:  ## stop the embedded servers; delete their data, the environment, all generated files
+	@test ! -x $(BIN)/python || $(BIN)/python -m helpers reset --own
+	rm -rf .venv .shop .pytest_cache .mypy_cache .ruff_cache .hypothesis build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
 # ---- For instructors ------------------------------------------------------------------------
 
 release: .venv/.lab  ## write the students' version of the project into TO=folder
 	@$(BIN)/python -m course.grading.release --source "$(SOURCE)" --to "$(or $(TO),build/release)"
 
-grade: .venv/.lab  ## grade SUBMISSIONS=folder, JOBS=n in parallel, into TO=folder
+student: .venv/.lab  ## write the folder that students get: lessons and project, no solutions; TO=folder
+	@$(BIN)/python -m course.grading.student_copy --source "$(SOURCE)" --to "$(or $(TO),build/student)"
+
+grade: .venv/.lab  ## grade SUBMISSIONS=folder (or zip), JOBS=n in parallel, into TO=folder
 	@test -n "$(SUBMISSIONS)" || { echo "Name the folder: make grade SUBMISSIONS=folder" >&2; exit 2; }
 	@$(BIN)/python -m course.grading.grade --source "$(SOURCE)" --submissions "$(SUBMISSIONS)" \
-	  --to "$(or $(TO),build/grades)" --jobs $(JOBS) $(LIMITS)
+	  --to "$(or $(TO),build/grades)" --jobs $(JOBS) $(LIMITS) \
+	  $(if $(ROSTER),--roster "$(ROSTER)") $(if $(ASSIGNMENT),--assignment "$(ASSIGNMENT)")
+
+autograders: .venv/.lab  ## write autograders for Gradescope and Classroom 50 into TO=folder
+	@$(BIN)/python -m course.grading.autograders pack --source "$(SOURCE)" --to "$(or $(TO),build/autograders)"
 
 # ---- For contributors -----------------------------------------------------------------------
 
@@ -137,8 +149,3 @@ picture: .venv/.dev  ## take the README's screenshot of a notebook again
 
 lock: .venv/.dev  ## resolve the dependencies of pyproject.toml again
 	@$(BIN)/python -m course.authoring.lock
-
-clean:  ## stop the embedded servers; delete their data, the environment, all generated files
-	@test ! -x $(BIN)/python || $(BIN)/python -m helpers reset --own
-	rm -rf .venv .shop .pytest_cache .mypy_cache .ruff_cache .hypothesis build
-	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -28,6 +28,7 @@ _SCHEMES = {
 }
 _WORKERS = "POSTGRES_WORKER_URLS"
 _NAMES = "POSTGRES_WORKER_NAMES"
+_ADDRESSES = (*_SCHEMES, _WORKERS, _NAMES)
 #: Set by the course itself for its child processes: the addresses are those of embedded servers.
 EMBEDDED = "SHOP_EMBEDDED"
 
@@ -103,8 +104,10 @@ def load_settings(
             ) from None
         values = {name: value for name, value in found.items() if value}
     values.update({name: value for name, value in environ.items() if value})
+    # A secret that is read from a file often ends with a line feed.
+    values.update({name: values[name].strip() for name in _ADDRESSES if name in values})
     return Settings(
-        data_folder=as_path(values.get("SHOP_HOME", f"{PROJECT / '.shop'}")).resolve(),
+        data_folder=_folder(values.get("SHOP_HOME", f"{PROJECT / '.shop'}")),
         addresses=_addresses(values),
         pg_bindir=_pg_bindir(values.get("PG_BINDIR")),
         durable=values.get("SHOP_DURABILITY", "on").lower() not in {"off", "false", "0", "no"},
@@ -130,6 +133,15 @@ def as_path(text: str) -> Path:
     return Path(os.path.expanduser(text))  # noqa: PTH111  # Path's method raises an error then
 
 
+def _folder(text: str) -> Path:
+    """Return a folder's path without links, or as it is if its links form a loop."""
+    path = as_path(text)
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return path.absolute()
+
+
 def _addresses(values: Mapping[str, str]) -> Addresses | None:
     given = [name for name in _SCHEMES if name in values]
     if not given:
@@ -152,6 +164,12 @@ def _addresses(values: Mapping[str, str]) -> Addresses | None:
     workers = tuple(values.get(_WORKERS, "").split())
     for url in workers:
         _check_url(_WORKERS, url, _SCHEMES["POSTGRES_URL"])
+    nodes = [_host_and_port(url) for url in (values["POSTGRES_URL"], *workers)]
+    if len(set(nodes)) < len(nodes):
+        raise SettingsError(
+            f"POSTGRES_URL and {_WORKERS} name the same server twice: name the coordinator and "
+            "each worker once, or leave the workers out if the coordinator has them registered."
+        )
     return Addresses(
         _with_database(values["POSTGRES_URL"]),
         tuple(_with_database(url) for url in workers),
@@ -163,7 +181,7 @@ def _addresses(values: Mapping[str, str]) -> Addresses | None:
 
 
 def _worker_names(names: list[str], count: int) -> tuple[tuple[str, int], ...]:
-    pairs = [name.rpartition(":") for name in names]
+    pairs = [name.rpartition(":") for name in names]  # IPv6: [::1]:5432
     if any(not host or not port.isdecimal() for host, _, port in pairs) or (
         names and len(names) != count
     ):
@@ -171,7 +189,7 @@ def _worker_names(names: list[str], count: int) -> tuple[tuple[str, int], ...]:
             f"{_NAMES} must name as many workers as {_WORKERS}, each as host:port: correct it in "
             "the environment or in .env."
         )
-    return tuple((host, int(port)) for host, _, port in pairs)
+    return tuple((host.strip("[]"), int(port)) for host, _, port in pairs)
 
 
 def _check_url(name: str, url: str, schemes: tuple[str, ...]) -> None:
@@ -180,6 +198,11 @@ def _check_url(name: str, url: str, schemes: tuple[str, ...]) -> None:
         valid = parts.scheme in schemes and bool(parts.netloc)
         if "," not in parts.netloc:
             _ = parts.port
+        elif schemes == _SCHEMES["POSTGRES_URL"]:
+            raise SettingsError(
+                f"{name} has several hosts in one address: give the address of one server"
+                + (", and separate those of several by spaces." if name == _WORKERS else ".")
+            )
         if name == "REDIS_URL":  # redis-py would use database 0 instead
             valid = valid and re.fullmatch(r"(/[0-9]*)?", parts.path) is not None
     except ValueError:
@@ -189,6 +212,11 @@ def _check_url(name: str, url: str, schemes: tuple[str, ...]) -> None:
             f"{name} is not an address of the form {schemes[0]}://user:password@host:port/…: "
             "correct it in the environment or in .env."
         )
+
+
+def _host_and_port(url: str) -> tuple[str | None, int]:
+    parts = urlsplit(url)
+    return parts.hostname, parts.port or 5432
 
 
 def _with_database(url: str) -> str:

@@ -96,3 +96,8 @@ def seconds(value: Any, what: str, *, most: float = 7 * 24 * 3600) -> float:
             f"{what} cannot be {value!r:.60} seconds: give more than 0, at most {most}."
         )
     return float(value)
+
+
+def printable(text: str) -> str:
+    """Return ``text`` safe for a terminal: without line breaks and control characters."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -67,6 +67,39 @@ def test_incomplete_addresses_raise_an_error_that_names_the_missing_ones(
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_white_space_around_an_address_is_ignored(name: str, dotenv: Path) -> None:
+    environ = ALL | {name: f" {ALL[name]}\r\n"}
+    assert load_settings(environ, dotenv=dotenv) == load_settings(ALL, dotenv=dotenv)
+
+
+@pytest.mark.parametrize(
+    "workers",
+    [POSTGRES, "postgresql://db.example/other", "postgresql://w:1/x postgresql://u@W:1/y"],
+)
+def test_a_server_that_is_named_twice_is_rejected(workers: str, dotenv: Path) -> None:
+    with pytest.raises(SettingsError, match="name the same server twice"):
+        load_settings(ALL | {"POSTGRES_WORKER_URLS": workers}, dotenv=dotenv)
+
+
+def test_worker_names_may_be_ipv6_addresses(dotenv: Path) -> None:
+    workers = {
+        "POSTGRES_WORKER_URLS": "postgresql://[::1]:1/x postgresql://w:2/x",
+        "POSTGRES_WORKER_NAMES": "[::1]:1 w:2",
+    }
+    addresses = load_settings(ALL | workers, dotenv=dotenv).addresses
+    assert addresses is not None
+    assert addresses.worker_names == (("::1", 1), ("w", 2))
+
+
+@pytest.mark.parametrize("name", ["POSTGRES_URL", "POSTGRES_WORKER_URLS"])
+def test_several_hosts_in_one_address_are_rejected(name: str, dotenv: Path) -> None:
+    several = "postgresql://u:secret@a:1,b:2/x"
+    with pytest.raises(SettingsError, match=f"^{name} has several hosts in one address") as caught:
+        load_settings(ALL | {name: several}, dotenv=dotenv)
+    assert "secret" not in str(caught.value)
+
+
 def test_workers_without_addresses_are_rejected(dotenv: Path) -> None:
     with pytest.raises(SettingsError, match="POSTGRES_WORKER_URLS"):
         load_settings({"POSTGRES_WORKER_URLS": POSTGRES}, dotenv=dotenv)

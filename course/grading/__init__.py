@@ -2,12 +2,14 @@
 
 ::
 
-    source ──► release        the students' notebook: no solutions, no hidden tests
+    source ──► release ──► student_copy   what students get: no solutions, no hidden tests
        │
-       └─────► submissions ──► running ──► processes ──► grade ──► gradebook, feedback
-               (the notebook   (a kernel   (one          (all)
-               to be graded)   in a        submission)
-                               sandbox)
+       └─────► incoming ──► submissions ──► processes ──► grade ──► outgoing
+               (whose is    (the notebook   (one          (all)     (gradebook, feedback,
+               which)       to be graded)   submission)             files for platforms)
+                                                │
+                             running, the tests ┴ student ═ channels ═ student_process, the answers
 
-``kernel`` and ``confine`` run inside the sandbox, where the submission runs.
+``student_process`` runs in a ``sandbox``, and so do the submission's ``servers``. Plain values
+(``wire``) and names of open stores (``handles``) pass between the tests and the answers.
 """

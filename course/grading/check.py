@@ -9,13 +9,12 @@ from __future__ import annotations
 import argparse
 import ast
 import os
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from course.grading.running import Limits, Outcome, kernel, run
+from course.grading.processes import launch_here, uses_stores
+from course.grading.running import Outcome, run
 from course.grading.source import (
     TEXT_STUB,
     Notebook,
@@ -25,9 +24,12 @@ from course.grading.source import (
     parse_notebook,
     parse_source,
 )
+from course.grading.student import Limits, Student
 from course.grading.submissions import restore, text_of_file
+from course.marketplace.project_databases import NAME
 from helpers.errors import CourseError, GradingError
-from helpers.settings import PROJECT, as_path
+from helpers.settings import as_path, load_settings
+from helpers.shop import locate
 
 _MISTAKE = 2
 
@@ -41,24 +43,9 @@ def check(place: Path, limits: Limits) -> tuple[Source, Outcome]:
     source = parse_source(notebook)
     if not source.tasks():
         raise GradingError(f"{place} is not a notebook of the project: it has no tests.")
-    environ = {**os.environ, "PYTHONPATH": str(PROJECT)}
-
-    def launch(command: Sequence[str]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            command,
-            cwd=place.resolve().parent,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-
-    with (
-        tempfile.TemporaryDirectory(prefix="course-") as folder,
-        kernel(Path(folder), launch, sys.executable, limits, lambda: 0) as started,
-    ):
-        outcome = run(restore(source, notebook).steps, started)
+    addresses = locate(load_settings()) if uses_stores(source) else None
+    with Student(launch_here(place.resolve().parent), limits, addresses) as student:
+        outcome = run(restore(source, notebook).steps, student, limits)
     return source, outcome
 
 
@@ -115,6 +102,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m course.grading.check", description=__doc__)
     parser.add_argument("notebook", type=as_path)
     options = parser.parse_args()
+    # The notebook may be open in a kernel, which has the project's databases to itself.
+    os.environ.setdefault(NAME, "lesson_07_check")
     try:
         source, outcome = check(options.notebook, Limits())
     except CourseError as error:

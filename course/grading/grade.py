@@ -21,13 +21,17 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from course.grading import feedback, gradebook
-from course.grading.processes import Job, Processes
+from course.grading import gradebook
+from course.grading.incoming import Submission, collect
+from course.grading.outgoing import Roster, publish, read_roster
+from course.grading.processes import Job, Processes, uses_stores
 from course.grading.results import Result
-from course.grading.running import Limits
-from course.grading.sandbox import COPIED, course_copy, make_accounts
+from course.grading.sandbox import is_isolated
+from course.grading.servers import prepared_servers
 from course.grading.source import Source, read_source
-from course.grading.submissions import Submission, collect, content
+from course.grading.student import Limits
+from course.grading.submissions import content
+from course.grading.tables import file_name, replace_file
 from helpers.errors import CourseError, GradingError
 from helpers.settings import PROJECT, as_path, load_settings
 
@@ -42,16 +46,22 @@ class Grader:
     to: Path
     jobs: int = 1
     limits: Limits = field(default_factory=Limits)
+    roster: Path | None = None
+    assignment: str = ""
 
     def grade(self, folder: Path, *, progress: bool = True) -> Report:
-        """Grade the submissions in ``folder``; write the gradebook and the feedback pages.
+        """Grade the submissions in ``folder``; write the gradebook, feedback and grade files.
+
+        Results of earlier runs stay: ``folder`` may contain only the late submissions.
 
         Raises ``GradingError`` if the source, the folder or an existing gradebook is invalid.
         """
         source = read_source(self.source)
         self._check()
-        submissions = collect(folder, self.source.name)
-        gradebook.entered(self._gradebook, source)  # fail on an invalid gradebook before the work
+        submissions = collect(folder, source, self.source.name, self.to / "unpacked")
+        # Fail on an invalid gradebook or roster before the work.
+        gradebook.read(self.to / "grades.csv", source)
+        roster = read_roster(self.roster, source, self.assignment) if self.roster else None
         for place in (self.to / "results", self.to / "feedback"):
             place.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
@@ -68,16 +78,16 @@ class Grader:
         silent = not (progress and waiting)
         with (
             tqdm(total=len(waiting), desc="Grading", unit="", disable=silent) as bar,
-            contextlib.closing(self._graded(waiting)) as graded,
+            contextlib.closing(self._graded(waiting, source)) as graded,
         ):
             for submission, key, result in graded:
                 results[submission.student] = result
-                self._store(submission, key, result)
+                self._store(submission, key, common, result)
                 bar.update()
         ordered = {submission.student: results[submission.student] for submission in submissions}
-        self._write(source, ordered)
+        said = self._publish(source, submissions, ordered, common, roster)
         new = {submission.student: results[submission.student] for submission, _ in waiting}
-        return Report(ordered, new, taken_over, self.jobs, time.monotonic() - began)
+        return Report(ordered, new, taken_over, self.jobs, time.monotonic() - began, tuple(said))
 
     def _check(self) -> None:
         if self.jobs < 1:
@@ -89,16 +99,39 @@ class Grader:
             )
 
     def _graded(
-        self, waiting: list[tuple[Submission, str]]
+        self, waiting: list[tuple[Submission, str]], source: Source
     ) -> Generator[tuple[Submission, str, Result], None, None]:
-        """Grade and yield each submission as it finishes. Closing it early stops the others."""
+        """Grade and yield each submission as it finishes. Closing it early stops the others.
+
+        What a busy machine may have caused does not count: such submissions are graded once more,
+        one at a time, with twice the time.
+        """
         if not waiting:
             return
-        make_accounts(self.jobs)  # before several processes try to create the same one
+        isolated = is_isolated()
         processes = Processes()
-        with course_copy() as course, ThreadPoolExecutor(self.jobs) as pool:
+        with self._servers(source, isolated=isolated) as servers:
+            job = Job(Path(), self.source.resolve(), servers, self.limits, isolated)
+            again: list[tuple[Submission, str]] = []
+            for submission, key, result in self._at_once(waiting, job, processes, self.jobs):
+                if result.uncertain or not result.final:
+                    again.append((submission, key))
+                else:
+                    yield submission, key, result
+            double = replace(
+                self.limits,
+                cell_seconds=2 * self.limits.cell_seconds,
+                notebook_seconds=2 * self.limits.notebook_seconds,
+            )
+            job = replace(job, limits=double)
+            yield from self._at_once(again, job, processes, jobs=1)
+
+    def _at_once(
+        self, waiting: list[tuple[Submission, str]], job: Job, processes: Processes, jobs: int
+    ) -> Generator[tuple[Submission, str, Result], None, None]:
+        with ThreadPoolExecutor(jobs) as pool:
             futures: dict[Future[Result], tuple[Submission, str]] = {
-                pool.submit(self._grade_one, submission, course, processes): (submission, key)
+                pool.submit(_grade_one, submission, job, processes): (submission, key)
                 for submission, key in waiting
             }
             try:
@@ -110,11 +143,14 @@ class Grader:
                 processes.end()
                 raise
 
-    def _grade_one(self, submission: Submission, course: Path, processes: Processes) -> Result:
-        if submission.notebook is None:
-            return Result(refusal=submission.refusal)
-        source = self.source.resolve()
-        return processes.grade(Job(submission.notebook.resolve(), source, course, self.limits))
+    def _servers(
+        self, source: Source, *, isolated: bool
+    ) -> contextlib.AbstractContextManager[Path | None]:
+        """Prepare servers for the submissions to copy, if they need any."""
+        by_address = load_settings(dotenv=Path("/dev/null")).addresses is not None
+        if by_address or not isolated or not uses_stores(source):
+            return contextlib.nullcontext()
+        return prepared_servers()
 
     def _known(self, submission: Submission, common: str) -> tuple[str, Result | None]:
         """Return the key of this submission, project and grader, and an earlier result for it."""
@@ -132,31 +168,40 @@ class Grader:
             pass  # not graded yet, or by another version
         return key, None
 
-    def _store(self, submission: Submission, key: str, result: Result) -> None:
+    def _store(self, submission: Submission, key: str, common: str, result: Result) -> None:
         if result.final:
-            text = json.dumps({"key": key, "result": asdict(result)}, ensure_ascii=False, indent=1)
-            self._place(submission).write_text(text, "utf-8")
+            about = asdict(replace(submission, notebook=None))
+            stored = {"key": key, "common": common, "submission": about, "result": asdict(result)}
+            text = json.dumps(stored, ensure_ascii=False, indent=1)
+            replace_file(self._place(submission), text.encode("utf-8", "replace"))
 
     def _place(self, submission: Submission) -> Path:
-        return self.to / "results" / f"{submission.student}.json"
+        return self.to / "results" / f"{file_name(submission.student)}.json"
 
-    @property
-    def _gradebook(self) -> Path:
-        return self.to / "grades.csv"
-
-    def _write(self, source: Source, results: dict[str, Result]) -> None:
-        # Read again: points may have been entered while the submissions were graded.
-        entered = gradebook.entered(self._gradebook, source)
-        for student, result in results.items():
-            place = self.to / "feedback" / f"{student}.html"
-            page = feedback.page(source, student, result, entered.get(student, {}))
-            place.write_text(page, "utf-8")
-        gradebook.write(self._gradebook, source, results, entered)
+    def _publish(
+        self,
+        source: Source,
+        submissions: list[Submission],
+        results: dict[str, Result],
+        common: str,
+        roster: Roster | None,
+    ) -> list[str]:
+        """Write all files, also for the students of earlier runs with the same project."""
+        all_submissions, all_results = list(submissions), dict(results)
+        for file in sorted((self.to / "results").glob("*.json")):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                stored = json.loads(file.read_text("utf-8"))
+                about = Submission(**stored["submission"])
+                if stored["common"] == common and about.student not in all_results:
+                    all_results[about.student] = Result.from_json(json.dumps(stored["result"]))
+                    all_submissions.append(about)
+        ordered = dict(sorted(all_results.items()))
+        return publish(self.to, source, all_submissions, ordered, roster)
 
     def _fingerprint(self) -> str:
         """Return a digest of the project, the grader and its limits."""
         digest = hashlib.sha256(self.source.read_bytes())
-        for folder in COPIED:
+        for folder in ("helpers", "course"):
             for file in sorted((PROJECT / folder).rglob("*")):
                 if file.suffix in {".py", ".sql", ".lua"}:
                     digest.update(file.name.encode() + b"\0" + file.read_bytes())
@@ -168,7 +213,8 @@ class Grader:
 class Report:
     """The outcome of a run: all ``results``, and those of the submissions graded now (``new``).
 
-    ``taken_over`` is how many results of earlier runs were reused.
+    ``taken_over`` is how many results of earlier runs were reused, ``notes`` are sentences about
+    rows that match nothing.
     """
 
     results: dict[str, Result]
@@ -176,6 +222,7 @@ class Report:
     taken_over: int
     jobs: int
     seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def unfinished(self) -> list[str]:
@@ -199,7 +246,13 @@ class Report:
                 f"{len(self.unfinished)} could not be graded, and will be the next time: "
                 f"{', '.join(self.unfinished)}."
             )
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.notes])
+
+
+def _grade_one(submission: Submission, job: Job, processes: Processes) -> Result:
+    if submission.notebook is None:
+        return Result(refusal=submission.refusal)
+    return processes.grade(replace(job, notebook=submission.notebook.resolve()))
 
 
 def main() -> int:
@@ -207,11 +260,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m course.grading.grade", description=__doc__)
     parser.add_argument("--source", type=as_path, required=True, help="the project's source")
     parser.add_argument(
-        "--submissions", type=as_path, required=True, help="the folder of submissions"
+        "--submissions", type=as_path, required=True, help="the folder or zip file of submissions"
     )
     parser.add_argument(
         "--to", type=as_path, required=True, help="the folder for grades and feedback"
     )
+    parser.add_argument("--roster", type=as_path, help="the course's CSV file")
+    parser.add_argument("--assignment", default="", help="the column for grades in Canvas's file")
     parser.add_argument("--jobs", type=int, default=1, help="how many at a time (default: 1)")
     usual = Limits()
     for name, unit in (("cell_seconds", float), ("notebook_seconds", float), ("memory_mib", int)):
@@ -225,7 +280,9 @@ def main() -> int:
         memory_mib=options.memory_mib,
     )
     try:
-        report = Grader(options.source, options.to, options.jobs, limits).grade(options.submissions)
+        report = Grader(
+            options.source, options.to, options.jobs, limits, options.roster, options.assignment
+        ).grade(options.submissions)
     except CourseError as error:
         print(error, file=sys.stderr)
         return _MISTAKE

@@ -6,40 +6,52 @@ a ``Job`` from its standard input and writes a ``Result`` to its standard output
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from course.grading.results import Result, Verdict
-from course.grading.running import Limits, Outcome, kernel, run
-from course.grading.sandbox import sandbox
-from course.grading.source import parse_notebook, read_source
+from course.grading.results import Result
+from course.grading.running import Outcome, run
+from course.grading.sandbox import ISOLATION, Sandbox, outside
+from course.grading.servers import graded_servers
+from course.grading.source import Source, parse_notebook, read_source
+from course.grading.student import Launch, Limits, Student, environ_of
 from course.grading.submissions import Restored, restore, text_of_file
+from course.marketplace.project_databases import PREPARED
+from helpers.embedded.temporary_servers import start_temporary_servers
 from helpers.errors import CourseError, GradingError
-from helpers.settings import PROJECT
+from helpers.settings import PROJECT, Addresses, load_settings
+from helpers.shop import locate
 
 # On top of the notebook's own time limit: starting, and stopping what the notebook started.
 _OVERHEAD_SECONDS = 300.0
 _STOP_SECONDS = 60.0
+#: The module of the student's process.
+STUDENT = "course.grading.student_process"
 
 
 @dataclass(frozen=True)
 class Job:
     """One submission to grade: its ``notebook``, against the project's ``source`` notebook.
 
-    ``course`` is a folder with a copy of the course's packages.
+    ``servers`` is the folder of the prepared servers. ``isolated`` is whether it runs in sandboxes.
     """
 
     notebook: Path
     source: Path
-    course: Path
+    servers: Path | None
     limits: Limits
+    isolated: bool = True
 
     def to_json(self) -> str:
         """Return the job as JSON."""
@@ -49,8 +61,9 @@ class Job:
     def from_json(cls, text: str) -> Job:
         """Read what ``to_json`` returned."""
         fields = json.loads(text)
-        paths = {name: Path(fields[name]) for name in ("notebook", "source", "course")}
-        return cls(**paths, limits=Limits(**fields["limits"]))
+        for name in ("notebook", "source", "servers"):
+            fields[name] = fields[name] and Path(fields[name])
+        return cls(**{**fields, "limits": Limits(**fields["limits"])})
 
 
 class Processes:
@@ -65,8 +78,10 @@ class Processes:
 
         If that process fails or does not end, the result is not ``final``.
         """
+        # By address, the servers are in our own network.
+        alone = outside() if job.isolated and load_settings().addresses is None else []
         process = subprocess.Popen(
-            [sys.executable, "-m", "course.grading.processes"],
+            [*alone, sys.executable, "-m", "course.grading.processes"],
             cwd=PROJECT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -116,7 +131,7 @@ def _failed(why: str) -> Result:
 def grade(job: Job) -> Result:
     """Grade one submission in this process. Errors of the submission are part of the result.
 
-    Raises ``CourseError`` if the source cannot be read or no sandbox can be created.
+    Raises ``CourseError`` if the source cannot be read or nothing can be started.
     """
     source = read_source(job.source)
     start = time.monotonic()
@@ -124,29 +139,91 @@ def grade(job: Job) -> Result:
         restored = restore(source, parse_notebook(text_of_file(job.notebook)))
     except GradingError as error:
         return Result(refusal=str(error))
-    with (
-        sandbox(job.course, job.limits.memory_mib) as place,
-        kernel(
-            place.folder, place.launch, sys.executable, job.limits, place.memory_used
-        ) as started,
-    ):
-        outcome = run(restored.steps, started)
-    used = os.times()
-    cpu_seconds = used.user + used.system + used.children_user + used.children_system
+    used: list[float] = []
+    with contextlib.ExitStack() as opened:
+        addresses = opened.enter_context(_servers(job, used)) if uses_stores(source) else None
+        if addresses is not None:
+            os.environ.update(environ_of(addresses))
+        launch = _launch(job)
+        student = Student(launch, job.limits, addresses)
+        with student:
+            outcome = run(restored.steps, student, job.limits)
+    own = os.times()
+    cpu_seconds = own.user + own.system + student.cpu_seconds + sum(used)
     return _result(restored, outcome, time.monotonic() - start, cpu_seconds)
 
 
+def uses_stores(source: Source) -> bool:
+    """Return whether the project's cells use the course's packages."""
+    imports = re.compile(r"\b(?:from|import) (?:helpers|course)\b")
+    return any(cell.code and imports.search(cell.text) for cell in source.cells)
+
+
+@contextlib.contextmanager
+def _servers(job: Job, used: list[float]) -> Iterator[Addresses]:
+    settings = load_settings()
+    if settings.addresses is not None:
+        yield settings.addresses
+    elif job.servers is not None and job.isolated:
+        with graded_servers(job.servers, used) as addresses:
+            os.environ[PREPARED] = "1"
+            os.environ["PGOPTIONS"] = "-c search_path=public"  # whatever the role's setting is
+            yield addresses
+    else:
+        with start_temporary_servers() as servers:
+            os.environ["SHOP_HOME"] = str(servers.settings.data_folder)
+            yield locate(load_settings())
+
+
+def _launch(job: Job) -> Launch:
+    def launch(descriptor: int, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+        memory = job.limits.memory_mib
+        place = Sandbox(
+            memory // 8, account=1 + os.getpid(), address_mib=2 * memory + 1024, processes=256
+        )
+        return place.launch(STUDENT, arguments, keep=[descriptor])
+
+    if job.isolated:
+        return launch
+    folder = Path(tempfile.gettempdir())
+    if os.environ.get(ISOLATION) != "account":
+        return launch_here(folder)
+    return launch_here(folder, Sandbox(0, account=1 + os.getpid()).as_account())
+
+
+def launch_here(folder: Path, before: Sequence[str] = ()) -> Launch:
+    """Return a function that starts the student's process in ``folder``, without a sandbox.
+
+    ``before`` is the beginning of the command.
+    """
+
+    def launch(descriptor: int, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*before, sys.executable, "-m", STUDENT, *arguments],
+            cwd=folder,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(PROJECT),
+                **({"HOME": str(folder)} if before else {}),
+            },
+            pass_fds=[descriptor],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    return launch
+
+
 def _result(restored: Restored, outcome: Outcome, seconds: float, cpu_seconds: float) -> Result:
-    verdicts = outcome.verdicts
-    if outcome.tampered:
-        verdicts = {name: Verdict(False, outcome.tampered) for name in verdicts}
     return Result(
-        verdicts=verdicts,
+        verdicts=outcome.verdicts,
         failures=outcome.failures,
         events=outcome.events,
         notes=list(restored.notes),
         texts=restored.texts,
-        tampered=outcome.tampered,
+        uncertain=outcome.uncertain,
         seconds=round(seconds, 1),
         cpu_seconds=round(cpu_seconds, 1),
     )
@@ -156,6 +233,9 @@ def main() -> int:
     """Grade the job read from standard input and write its result to standard output."""
     # SIGTERM raises SystemExit, so that the sandbox is removed before this process ends.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    with contextlib.suppress(OSError):
+        # Where memory is short, the system ends a submission, not the grader.
+        Path("/proc/self/oom_score_adj").write_text("500", "ascii")
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # anything else that is printed must not mix with the result
     try:

@@ -29,10 +29,10 @@ class Result:
 
     ``verdicts`` holds the tests' outcomes by test name, ``failures`` the reason for each cell of
     the notebook that failed, ``texts`` the answers that are graded by hand, by cell name.
-    ``events`` and ``notes`` are sentences about the run and about the submitted file. ``tampered``
-    says how the notebook manipulated the tests; no test counts then. ``refusal`` is the reason if
-    the notebook was not run. ``final`` is false if the grader itself failed, so that the submission
-    must be graded again. Times are in seconds.
+    ``events`` and ``notes`` are sentences about the run and about the submitted file. ``uncertain``
+    says that a limit of time, or a store, failed something, which a busy machine may have caused.
+    ``refusal`` is the reason if the notebook was not run. ``final`` is false if the grader itself
+    failed, so that the submission must be graded again. Times are in seconds.
     """
 
     verdicts: dict[str, Verdict] = field(default_factory=dict)
@@ -40,9 +40,9 @@ class Result:
     events: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
-    tampered: str = ""
     refusal: str = ""
     final: bool = True
+    uncertain: bool = False
     seconds: float = 0.0
     cpu_seconds: float = 0.0
 

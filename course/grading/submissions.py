@@ -1,60 +1,37 @@
-"""Submissions: find them in a folder, and rebuild the notebook that is graded.
+"""Rebuild the notebook that is graded from a submitted one.
 
 The rebuilt notebook follows the source: locked cells and tests are the source's, answers are the
 submission's, and each cell that the student added stays after the cell it followed. What had to be
-corrected is noted.
+corrected is noted. A cell without its name is recognized by what it defines or where it is.
 """
 
 from __future__ import annotations
 
 import ast
 import os
+import re
 import stat
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from course.grading.source import Cell, Notebook, Source, SourceCell, key_of, text_of
+from course.grading.source import (
+    TEXT_STUB,
+    Cell,
+    Notebook,
+    Source,
+    SourceCell,
+    key_of,
+    text_of,
+)
 from helpers.errors import GradingError
 
-_NOTEBOOK = ".ipynb"
-_LARGEST_MIB = 50
-
-
-@dataclass(frozen=True)
-class Submission:
-    """A student, named by the file or folder, with the notebook or the reason for having none."""
-
-    student: str
-    notebook: Path | None
-    refusal: str = ""
-
-
-def collect(folder: Path, project: str) -> list[Submission]:
-    """Return the submissions in ``folder``, sorted by the students' names.
-
-    Each entry is one student's: a notebook, or a folder that contains one notebook at any depth. If
-    a folder contains several, the one called ``project`` counts. Names that begin with a dot are
-    ignored.
-
-    Raises ``GradingError`` if the folder cannot be read or two entries name the same student.
-    """
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise GradingError(
-            f"{folder} cannot be read ({(error.strerror or str(error)).lower()}): name the folder "
-            "of submissions by SUBMISSIONS."
-        ) from None
-    found = [_submission(entry, project) for entry in entries if not entry.name.startswith(".")]
-    names = [submission.student for submission in found]
-    for name in names:
-        if names.count(name) > 1:
-            raise GradingError(
-                f"{folder} has a notebook and a folder that are both called {name}: whose is "
-                "which? Rename one."
-            )
-    return found
+#: The largest notebook that is graded.
+LARGEST_MIB = 50
+_LARGEST_PICTURE = 10_000_000  # characters of base64
+_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+_ATTACHMENT = re.compile(r"!\[([^\]\n]{0,200})\]\(attachment:([^)\s]{1,300})\)")
 
 
 def content(notebook: Path) -> bytes:
@@ -73,8 +50,8 @@ def content(notebook: Path) -> bytes:
         os.close(descriptor)
         raise GradingError("The submission is not a regular file.")
     with os.fdopen(descriptor, "rb") as file:
-        if about.st_size > _LARGEST_MIB * 2**20:
-            raise GradingError(f"The file is larger than {_LARGEST_MIB} MiB.")
+        if about.st_size > LARGEST_MIB * 2**20:
+            raise GradingError(f"The file is larger than {LARGEST_MIB} MiB.")
         return file.read()
 
 
@@ -84,36 +61,6 @@ def text_of_file(notebook: Path) -> str:
         return content(notebook).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise GradingError("The file is not text, so it is not a notebook.") from None
-
-
-def _submission(entry: os.DirEntry[str], project: str) -> Submission:
-    if entry.is_symlink():
-        return Submission(_name(entry.name), None, "The submission is a link, not a file.")
-    if entry.is_dir():
-        return _from_folder(Path(entry.path), project)
-    if not entry.name.lower().endswith(_NOTEBOOK):
-        return Submission(_name(entry.name), None, "The submission is not a notebook.")
-    return Submission(_name(entry.name[: -len(_NOTEBOOK)]), Path(entry.path))
-
-
-def _from_folder(folder: Path, project: str) -> Submission:
-    found = []
-    for above, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(above) / name for name in files if name.lower().endswith(_NOTEBOOK)]
-    named = [path for path in found if path.name == project] if len(found) > 1 else found
-    student = _name(folder.name)
-    if not found:
-        return Submission(student, None, "There is no notebook in the submitted folder.")
-    if len(named) != 1:
-        return Submission(student, None, f"There are {len(found)} notebooks: which one is it?")
-    return Submission(student, named[0])
-
-
-def _name(text: str) -> str:
-    """Return a name that can be printed anywhere: other characters become question marks."""
-    shown = text.encode("utf-8", "replace").decode("utf-8")
-    return "".join(char if char.isprintable() else "?" for char in shown)
 
 
 @dataclass(frozen=True)
@@ -141,7 +88,8 @@ class Step:
 class Restored:
     """The steps to run, in order.
 
-    ``texts`` are the answers that are graded by hand, ``notes`` what was corrected.
+    ``texts`` are the answers that are graded by hand, empty if there is none; ``notes`` what was
+    corrected.
     """
 
     steps: tuple[Step, ...]
@@ -155,6 +103,7 @@ class _Sorted:
 
     found: dict[str, Cell] = field(default_factory=dict)
     behind: dict[str, list[Cell]] = field(default_factory=dict)
+    texts: dict[str, list[Cell]] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
 
@@ -165,7 +114,7 @@ def restore(source: Source, notebook: Notebook) -> Restored:
     Raises ``GradingError`` if it contains none of the project's answer cells.
     """
     known = {cell.key: cell for cell in source.cells}
-    sorted_ = _sort(notebook, known)
+    sorted_ = _sort(notebook, _keys(source, notebook), known)
     if not any(known[key].kind in {"answer", "manual"} for key in sorted_.found):
         raise GradingError("None of the project's answer cells is in the notebook.")
     steps = [*_own_steps(sorted_.behind.get("", []), "the beginning")]
@@ -176,12 +125,7 @@ def restore(source: Source, notebook: Notebook) -> Restored:
             text = _as_graded(cell) if mine or found is None else text_of(found)
             steps.append(Step(cell.key, text, cell))
         steps += _own_steps(sorted_.behind.get(cell.key, []), cell.key)
-    texts = {
-        cell.key: text_of(sorted_.found[cell.key])
-        for cell in source.manual()
-        if cell.key in sorted_.found
-    }
-    return Restored(tuple(steps), texts, tuple(_notes(source, sorted_)))
+    return Restored(tuple(steps), _answers(source, sorted_), tuple(_notes(source, sorted_)))
 
 
 def names_bound_by(text: str) -> list[str]:
@@ -224,21 +168,113 @@ def _names(target: ast.expr) -> list[str]:
     return [node.id for node in ast.walk(target) if isinstance(node, ast.Name)]
 
 
-def _sort(notebook: Notebook, known: dict[str, SourceCell]) -> _Sorted:
+def _keys(source: Source, notebook: Notebook) -> list[str | None]:
+    """Return for each submitted cell the name of the source cell that it is, if any.
+
+    If cells have lost their metadata, locked cells are recognized by their text, answers by what
+    they define, and answers in words by being after their question.
+    """
+    known = {cell.key for cell in source.cells}
+    keys = [key if (key := key_of(cell)) in known else None for cell in notebook["cells"]]
+    # A cell that has no name in the source either is the student's, in ``make check``.
+    named = {key_of(cell) for cell in source.notebook["cells"]}
+    lost = [cell for cell in source.cells if cell.key in named and cell.key not in keys]
+    if not lost:
+        return keys
+    texts = [text_of(cell).strip() for cell in notebook["cells"]]
+    code = [cell["cell_type"] == "code" for cell in notebook["cells"]]
+    bound = [_bound_by(cell) for cell in notebook["cells"]]
+    for cell in lost:
+        free = [n for n, key in enumerate(keys) if key is None and code[n] == cell.code]
+        if cell.kind == "answer":
+            wanted = set(names_bound_by(cell.text))
+            # The last of the best: the student's final version.
+            shared = max((len(bound[n] & wanted) for n in free), default=0)
+            same = [n for n in free if shared and len(bound[n] & wanted) == shared][-1:]
+        if cell.kind != "answer" or not same:
+            same = [n for n in free if texts[n] == cell.released().strip()][:1]
+        for n in same:
+            keys[n] = cell.key
+    for before, cell in zip(source.cells, source.cells[1:], strict=False):
+        if cell.kind == "manual" and cell.key not in keys and before.key in keys:
+            n = keys.index(before.key) + 1
+            if n < len(keys) and keys[n] is None and not code[n]:
+                keys[n] = cell.key
+    return keys
+
+
+def _bound_by(cell: Cell) -> set[str]:
+    """Return the names that a submitted code cell defines; its lines for IPython are left out."""
+    if cell["cell_type"] != "code":
+        return set()
+    lines = text_of(cell).splitlines()
+    plain = "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are about the student's code
+        try:
+            return set(names_bound_by(plain))
+        except (ValueError, RecursionError, MemoryError):
+            return set()
+
+
+def _sort(notebook: Notebook, keys: list[str | None], known: dict[str, SourceCell]) -> _Sorted:
     sorted_ = _Sorted()
     anchor = ""
-    for cell in notebook["cells"]:
-        key = key_of(cell)
-        if key in known and key not in sorted_.found:
+    for cell, key in zip(notebook["cells"], keys, strict=True):
+        if key is not None and key not in sorted_.found:
             sorted_.found[key] = cell
             sorted_.order.append(key)
             anchor = key
-        elif key in known and known[key].restored:
+        elif key is not None and known[key].restored:
             sorted_.doubled.append(key)
         elif cell["cell_type"] == "code":
             # A copied answer cell carries the same name: run it too, in its place.
             sorted_.behind.setdefault(anchor, []).append(cell)
+        else:
+            sorted_.texts.setdefault(anchor, []).append(cell)
     return sorted_
+
+
+def _answers(source: Source, sorted_: _Sorted) -> dict[str, str]:
+    """Return the answers in words, by cell name, with the other texts beside them.
+
+    A text that the student added, or wrote into a text cell of the task, belongs to the next answer
+    in words of the task, or to its last one. An answer that was not written is empty.
+    """
+    parts: dict[str, list[str]] = {cell.key: [] for cell in source.manual()}
+    for number, cell in enumerate(source.cells):
+        found = sorted_.found.get(cell.key)
+        mine = [found] if found is not None and _is_written(cell, found) else []
+        manual = source.manual(cell.task)
+        if texts := [*mine, *sorted_.texts.get(cell.key, [])]:
+            after = [other for other in manual if source.cells.index(other) >= number]
+            for place in (after or manual[-1:])[:1]:
+                parts[place.key] += (_with_pictures(text) for text in texts)
+    return {key: "\n\n".join(filter(None, texts)) for key, texts in parts.items()}
+
+
+def _is_written(cell: SourceCell, found: Cell) -> bool:
+    """Return whether a text cell of the source has a text of the student."""
+    if cell.kind not in {"manual", "free"} or cell.code:
+        return False
+    return text_of(found).strip() not in {cell.released().strip(), cell.text.strip()}
+
+
+def _with_pictures(cell: Cell) -> str:
+    """Return a cell's text without the stub; attached pictures become ``data:`` addresses."""
+    lines = [line for line in text_of(cell).splitlines() if line.strip() not in TEXT_STUB]
+    attached = cell.get("attachments")
+
+    def replaced(found: re.Match[str]) -> str:
+        data = attached.get(found[2]) if isinstance(attached, dict) else None
+        for kind in _PICTURES:
+            content = data.get(kind) if isinstance(data, dict) else None
+            if isinstance(content, str) and len(content) <= _LARGEST_PICTURE:
+                return f"![{found[1]}](data:{kind};base64,{''.join(content.split())})"
+        return f"[the picture {found[2]} cannot be shown]"
+
+    text = _ATTACHMENT.sub(replaced, "\n".join(lines)).strip()
+    return text.encode("utf-8", "replace").decode()  # JSON may contain lone surrogates
 
 
 def _own_steps(cells: list[Cell], after: str) -> list[Step]:

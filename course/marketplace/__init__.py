@@ -1,6 +1,7 @@
 """The course project's marketplace: its data, its databases, and the tools of its tests."""
 
 from course.marketplace.concurrent_clients import (
+    every_interleaving,
     interleave,
     interleave_before_write,
     run_concurrently,
@@ -14,7 +15,7 @@ from course.marketplace.loading import (
     load_rows,
     load_units,
 )
-from course.marketplace.outages import proxied_with_timeouts
+from course.marketplace.outages import count_round_trips, proxied_with_timeouts
 from course.marketplace.project_databases import fresh_stores, open_project
 from course.marketplace.reading import read_details, read_listings, read_units
 from helpers.errors import CatalogDownError
@@ -25,6 +26,8 @@ __all__ = [
     "CatalogDownError",
     "Marketplace",
     "Measure",
+    "count_round_trips",
+    "every_interleaving",
     "fresh_stores",
     "interleave",
     "interleave_before_write",

@@ -5,96 +5,78 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import redis
 from pymongo.database import Database
-from pymongo.monitoring import (
-    CommandFailedEvent,
-    CommandListener,
-    CommandStartedEvent,
-    CommandSucceededEvent,
-)
 
+from course.marketplace import clients as means
+from course.marketplace.relays import Before, Relay, open_relays
 from helpers.lab.buyers import PurchaseAttempt, run_buyers
 from helpers.stores import Stores
-from helpers.stores.connect import Document, connect_mongo, connect_redis
+from helpers.stores.connect import Document
 
 T = TypeVar("T")
+Own = TypeVar("Own")
+Rival = TypeVar("Rival")
+
+#: A client that needs more round trips than this is not interrupted after them.
+MOST_STEPS = 12
 
 _MAX_WAIT_SECONDS = 0.5
 _WRITES = {"update", "findAndModify", "bulkWrite", "insert", "delete"}
 
 
-class _RunsActionBeforeCommand:
-    """A mixin for redis-py's connection classes: call ``before`` before each command is sent."""
-
-    before: Callable[[], None]
-    _setting_up = False
-
-    def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
-        self._setting_up = True
-        try:
-            super().connect_check_health(*args, **kwargs)  # type: ignore[misc]
-        finally:
-            self._setting_up = False
-
-    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        if not self._setting_up:
-            self.before()
-        super().send_packed_command(command, check_health=check_health)  # type: ignore[misc]
-
-
 @contextlib.contextmanager
-def interleave(stores: Stores, after: int, action: Callable[[], object]) -> Iterator[redis.Redis]:
-    """Open another connection to Redis; ``action()`` runs once, between two of its round trips.
+def interleave(
+    stores: Stores, after: int, action: Callable[[redis.Redis], object]
+) -> Iterator[redis.Redis]:
+    """Open another connection to Redis; ``action`` runs once, between two of its round trips.
 
     It runs after ``after`` round trips, just before the next one; if there is no next one, it does
-    not run. It has its own thread and should use its own connection. If it waits for this client,
-    as for a lock, this client continues after half a second. At the end ``action`` is awaited, and
-    its exception is raised. Running a test for ``after`` = 0, 1, 2, … covers every interleaving
-    with one action, deterministically.
+    not run. It gets its own connection, which it must use. If it waits for this client, as for
+    a lock, this client continues after half a second. At the end ``action`` is awaited, and its
+    exception is raised. Running a test for ``after`` = 0, 1, 2, … covers every interleaving with
+    one action, deterministically.
     """
-    sent = 0
-    futures: list[Future[object]] = []
-
-    def before() -> None:
-        nonlocal sent
-        sent += 1
-        if sent == after + 1:
-            futures.append(executor.submit(action))
-            wait(futures, _MAX_WAIT_SECONDS)
-
-    with ThreadPoolExecutor(1, "action") as executor, _connect(stores) as client:
-        pool = client.connection_pool
-        pool.disconnect()
-        pool.connection_class = type(
-            "InterleavedConnection",
-            (_RunsActionBeforeCommand, pool.connection_class),
-            {"before": staticmethod(before)},
-        )
-        pool.reset()
+    address = stores.addresses.redis
+    means.clients.expect_concurrent_calls()
+    with (
+        means.clients.relay(address) as relay,
+        means.clients.relay(address) as other,
+        means.clients.redis(stores, relay.url) as client,
+        means.clients.redis(stores, other.url) as theirs,
+        _acting(lambda: action(theirs), other, after, wait_for=None),
+    ):
         yield client
-        for future in futures:
-            future.result()
 
 
-class _RunsActionBeforeWrite(CommandListener):
-    def __init__(self, action: Callable[[], object]) -> None:
-        self._action: Callable[[], object] | None = action
+def every_interleaving(
+    stores: Stores,
+    prepare: Callable[[], object],
+    own: Callable[[redis.Redis], Own],
+    rival: Callable[[redis.Redis], Rival],
+) -> Iterator[tuple[int, Own, Rival]]:
+    """Run ``own`` and ``rival`` for each step of ``own`` that ``rival`` can come before.
 
-    def started(self, event: CommandStartedEvent) -> None:
-        action = self._action
-        if action is not None and event.command_name in _WRITES:
-            self._action = None
-            action()
+    Calls ``prepare()`` first each time, and yields the step and the two results; last, ``rival``
+    runs after ``own``.
+    """
+    for step in range(MOST_STEPS):
+        prepare()
+        theirs: list[Rival] = []
 
-    def succeeded(self, event: CommandSucceededEvent) -> None:
-        """Do nothing; ``CommandListener`` requires the method."""
+        def act(client: redis.Redis, theirs: list[Rival] = theirs) -> None:
+            theirs.append(rival(client))
 
-    def failed(self, event: CommandFailedEvent) -> None:
-        """Do nothing; ``CommandListener`` requires the method."""
+        with interleave(stores, step, act) as client:
+            mine = own(client)
+        interrupted = bool(theirs)
+        if not interrupted:
+            theirs.append(rival(stores.redis))
+        yield step, mine, theirs[0]
+        if not interrupted:
+            return
 
 
 @contextlib.contextmanager
@@ -102,14 +84,46 @@ def interleave_before_write(
     stores: Stores, action: Callable[[], object]
 ) -> Iterator[Database[Document]]:
     """Open another connection to MongoDB; ``action()`` runs once, just before its first write."""
-    listener = _RunsActionBeforeWrite(action)
-    database = connect_mongo(
-        stores.addresses.mongo, database=stores.mongo.name, listeners=[listener]
-    )
-    try:
+    with (
+        means.clients.relay(stores.addresses.mongo) as relay,
+        means.clients.mongo(stores, relay.url) as database,
+        _acting(action, None, 0, wait_for=_WRITES),
+    ):
         yield database
-    finally:
-        database.client.close()
+
+
+@contextlib.contextmanager
+def _acting(
+    action: Callable[[], object], excluded: Relay | None, after: int, wait_for: set[str] | None
+) -> Iterator[None]:
+    """Run ``action`` once, before a round trip through any relay but ``excluded``."""
+    futures: list[Future[object]] = []
+    seen = 0
+
+    def before(commands: list[str]) -> None:
+        nonlocal seen
+        if wait_for is not None and not wait_for.intersection(commands):
+            return
+        seen += 1
+        if seen == after + 1:
+            futures.append(executor.submit(action))
+            wait(futures, _MAX_WAIT_SECONDS)
+
+    store = "Redis" if wait_for is None else "MongoDB"
+    relays = [relay for relay in open_relays if relay.store == store and relay is not excluded]
+    with ThreadPoolExecutor(1, "action") as executor:
+        _set(relays, before)
+        try:
+            yield
+        finally:
+            _set(relays, None)
+        for future in futures:
+            future.result()
+
+
+def _set(relays: list[Relay], before: Before | None) -> None:
+    for relay in relays:
+        relay.before = before
 
 
 def run_concurrently(
@@ -119,16 +133,13 @@ def run_concurrently(
 
     Each buyer has its own thread and connection. The first exception is raised.
     """
+    means.clients.expect_concurrent_calls()
+    with means.clients.relay(stores.addresses.redis) as relay:
 
-    @contextlib.contextmanager
-    def connected(number: int) -> Iterator[Callable[[PurchaseAttempt], object]]:
-        with _connect(stores) as client:
-            yield lambda _: act(client, buyers[number])
+        @contextlib.contextmanager
+        def connected(number: int) -> Iterator[Callable[[PurchaseAttempt], object]]:
+            with means.clients.redis(stores, relay.url) as client:
+                yield lambda _: act(client, buyers[number])
 
-    plans = [[PurchaseAttempt(number, 0, 1, "confirm")] for number in range(len(buyers))]
-    return run_buyers(plans, connected)
-
-
-def _connect(stores: Stores) -> AbstractContextManager[redis.Redis]:
-    number = stores.redis.connection_pool.connection_kwargs.get("db")
-    return connect_redis(stores.addresses.redis, database=number)
+        plans = [[PurchaseAttempt(number, 0, 1, "confirm")] for number in range(len(buyers))]
+        return run_buyers(plans, connected)

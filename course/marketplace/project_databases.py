@@ -11,13 +11,15 @@ from psycopg import sql
 from helpers.errors import SettingsError, StoreError
 from helpers.settings import load_settings
 from helpers.shop import locate
-from helpers.shop.opening import open_databases
+from helpers.shop.opening import open_alone
 from helpers.stores import Stores
 from helpers.stores.ownership import MONGO_MARKER, claim
 from helpers.stores.stores import connect_all
 
 #: Environment variables for other databases, so that several notebooks can run side by side.
 NAME, NUMBER = "PROJECT_DATABASE", "PROJECT_REDIS_DATABASE"
+#: Is set where the databases are there and the present role may not create any.
+PREPARED = "PROJECT_PREPARED"
 
 _NAME, _NUMBER = "lesson_07_project", "8"
 
@@ -25,10 +27,14 @@ _NAME, _NUMBER = "lesson_07_project", "8"
 def open_project() -> Stores:
     """Connect to the project's databases and empty them.
 
-    Raises ``SettingsError``, ``ServerError`` or ``StoreError``.
+    Raises ``SettingsError``, ``ServerError`` or ``StoreError``; ``CourseError`` if another process
+    has them open.
     """
     name, number = _place()
-    return open_databases(name, number, load_settings())
+    settings = load_settings()
+    if os.environ.get(PREPARED):
+        return connect_all(locate(settings), database=name, redis_database=number)
+    return open_alone("The project", name, number, settings)
 
 
 @contextlib.contextmanager

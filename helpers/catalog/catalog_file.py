@@ -34,7 +34,7 @@ from pydantic_core import ErrorDetails
 from helpers.catalog.categories import UNCATEGORISED, label_problem, specification_name_problem
 from helpers.catalog.model import Product
 from helpers.errors import CatalogError, CatalogProblem, CourseError
-from helpers.validation import LARGEST_EXACT, LARGEST_ID, MOST_UNITS
+from helpers.validation import LARGEST_EXACT, LARGEST_ID, MOST_UNITS, printable
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _INTEGER = re.compile(r"-?\d{1,19}", re.ASCII)
@@ -284,7 +284,7 @@ def _invalid_fields(model: type[BaseModel], value: dict[str, Any]) -> Iterator[t
         model.model_validate(value)
     except ValidationError as error:
         for details in error.errors():
-            yield _printable(".".join(map(str, details["loc"]))), _reason(details)
+            yield printable(".".join(map(str, details["loc"]))), _reason(details)
 
 
 def _reason(details: ErrorDetails) -> str:
@@ -323,7 +323,7 @@ def _unstorable_parts(value: Any, path: str, depth: int) -> Iterator[tuple[str, 
     elif isinstance(value, dict):
         name_problem = specification_name_problem if path == _SPECIFICATIONS else _text_problem
         for name, part in value.items():
-            part_path = f"{path}.{_printable(name)}"
+            part_path = f"{path}.{printable(name)}"
             if name.startswith("$"):
                 yield part_path, "is a name that starts with $, which MongoDB reserves"
             elif reason := name_problem(name):
@@ -352,9 +352,5 @@ def _reject_constant(name: str) -> None:
 
 def _shown(value: object) -> str:
     """Return a value as the file has it, shortened and safe for a terminal."""
-    text = _printable(json.dumps(value, default=float))
+    text = printable(json.dumps(value, default=float))
     return text if len(text) <= 40 else f"{text[:37]}…"
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

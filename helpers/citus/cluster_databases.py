@@ -182,7 +182,9 @@ def find_nodes(addresses: Addresses, *, include_unregistered: bool = True) -> li
         coordinator = urlsplit(addresses.coordinator)
         user = coordinator.netloc.rpartition("@")[0]
         urls = [
-            coordinator._replace(netloc=f"{user}@{host}:{port}").geturl()
+            coordinator._replace(netloc=f"{user}@[{host}]:{port}").geturl()
+            if ":" in host  # IPv6
+            else coordinator._replace(netloc=f"{user}@{host}:{port}").geturl()
             for host, port in registered
         ]
         addresses = replace(addresses, workers=tuple(urls))

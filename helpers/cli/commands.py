@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # a shell may have closed it
+            sys.stdout.flush()
     except CourseError as error:
         print(error, file=sys.stderr)
         return _MISTAKE
@@ -179,6 +180,7 @@ def _described(changes: Changes) -> str:
 def _products(options: argparse.Namespace) -> None:
     from helpers.joins import batched
     from helpers.shop import open_shop
+    from helpers.validation import printable
 
     with open_shop() as stores, stores.explaining():
         _require_products(stores)
@@ -190,7 +192,7 @@ def _products(options: argparse.Namespace) -> None:
         tags = ", ".join((product["metadata"] or {}).get("tags", []))
         stock = "unknown" if product["stock"] is None else product["stock"]
         columns = (f"{product['id']:>6}", f"{product['name']:<32}", f"{product['price']:>10}")
-        print("  ".join((*columns, f"{stock:>7}", tags)))
+        print(printable("  ".join((*columns, f"{stock:>7}", tags))))
 
 
 def _require_products(stores: Stores) -> None:

@@ -17,6 +17,7 @@ import contextlib
 import errno
 import json
 import os
+import pwd
 import random
 import secrets
 import shutil
@@ -52,7 +53,7 @@ _MOST_WORKERS = (31000 - _FIRST_WORKER_PORT) // _PORTS_PER_WORKER
 _LOCK_SECONDS = 120
 
 # Errors of files that are opened without following links, and of folders.
-_WRONG_KIND = {errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EEXIST, errno.EISDIR}
+_WRONG_KIND = {errno.ELOOP, errno.ENXIO, errno.EEXIST, errno.EISDIR}
 
 # What is in a data folder: files, and the servers' data.
 _OURS = {"lock", "log", "faults.lock"}
@@ -94,12 +95,14 @@ class DataFolder:
         With ``read=False`` the state is not read, because the file may be damaged.
 
         The system releases the lock if the process dies. Raises ``ServerError`` if the folder
-        cannot be written, has another version, is deleted in the meantime, or another process holds
-        the lock for two minutes.
+        cannot be written, belongs to another user, has another version, is deleted in the meantime,
+        or another process holds the lock for two minutes.
         """
         with contextlib.ExitStack() as lock:
             with explaining_os_errors(self.path):
-                self.path.mkdir(parents=True, exist_ok=True)
+                self._create()
+                if read:
+                    self._refuse_other_owner()
                 # As root, PostgreSQL runs as another user, who must reach its files.
                 self.path.chmod(0o711 if os.geteuid() == 0 else 0o700)
                 try:
@@ -111,7 +114,7 @@ class DataFolder:
                     ) from None
                 create_folder(self.log)
                 if read and not self.file.exists():
-                    self._refuse_other_files()
+                    self._refuse_data_without_state()
                 saved = (self.read() if read else None) or SavedState()
             self._is_locked = True
             try:
@@ -126,6 +129,17 @@ class DataFolder:
                 self._is_locked = False
                 while self._reserved:
                     self._reserved.pop().close()
+
+    def _create(self) -> None:
+        """Create the folder, or refuse that of another program before anything in it changes."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError:
+            raise ServerError(
+                f"{self.path} cannot be created: the folder above it allows no new ones. Set "
+                "SHOP_HOME to another folder."
+            ) from None
+        self.refuse_foreign_files()
 
     def read(self) -> SavedState | None:
         """Return the saved state, or ``None`` if there is none yet.
@@ -218,16 +232,26 @@ class DataFolder:
 
         Raises ``ServerError``.
         """
-        others = {entry.name for entry in self.path.iterdir()} - _OURS - _DATA
+        names = {entry.name for entry in self.path.iterdir()}
+        others = names - _OURS
+        if "lock" in names:  # others may call the data of their servers by these names too
+            others -= _DATA
         if others and not self.file.exists():
             raise ServerError(
                 f"{self.path} holds other files ({', '.join(sorted(others)[:3])}) and was not made "
                 "by this course: set SHOP_HOME to another folder, or empty this one."
             )
 
-    def _refuse_other_files(self) -> None:
-        """Refuse a folder that has no saved state but other files, its own data included."""
-        self.refuse_foreign_files()
+    def _refuse_other_owner(self) -> None:
+        """Refuse a folder of another user: files of root, for example, would lock the owner out."""
+        if self.file.exists() and (owner := self.file.stat().st_uid) != os.geteuid():
+            raise ServerError(
+                f"{self.path} belongs to the user {_user_name(owner)}: run this as that user (not "
+                "with sudo), or set SHOP_HOME to another folder."
+            )
+
+    def _refuse_data_without_state(self) -> None:
+        """Refuse a folder that has the servers' data but no saved state."""
         if any((self.path / name).exists() for name in _DATA):
             raise ServerError(
                 f"{self.file} was deleted, and with it the ports and passwords of the servers' "
@@ -247,6 +271,13 @@ def _ports_for(server: str) -> range:
         raise ServerError(f"{number} workers are too many: give {_MOST_WORKERS} or fewer.")
     first = _FIRST_WORKER_PORT + (number - 1) * _PORTS_PER_WORKER
     return range(first, first + _PORTS_PER_WORKER)
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def is_free(port: int) -> bool:
@@ -290,6 +321,9 @@ def explaining_os_errors(path: Path) -> Iterator[None]:
         elif error.errno in _WRONG_KIND and error.filename:
             cause = f"{error.filename} is a link, has a second name or is of the wrong kind"
             way_out = "Delete it"
+        elif error.errno == errno.ENOTDIR and error.filename:
+            cause = f"{error.filename}, or a part of its path, is a file or a link, not a folder"
+            way_out = "Move that away"
         elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
             cause, way_out = "it may not be written by this user", "Change its permissions"
         else:

@@ -123,7 +123,6 @@ class EmbeddedServers:
         self._end_left_behind()
         if self.settings.data_folder.is_dir():
             with self.folder.locked(read=False):
-                self.folder.refuse_foreign_files()
                 # Count the directories, since the saved state may be damaged.
                 workers = len(list(self.folder.path.glob("postgres/worker*")))
                 self._end_all(SavedState(workers=workers), lambda server: server.discard())
@@ -219,6 +218,7 @@ class EmbeddedServers:
                 with explaining_os_errors(self.folder.path):
                     if entry.is_dir() and not entry.is_symlink():
                         discard_processes(processes_in(entry, ""))
+                        free_shared_memory(entry)
                         shutil.rmtree(entry)
                     else:
                         entry.unlink()

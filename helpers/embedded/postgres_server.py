@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import secrets
+import shutil
 import signal
 import stat
 import subprocess
@@ -20,6 +21,7 @@ from urllib.parse import quote
 
 import psycopg
 
+from helpers.embedded.cleanup_process import free_shared_memory
 from helpers.embedded.data_folder import (
     UNFINISHED,
     DataFolder,
@@ -46,6 +48,7 @@ _INITDB = (
     "--locale=C.UTF-8",
     "--auth=scram-sha-256",
     f"--username={USER}",
+    "--set=dynamic_shared_memory_type=mmap",
 )
 
 _SETTINGS = {
@@ -151,20 +154,20 @@ class PostgresNode(Server):
         with explaining_os_errors(self.folder.path):
             create_folder(folder, owner=self._account)
             write_file(self._pwfile, f"{self._password}\n", owner=self._account)
-        self._fill(
-            folder,
-            self.bindir / "initdb",
-            "--no-sync",
-            *("--pgdata", "."),
-            *_INITDB,
-            f"--pwfile={self._pwfile}",
-        )
+        options = ("--no-sync", "--no-clean", "--pgdata", ".", f"--pwfile={self._pwfile}")
+        try:
+            self._fill(folder, self.bindir / "initdb", *options, *_INITDB)
+        except ServerError:
+            # On a full disk, a program of initdb dies. Only its files tell which memory it leaves.
+            free_shared_memory(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         with explaining_os_errors(self.folder.path):
             self._pwfile.unlink()
 
     def copy(self, source: Path, folder: Path) -> None:
         """Copy the files of ``initdb`` to ``folder``. Raises ``ServerError`` if that fails."""
-        self._fill(folder, "cp", "-R", f"{source}/.", ".")
+        self._fill(folder, "/bin/cp", "-R", f"{source}/.", ".")
 
     def _fill(self, folder: Path, *command: str | Path) -> None:
         process = spawn_process(command, directory=folder, log=self.log, account=self._account)

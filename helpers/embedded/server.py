@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -39,6 +40,7 @@ _START_SECONDS = 60
 _FREEZE_SECONDS = 10
 _POLL_SECONDS = 0.02
 _LITTLE_SPACE = 100  # MiB
+_ERROR = re.compile(r"error|fatal|panic", re.IGNORECASE)
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 # Text in a server's log, and what it means.
@@ -254,7 +256,8 @@ class Server:
                 f"{self.name} {what}, and only {free} MiB are free on its disk: free some space, "
                 f"or set SHOP_HOME to a folder on another disk. Its log is {self.log}."
             )
-        last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        last = next((line for line in reversed(lines) if _ERROR.search(line)), (lines or [""])[-1])
         quoted = f" ({last[:200]})" if last else ""
         raise ServerError(
             f"{self.name} {what}{quoted}. Its log is {self.log}; run `python -m helpers down` and "

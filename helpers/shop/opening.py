@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from weakref import WeakValueDictionary
 
 from helpers.citus.cluster_databases import (
     WORKERS,
@@ -20,21 +19,27 @@ from helpers.citus.cluster_databases import (
 from helpers.embedded import EmbeddedServers
 from helpers.errors import CourseError, SettingsError
 from helpers.settings import DATABASE, Addresses, Settings, load_settings
-from helpers.stores.connect import connect_postgres
+from helpers.stores.connect import connect_postgres, explaining
 from helpers.stores.ownership import check_mongo_and_redis, claim
 from helpers.stores.stores import Stores, connect_all
 
-# The stores of each lesson that this process has opened last.
-_opened: WeakValueDictionary[str, Stores] = WeakValueDictionary()
+# The server process of the session in which this process has opened databases last, by their name.
+_own_sessions: dict[str, int] = {}
 
-# The number of the advisory lock that a session holds in the database of its lesson.
-_LESSON_LOCK = 20_240_817
-# The server notices within half a minute that a client is gone whose network was cut.
-_HOLD_LESSON = """
-    SELECT set_config('tcp_keepalives_idle', '10', false),
+# The number of the advisory lock that a session holds in the database that it has opened alone.
+_OPEN_LOCK = 20_240_817
+# The server notices at once that a client was killed, also during a query, and within half a minute
+# that its network was cut.
+_HOLD_OPEN = """
+    SELECT set_config('client_connection_check_interval', '500', false),
+           set_config('tcp_keepalives_idle', '10', false),
            set_config('tcp_keepalives_interval', '5', false),
            set_config('tcp_keepalives_count', '4', false),
            pg_advisory_lock(%s)
+"""
+_OTHER_HOLDER = """
+    SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+    WHERE d.datname = %s AND l.locktype = 'advisory' AND l.objid = %s AND l.pid <> %s
 """
 _RELEASE_ATTEMPTS, _RELEASE_SECONDS = 20, 0.1
 
@@ -87,36 +92,37 @@ def open_lesson(lesson: str) -> Stores:
             f"{lesson!r} is not the name of a lesson: give the notebook's name, such as '00_tour'. "
             "It starts with two digits, at most 08; then come lower-case letters and digits."
         )
-    number, _, _ = lesson.partition("_")
-    settings = load_settings()
-    earlier = _opened.get(lesson)
-    _refuse_if_open(settings, lesson, earlier.postgres.info.backend_pid if earlier else 0)
-    stores = open_databases(f"lesson_{lesson}", int(number) + 1, settings)
-    stores.postgres.execute(_HOLD_LESSON, [_LESSON_LOCK])
-    _opened[lesson] = stores
-    return stores
+    name, number = f"lesson_{lesson}", int(lesson[:2]) + 1
+    return open_alone(f"The lesson {lesson}", name, number, load_settings())
 
 
-def _refuse_if_open(settings: Settings, lesson: str, own: int) -> None:
-    """Raise ``CourseError`` if a session other than ``own`` holds the lock of a lesson.
+def open_alone(title: str, name: str, redis_number: int, settings: Settings) -> Stores:
+    """Recreate the databases of a notebook as ``open_databases`` does, for one process at a time.
 
-    Otherwise the other kernel's next statement would fail, or find the data of this one.
+    Otherwise the next statement of another kernel would fail, or find the data of this one. Raises
+    ``CourseError``, before it changes anything, if another process has them open.
     """
-    with connect_postgres(locate(settings).coordinator, database="postgres") as connection:
-        for _ in range(_RELEASE_ATTEMPTS):
-            held = connection.execute(
-                "SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
-                " WHERE locktype = 'advisory' AND objid = %s AND datname = %s AND pid <> %s",
-                [_LESSON_LOCK, f"lesson_{lesson}", own],
-            ).fetchone()
-            if held is None:
-                return
-            time.sleep(_RELEASE_SECONDS)  # a kernel that was just restarted
-    raise CourseError(
-        f"The lesson {lesson} is open in another kernel, and opening it here would delete its "
-        "data there: shut that kernel down (in JupyterLab: Kernel, Shut Down All Kernels), "
-        "then run this cell again."
-    )
+    coordinator = locate(settings).coordinator
+    with connect_postgres(coordinator, database="postgres") as connection:
+        with explaining("PostgreSQL", coordinator):
+            # Another process that opens them at this moment has to finish first.
+            connection.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", [_OPEN_LOCK, name])
+            held = [name, _OPEN_LOCK, _own_sessions.get(name, 0)]
+            for _ in range(_RELEASE_ATTEMPTS):
+                if connection.execute(_OTHER_HOLDER, held).fetchone() is None:
+                    break
+                time.sleep(_RELEASE_SECONDS)  # a kernel that was just restarted
+            else:
+                raise CourseError(
+                    f"{title} is open in another kernel, and opening it here would delete its "
+                    "data there: shut that kernel down (in JupyterLab: Kernel, Shut Down All "
+                    "Kernels), then run this cell again."
+                )
+        stores = open_databases(name, redis_number, settings)
+        with stores.explaining():
+            stores.postgres.execute(_HOLD_OPEN, [_OPEN_LOCK])
+            _own_sessions[name] = stores.postgres.info.backend_pid
+    return stores
 
 
 def open_databases(name: str, redis_number: int, settings: Settings) -> Stores:

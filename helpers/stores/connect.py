@@ -43,7 +43,7 @@ Kind = TypeVar("Kind", bound=psycopg.Connection)
 
 _START = "Start it, or correct its address"
 _CLOSED = "Start it, or correct its address: it may require TLS, or be another program"
-_SILENT = "Start it, or correct its address if another program listens there"
+_SILENT = "Start it, or correct its address: another program may listen there, or one without TLS"
 _OTHER = "Correct its address"
 _WAIT = "Try again in a moment, or allow more of them"
 _AGAIN = "Try again in a moment"
@@ -145,6 +145,8 @@ _CAUSES = (
     ("Got response id", "another program listens there", _OTHER),
     ("Protocol error, got", "another program listens there", _OTHER),
     ("Connection refused", "nobody listens there", _START),
+    ("failed: No such file or directory", "nobody listens there", _START),
+    ("definition of service", "PGSERVICE names a service that is not defined", "Unset PGSERVICE"),
     ("connection closed", "it closed the connection", _CLOSED),
     ("closed the connection unexpectedly", "it closed the connection", _CLOSED),
     ("Connection closed", "it closed the connection", _CLOSED),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit, urlunsplit
 
 from helpers.settings import EMBEDDED
 from helpers.stores.stores import Stores
+
+_DATABASE_OPTION = re.compile("(db|dbname)=")
 
 
 def environment_of(stores: Stores) -> dict[str, str]:
@@ -29,4 +32,7 @@ def environment_of(stores: Stores) -> dict[str, str]:
 
 
 def _with_path(url: str, path: str) -> str:
-    return urlunsplit(urlsplit(url)._replace(path=f"/{path}"))
+    """Return ``url`` with another database, which its options may name too, and come first."""
+    parts = urlsplit(url)
+    options = [option for option in parts.query.split("&") if not _DATABASE_OPTION.match(option)]
+    return urlunsplit(parts._replace(path=f"/{path}", query="&".join(options)))

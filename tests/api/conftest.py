@@ -20,7 +20,7 @@ from tests.api.serving import client_of, serving
 
 COUNT = 40
 #: The deadline of services that connect through proxies, in seconds.
-PROXIED_DEADLINE = 2.0
+PROXIED_DEADLINE = 3.0
 _WRITTEN = ("orders", "order_keys", "order_outbox")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from helpers.cli.commands import main
 from helpers.joins import batched
 from helpers.settings import PROJECT
 from helpers.shop.seeding import seed
@@ -69,6 +70,31 @@ def test_seed_if_empty_does_nothing_if_there_are_products(
     again = run_main(environ, "seed", "--products", "4", "--if-empty")
     assert again.stdout == "The shop has 4 products already.\n"
     assert shop.redis.get("stock:1") == "1", "the student's change stays"
+
+
+def test_names_with_control_characters_do_not_reach_the_terminal(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "names.jsonl"
+    product = {
+        "id": 1,
+        "name": "red\x1b[31m\r\nnext",
+        "price": 1,
+        "metadata": {"tags": ["a\u00a0b"]},
+    }
+    file.write_text(json.dumps(product))
+    assert run_main(environ, "seed", "--file", str(file)).returncode == 0
+    (line,) = run_main(environ, "products").stdout.splitlines()
+    assert "red\ufffd[31m\ufffd\ufffdnext" in line
+
+
+def test_a_command_runs_without_standard_output(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("POSTGRES_URL", "POSTGRES_WORKER_URLS", "MONGO_URL", "REDIS_URL"):
+        monkeypatch.setenv(name, environ[name])
+    monkeypatch.setattr(sys, "stdout", None)  # as Python does if a shell has closed it
+    assert main(["status"]) == 0
 
 
 @pytest.mark.parametrize("run", [run_main, pytest.param(_run_process, marks=pytest.mark.verify)])

@@ -1,8 +1,11 @@
-"""Servers started at the same time in different data folders get different ports."""
+"""Data folders: ports of servers that start at the same time, and folders of other users."""
 
 from __future__ import annotations
 
+import os
+import pwd
 import socket
+import stat
 import sys
 from pathlib import Path
 
@@ -32,3 +35,21 @@ def test_a_port_is_reserved_until_its_server_listens(
             server.listen()
     with other.locked() as second:
         assert other.port(second, "redis") == only
+
+
+def test_the_folder_of_another_user_is_refused_and_not_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = DataFolder(tmp_path)
+    with folder.locked() as saved:
+        folder.write(saved)
+    tmp_path.chmod(0o750)
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    name = pwd.getpwuid(owner).pw_name
+    with (
+        pytest.raises(ServerError, match=f"belongs to the user {name}: run this as that user"),
+        folder.locked(),
+    ):
+        pass
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o750

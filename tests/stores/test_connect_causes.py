@@ -73,6 +73,17 @@ def listen() -> Iterator[Callable[[bytes | None], int]]:
         server.server_close()
 
 
+def test_a_socket_that_does_not_exist_is_a_server_that_is_not_running() -> None:
+    url = "postgresql://u:secret@%2Fno%2Fsuch%2Ffolder/x"
+    assert "nobody listens there" in _message("PostgreSQL", url)
+
+
+def test_an_unknown_service_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGSERVICE", "no-such-service")
+    expected = "PGSERVICE names a service that is not defined. Unset PGSERVICE."
+    assert expected in _message("PostgreSQL", "postgresql://u:secret@127.0.0.1:1/x")
+
+
 def _message(store: StoreName, url: str) -> str:
     with pytest.raises(StoreError) as caught:
         CONNECT[store](url)
@@ -93,7 +104,7 @@ HTTP = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
     [
         (HTTP, "another program listens there. Correct its address."),
         (b"", "it closed the connection. Start it, or correct its address: it may require TLS"),
-        (None, "it did not answer in time. Start it, or correct its address if another program"),
+        (None, "it did not answer in time. Start it, or correct its address: another program may"),
     ],
     ids=["an HTTP server", "a server that disconnects", "a silent server"],
 )

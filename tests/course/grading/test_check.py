@@ -9,7 +9,8 @@ import pytest
 from course.grading.check import check, is_answered, is_hidden, progress_lines
 from course.grading.release import released
 from course.grading.results import Verdict
-from course.grading.running import Limits, Outcome
+from course.grading.running import Outcome
+from course.grading.student import Limits
 from helpers.errors import GradingError
 from tests.course.grading import building
 from tests.e2e.hostile import notebooks as hostile

@@ -13,10 +13,11 @@ from course.grading import grade, processes
 from course.grading.grade import Grader
 from course.grading.processes import Job, Processes
 from course.grading.results import Result, Verdict
-from course.grading.running import Limits
+from course.grading.student import Limits
 from helpers.errors import GradingError
 from tests.course.grading import building
 from tests.e2e.hostile import notebooks as hostile
+from tests.e2e.hostile.grading import BUBBLEWRAP
 
 HALF_DONE = Result(
     verdicts={
@@ -24,6 +25,7 @@ HALF_DONE = Result(
         "a-add-hidden": Verdict(False, "the sum of nothing is 0"),
         "b-greatest-test": Verdict(True),
     },
+    texts={"a-add-text": "So it is."},
     seconds=2.0,
     cpu_seconds=1.0,
 )
@@ -54,12 +56,12 @@ def graded_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             return processes.grade(job)
         return HALF_DONE
 
-    monkeypatch.setattr(grade, "course_copy", lambda: contextlib.nullcontext(folder))
+    monkeypatch.setattr(grade, "is_isolated", lambda: True)
     monkeypatch.setattr(Processes, "grade", decide)
 
 
 def _rows(grader: Grader) -> dict[str, dict[str, str]]:
-    with (grader.to / "grades.csv").open(encoding="utf-8", newline="") as file:
+    with (grader.to / "grades.csv").open(encoding="utf-8-sig", newline="") as file:
         return {row["student"]: row for row in csv.DictReader(file)}
 
 
@@ -77,10 +79,14 @@ def test_only_changed_submissions_are_graded_again(grader: Grader, folder: Path)
     assert [*grader.grade(folder, progress=False).new] == ["ben"]
     (grader.to / "results" / "anna.json").write_text("{")
     assert [*grader.grade(folder, progress=False).new] == ["anna"]
-    # A removed submission has no row.
+    # A late folder is graded into the same place: earlier results stay.
     (folder / "anna.ipynb").unlink()
-    grader.grade(folder, progress=False)
-    assert [*_rows(grader)] == ["ben"]
+    report = grader.grade(folder, progress=False)
+    assert [*report.results] == ["ben"]
+    assert [(name, row["automatic"]) for name, row in _rows(grader).items()] == [
+        ("anna", "14"),
+        ("ben", ""),
+    ]
 
 
 @pytest.mark.usefixtures("graded_at_once")
@@ -125,15 +131,38 @@ def test_failures_of_the_grader_are_reported_and_retried(
     assert "processor time" in str(again)
 
 
-@pytest.mark.verify
-def test_a_kernel_that_does_not_start_is_a_failure_of_the_grader(
+def test_what_the_machine_may_have_caused_is_graded_again_alone(
     grader: Grader, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # This folder does not contain the course's packages.
-    monkeypatch.setattr(grade, "course_copy", lambda: contextlib.nullcontext(folder))
+    jobs: list[Job] = []
+
+    def late(_: Processes, job: Job) -> Result:
+        jobs.append(job)
+        first = len(jobs) <= 2
+        return replace(HALF_DONE, uncertain=first, final=not (first and "ben" in str(job.notebook)))
+
+    monkeypatch.setattr(grade, "is_isolated", lambda: True)
+    monkeypatch.setattr(Processes, "grade", late)
+    report = replace(grader, jobs=2).grade(folder, progress=False)
+    assert (len(jobs), report.unfinished) == (4, [])
+    assert [job.limits.cell_seconds for job in jobs] == [120, 120, 240, 240]
+    assert _rows(grader)["ben"]["automatic"] == "14"
+
+
+@pytest.mark.verify
+@BUBBLEWRAP
+def test_a_process_that_does_not_start_is_a_failure_of_the_grader(
+    grader: Grader, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    building.write(
+        building.changed(building.sums(), given_numbers="import helpers\nNUMBERS = [3, 1, 2]"),
+        grader.source,
+    )
+    # There are no servers in this folder.
+    monkeypatch.setattr(grade, "prepared_servers", lambda: contextlib.nullcontext(folder))
     report = grader.grade(folder, progress=False)
     assert report.unfinished == ["anna"]
-    assert "try again" in _rows(grader)["anna"]["status"]
+    assert "did not start" in _rows(grader)["anna"]["status"]
 
 
 def test_an_invalid_number_of_jobs_is_refused(
@@ -151,6 +180,7 @@ def test_an_invalid_number_of_jobs_is_refused(
         replace(grader, jobs=2).grade(folder)
 
 
+@BUBBLEWRAP
 def test_the_command_grades_a_folder_and_prints_where_the_results_are(
     grader: Grader,
     folder: Path,

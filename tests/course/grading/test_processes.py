@@ -16,12 +16,13 @@ from typing import Any
 import psutil
 import pytest
 
-from course.grading import grade
 from course.grading.grade import Grader
 from course.grading.processes import Job, Processes
 from course.grading.results import Result
+from helpers.errors import GradingError
 from helpers.settings import PROJECT
 from tests.course.grading import building
+from tests.e2e.hostile.grading import BUBBLEWRAP
 
 # Shells let background processes ignore SIGINT, and the tests may run in one.
 WITH_SIGINT = """
@@ -49,14 +50,13 @@ def test_queued_submissions_are_not_started_after_an_interrupt(
         started_jobs.append(job)
         if len(started_jobs) == 2:
             ended.wait(60)  # runs until it is terminated
-        return Result(refusal="counted", final=False)
+        return Result(refusal="counted")
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
     grader = Grader(building.write(building.sums(), tmp_path / "07.ipynb"), tmp_path / "graded")
     with monkeypatch.context() as patched:
-        patched.setattr(grade, "course_copy", lambda: contextlib.nullcontext(tmp_path))
         patched.setattr(Processes, "grade", count)
         patched.setattr(Processes, "end", lambda _: ended.set())
         patched.setattr(Grader, "_store", interrupt)
@@ -66,16 +66,17 @@ def test_queued_submissions_are_not_started_after_an_interrupt(
     assert len(started_jobs) <= 2
 
 
-def _kernels(process: psutil.Process) -> list[psutil.Process]:
+def _students(process: psutil.Process) -> list[psutil.Process]:
     found = []
     for child in process.children(recursive=True):
         with contextlib.suppress(psutil.Error):  # it may have ended
-            if "course.grading.kernel" in child.cmdline():
+            if "course.grading.student_process" in child.cmdline() and child.name() != "bwrap":
                 found.append(child)
     return found
 
 
 @pytest.mark.verify
+@BUBBLEWRAP
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM], ids=lambda sign: sign.name)
 def test_a_signal_to_the_grader_ends_all_its_processes(
     tmp_path: Path, sign: signal.Signals
@@ -96,7 +97,7 @@ def test_a_signal_to_the_grader_ends_all_its_processes(
             text=True,
         ) as process:
             leader = psutil.Process(process.pid)
-            while len(_kernels(leader)) < 2 and process.poll() is None:
+            while len(_students(leader)) < 2 and process.poll() is None:
                 time.sleep(0.05)
             started = leader.children(recursive=True)
             assert len(started) >= 4
@@ -104,6 +105,25 @@ def test_a_signal_to_the_grader_ends_all_its_processes(
             _, output = process.communicate()
         assert process.returncode == 130
         assert "Interrupted. The same command goes on" in output
-        assert [child for child in started if child.is_running()] == []
+        assert psutil.wait_procs(started, timeout=60)[1] == []
         assert list(Path(temporary).iterdir()) == []
     assert list((tmp_path / "graded" / "results").iterdir()) == []
+
+
+def test_a_separate_account_cannot_read_what_is_roots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that forbids bubblewrap."""
+    monkeypatch.setenv("ISOLATION", "account")
+    source = building.write(building.sums(), tmp_path / "source" / "07.ipynb")
+    (tmp_path / "source").chmod(0o700)
+    cell = f"print(open({str(source)!r}).read())"
+    folder = _write_submissions(tmp_path / "submissions", 1, cell=cell)
+    grader = Grader(source, tmp_path / "graded")
+    if os.geteuid() != 0:
+        with pytest.raises(GradingError, match="grade as root"):
+            grader.grade(folder, progress=False)
+        return
+    (result,) = grader.grade(folder, progress=False).results.values()
+    assert [failure[:23] for failure in result.failures.values()] == ["failed: PermissionError"]
+    assert all(verdict.passed for verdict in result.verdicts.values())

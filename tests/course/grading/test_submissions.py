@@ -139,3 +139,91 @@ def test_bound_names_are_found_without_running_the_code() -> None:
     found = ["where", "json", "pi", "a", "b", "c", "d", "f", "C", "g", "x"]
     assert names_bound_by(text) == found
     assert names_bound_by("%time x = 1") == []
+
+
+def test_lost_metadata_and_ids_do_not_matter() -> None:
+    """Google Colab and others save notebooks without them."""
+    made = _submission()
+    for number, cell in enumerate(made["cells"]):
+        cell["metadata"], cell["id"] = {}, f"new-{number}"
+    assert restore(SOURCE, made) == restore(SOURCE, _submission())
+
+
+def test_an_untouched_notebook_without_metadata_is_recognized() -> None:
+    made = released(SOURCE)
+    for cell in made["cells"]:
+        cell["metadata"], cell["id"] = {}, "same"
+    assert restore(SOURCE, made) == restore(SOURCE, released(SOURCE))
+
+
+def test_an_answer_without_metadata_is_found_by_what_it_defines() -> None:
+    made = building.changed(
+        _submission(),
+        b_greatest_answer="%load_ext x\n!ls\n\n\ndef greatest(n):\n    return max(n)",
+    )
+    answer = building.find(made, "b-greatest-answer")
+    made["cells"].remove(answer)
+    answer["metadata"], answer["id"] = {}, "x"
+    draft = building.code("y", "def greatest(n):\n    return 0")
+    made["cells"][2:2] = [draft]
+    made["cells"].append(answer)
+    restored = restore(SOURCE, made)
+    assert "return max(n)" in _texts(restored)["b-greatest-answer"]
+    assert "return 0" in _texts(restored)["own cell 1 after given-numbers"]
+
+
+@pytest.mark.parametrize("text", ["(" * 5_000, "x\0y", "\ud800 = 1", "\\d = '\\d'"])
+def test_cells_that_python_cannot_parse_are_no_answer(text: str) -> None:
+    made = _submission()
+    for cell in made["cells"]:
+        cell["metadata"], cell["id"] = {}, "same"
+    made["cells"].append(building.code("x", text))
+    assert restore(SOURCE, made).texts == {"a-add-text": "It is so."}
+
+
+def test_texts_beside_an_answer_in_words_belong_to_it() -> None:
+    """A second cell, a split cell, and words that were written into the question's cell."""
+    made = _submission()
+    place = made["cells"].index(building.find(made, "a-add-text"))
+    made["cells"][place + 1 : place + 1] = [building.markdown("split", "The second half.")]
+    made["cells"][place:place] = [building.markdown("early", "Before it.")]
+    made = building.changed(made, a_task="## Task A · Add\n\nMy answer is here.")
+    made["cells"].insert(0, building.markdown("mine", "My name."))
+    made["cells"].append(building.markdown("end", "Of task B, which has no question."))
+    assert restore(SOURCE, made).texts == {
+        "a-add-text": "## Task A · Add\n\nMy answer is here.\n\nBefore it.\n\nIt is so."
+        "\n\nThe second half."
+    }
+
+
+@pytest.mark.parametrize("text", ["", "  \n", "YOUR ANSWER HERE", None])
+def test_an_answer_in_words_that_was_not_written_is_empty(text: str | None) -> None:
+    made = _submission()
+    if text is None:
+        made["cells"].remove(building.find(made, "a-add-text"))
+    else:
+        made = building.changed(made, a_add_text=text)
+    assert restore(SOURCE, made).texts == {"a-add-text": ""}
+
+
+def test_an_answer_in_words_can_always_be_written_to_a_file() -> None:
+    made = building.changed(_submission(), a_add_text="So \ud800 it is.")
+    assert restore(SOURCE, made).texts["a-add-text"].encode() == b"So ? it is."
+
+
+def test_attached_pictures_are_put_into_the_text() -> None:
+    made = building.changed(
+        _submission(),
+        a_add_text="YOUR ANSWER HERE\n![my plan](attachment:a.png) ![x](attachment:b.svg) "
+        "![y](attachment:none.png) ![z](attachment:d.png)",
+    )
+    cell = building.find(made, "a-add-text")
+    cell["attachments"] = {
+        "a.png": {"image/png": "iVBO\nRw0="},
+        "b.svg": {"image/svg+xml": "<svg onload='x'/>"},
+        "d.png": {"image/png": ["no", "text"]},
+    }
+    assert restore(SOURCE, made).texts["a-add-text"] == (
+        "![my plan](data:image/png;base64,iVBORw0=) [the picture b.svg cannot be shown] "
+        "[the picture none.png cannot be shown] [the picture d.png cannot be shown]"
+    )

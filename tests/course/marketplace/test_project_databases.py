@@ -123,7 +123,7 @@ def test_an_action_runs_between_two_round_trips(
     with fresh_stores() as stores:
         stores.redis.set("word", "own")
 
-        def action() -> None:
+        def action(_: redis.Redis) -> None:
             results.append(stores.redis.set("word", "action"))
 
         results: list[object] = []
@@ -163,7 +163,7 @@ def test_an_action_that_waits_for_the_client_does_not_block_it(project: Stores) 
     """The action waits for a lock of the client, and continues when the lock is released."""
     held = threading.Lock()
 
-    def action() -> None:
+    def action(_: redis.Redis) -> None:
         with held:
             events.append("action")
 
@@ -176,7 +176,7 @@ def test_an_action_that_waits_for_the_client_does_not_block_it(project: Stores) 
 
 
 def test_the_exception_of_an_action_is_raised(project: Stores) -> None:
-    def action() -> None:
+    def action(_: redis.Redis) -> None:
         raise ValueError("of the action")
 
     with (

@@ -29,6 +29,19 @@ _REFUSED = {
     "copy": "COPY (SELECT * FROM ONLY t) TO '/dev/null'",
     "block": "DO $$ BEGIN PERFORM FROM ONLY t; END $$",
     "function": "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ SELECT k FROM ONLY t $$",
+    "function whose body is a string": (
+        "CREATE OR REPLACE FUNCTION f() RETURNS SETOF int LANGUAGE sql STABLE "
+        "AS 'SELECT k FROM ONLY t'"
+    ),
+    "after a name with an apostrophe": (
+        """SELECT count(*) AS "what's up" FROM ONLY t WHERE v <> ''"""
+    ),
+    "after an escaped apostrophe": r"SELECT E'it\'s' FROM ONLY t WHERE v <> ''",
+    "after a string in dollars": "SELECT $a$it's$a$, $$it's$$ FROM ONLY t WHERE v <> ''",
+    "after a comment": "SELECT /* don't **/ k FROM ONLY t WHERE v <> ''",
+    "expression in a block": (
+        "DO $$ BEGIN IF (SELECT count(*) FROM ONLY t) = 0 THEN NULL; END IF; END $$"
+    ),
     "view": "CREATE VIEW v AS SELECT * FROM ONLY t",
     "view without rows": "CREATE MATERIALIZED VIEW v AS TABLE ONLY t WITH NO DATA",
     "rule": "CREATE RULE v AS ON INSERT TO plain DO ALSO DELETE FROM ONLY t",
@@ -37,6 +50,9 @@ _REFUSED = {
     "using": "ALTER TABLE t ALTER v TYPE int USING 1",
     "using on a reference table": "ALTER TABLE r ALTER COLUMN v SET DATA TYPE int USING 1",
     "conflict on columns": "INSERT INTO t VALUES (1, 'x') ON CONFLICT (k) DO NOTHING",
+    "conflict after a semicolon in a string": (
+        r"INSERT INTO t VALUES (1, E'\';' || $$;$$) ON CONFLICT (k) DO NOTHING"
+    ),
     "conflict on a constraint": (
         "INSERT INTO t AS x VALUES (1, 'x') ON CONFLICT ON CONSTRAINT t_pkey "
         "DO UPDATE SET v = excluded.v WHERE x.v <> excluded.v RETURNING v"
@@ -54,6 +70,8 @@ _REFUSED = {
 # The same words, where they do no harm.
 _EXECUTED = {
     "string": ("SELECT count(*) FROM t WHERE v <> 'SELECT FROM ONLY t'", 2),
+    "escaped string": (r"SELECT count(*) FROM t WHERE v <> E'\' FROM ONLY t'", 2),
+    "string in dollars": ("SELECT count(*) FROM t WHERE v <> $$FROM ONLY t$$ || $a$ONLY t$a$", 2),
     "comment": ("SELECT count(*) /* FROM ONLY t */ FROM t", 2),
     "local table": ("SELECT count(*) FROM ONLY plain, t", 2),
     "column": ("SELECT count(*) FROM t WHERE v || 'xmin' <> 'merge into t'", 2),
@@ -133,9 +151,11 @@ def test_prepared_statements_and_functions_are_refused_too(
     if cluster.citus:
         pytest.skip("genuine Citus executes them")
     session.execute("PREPARE counting AS SELECT count(*) FROM ONLY t")
-    session.execute(
-        "CREATE FUNCTION hidden() RETURNS bigint AS 'SELECT count(*) FROM ONLY t' LANGUAGE sql"
+    session.execute("CREATE TABLE later (k int PRIMARY KEY)")
+    session.execute(  # before the table is distributed
+        "CREATE FUNCTION hidden() RETURNS bigint AS 'SELECT count(*) FROM ONLY later' LANGUAGE sql"
     )
+    session.execute("SELECT create_distributed_table('later', 'k', shard_count => 2)")
     try:
         for statement in ("EXECUTE counting", "SELECT hidden()"):
             with pytest.raises(psycopg.errors.FeatureNotSupported, match="ONLY"):
@@ -143,6 +163,7 @@ def test_prepared_statements_and_functions_are_refused_too(
     finally:
         session.execute("DEALLOCATE counting")
         session.execute("DROP FUNCTION hidden")
+        session.execute("DROP TABLE later")
 
 
 def test_merge_into_a_reference_table_changes_all_copies(session: Connection) -> None:

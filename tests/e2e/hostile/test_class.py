@@ -1,4 +1,4 @@
-"""Grade many hostile submissions: each status explains what happened, and no other row changes.
+"""Grade many hostile submissions: none gains a point, and no other row changes.
 
 All submissions are graded in one run, two at a time. Only those that hang have a short time limit
 per cell, so that a busy machine does not affect the others.
@@ -16,13 +16,13 @@ from course.grading.grade import Grader
 from course.grading.processes import Job
 from course.grading.processes import grade as grade_one
 from course.grading.release import released
-from course.grading.running import Limits
 from course.grading.source import Notebook
+from course.grading.student import Limits
 from tests.course.grading import building
 from tests.e2e.hostile import notebooks as hostile
-from tests.e2e.hostile.grading import LINUX, Graded, grade
+from tests.e2e.hostile.grading import BUBBLEWRAP, Graded, grade
 
-pytestmark = [pytest.mark.verify, LINUX]
+pytestmark = [pytest.mark.verify, BUBBLEWRAP]
 
 LIMITS = Limits(memory_mib=512)
 SHORT = replace(LIMITS, cell_seconds=3)
@@ -34,6 +34,8 @@ FILES = {
     "has-no-cells": (b'{"cells": [], "nbformat": 4}', "None of the project's answer cells"),
     "is-deep": (b'{"cells": ' + b"[" * 10**6, "not JSON"),
 }
+#: A line of a hidden test.
+HIDDEN = "assert add([41, -20])"
 
 
 def _with_changed_tests() -> Notebook:
@@ -61,7 +63,7 @@ def top(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def graded(top: Path) -> Graded:
     """All kinds of submissions, graded."""
-    folder, source = top / "submissions", top / "source" / "07.ipynb"
+    folder, source = top / "handed-in", top / "source" / "07.ipynb"
     submissions: dict[str, Notebook | bytes] = {
         "perfect": hostile.perfect(),
         "zz-perfect": hostile.perfect(),
@@ -69,11 +71,21 @@ def graded(top: Path) -> Graded:
         "untouched": released(building.source(building.sums())),
         "changed-tests": _with_changed_tests(),
         "reordered": _reordered(),
-        "survives": hostile.surviving(source, folder / "perfect.ipynb"),
-        **{name: hostile.with_cells(cell.text) for name, cell in hostile.CELLS.items()},
+        "survives": hostile.with_cells(*hostile.SURVIVED.values()),
+        "survives-for-nothing": hostile.wrong(*hostile.SURVIVED.values()),
+        "redefines": hostile.with_cells("NUMBERS = [6]\nlen = lambda _: 21\nAssertionError = int"),
+        **{name: hostile.with_cells(cell) for name, (cell, _) in hostile.ENDED.items()},
+        **{f"channel-{name}": hostile.wrong(cell) for name, cell in hostile.CHANNEL.items()},
+        **{
+            f"trick-{name}": building.changed(hostile.wrong(), a_add_answer=text)
+            for name, text in hostile.TRICKS.items()
+        },
+        "'t Hooft": hostile.perfect(),
         "is-deep": FILES["is-deep"][0],
     }
-    return grade(Grader(source, top / "graded", jobs=2, limits=LIMITS), folder, submissions)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INSTRUCTOR_TOKEN", "secret")
+        return grade(Grader(source, top / "graded", jobs=2, limits=LIMITS), folder, submissions)
 
 
 @pytest.fixture(scope="module")
@@ -90,65 +102,75 @@ def stopped(top: Path) -> Graded:
 def test_each_student_has_a_row_and_a_page(graded: Graded) -> None:
     submissions = sorted(file.stem for file in graded.folder.iterdir())
     assert sorted(graded.rows) == submissions
-    pages = sorted(file.stem for file in (graded.grader.to / "feedback").iterdir())
-    assert pages == submissions
     assert graded.report.unfinished == []
     assert all(row["status"].endswith(".") for row in graded.rows.values())
 
 
 @pytest.mark.parametrize(
     ("student", "points"),
-    [("perfect", 20), ("zz-perfect", 20), ("half-done", 14), ("untouched", 0)],
+    [
+        ("perfect", 20),
+        ("zz-perfect", 20),
+        ("'t Hooft", 20),
+        ("half-done", 14),
+        ("untouched", 0),
+        ("redefines", 20),
+    ],
 )
 def test_honest_work_gets_its_points(graded: Graded, student: str, points: int) -> None:
-    assert graded.rows[student]["automatic"] == str(points)
+    assert graded.rows[student]["automatic"] == str(points), graded.rows[student]["status"]
     assert graded.rows[student]["a by hand"] == ""
 
 
-@pytest.mark.parametrize("name", hostile.CELLS)
-def test_hostile_cells_cost_points_and_are_reported(graded: Graded, name: str) -> None:
-    row, expected = graded.rows[name], hostile.CELLS[name]
-    for sentence in expected.status:
-        assert sentence in row["status"]
-    assert row["automatic"] == str(expected.points)
-
-
-def test_survived_cells_cost_no_points(graded: Graded) -> None:
-    assert graded.rows["survives"]["automatic"] == str(hostile.ALL)
-    events = graded.report.results["survives"].events
-    for replaced in ("builtins.", "helpers.explain"):
-        (event,) = (
-            sentence
-            for sentence in events
-            if sentence.startswith(f"The notebook replaced {replaced}")
-        )
-        assert "put back" in event
+def test_attacks_neither_cost_nor_gain_points(graded: Graded) -> None:
+    assert graded.rows["survives"]["automatic"] == "20", graded.rows["survives"]["status"]
+    assert graded.rows["survives-for-nothing"]["automatic"] == "0"
 
 
 @pytest.mark.parametrize("name", hostile.SURVIVED)
-def test_failures_of_survived_cells_are_reported(graded: Graded, name: str) -> None:
-    failures = graded.report.results["survives"].failures
-    failure = failures.get(hostile.name_of([*hostile.SURVIVED].index(name)), "")
-    _, expected = hostile.SURVIVED[name]
-    assert expected in failure
-    assert bool(expected) == bool(failure)
+def test_no_attack_gets_what_it_wants(graded: Graded, name: str) -> None:
+    cell = hostile.name_of([*hostile.SURVIVED].index(name))
+    for student in ("survives", "survives-for-nothing"):
+        failure = graded.report.results[student].failures.get(cell, "")
+        assert "SystemError" not in failure
+        assert "ended the process" not in failure
+        assert len(failure) < 400
 
 
-def test_files_of_the_grader_cannot_be_read(graded: Graded) -> None:
-    failures = graded.report.results["survives"].failures
-    assert failures[hostile.name_of(len(hostile.SURVIVED))].startswith("failed: PermissionError")
+@pytest.mark.parametrize("name", [*hostile.TRICKS])
+def test_tricks_of_return_values_gain_nothing(graded: Graded, name: str) -> None:
+    row = graded.rows[f"trick-{name}"]
+    assert row["automatic"] == "0", row["status"]
+    assert len(row["status"]) < 2000
+
+
+@pytest.mark.parametrize("name", hostile.CHANNEL)
+def test_attacks_on_the_channel_gain_nothing(graded: Graded, name: str) -> None:
+    row = graded.rows[f"channel-{name}"]
+    # A reply of one's own is an answer like any other: it is right by chance.
+    assert float(row["automatic"]) <= (10 if name == "answers-itself" else 0), row["status"]
+
+
+@pytest.mark.parametrize("name", hostile.ENDED)
+def test_a_cell_that_ends_its_process_costs_nothing_else(graded: Graded, name: str) -> None:
+    row = graded.rows[name]
+    assert row["automatic"] == "20", row["status"]
+    if name != "forks-without-end":
+        assert hostile.ENDED[name][1] in row["status"]
 
 
 def test_cells_that_exceed_the_time_limit_are_stopped(stopped: Graded) -> None:
     result = stopped.report.results["hangs"]
-    for number, why in enumerate(("ran for more than 3 s and was stopped",) * 2):
-        assert result.failures[hostile.name_of(number)] == why
-        assert f"{hostile.name_of(number)} {why}." in result.events
-    assert result.verdicts["a-add-hidden"].why == "it ran for more than 3 s and was stopped"
+    for number in range(2):
+        failure = result.failures[hostile.name_of(number)]
+        assert failure == "ran for too long and was stopped"
+        assert f"{hostile.name_of(number)} {failure}." in result.events
+    # The second time, with twice the limit.
+    assert result.verdicts["a-add-hidden"].why == "it ran for more than 6 s and was stopped"
     assert stopped.rows["hangs"]["automatic"] == "14"
     row = stopped.rows["loops-stubbornly"]
-    assert "ran for more than 3 s and did not let itself be interrupted" in row["status"]
-    assert row["automatic"] == "0"
+    assert "ran for too long and was stopped" in row["status"]
+    assert row["automatic"] == "20"
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -156,13 +178,13 @@ def test_invalid_files_are_refused_with_a_reason(top: Path, name: str) -> None:
     content, reason = FILES[name]
     (top / "no-notebook.ipynb").write_bytes(content)
     source = top / "source" / "07.ipynb"
-    result = grade_one(Job(top / "no-notebook.ipynb", source, top, LIMITS))
+    result = grade_one(Job(top / "no-notebook.ipynb", source, None, LIMITS))
     assert reason in result.refusal
     assert result.final
 
 
 def test_an_invalid_file_gets_no_points(graded: Graded) -> None:
-    assert graded.rows["is-deep"]["automatic"] == "0"
+    assert graded.rows["is-deep"]["automatic"] == ""
     assert FILES["is-deep"][1] in graded.rows["is-deep"]["status"]
 
 
@@ -186,9 +208,13 @@ def test_no_process_or_file_is_left_behind(graded: Graded, stopped: Graded) -> N
     assert not Path("/etc/course-was-here").exists()
 
 
-def test_feedback_pages_do_not_contain_hidden_tests(graded: Graded) -> None:
-    hidden = "assert add([41, -20])"
-    assert not [student for student in graded.rows if hidden in graded.page(student)]
+def test_feedback_pages_contain_nothing_hidden(graded: Graded) -> None:
+    for student in graded.rows:
+        page = graded.page(student)
+        assert HIDDEN not in page
+        assert "INSTRUCTOR_TOKEN" not in page
+        assert "<script" not in page
+        assert "\x1b" not in page
     assert "failed: the sum of nothing is 0" in graded.page("half-done")
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from course.grading.grade import Grader
-from course.grading.running import Limits
+from course.grading.student import Limits
 from tests.course.grading import building
 from tests.e2e.hostile import marketplace
-from tests.e2e.hostile.grading import LINUX, Graded, grade
+from tests.e2e.hostile.grading import BUBBLEWRAP, Graded, grade
 
-pytestmark = [pytest.mark.verify, LINUX]
+pytestmark = [pytest.mark.verify, BUBBLEWRAP]
 
-LIMITS = Limits(cell_seconds=240)
+LIMITS = Limits(cell_seconds=60)
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +26,13 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Graded:
         "perfect": marketplace.perfect(),
         "half-done": marketplace.half_done(),
         **{name: marketplace.with_cell(cell.text) for name, cell in marketplace.CELLS.items()},
+        **{name: marketplace.without_answers(text) for name, text in marketplace.FORGERIES.items()},
         "zz-perfect": marketplace.perfect(),
     }
-    return grade(Grader(source, top / "graded", jobs=2, limits=LIMITS), top / "in", submissions)
+    grader = Grader(source, top / "graded", jobs=2, limits=LIMITS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INSTRUCTOR_TOKEN", "secret")
+        return grade(grader, top / "in", submissions)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +54,14 @@ def test_attacks_on_the_stores_cost_the_tasks_that_need_them(graded: Graded, nam
     for sentence in expected.status:
         assert sentence in row["status"]
     assert row["automatic"] == str(expected.points)
+    failures = graded.report.results[name].failures
+    assert not [failure for failure in failures.values() if "the attack worked" in failure]
     assert not Path("/etc/course-was-here").exists()
+
+
+@pytest.mark.parametrize("name", marketplace.FORGERIES)
+def test_forged_states_gain_nothing(graded: Graded, name: str) -> None:
+    assert graded.rows[name]["automatic"] == "0", graded.rows[name]["status"]
 
 
 def test_no_process_or_file_is_left_behind(graded: Graded) -> None:

@@ -8,9 +8,9 @@ from course.grading.grade import Grader
 from course.grading.source import read_source
 from helpers.settings import PROJECT
 from tests.course.grading import building
-from tests.e2e.hostile.grading import LINUX, Graded, grade
+from tests.e2e.hostile.grading import BUBBLEWRAP, Graded, grade
 
-pytestmark = [pytest.mark.verify, LINUX]
+pytestmark = [pytest.mark.verify, BUBBLEWRAP]
 
 SOURCE = PROJECT / "project" / "07_project.ipynb"
 TASKS = "abcdef"
@@ -34,7 +34,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Graded:
     submissions = {
         "half-done": building.solved(source.notebook, tasks="abc"),
         "drops-data": building.with_cell(
-            perfect, f"pg = shop.postgres\n{DROPPED}", before="b-documents-visible"
+            perfect, f"pg = shop.postgres\n{DROPPED}", before="b-rule-visible"
         ),
     }
     return grade(Grader(SOURCE, top / "graded", jobs=2), top / "submissions", submissions)

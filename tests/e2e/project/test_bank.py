@@ -1,4 +1,4 @@
-"""Every correct answer gets full points; every mistake costs points in its task only.
+"""Correct answers get full points, partial ones a part; a mistake costs points in its task only.
 
 Each task has a class, so that tasks can be tested in parallel.
 """
@@ -64,7 +64,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize the tests of a task with its correct answers and its mistakes."""
     if isinstance(metafunc.cls, type) and issubclass(metafunc.cls, Answers):
         bank = BANK[metafunc.cls.task]
-        for argument, answers in (("correct", bank.CORRECT), ("mistake", bank.WRONG)):
+        mistakes = [name for name in bank.WRONG if name not in bank.PARTIAL]
+        for argument, answers in (
+            ("correct", bank.CORRECT),
+            ("mistake", mistakes),
+            ("partial", bank.PARTIAL),
+        ):
             if argument in metafunc.fixturenames:
                 metafunc.parametrize(argument, answers)
 
@@ -90,10 +95,11 @@ def _assert_others_lose_nothing(runner: Runner, mistakes: dict[str, str]) -> Non
         assert (graded.points[task] < points) == (task in mistakes), _explained(graded)
 
 
-def test_every_task_has_correct_answers_and_mistakes() -> None:
+def test_every_task_has_correct_wrong_and_partial_answers() -> None:
     for task in TASKS:
         assert len(set(BANK[task].CORRECT.values())) >= 2
-        assert len(set(BANK[task].WRONG.values())) >= 5
+        assert len(BANK[task].PARTIAL) >= 3
+        assert len(set(BANK[task].WRONG.values())) >= 5 + len(BANK[task].PARTIAL)
 
 
 def test_runs_cover_every_pair_of_tasks() -> None:
@@ -137,6 +143,12 @@ class Answers:
         _assert_costs_points(runner, self.task, mistake)
         if EVERYWHERE:
             _assert_others_lose_nothing(runner, {self.task: mistake})
+
+    def test_a_partial_answer_keeps_the_points_for_what_is_right(
+        self, runner: Runner, partial: str
+    ) -> None:
+        graded = runner.grade({self.task: BANK[self.task].WRONG[partial]}, tasks=self.task)
+        assert graded.points[self.task] == BANK[self.task].PARTIAL[partial], _explained(graded)
 
 
 class TestTaskA(Answers):

@@ -125,6 +125,17 @@ def test_workers_without_an_address_are_read_from_the_coordinator(
         _assert_rows_reach_both_workers(created)
 
 
+def test_the_address_of_a_registered_ipv6_worker_has_brackets(
+    addresses: Addresses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [(1, "fd00::1", 5432), (2, "worker", 5433)]
+    monkeypatch.setattr("helpers.citus.cluster_databases._registered", lambda _: rows)
+    _, ipv6, other = find_nodes(replace(addresses, workers=()))
+    assert "@[fd00::1]:5432/" in ipv6.url
+    assert "@worker:5433/" in other.url
+    assert [(node.host, node.port) for node in (ipv6, other)] == [row[1:] for row in rows]
+
+
 def test_workers_are_registered_under_the_names_that_nodes_use(
     addresses: Addresses, create: Open
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import stat
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from helpers.embedded.mongo_valkey_servers import ValkeyServer
 from helpers.embedded.postgres_server import PostgresNode
 from helpers.embedded.server_processes import processes_below
 from helpers.errors import ServerError
-from helpers.settings import DATABASE, PROJECT, Settings
+from helpers.settings import DATABASE, PROJECT, Settings, load_settings
 from helpers.shop import locate
 from tests.e2e.servers.server_helpers import (
     NAMES,
@@ -165,20 +166,60 @@ def test_a_folder_with_other_files_is_refused_and_not_changed(own_servers: Embed
     data_folder = own_servers.settings.data_folder
     data_folder.mkdir()
     (data_folder / "thesis.txt").write_text("three years of work")
+    data_folder.chmod(0o755)
     for name in ("up", "reset"):
         done = run_command(data_folder, name)
         assert done.returncode == 2
         assert "holds other files (thesis.txt)" in done.stderr
     assert (data_folder / "thesis.txt").read_text() == "three years of work"
+    assert [entry.name for entry in data_folder.iterdir()] == ["thesis.txt"]
+    assert stat.S_IMODE(data_folder.stat().st_mode) == 0o755
     (data_folder / "thesis.txt").unlink()
+
+
+@pytest.mark.parametrize("name", ["postgres", "redis"])
+def test_data_folders_of_other_servers_are_refused_and_not_deleted(
+    name: str, own_servers: EmbeddedServers
+) -> None:
+    data_folder = own_servers.settings.data_folder
+    (data_folder / name).mkdir(parents=True)
+    (data_folder / name / "data").write_text("of a container")
+    for action in (own_servers.up, own_servers.reset):
+        with pytest.raises(ServerError, match=rf"holds other files \({name}\)"):
+            action()
+    assert (data_folder / name / "data").read_text() == "of a container"
+    assert [entry.name for entry in data_folder.iterdir()] == [name]
+    shutil.rmtree(data_folder)
 
 
 def test_the_error_names_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = run_command(tmp_path / "file" / "shop", "up")
     assert done.returncode == 2
-    assert "cannot be used" in done.stderr
+    assert "shop, or a part of its path, is a file or a link, not a folder" in done.stderr
     assert "SHOP_HOME" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("folder", "cause"),
+    [
+        ("loop/shop", "cannot be used"),
+        ("loop", "is of the wrong kind"),
+        ("x" * 300, "file name too long"),
+        pytest.param(
+            "/proc/shop",
+            "cannot be created",
+            marks=pytest.mark.skipif(not Path("/proc").is_dir(), reason="only Linux has /proc"),
+        ),
+    ],
+)
+def test_a_data_folder_that_cannot_exist_is_refused(
+    folder: str, cause: str, tmp_path: Path
+) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    settings = load_settings({"SHOP_HOME": f"{tmp_path / folder}"}, dotenv=tmp_path / "none")
+    with pytest.raises(ServerError, match=cause):
+        EmbeddedServers(settings).up()
 
 
 @pytest.mark.parametrize(
@@ -188,6 +229,8 @@ def test_the_error_names_a_folder_that_cannot_be_created(tmp_path: Path) -> None
         ("database files are incompatible with server", "made by another version"),
         ("bind: Address already in use", "its port is in use"),
         ("something never seen before", "something never seen before"),
+        ("FATAL: never seen\nremoving the folder\n", "never seen"),
+        ("initdb: error: never seen\ninitdb: removing contents", "initdb: error: never seen"),
         ("", "could not be prepared. Its log is"),
     ],
 )

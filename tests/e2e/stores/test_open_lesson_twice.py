@@ -8,9 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from course.marketplace.project_databases import NAME, NUMBER, open_project
 from helpers import open_lesson
 from helpers.errors import CourseError, StoreError
 from helpers.settings import PROJECT
+from helpers.shop import opening
 from helpers.stores import Stores
 
 LESSON = "08_opened_twice"
@@ -23,6 +25,8 @@ stores = open_lesson({LESSON!r})
 print("opened", flush=True)
 sys.stdin.read()
 """
+#: The same, in the middle of a query.
+QUERY = OPEN.replace("sys.stdin.read()", "stores.postgres.execute('SELECT pg_sleep(60)')")
 
 
 @pytest.fixture
@@ -65,14 +69,39 @@ def test_the_same_kernel_opens_its_lesson_again(first: Stores) -> None:
             again.postgres.execute("SELECT 1")
 
 
-def test_a_killed_kernel_does_not_keep_its_lesson() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", OPEN],
-        cwd=PROJECT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as other:
+def test_the_same_kernel_opens_its_lesson_again_after_closing_it(first: Stores) -> None:
+    first.close()
+    open_lesson(LESSON).close()
+
+
+def test_the_project_is_refused_to_a_second_kernel(
+    monkeypatch: pytest.MonkeyPatch, process_number: int
+) -> None:
+    monkeypatch.setenv(NAME, f"test_twice_{process_number}")
+    monkeypatch.setenv(NUMBER, "9")
+    with open_project():
+        monkeypatch.setattr(opening, "_own_sessions", {})  # as in another process
+        with pytest.raises(CourseError, match=r"^The project is open in another kernel"):
+            open_project()
+
+
+def test_kernels_that_open_a_lesson_at_the_same_moment_do_not_disturb_each_other() -> None:
+    kernels = [_kernel(OPEN) for _ in range(2)]
+    errors = [kernel.communicate()[1] for kernel in kernels]
+    for kernel, error in zip(kernels, errors, strict=True):
+        assert kernel.returncode == 0 or "is open in another kernel" in error
+    assert any(kernel.returncode == 0 for kernel in kernels)
+
+
+def _kernel(program: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", program]
+    return subprocess.Popen(command, cwd=PROJECT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+@pytest.mark.parametrize("program", [OPEN, QUERY])
+def test_a_killed_kernel_does_not_keep_its_lesson(program: str) -> None:
+    with _kernel(program) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "opened\n"
         with pytest.raises(CourseError, match="is open in another kernel"):

@@ -162,9 +162,16 @@ DECLARE
     context text;
     part text;
     whole text := '';
+    -- Quoted names stay, and may have an apostrophe. Of strings there are four kinds: plain, with
+    -- E, and between dollar signs, with and without a tag.
+    removed text := $r$("[^"]*")|'(?:[^']|'')*'|\me'(?:[^'\\]|\\.|'')*'|$r$
+        || $r$\$\$(?:[^$]|\$(?!\$))*\$\$|\$([a-z_]\w*)\$[^$]*\$\2\$|$r$
+        || $r$--[^\n]*|/\*(?:[^*]|\*+[^*/])*\*+/$r$;
 BEGIN
     GET DIAGNOSTICS context = PG_CONTEXT;
-    parts := parts || context;
+    parts := parts || regexp_replace(
+        regexp_replace(context, '(^|\n)(SQL statement|PL/pgSQL \w+) "', E'\n', 'g'),
+        '"(\nPL/pgSQL |\nSQL |$)', '\1', 'g');
     IF context ~ 'SQL function "' THEN
         parts := parts || ARRAY(
             SELECT prosrc
@@ -179,10 +186,13 @@ BEGIN
             FROM pg_catalog.pg_prepared_statements
             WHERE parts[1] ~ ('\m' || name || '\M'));
     END IF;
+    IF parts[1] ~* '^\s*create\s+(or\s+replace\s+)?(function|procedure)\M' THEN
+        -- The body is a string; PostgreSQL may plan it as a part of another statement.
+        parts[1] := regexp_replace(parts[1], $r$'|\$([a-z_]\w*)?[$]$r$, ' ', 'gi');
+    END IF;
     FOREACH part IN ARRAY parts LOOP
         IF part ~* words THEN
-            whole := whole || regexp_replace(part,
-                $r$'([^']|'')*'|--[^\n]*|/\*([^*]|\*[^/])*\*/$r$, ' ', 'g');
+            whole := whole || regexp_replace(part, removed, '\1 ', 'gi');
         END IF;
     END LOOP;
     RETURN whole;

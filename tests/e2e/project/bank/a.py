@@ -109,3 +109,9 @@ WRONG = {
     "tables are not colocated": changed(_OWN, ("'listings')\"", "'none')\"")),
     "offers are not distributed": changed(_OWN, ('("offers", "bids")', '("bids",)')),
 }
+
+PARTIAL = {
+    "32-bit ids": 11,
+    "no keys at all": 10,
+    "tables are not colocated": 7,
+}

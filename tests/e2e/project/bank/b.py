@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.e2e.project.bank import changed
+from tests.e2e.project.bank import changed, without
 from tests.e2e.project.running import solution
 
 _OWN = solution("b")
@@ -119,6 +119,9 @@ _MIGRATION = _OWN[_OWN.index("    changed = 0") :]
 _SKIP = "        try:\n            new = upgraded(old)\n        except ValueError:\n            continue\n"
 
 WRONG = {
+    "only validator()": without(_OWN, "upgraded", "migrate"),
+    "only upgraded()": without(_OWN, "validator", "migrate"),
+    "without validator()": without(_OWN, "validator"),
     "a validator that accepts everything": changed(_OWN, (_RULE, "    return {}\n")),
     "a validator that accepts only the current version": changed(
         _OWN, ('"anyOf": [first, second]', '"anyOf": [second]')
@@ -220,4 +223,11 @@ WRONG = {
             '    return {**document, **known[document["listing_id"]]}\n',
         ),
     ),
+}
+
+PARTIAL = {
+    "only validator()": 5,
+    "only upgraded()": 4,
+    "without validator()": 10,
+    "concurrent writes are lost": 13,
 }

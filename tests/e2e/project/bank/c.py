@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.e2e.project.bank import changed
+from tests.e2e.project.bank import changed, without
 from tests.e2e.project.running import solution
 
 _OWN = solution("c")
@@ -146,6 +146,9 @@ _LOOK = """if redis.zscore("held", who) is not None:
 """
 
 WRONG = {
+    "only reserve()": without(_OWN, "confirm", "sweep"),
+    "without confirm()": without(_OWN, "confirm"),
+    "without sweep()": without(_OWN, "sweep"),
     "GET, then SET": _reserving(
         _LOOK
         + """    redis.set(f"units:{listing_id}", int(left) - 1)
@@ -288,4 +291,10 @@ def sweep(redis, now):
         redis.incr(f"units:{who[0]}")
     return len(over)
 """,
+}
+
+PARTIAL = {
+    "only reserve()": 7,
+    "without confirm()": 10,
+    "without sweep()": 10,
 }

@@ -144,3 +144,9 @@ def catalogue(stores, ids):
     return [expected[one] for one in ids]
 """,
 }
+
+PARTIAL = {
+    "one MongoDB query per listing": 11,
+    "an inner join with sellers": 11,
+    "each id once": 12,
+}

@@ -157,3 +157,9 @@ def answer(stores, ids):
     return {"rows": whole, "missing": []}
 """,
 }
+
+PARTIAL = {
+    "only Redis may be unavailable": 8,
+    "the driver's error without PostgreSQL": 10,
+    "every error counts as an unavailable store": 11,
+}

@@ -139,3 +139,9 @@ def prove(stores):
         _OWN, ('.update(document["details"])', ".update(document)")
     ),
 }
+
+PARTIAL = {
+    "rows of listings": 6,
+    "one command per count": 6,
+    "the fields of one document of each kind": 8,
+}
