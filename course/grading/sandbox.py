@@ -233,6 +233,8 @@ def end_sandbox(process: subprocess.Popen[bytes]) -> float:
         for one in found.children() if sandboxed and below else [found, *below]:
             with contextlib.suppress(psutil.Error):
                 one.kill()
+    if not seconds:
+        process.kill()  # it could not be looked at
     process.wait()
     return seconds
 
