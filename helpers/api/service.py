@@ -183,9 +183,11 @@ async def open_service(addresses: Addresses, options: ServeOptions) -> AsyncIter
             )
         if options.relay:
             await stack.enter_async_context(_order_worker(addresses, options))
-        index = await stack.enter_async_context(IndexFollower(stores, seconds=budgets["MongoDB"]))
+        search_seconds = _SEARCH_SHARE * options.deadline
+        # To wait for the index is worth as much time as to search without it.
+        index = await stack.enter_async_context(IndexFollower(stores, seconds=search_seconds))
         searches = SearchLimits(
-            _SEARCH_SHARE * options.deadline,
+            search_seconds,
             asyncio.Semaphore(_MAX_SEARCHES),
             breakers_of(addresses, pause_seconds=options.breaker_pause)["MongoDB"]
             if options.breaker

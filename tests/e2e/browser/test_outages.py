@@ -181,10 +181,10 @@ def test_the_page_recovers_when_the_service_is_reachable_again(
 def test_invalid_parameters_in_the_address_are_explained(
     open_page: Opening, service: ServiceProcess
 ) -> None:
-    page = _open(open_page, service, "?spec.RAM=16GB")
+    page = _open(open_page, service, "?spec.$ram=16GB")
     banner = page.get_by_role("alert")
     expect(banner).to_contain_text("refuses the parameters in this page’s address")
-    expect(banner).to_contain_text("RAM")
+    expect(banner).to_contain_text("$ram")
     expect(_retry_button(page)).to_be_hidden()
     page.locator("#outage").get_by_role("button", name="Remove all filters").click()
     expect(cards(page)).to_have_count(PAGE)
