@@ -67,7 +67,7 @@ def test_responses_match_the_description(
             case.query["cursor"] = encode(COUNT // 2)
         # A key belongs to one order, so each generated order gets a new key.
         if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", str((case.headers or {}).get(KEY_HEADER, ""))):
-            case.headers[KEY_HEADER] = f"key-{next(numbers)}"
+            case.headers[KEY_HEADER] = f"key-{examples}-{next(numbers)}"
         # The generator may know a newer version of Unicode than Python. It believes that patterns
         # such as \p{L} match nothing beyond the basic plane, and that \p{Z} matches line feeds.
         query = case.query or {}
