@@ -33,6 +33,7 @@ _REFUSED = {
         "CREATE OR REPLACE FUNCTION f() RETURNS SETOF int LANGUAGE sql STABLE "
         "AS 'SELECT k FROM ONLY t'"
     ),
+    "name in Unicode escapes": r'SELECT count(*) FROM ONLY U&"\0074"',
     "after a name with an apostrophe": (
         """SELECT count(*) AS "what's up" FROM ONLY t WHERE v <> ''"""
     ),

@@ -226,7 +226,8 @@ BEGIN
     END IF;
     name := sharding.name_pattern(rel);
     by_hash := (SELECT partstrat = 'h' FROM pg_catalog.pg_partitioned_table WHERE partrelid = rel);
-    IF query ~* ('\monly\s*\(?\s*' || name) THEN
+    -- a name such as U&"\0074" could be that of the table
+    IF query ~* ('\monly\s*\(?\s*(' || name || '|u&")') THEN
         refused := 'ONLY';
         advice := 'Leave out ONLY: in genuine Citus, it makes no difference.';
     ELSIF by_hash AND query ~* ('\mmerge\s+into\s+' || name) THEN
