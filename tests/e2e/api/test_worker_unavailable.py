@@ -35,7 +35,8 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.servers
 
 HOW = pytest.mark.parametrize("how", ["cut", pytest.param("freeze", marks=pytest.mark.verify)])
-_LAST_REDIS_DATABASE = 15
+# Of the process, besides its usual one; test_ownership uses it, too.
+_FIRST_REDIS_DATABASE = 14
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def stores(settings: Settings, process_number: int) -> Iterator[tuple[Stores, di
     """Databases of this module only, whose workers are reached through proxies."""
     addresses = locate(settings)
     name = f"test_{process_number}_proxied"
-    number = _LAST_REDIS_DATABASE - process_number
+    number = _FIRST_REDIS_DATABASE + process_number
     with contextlib.ExitStack() as opened:
         proxies = [opened.enter_context(TcpProxy(url)) for url in addresses.workers[: len(WORKERS)]]
         for proxy in proxies:
@@ -58,6 +59,7 @@ def stores(settings: Settings, process_number: int) -> Iterator[tuple[Stores, di
         found = opened.enter_context(
             open_databases(name, number, replace(settings, addresses=proxied))
         )
+        opened.callback(found.redis.flushdb)
         yield found, dict(zip(WORKERS, proxies, strict=True))
 
 
