@@ -59,6 +59,10 @@ _EXPLANATIONS = {
 }
 
 
+class PortTakenError(ServerError):
+    """Another program listens on the server's port."""
+
+
 class Server:
     """One embedded server.
 
@@ -149,13 +153,13 @@ class Server:
     def launch(self) -> None:
         """Start the server's process unless it exists; do not wait until the server answers.
 
-        Raises ``ServerError`` if another program listens on its port.
+        Raises ``PortTakenError`` if another program listens on its port.
         """
         if self.main_process() is not None:
             return
         stop_processes(self.processes(), signal.SIGKILL, seconds=5)  # left by a dead main process
         if not is_free(self.port):
-            raise ServerError(
+            raise PortTakenError(
                 f"{self.name} cannot start: its port {self.port} is in use by another program. "
                 "Stop that program, or start over on new ports with `python -m helpers reset` "
                 "(this deletes the data)."

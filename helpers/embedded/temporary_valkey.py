@@ -16,9 +16,9 @@ from helpers.embedded.data_folder import (
     DataFolder,
     SavedState,
     explaining_os_errors,
-    is_free,
 )
 from helpers.embedded.mongo_valkey_servers import ValkeyServer
+from helpers.embedded.server import PortTakenError
 from helpers.embedded.temporary_servers import temporary_folder
 from helpers.errors import ServerError
 
@@ -36,10 +36,6 @@ Policy = Literal[
 
 
 _PORT_ATTEMPTS = 5
-
-
-class PortTakenError(ServerError):
-    """Another program took the chosen port before the server could listen on it."""
 
 
 class TemporaryValkey(ValkeyServer):
@@ -64,12 +60,13 @@ class TemporaryValkey(ValkeyServer):
 
         Settings that ``CONFIG SET`` changed are lost.
         """
-        if self.main_process() is None and not is_free(self.port):
+        try:
+            super().launch()
+        except PortTakenError:
             raise PortTakenError(
                 f"The temporary key-value server cannot start: its port {self.port} was taken by "
                 "another program. Create a new one, which chooses another port."
-            )
-        super().launch()
+            ) from None
 
     def fail(self, what: str, offset: int) -> None:
         # The log is deleted with the server, so the message quotes it.

@@ -147,6 +147,16 @@ def test_the_error_names_a_port_taken_by_another_program() -> None:
         server.start()
 
 
+def test_another_port_is_chosen_if_one_is_taken_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = iter([False])
+    monkeypatch.setattr("helpers.embedded.server.is_free", lambda _: next(answers, True))
+    with temporary_valkey() as server:
+        assert server.folder.path.name == "attempt-2"
+        assert _client(server.url).ping()
+
+
 def test_deleting_a_missing_folder_changes_nothing(tmp_path: Path) -> None:
     delete_with_processes(tmp_path / "missing")
 
