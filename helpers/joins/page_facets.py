@@ -67,6 +67,15 @@ def count_values(query: Query, find: str | None = None) -> Strategy[FacetCounts]
     return FacetCounts(tags[:_MAX_VALUES], _by_name(found["specifications"], find))
 
 
+def is_choice(name: str, value: Any) -> bool:
+    """Return whether customers can choose products by this value of a specification.
+
+    A nested object, a list within a list or a long text is not a value to choose, and in a filter,
+    a dot in a name separates levels.
+    """
+    return "." not in name and is_filter(specifications={name: value})
+
+
 def contains(value: Any, find: str | None) -> bool:
     """Return whether a value contains the text ``find``, in upper or lower case."""
     return find is None or find.casefold() in str(value).casefold()
@@ -76,10 +85,7 @@ def _by_name(groups: list[dict[str, Any]], find: str | None) -> dict[str, list[V
     by_name: dict[str, list[ValueCount]] = {}
     for group in groups:
         name, value = group["_id"]["k"], group["_id"]["v"]
-        # A nested object, a list within a list or a long text is not a value to choose, and in a
-        # filter, a dot in a name separates levels.
-        is_choice = "." not in name and is_filter(specifications={name: value})
-        if is_choice and contains(value, find):
+        if is_choice(name, value) and contains(value, find):
             values = by_name.setdefault(name, [])
             if len(values) < _MAX_VALUES:
                 values.append((value, group["count"]))

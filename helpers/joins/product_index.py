@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from bson import Decimal128, ObjectId
 from pyroaring import BitMap64
 
-from helpers.joins.page_facets import FacetCounts, ValueCount, contains
+from helpers.joins.page_facets import FacetCounts, ValueCount, contains, is_choice
 from helpers.joins.pages import Query
 from helpers.metadata.document_ids import product_id_of
 from helpers.metadata.filters import Between, is_filter
@@ -254,16 +254,11 @@ class ProductIndex:
             ]
         for name, shown in pairs:
             facet = name, _value(shown)
-            if facet in self._shown or _is_choice(name, shown):
+            if facet in self._shown or (
+                is_filter(tags=[shown]) if name == _TAGS else is_choice(name, shown)
+            ):
                 self._shown.setdefault(facet, shown)
                 yield facet
-
-
-def _is_choice(name: str, value: Any) -> bool:
-    """Return whether products can be filtered by a facet: customers choose from these."""
-    if name == _TAGS:
-        return is_filter(tags=[value])
-    return "." not in name and is_filter(specifications={name: value})
 
 
 def _compact(document_id: Any) -> Any:
