@@ -102,7 +102,7 @@ def test_announced_categories_are_in_the_next_read(shop: Both) -> None:
     shop.runner.run(check())
 
 
-def test_categories_that_nobody_announced_are_found_by_their_checksum(
+def test_categories_that_were_not_announced_are_found_by_their_checksum(
     shop: Both, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index_follower, "_CHECK_SECONDS", 0.01)
